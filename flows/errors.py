@@ -1,0 +1,52 @@
+"""What can go wrong, as a person reads it. The command line prints these; anything else is a bug.
+
+FinconError
+├── UsageError          wrong arguments, settings or input file                        exit 2
+├── StripeError         Stripe refused, or did not answer as its API says              exit 1
+│   ├── KeyRefused      401: the key is wrong or revoked
+│   ├── NotAllowed      403: the key lacks a permission
+│   └── NotFound        404: no such object; for a session the run goes on
+└── RunFailed           the run cannot go on for a reason of this machine or its data  exit 1
+"""
+
+
+class FinconError(Exception):
+    """The first line says what happened and to what; `hint` says what to do."""
+
+    exit_code = 1
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.hint = hint
+
+
+class UsageError(FinconError):
+    """Wrong arguments, settings or input file."""
+
+    exit_code = 2
+
+
+class StripeError(FinconError):
+    """Stripe refused, or did not answer as its API says. The message names the request and its ``Request-Id``."""
+
+
+class KeyRefused(StripeError):
+    """401: the key is wrong or revoked."""
+
+
+class NotAllowed(StripeError):
+    """403: the key lacks a permission, which the message names."""
+
+
+class NotFound(StripeError):
+    """404: there is no such object. ``request_id`` and ``body`` are what Stripe answered."""
+
+    def __init__(self, message: str, hint: str, request_id: str, body: bytes, observed_at: int) -> None:
+        super().__init__(message, hint)
+        self.request_id = request_id
+        self.body = body
+        self.observed_at = observed_at
+
+
+class RunFailed(FinconError):
+    """The run cannot go on for a reason of this machine or its data."""

@@ -1,0 +1,130 @@
+"""The spool: each page of a run in a file of its own, so that a run can stop anywhere and go on.
+
+A file is one line (checksum and header) and the body, compressed with zstd. It is written aside, fsynced and
+renamed, so it is there entirely or not at all. Secrets are taken out before anything is written.
+"""
+
+import os
+import threading
+import zlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import msgspec
+import pyarrow as pa
+
+from flows.errors import RunFailed
+from transforms.envelope import Header, Page, Stream
+from transforms.secrets import without_secrets
+
+SUFFIX = ".json.zst"
+
+_HEADER = msgspec.json.Decoder(Header)
+_CODEC = pa.Codec("zstd", compression_level=1)
+
+
+class Spool:
+    """The pages of one run, in ``folder``."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._lock = threading.Lock()
+        self._latest = 0
+
+    def stamp(self, date: int) -> int:
+        """Microseconds for a page of the second ``date``: later than every page before, so pages have an order."""
+        with self._lock:
+            self._latest = max(date * 1_000_000, self._latest + 1)
+            return self._latest
+
+    def write(self, page: Page) -> Page:
+        """Keep ``page`` for good and return it as it was kept: without secrets."""
+        kept = Page(page.header, without_secrets(page.body))
+        path = self._path(page.header)
+        part = path.with_suffix(".part")
+        with part.open("wb") as file:
+            file.write(_encode(kept))
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+        return kept
+
+    def chain(self, stream: Stream, parent: str = "") -> list[Page]:
+        """The whole pages of one chain in order, up to the first that is missing or damaged."""
+        pages: list[Page] = []
+        while (path := self._name(stream, parent, len(pages))).exists():
+            try:
+                page = _decode(path)
+            except DamagedPageError:
+                break
+            pages.append(page)
+            self._latest = max(self._latest, page.header.observed_at)
+        return pages
+
+    def parents(self) -> list[str]:
+        """The sessions of which there is at least a first page, in order."""
+        names = (path.name for path in self.folder.glob(f"sessions-*-000000{SUFFIX}"))
+        return sorted(name.removeprefix("sessions-").removesuffix(f"-000000{SUFFIX}") for name in names)
+
+    def count(self) -> int:
+        """How many pages are on disk."""
+        return sum(1 for _ in self.folder.glob(f"*{SUFFIX}"))
+
+    def missing_sessions(self) -> tuple[str, ...]:
+        """The sessions that Stripe answered 404 to."""
+        return tuple(
+            parent
+            for parent in self.parents()
+            if _decode(self._name("sessions", parent, 0)).header.status != 200
+        )
+
+    def read(self, told: Callable[[int], object] = lambda count: None) -> Iterator[Page]:
+        """Every page: session by session, then the listing. ``told`` hears of each.
+
+        Raises:
+            RunFailed: a page is damaged; running again fetches it anew.
+        """
+        for stream, parent in [*(("sessions", parent) for parent in self.parents()), ("accounts", "")]:
+            for page in self._whole(stream, parent):
+                yield page
+                told(1)
+
+    def _whole(self, stream: Stream, parent: str) -> Iterator[Page]:
+        number = 0
+        while (path := self._name(stream, parent, number)).exists():
+            try:
+                yield _decode(path)
+            except DamagedPageError as error:
+                raise RunFailed(str(error), "Run the same command again: the page is fetched anew.") from error
+            number += 1
+
+    def _path(self, header: Header) -> Path:
+        return self._name(header.stream, header.parent, header.number)
+
+    def _name(self, stream: Stream, parent: str, number: int) -> Path:
+        chain = f"{stream}-{parent}" if parent else stream
+        return self.folder / f"{chain}-{number:06d}{SUFFIX}"
+
+
+class DamagedPageError(Exception):
+    """A page file is not what was written: cut short, or changed."""
+
+
+def _encode(page: Page) -> bytes:
+    header = msgspec.json.encode(page.header)
+    content = header + b"\n" + page.body
+    return bytes(_CODEC.compress(b"%08x " % zlib.crc32(content) + content, asbytes=True))
+
+
+def _decode(path: Path) -> Page:
+    try:
+        with pa.input_stream(str(path), compression="zstd") as file:
+            data = bytes(file.read())
+        checksum, content = data[:8], data[9:]
+        if int(checksum, 16) != zlib.crc32(content):
+            raise DamagedPageError(f"The page {path} is damaged: its checksum is wrong.")
+        header, _, body = content.partition(b"\n")
+        return Page(_HEADER.decode(header), body)
+    except (OSError, ValueError, msgspec.DecodeError) as error:
+        raise DamagedPageError(f"The page {path} is damaged: {error}") from error

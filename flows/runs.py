@@ -1,0 +1,127 @@
+"""A run on disk: the folder of its pages, what it was asked for, and the lock that keeps runs apart."""
+
+import fcntl
+import os
+import secrets
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import msgspec
+
+from flows.errors import RunFailed
+from flows.settings import Settings
+
+RESUMED_WITHIN = timedelta(hours=24)
+"""An interrupted run older than this is not gone on with: half of its pages would pass for fresh."""
+
+RUN_FILE = "run.json"
+
+
+class Run(msgspec.Struct, frozen=True, kw_only=True):
+    """What a run is, as ``pages/<run_id>/run.json`` keeps it. Holds no secret."""
+
+    run_id: str
+    started_at: datetime
+    mode: str
+    """``sessions``, ``accounts`` or ``sessions+accounts``."""
+    api_base: str
+    livemode: bool
+    stripe_account: str
+    stripe_version: str
+
+
+def prepare(data: Path) -> None:
+    """The data folder, for its owner alone; all that this process writes from now on is private too.
+
+    Raises:
+        RunFailed: it cannot be made or written.
+    """
+    os.umask(0o077)
+    try:
+        data.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if data.stat().st_uid == os.getuid():
+            data.chmod(0o700)
+        for leftover in data.glob(".staging-*"):
+            shutil.rmtree(leftover, ignore_errors=True)
+    except OSError as error:
+        raise RunFailed(
+            f"The data folder {data} cannot be written: {error.strerror}.", "Name another with --data or FINCON_DATA."
+        ) from error
+
+
+@contextmanager
+def locked(data: Path) -> Iterator[None]:
+    """Hold the folder for one writer. The lock is the kernel's, so it ends with the process.
+
+    Raises:
+        RunFailed: another run holds it.
+    """
+    path = data / ".lock"
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            holder = os.pread(descriptor, 100, 0).decode(errors="replace").strip() or "another process"
+            raise RunFailed(
+                f"The data folder {data} is in use by {holder}.", "Wait until it ends, or use another folder (--data)."
+            ) from error
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, f"process {os.getpid()}".encode(), 0)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def begin(settings: Settings, mode: str, finished: set[str], *, restart: bool = False) -> Run:
+    """The run to do: the last one, if it was interrupted and asked for the same, or a new one."""
+    if not restart:
+        for run in unfinished(settings.data, finished):
+            if _same(run, settings, mode):
+                return run
+    now = datetime.now(UTC)
+    run = Run(
+        run_id=f"{now:%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}",
+        started_at=now,
+        mode=mode,
+        api_base=settings.api_base,
+        livemode=settings.livemode,
+        stripe_account=settings.stripe_account,
+        stripe_version=settings.stripe_version,
+    )
+    folder = pages_folder(settings.data, run.run_id)
+    folder.mkdir(mode=0o700, parents=True)
+    (folder / RUN_FILE).write_bytes(msgspec.json.encode(run))
+    return run
+
+
+def unfinished(data: Path, finished: set[str]) -> list[Run]:
+    """Runs with pages on disk that are in no table, newest first."""
+    runs = []
+    for path in sorted((data / "pages").glob(f"*/{RUN_FILE}"), reverse=True):
+        if path.parent.name in finished:
+            continue
+        try:
+            runs.append(msgspec.json.decode(path.read_bytes(), type=Run))
+        except msgspec.DecodeError:
+            continue  # killed while it was being written: it holds no page yet
+    return runs
+
+
+def pages_folder(data: Path, run_id: str) -> Path:
+    """Where a run's pages are."""
+    return data / "pages" / run_id
+
+
+def _same(run: Run, settings: Settings, mode: str) -> bool:
+    return (
+        run.mode == mode
+        and run.api_base == settings.api_base
+        and run.livemode == settings.livemode
+        and run.stripe_account == settings.stripe_account
+        and run.stripe_version == settings.stripe_version
+        and abs(datetime.now(UTC) - run.started_at) < RESUMED_WITHIN
+    )

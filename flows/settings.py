@@ -1,0 +1,133 @@
+"""The environment as one frozen value. Nothing else in fincon reads ``os.environ``."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeVar
+from urllib.parse import urlsplit
+
+from flows.errors import UsageError
+
+STRIPE_VERSION = "2026-06-24.dahlia"
+"""The API version whose shapes `transforms.stripe_objects` describes."""
+
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
+KEY_HINT = "Set STRIPE_API_KEY to a secret (sk_…) or restricted (rk_…) key, or try `fincon demo`, which needs none."
+
+
+class Secret:
+    """A string that shows itself only when asked by name: never in a repr, a log line or a traceback."""
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: str) -> None:
+        self._value = value
+
+    def reveal(self) -> str:
+        """The secret itself. Only the line that signs a request calls this."""
+        return self._value
+
+    def __repr__(self) -> str:
+        return "Secret(…)"
+
+    __str__ = __repr__
+
+    def __reduce__(self) -> tuple[type["Secret"], tuple[str]]:
+        raise TypeError("a Secret is not written anywhere")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to reach Stripe, and where the data lives."""
+
+    key: Secret
+    api_base: str = "https://api.stripe.com"
+    stripe_account: str = ""
+    stripe_version: str = STRIPE_VERSION
+    data: Path = field(default_factory=lambda: Path("data"))
+    requests_per_second: float | None = None
+    concurrency: int = 8
+
+    @property
+    def livemode(self) -> bool:
+        """Whether the key is a live one, by its name."""
+        return "_live_" in self.key.reveal()
+
+
+def load_settings(environ: Mapping[str, str] | None = None, data: Path | None = None) -> Settings:
+    """`Settings` from the environment variables of the README.
+
+    Raises:
+        UsageError: a variable is missing or cannot be used; the message names it, never its value if secret.
+    """
+    env = os.environ if environ is None else environ
+    key = env.get("STRIPE_API_KEY", "").strip()
+    if not key:
+        raise UsageError("STRIPE_API_KEY is not set.", KEY_HINT)
+    if not key.startswith(("sk_", "rk_")) or not key.isascii() or not key.isprintable() or " " in key:
+        raise UsageError("STRIPE_API_KEY does not look like a Stripe key.", KEY_HINT)
+    settings = Settings(
+        key=Secret(key),
+        api_base=env.get("STRIPE_API_BASE", "").strip().rstrip("/") or Settings.api_base,
+        stripe_account=env.get("STRIPE_ACCOUNT", "").strip(),
+        stripe_version=env.get("STRIPE_VERSION", "").strip() or STRIPE_VERSION,
+        data=data_folder(data, env),
+        requests_per_second=_positive(env, "FINCON_REQUESTS_PER_SECOND", float, None),
+        concurrency=_positive(env, "FINCON_CONCURRENCY", int, 8) or 8,
+    )
+    _check_base(settings)
+    return settings
+
+
+def data_folder(data: Path | None = None, environ: Mapping[str, str] | None = None) -> Path:
+    """The data folder: ``--data`` if given, else ``FINCON_DATA``, else ``./data``; absolute."""
+    env = os.environ if environ is None else environ
+    return (data or Path(env.get("FINCON_DATA") or "data")).expanduser().absolute()
+
+
+def prefect_api_url() -> str:
+    """Where a Prefect server is, or an empty string: then runs stay in this process."""
+    return os.environ.get("PREFECT_API_URL", "").strip()
+
+
+def quiet_prefect() -> None:
+    """Keep Prefect's console and telemetry silent. Must run before Prefect is imported."""
+    if not prefect_api_url():
+        os.environ.pop("PREFECT_API_URL", None)
+    os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "WARNING")
+    os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
+    os.environ.setdefault("DO_NOT_TRACK", "1")
+
+
+Number = TypeVar("Number", int, float)
+
+
+def _positive(
+    env: Mapping[str, str], name: str, kind: type[Number], default: Number | None
+) -> Number | None:
+    text = env.get(name, "").strip()
+    if not text:
+        return default
+    try:
+        value = kind(text)
+    except ValueError:
+        value = kind(0)
+    if not 0 < value < 10_000:
+        raise UsageError(f"{name} is {text!r}, not a positive number.", f"Unset {name} to use the default.")
+    return value
+
+
+def _check_base(settings: Settings) -> None:
+    """A key goes only to https, or to this machine; a live one never to plain http elsewhere."""
+    parts = urlsplit(settings.api_base)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise UsageError(
+            f"STRIPE_API_BASE is {settings.api_base!r}, not an http(s) address.", "Unset it to reach Stripe."
+        )
+    if parts.scheme == "http" and parts.hostname not in LOOPBACK:
+        raise UsageError(
+            f"STRIPE_API_BASE is {settings.api_base!r}: a key would cross the network in clear.",
+            "Use https, or a server on this machine.",
+        )

@@ -1,0 +1,154 @@
+"""A sync as plain functions, and the one composition of them. Prefect's flow and the command line both run it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from importlib.metadata import version
+from typing import Any, ParamSpec, Protocol, TypeVar
+
+from flows import fetch, warehouse
+from flows.errors import RunFailed
+from flows.lake import Lake
+from flows.pages import Spool
+from flows.runs import Run, begin, locked, pages_folder, prepare
+from flows.settings import Settings
+from flows.stripe_api import Stripe
+from transforms.schemas import TABLES
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class Step(Protocol):
+    """How a step is run: called as it is, or as a Prefect task of that name."""
+
+    def __call__(self, name: str, do: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+        """Run ``do`` and return what it returns."""
+
+
+class Progress(Protocol):
+    """Who is told how far a run is."""
+
+    def stage(self, name: str, total: int | None) -> Callable[[int], object]:
+        """A stage begins, of ``total`` objects if that is known; the answer is told of each lot done."""
+
+
+def plainly(name: str, do: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+    """The `Step` that is nothing but a call."""
+    return do(*args, **kwargs)
+
+
+class Silent:
+    """The `Progress` that tells nobody."""
+
+    def stage(self, name: str, total: int | None) -> Callable[[int], object]:
+        """Nothing is told."""
+        return lambda count: None
+
+
+@dataclass(frozen=True)
+class Order:
+    """What a run is asked for."""
+
+    session_ids: tuple[str, ...] = ()
+    accounts: bool = True
+    restart: bool = False
+
+    @property
+    def mode(self) -> str:
+        """As the table ``runs`` says it."""
+        return "+".join(["sessions"] * bool(self.session_ids) + ["accounts"] * self.accounts)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run did: its row of ``runs``, the sessions that Stripe does not know, and checks that failed."""
+
+    run: dict[str, Any]
+    unknown_sessions: tuple[str, ...] = ()
+    failed_checks: dict[str, int] = field(default_factory=dict)
+    resumed_pages: int = 0
+
+
+def run_sync(settings: Settings, order: Order, step: Step = plainly, progress: Progress | None = None) -> Outcome:
+    """One run: fetch what is missing on disk, load what changed, publish the views, check them.
+
+    Raises:
+        StripeError, RunFailed: what is on disk stays, and the next run goes on from there.
+    """
+    progress = progress or Silent()
+    prepare(settings.data)
+    with locked(settings.data):
+        lake = Lake(settings.data / "lake")
+        run = begin(settings, order.mode, lake.run_ids(), restart=order.restart)
+        spool = Spool(pages_folder(settings.data, run.run_id))
+        stripe, resumed = Stripe(settings), spool.count()
+        try:
+            # fetch
+            if order.session_ids:
+                told = progress.stage("sessions", len(order.session_ids))
+                step("fetch sessions", fetch.fetch_sessions, stripe, spool, order.session_ids, told)
+            if order.accounts:
+                step("fetch accounts", fetch.fetch_accounts, stripe, spool, progress.stage("accounts", None))
+        finally:
+            stripe.stop()
+            stripe.close()
+        # transform and load
+        told = progress.stage("pages into tables", spool.count())
+        row = step("transform and load", transform_and_load, lake, spool, run, stripe, resumed, told)
+        # publish
+        progress.stage("views", None)
+        step("publish", publish, settings, lake)
+        failed = step("check", failed_checks, settings)
+        return Outcome(row, spool.missing_sessions(), failed, resumed)
+
+
+def transform_and_load(
+    lake: Lake, spool: Spool, run: Run, stripe: Stripe, resumed: int, told: Callable[[int], object]
+) -> dict[str, Any]:
+    """The run's pages into the lake; its row of ``runs``, which is written last."""
+    seen = lake.load(spool.read(told), run.run_id)
+    row = {
+        "run_id": run.run_id,
+        "mode": run.mode,
+        "status": "succeeded",
+        "started_at": run.started_at,
+        "finished_at": datetime.now(UTC),
+        "requests": stripe.counts["requests"] + resumed,
+        "retries": stripe.counts["retries"],
+        "throttled": stripe.counts["throttled"],
+        "pages": spool.count(),
+        **seen,
+        "stripe_version": run.stripe_version,
+        "stripe_account": run.stripe_account or None,
+        "fincon_version": version("fincon"),
+    }
+    return lake.finish(row)
+
+
+def publish(settings: Settings, lake: Lake) -> None:
+    """The views over the lake as it is now."""
+    warehouse.publish(settings.data, {table.name: lake.files(table) for table in TABLES})
+
+
+def failed_checks(settings: Settings) -> dict[str, int]:
+    """Check → how many rows it found wrong, for those that found any."""
+    with warehouse.connect(settings.data) as connection:
+        found = {name: len(connection.sql(query).fetchall()) for name, _, query in warehouse.checks()}
+    return {name: rows for name, rows in found.items() if rows}
+
+
+def raise_if_wrong(outcome: Outcome, *, strict: bool) -> None:
+    """Fail the run whose numbers cannot be trusted.
+
+    Raises:
+        RunFailed: a check failed; or, with ``strict``, an object was rejected.
+    """
+    if outcome.failed_checks:
+        names = ", ".join(f"{name} ({rows} rows)" for name, rows in outcome.failed_checks.items())
+        raise RunFailed(f"Run {outcome.run['run_id']}: checks failed: {names}.", "`fincon check` shows the rows.")
+    if strict and outcome.run["rejected"]:
+        raise RunFailed(
+            f"Run {outcome.run['run_id']}: {outcome.run['rejected']} objects were rejected (--strict).",
+            "`fincon sql \"FROM rejects\"` says which and why.",
+        )

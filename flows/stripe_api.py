@@ -1,0 +1,219 @@
+"""A read-only Stripe client on requests: it sends ``GET`` alone, keeps to the limits, and retries what may pass."""
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+from urllib.parse import urlencode
+
+import msgspec
+import requests
+from requests.adapters import HTTPAdapter
+from urllib3.exceptions import HTTPError
+from urllib3.util import Retry
+
+from flows.errors import KeyRefused, NotAllowed, NotFound, StripeError
+from flows.limiter import ENDPOINT_PER_SECOND, LIVE_PER_SECOND, TEST_PER_SECOND, Limiter
+from flows.settings import Settings
+
+PREFIX = "/v1/financial_connections"
+CONNECT_SECONDS, READ_SECONDS, ANSWER_SECONDS = 5.0, 30.0, 90.0
+"""To connect; between two pieces of an answer; for a whole answer."""
+
+ATTEMPTS = 7
+"""Tries of one request. With the backoff below, the last comes about 40 s after the first."""
+
+BACKOFF = Retry(total=ATTEMPTS - 1, backoff_factor=0.5, backoff_jitter=0.5, backoff_max=20)
+
+RETRIED = frozenset({409, 429, 500, 502, 503, 504})
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A body that is JSON, and what is known of the request that brought it."""
+
+    body: bytes
+    request: str
+    request_id: str
+    date: int
+    """Unix seconds by Stripe's clock, or by this machine's where the answer has no ``Date``."""
+
+
+class ErrorBody(msgspec.Struct):
+    """The part of Stripe's error envelope that a person needs."""
+
+    type: str = ""
+    code: str | None = None
+    message: str = ""
+    param: str | None = None
+
+
+class _Envelope(msgspec.Struct):
+    error: ErrorBody
+
+
+class Stripe:
+    """What one run sends to Stripe. Shared by its threads; ``counts`` says what it cost."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.counts: Counter[str] = Counter()
+        """``requests``, ``retries``, ``throttled``, and requests by ``endpoint:…``."""
+        self._lock = threading.Lock()
+        self._stop = threading.Event()
+        default = LIVE_PER_SECOND if settings.livemode else TEST_PER_SECOND
+        self._limiter = Limiter(
+            settings.requests_per_second or default,
+            settings.requests_per_second or ENDPOINT_PER_SECOND,
+            self._stop.wait,
+        )
+        self._http = requests.Session()
+        self._http.trust_env = False  # no .netrc may replace the key, no proxy is taken by accident
+        adapter = HTTPAdapter(pool_connections=1, pool_maxsize=settings.concurrency + 1, max_retries=0)
+        self._http.mount(settings.api_base, adapter)
+        self._http.headers["Stripe-Version"] = settings.stripe_version
+        if settings.stripe_account:
+            self._http.headers["Stripe-Account"] = settings.stripe_account
+        self._http.auth = self._sign
+
+    def get(self, endpoint: str, path: str, params: Mapping[str, str | int] | None = None) -> Answer:
+        """``GET path``, retried within bounds. ``endpoint`` names the limit that it counts against.
+
+        Raises:
+            KeyRefused: 401. NotAllowed: 403. NotFound: 404.
+            StripeError: any other refusal, or no good answer after `ATTEMPTS` tries.
+        """
+        request = path + ("?" + urlencode(params) if params else "")
+        retry = BACKOFF
+        for attempt in range(1, ATTEMPTS + 1):
+            self._limiter.wait(endpoint)
+            self._count(endpoint, again=attempt > 1)
+            outcome = self._try(endpoint, request)
+            if isinstance(outcome, Answer):
+                return outcome
+            if not outcome.again or attempt == ATTEMPTS or self._stop.is_set():
+                break
+            retry = retry.increment("GET", request, error=outcome.error)
+            self._stop.wait(max(outcome.after, retry.get_backoff_time()))
+        if outcome.again:
+            raise StripeError(
+                f"GET {request}: no good answer in {attempt} tries; the last: {outcome.error}",
+                "Stripe may be having trouble (https://status.stripe.com). What was fetched is kept: run the same command again to go on.",
+            )
+        raise outcome.error
+
+    def stop(self) -> None:
+        """Make every waiting thread give up at once."""
+        self._stop.set()
+
+    def close(self) -> None:
+        """Close the pooled connections."""
+        self._http.close()
+
+    def _sign(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        request.headers["Authorization"] = "Bearer " + self.settings.key.reveal()
+        return request
+
+    def _count(self, endpoint: str, *, again: bool) -> None:
+        with self._lock:
+            self.counts["requests"] += 1
+            self.counts["retries"] += again
+            self.counts[f"endpoint:{endpoint}"] += 1
+
+    def _try(self, endpoint: str, request: str) -> "Answer | _Failure":
+        try:
+            with self._http.get(
+                self.settings.api_base + request,
+                timeout=(CONNECT_SECONDS, READ_SECONDS),
+                allow_redirects=False,
+                stream=True,
+            ) as response:
+                body = _read(response)
+        except (requests.RequestException, HTTPError, OSError) as error:
+            return _Failure(StripeError(f"GET {request}: {_plain(error)}"), again=True)
+        if response.status_code == 429:
+            with self._lock:
+                self.counts["throttled"] += 1
+            self._limiter.throttled(endpoint, response.headers.get("Stripe-Rate-Limited-Reason", ""))
+        return _judge(request, response, body)
+
+
+@dataclass(frozen=True)
+class _Failure:
+    """Why a try failed, whether another may help, and how many seconds Stripe asked to wait before it."""
+
+    error: StripeError
+    again: bool
+    after: float = 0.0
+
+
+def _read(response: requests.Response) -> bytes:
+    """The whole body, within `ANSWER_SECONDS`, however slowly it drips."""
+    deadline = time.monotonic() + ANSWER_SECONDS
+    pieces = []
+    while piece := response.raw.read1(1 << 20, decode_content=True):
+        pieces.append(piece)
+        if time.monotonic() > deadline:
+            raise requests.Timeout(f"the answer took over {ANSWER_SECONDS:.0f} s")
+    return b"".join(pieces)
+
+
+def _judge(request: str, response: requests.Response, body: bytes) -> "Answer | _Failure":
+    """An answer, or why it is none."""
+    headers, status = response.headers, response.status_code
+    request_id = headers.get("Request-Id", "none given")
+    said = f"GET {request}: Stripe answered {status} (Request-Id {request_id})"
+    if status == 200:
+        try:
+            msgspec.json.decode(body, type=msgspec.Raw)
+        except msgspec.DecodeError as error:
+            return _Failure(StripeError(f"{said} with a body that is not JSON: {error}"), again=True)
+        return Answer(body, request, request_id, _date(headers))
+    again = {"true": True, "false": False}.get(headers.get("Stripe-Should-Retry", ""), status in RETRIED)
+    error = _error_of(body)
+    said += f": {error.message}" if error else ""
+    if status == 401:
+        hint = "Check STRIPE_API_KEY: it is wrong, expired or revoked, or not of this account."
+        return _Failure(KeyRefused(said, hint), again=False)
+    if status == 403:
+        hint = "Give the restricted key the permission that Stripe names (Dashboard, Developers, API keys)."
+        return _Failure(NotAllowed(said, hint), again=False)
+    if status == 404:
+        return _Failure(NotFound(said, "Check the id and the key's account and mode.", request_id, body, _date(headers)), again=False)
+    return _Failure(StripeError(said, "Nothing fetched so far is lost: run the same command again to go on."), again=again, after=_retry_after(headers))
+
+
+def _error_of(body: bytes) -> ErrorBody | None:
+    try:
+        return msgspec.json.decode(body, type=_Envelope).error
+    except msgspec.DecodeError:
+        return None
+
+
+def _date(headers: Mapping[str, str]) -> int:
+    try:
+        return int(parsedate_to_datetime(headers["Date"]).timestamp())
+    except (KeyError, ValueError):
+        return int(time.time())
+
+
+def _retry_after(headers: Mapping[str, str]) -> float:
+    try:
+        return min(max(float(headers.get("Retry-After", 0)), 0.0), 60.0)
+    except ValueError:
+        return 0.0
+
+
+def _plain(error: Exception) -> str:
+    """What went wrong below HTTP, in few words."""
+    if isinstance(error, requests.ConnectTimeout):
+        return f"no connection within {CONNECT_SECONDS:.0f} s"
+    if isinstance(error, requests.Timeout):
+        return f"no answer within {READ_SECONDS:.0f} s"
+    if isinstance(error, requests.exceptions.SSLError):
+        return f"no secure connection ({error})"
+    if isinstance(error, requests.ConnectionError):
+        return "the connection failed or broke off"
+    return f"the answer broke off ({type(error).__name__})"

@@ -1,0 +1,57 @@
+"""The Prefect flow: `flows.steps.run_sync` with each step a task, and nothing else.
+
+Parameters hold no secret: the key comes from the environment of the process that runs the flow.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, ParamSpec, TypeVar
+
+from flows.settings import load_settings, quiet_prefect
+
+quiet_prefect()
+
+from prefect import flow, get_run_logger, task  # noqa: E402 - after quiet_prefect, which must come first
+from prefect.cache_policies import NO_CACHE  # noqa: E402
+
+from flows.session_ids import read_session_ids  # noqa: E402
+from flows.steps import Order, Outcome, Progress, raise_if_wrong, run_sync  # noqa: E402
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def as_task(name: str, do: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+    """The step as a task run. It is never cached and its result never stored: the pages are the checkpoint."""
+    run: Callable[P, R] = task(do, name=name, cache_policy=NO_CACHE, persist_result=False)
+    return run(*args, **kwargs)
+
+
+@flow(name="sync", persist_result=False, validate_parameters=True)
+def sync(
+    sessions: str | None = None,
+    accounts: bool = True,
+    strict: bool = False,
+    restart: bool = False,
+    data: str | None = None,
+) -> dict[str, Any]:
+    """Stripe Financial Connections → lake → views. Returns the run's row of ``runs``.
+
+    ``sessions`` names a file of session ids; ``accounts`` lists every account as well; ``strict`` fails the
+    run if an object was rejected; ``restart`` does not go on with an interrupted run; ``data`` is the data
+    folder, else ``FINCON_DATA``.
+    """
+    ids = tuple(read_session_ids(sessions)) if sessions else ()
+    outcome = sync_as_tasks(Order(ids, accounts, restart), Path(data) if data else None)
+    raise_if_wrong(outcome, strict=strict)
+    return {name: value for name, value in outcome.run.items() if value is not None}
+
+
+def sync_as_tasks(order: Order, data: Path | None, progress: Progress | None = None) -> Outcome:
+    """`run_sync` under Prefect, within a flow run; the run's figures go to its log."""
+    outcome = run_sync(load_settings(data=data), order, as_task, progress)
+    log = get_run_logger()
+    log.info("run %(run_id)s: %(requests)d requests, %(rows_added)d rows added, %(rejected)d rejected", outcome.run)
+    for session_id in outcome.unknown_sessions:
+        log.warning("Stripe does not know the session %s", session_id)
+    return outcome

@@ -1,0 +1,156 @@
+"""``fincon.duckdb``: views over the lake's Parquet files, made anew after each run and swapped in whole.
+
+The file holds no data. Its views name their Parquet files one by one, so a reader sees the lake as it was when
+the file was made, whatever happens meanwhile.
+"""
+
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from string import Template
+
+import duckdb
+import pyarrow as pa
+
+from flows.errors import RunFailed, UsageError
+from flows.settings import data_folder
+from transforms.money import THREE_DECIMAL, ZERO_DECIMAL
+from transforms.schemas import OBJECT_TABLES, SEEN, TABLES, Column, Table
+
+FILE = "fincon.duckdb"
+SQL = Path(__file__).resolve().parent.parent / "sql"
+
+VALID = (
+    Column("valid_from", SEEN[0].type, "From when this version was the latest known (UTC)."),
+    Column("valid_to", SEEN[0].type, "Until when; null = it still is."),
+)
+"""What ``history`` adds to each table."""
+
+AMOUNTS = tuple(
+    Column(f"{name}_amount", pa.decimal128(38, 4), f"`{name}` in major units; null where the currency is not known.")
+    for name in ("current", "available", "used")
+)
+"""What every view of ``balances`` adds."""
+
+
+def publish(data: Path, files: Mapping[str, list[str]]) -> Path:
+    """Make ``fincon.duckdb`` in ``data`` over ``files`` (table → its Parquet files) and swap it in.
+
+    Raises:
+        RunFailed: the file could not be written.
+    """
+    target, part = data / FILE, data / f".{FILE}.part"
+    part.unlink(missing_ok=True)
+    try:
+        with duckdb.connect(config={"threads": 1}) as connection:
+            connection.execute(f"ATTACH {_text(str(part))} AS warehouse (STORAGE_VERSION 'v1.2.0')")
+            connection.execute("USE warehouse; SET TimeZone = 'UTC'; BEGIN")
+            for statement in statements(files):
+                connection.execute(statement)
+            connection.execute("COMMIT; USE memory; DETACH warehouse")
+        with part.open("rb") as written:
+            os.fsync(written.fileno())
+        part.chmod(0o600)
+        part.replace(target)
+    except (duckdb.Error, OSError) as error:
+        raise RunFailed(f"The views could not be published in {target}: {error}", "The last ones still answer.") from error
+    return target
+
+
+def connect(data: str | Path | None = None) -> duckdb.DuckDBPyConnection:
+    """A connection to the views as they are now, for notebooks: ``connect().sql("FROM accounts").df()``.
+
+    Read-only and never in the way of a run. It goes on seeing the same state; connect again to see a newer one.
+
+    Raises:
+        UsageError: nothing has been synced into ``data`` (by default ``FINCON_DATA``, or ``./data``).
+    """
+    path = data_folder(Path(data) if data is not None else None) / FILE
+    if not path.exists():
+        raise UsageError(f"There is no {path}.", "Run `fincon sync` or `fincon demo` first, or name the folder with --data.")
+    # Attached, not opened: DuckDB shares one instance among all who open the same path in a process, and
+    # that would go on showing the file as it was when the first of them opened it.
+    connection = duckdb.connect()
+    connection.execute(f"SET TimeZone = 'UTC'; ATTACH {_text(str(path))} AS fincon (READ_ONLY); USE fincon")
+    return connection
+
+
+def checks() -> Iterator[tuple[str, str, str]]:
+    """(name, promise, query) of each file in ``sql/checks``; a row that the query returns is a failure."""
+    for path in sorted((SQL / "checks").glob("*.sql")):
+        query = path.read_text(encoding="utf-8")
+        yield path.stem, query.split("\n", 1)[0].removeprefix("-- "), query
+
+
+def statements(files: Mapping[str, list[str]]) -> Iterator[str]:
+    """The SQL that makes the file, in order."""
+    yield "CREATE SCHEMA lake"
+    yield "CREATE SCHEMA history"
+    yield _minor_unit_digits()
+    for table in TABLES:
+        yield _lake_view(table, files[table.name])
+        yield from _comments(f"lake.{table.name}", table, "Its Parquet files, as they are.", ())
+    for table in OBJECT_TABLES:
+        for kind in ("history", "latest", "as_of"):
+            template = Template((SQL / "versions" / f"{kind}.sql").read_text(encoding="utf-8"))
+            yield template.substitute(table=table.name, key=", ".join(table.key))
+        yield from _comments(f"history.{table.name}", table, "Every version.", VALID)
+        yield from _comments(f"main.{table.name}", table, "The latest known.", ())
+        meaning = f"{table.meaning} What was known at ts (a timestamp with time zone)."
+        yield f"COMMENT ON MACRO TABLE main.{table.name}_as_of IS {_text(meaning)}"
+    for schema in ("history", "main"):
+        yield f"CREATE VIEW {schema}.runs AS FROM lake.runs"
+        yield from _comments(f"{schema}.runs", TABLES[-1], "", ())
+    for path in sorted((SQL / "questions").glob("*.sql")):
+        yield path.read_text(encoding="utf-8")
+
+
+def _lake_view(table: Table, files: list[str]) -> str:
+    """The table's files as one view, with DuckDB's types and, for balances, amounts in major units."""
+    columns = [f"{c.name}::JSON AS {c.name}" if c.json else c.name for c in table.columns]
+    if "currency" in table.member:
+        columns += [_amount(column.name.removesuffix("_amount")) for column in AMOUNTS]
+    if files:
+        source = f"read_parquet([{', '.join(_text(file) for file in files)}], union_by_name = true)"
+    else:
+        source = f"(SELECT {_nulls(table)} WHERE false)"
+    return f"CREATE VIEW lake.{table.name} AS SELECT {', '.join(columns)} FROM {source}"
+
+
+def _minor_unit_digits() -> str:
+    def listed(currencies: frozenset[str]) -> str:
+        return ", ".join(_text(currency) for currency in sorted(currencies))
+
+    return f"""CREATE MACRO minor_unit_digits(currency) AS CASE
+        WHEN NOT regexp_full_match(currency, '[a-zA-Z]{{3}}') THEN NULL
+        WHEN currency IN ({listed(ZERO_DECIMAL)}) THEN 0
+        WHEN currency IN ({listed(THREE_DECIMAL)}) THEN 3
+        ELSE 2 END"""
+
+
+def _amount(name: str) -> str:
+    """A multiplication of decimals, which is exact; a division would go through DOUBLE."""
+    wide = f"{name}::DECIMAL(19, 0)"
+    return f"""(CASE minor_unit_digits(currency)
+        WHEN 0 THEN {wide}::DECIMAL(38, 4)
+        WHEN 2 THEN ({wide} * 0.01::DECIMAL(3, 2))::DECIMAL(38, 4)
+        WHEN 3 THEN ({wide} * 0.001::DECIMAL(4, 3))::DECIMAL(38, 4)
+        END) AS {name}_amount"""
+
+
+def _comments(view: str, table: Table, about: str, more: tuple[Column, ...]) -> Iterator[str]:
+    yield f"COMMENT ON VIEW {view} IS {_text(f'{table.meaning} {about}'.strip())}"
+    amounts = AMOUNTS if "currency" in table.member else ()
+    for column in (*table.columns, *amounts, *more):
+        yield f"COMMENT ON COLUMN {view}.{column.name} IS {_text(column.meaning)}"
+
+
+def _nulls(table: Table) -> str:
+    """A null of each column's type, which DuckDB itself derives from the Arrow schema."""
+    with duckdb.connect() as connection:
+        types = connection.from_arrow(table.schema.empty_table()).types
+    return ", ".join(f"NULL::{kind} AS {c.name}" for c, kind in zip(table.columns, types, strict=True))
+
+
+def _text(value: str) -> str:
+    return "'" + value.replace("'", "''") + "'"

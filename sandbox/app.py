@@ -1,0 +1,158 @@
+"""The sandbox as an ASGI application: keys, permissions, headers, and its own controls under `/_sandbox`."""
+
+from __future__ import annotations
+
+import re
+from base64 import b64decode
+from datetime import datetime, timedelta
+from email.utils import format_datetime
+from typing import Any
+
+import orjson
+from starlette.applications import Starlette
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from sandbox.endpoints import match
+from sandbox.interference import FaultInjector, Limiter
+from sandbox.model import Json
+from sandbox.objects import API_VERSION
+from sandbox.query import ApiError, Query
+from sandbox.state import CONTROL, State, render
+
+KEY = re.compile(r"(sk|rk)_(test|live)_\w+")
+METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"]
+
+
+def redacted(key: str) -> str:
+    """Give a key as it may be shown."""
+    return f"{key[:8]}{'*' * 8}{key[-4:]}" if len(key) > 16 else "*" * 8
+
+
+def _key_of(headers: Headers) -> str:
+    """Read the API key from bearer or basic authorization."""
+    scheme, _, value = headers.get("authorization", "").partition(" ")
+    if scheme.lower() == "basic":
+        try:
+            value = b64decode(value, validate=True).decode().partition(":")[0]
+        except ValueError:
+            value = ""
+    elif scheme.lower() != "bearer":
+        value = ""
+    if not value.strip():
+        raise ApiError(
+            401,
+            "You did not provide an API key. You need to provide your API key in the Authorization header, "
+            "using Bearer auth (e.g. 'Authorization: Bearer YOUR_SECRET_KEY').",
+        )
+    return value.strip()
+
+
+def _authorize(state: State, headers: Headers, permission: str) -> None:
+    """Refuse keys that are not known, and restricted keys that lack the endpoint's permission."""
+    key = _key_of(headers)
+    if not (KEY.fullmatch(key) if state.keys is None else key in state.keys):
+        raise ApiError(401, f"Invalid API Key provided: {redacted(key)}")
+    if key.startswith("rk_") and permission in state.denied:
+        name = f"rak_{permission.replace('.', '_')}_read"
+        raise ApiError(
+            403,
+            f"The provided key '{redacted(key)}' does not have the required permissions for this endpoint. "
+            f"Having the '{name}' permission ({permission}) would allow this request to continue.",
+            code="more_permissions_required",
+        )
+
+
+def _answer(state: State, request: Request) -> Json:
+    path = request.url.path
+    found = match(path)
+    if found is None:
+        raise ApiError(404, f"Unrecognized request URL ({request.method}: {path}).")
+    endpoint, id_ = found
+    _authorize(state, request.headers, endpoint.permission)
+    if request.method != "GET":
+        raise ApiError(405, f"The sandbox is read-only: {request.method} {path} is not supported.")
+    query = Query(request.scope["query_string"], endpoint.params)
+    return endpoint.answer(state.world, query, id_, path)
+
+
+async def api(request: Request) -> Response:
+    """Answer a request to Stripe's API."""
+    try:
+        return render(_answer(request.app.state.sandbox, request))
+    except ApiError as error:
+        return render(error.body(), error.status)
+
+
+async def clock(request: Request) -> Response:
+    """Set the clock (`{"at": "2026-06-02T12:00:00Z"}`) or move it on (`{"advance_seconds": 60}`)."""
+    state: State = request.app.state.sandbox
+    try:
+        wish: dict[str, Any] = orjson.loads(await request.body())
+        if "at" in wish:
+            state.world = state.world.at(datetime.fromisoformat(wish["at"]))
+        else:
+            state.advance(timedelta(seconds=float(wish["advance_seconds"])))
+    except (ValueError, KeyError, TypeError) as error:
+        return render(ApiError(400, f"Send at or advance_seconds as JSON: {error}").body(), 400)
+    return render({"clock": state.world.clock.isoformat()})
+
+
+async def seen(request: Request) -> Response:
+    """Show the requests seen so far: counts, and the last hundred."""
+    state: State = request.app.state.sandbox
+    counts = {f"{method} {pattern}": count for (method, pattern), count in sorted(state.counts.items())}
+    last = [f"{method} {path}{'?' if query else ''}{query}" for method, path, query in state.requests]
+    return render({"total": sum(counts.values()), "counts": counts, "last": last[-100:]})
+
+
+async def reset(request: Request) -> Response:
+    """Forget the requests seen so far."""
+    request.app.state.sandbox.reset()
+    return render({})
+
+
+class Recorder:
+    """Records each request to the API, and puts Stripe's headers on each answer."""
+
+    def __init__(self, app: ASGIApp, state: State) -> None:
+        self.app = app
+        self.state = state
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one request."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        state = self.state
+        if not scope["path"].startswith(CONTROL):
+            state.record(scope["method"], scope["path"], scope["query_string"].decode("ascii", "replace"))
+        number = state.served
+        version = Headers(scope=scope).get("stripe-version", API_VERSION)
+
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                headers["Request-Id"] = f"req_{number:014}"
+                headers["Stripe-Version"] = version
+                headers["Date"] = format_datetime(state.world.clock, usegmt=True)
+            await send(message)
+
+        await self.app(scope, receive, send_with_headers)
+
+
+def create_app(state: State) -> ASGIApp:
+    """Make the application."""
+    app = Starlette(
+        routes=[
+            Route(f"{CONTROL}/clock", clock, methods=["POST"]),
+            Route(f"{CONTROL}/requests", seen, methods=["GET"]),
+            Route(f"{CONTROL}/requests/reset", reset, methods=["POST"]),
+            Route("/{path:path}", api, methods=METHODS),
+        ]
+    )
+    app.state.sandbox = state
+    return Recorder(Limiter(FaultInjector(app, state), state), state)

@@ -1,0 +1,161 @@
+"""Runs the sandbox over real HTTP, on loopback only: in the foreground for people, in a thread for tests."""
+
+from __future__ import annotations
+
+import socket
+from asyncio import Transport
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+from ipaddress import ip_address
+from threading import Thread
+from time import sleep
+
+import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from sandbox.app import create_app
+from sandbox.faults import Faults
+from sandbox.limits import Limits
+from sandbox.state import State
+from sandbox.world import World
+
+
+class Sandbox:
+    """A running sandbox."""
+
+    def __init__(self, url: str, state: State) -> None:
+        self.url = url
+        self.state = state
+
+    @property
+    def world(self) -> World:
+        """The world at its present clock."""
+        return self.state.world
+
+    def set_clock(self, clock: datetime) -> None:
+        """Set the world's clock."""
+        self.state.world = self.state.world.at(clock)
+
+    def advance(self, by: timedelta) -> None:
+        """Move the world's clock on."""
+        self.state.advance(by)
+
+    @property
+    def requests(self) -> list[tuple[str, str, str]]:
+        """The requests seen since the last reset: method, path, query."""
+        return list(self.state.requests)
+
+    def reset_requests(self) -> None:
+        """Forget the requests seen so far."""
+        self.state.reset()
+
+    @property
+    def faults(self) -> Faults | None:
+        """The faults that requests meet; may be set at any time."""
+        return self.state.faults
+
+    @faults.setter
+    def faults(self, faults: Faults | None) -> None:
+        self.state.faults = faults
+
+    @property
+    def limits(self) -> Limits | None:
+        """The limits that requests are held to; may be set at any time."""
+        return self.state.limits
+
+    @limits.setter
+    def limits(self, limits: Limits | None) -> None:
+        self.state.limits = limits
+
+
+class Protocol(H11Protocol):
+    """uvicorn's HTTP, with the connection within reach of the faults that close it."""
+
+    def connection_made(self, transport: Transport) -> None:  # type: ignore[override]
+        """Note the connection where requests can find it, as `scope["state"]["transport"]`."""
+        super().connection_made(transport)
+        self.app_state = {**self.app_state, "transport": transport}
+
+
+def _listen(host: str, port: int) -> tuple[socket.socket, str]:
+    """Open a listening socket on loopback, and the URL that leads there."""
+    address = "127.0.0.1" if host == "localhost" else host
+    try:
+        loopback = ip_address(address).is_loopback
+    except ValueError:
+        loopback = False
+    if not loopback:
+        raise ValueError(f"The sandbox listens on loopback only, not on {host!r}: use 127.0.0.1 or localhost")
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    # Named TCP explicitly: asyncio turns Nagle's delay (40 ms an answer) off on no other socket.
+    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((address, port))
+    except OSError:
+        listener.close()
+        raise
+    listener.listen(512)
+    shown = f"[{address}]" if family is socket.AF_INET6 else address
+    return listener, f"http://{shown}:{listener.getsockname()[1]}"
+
+
+def _server(state: State) -> uvicorn.Server:
+    config = uvicorn.Config(
+        create_app(state), http=Protocol, lifespan="off", log_config=None, access_log=False,
+        date_header=False, server_header=False, timeout_graceful_shutdown=1,
+    )  # fmt: skip
+    return uvicorn.Server(config)
+
+
+def serve(
+    world: World,
+    host: str = "127.0.0.1",
+    port: int = 0,
+    *,
+    keys: Collection[str] | None = None,
+    denied: Collection[str] = (),
+    faults: Faults | None = None,
+    limits: Limits | None = None,
+    on_ready: Callable[[str], None] | None = None,
+) -> None:
+    """Serve a world until interrupted; `on_ready` is called with the URL as soon as requests are answered."""
+    listener, url = _listen(host, port)
+    try:
+        if on_ready is not None:
+            on_ready(url)
+        _server(State(world, keys=keys, denied=denied, faults=faults, limits=limits)).run(sockets=[listener])
+    except KeyboardInterrupt:
+        pass
+    finally:
+        listener.close()
+
+
+@contextmanager
+def running(
+    world: World,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 0,
+    keys: Collection[str] | None = None,
+    denied: Collection[str] = (),
+    faults: Faults | None = None,
+    limits: Limits | None = None,
+) -> Iterator[Sandbox]:
+    """Run a sandbox in a thread for as long as the block lasts."""
+    state = State(world, keys=keys, denied=denied, faults=faults, limits=limits)
+    listener, url = _listen(host, port)
+    server = _server(state)
+    thread = Thread(target=server.run, kwargs={"sockets": [listener]}, name="sandbox", daemon=True)
+    thread.start()
+    try:
+        while not server.started:
+            if not thread.is_alive():
+                raise RuntimeError("The sandbox did not start")
+            sleep(0.005)
+        yield Sandbox(url, state)
+    finally:
+        server.should_exit = True
+        thread.join()
+        listener.close()

@@ -1,0 +1,68 @@
+"""What changes while the sandbox runs: its world's clock, the requests it has seen, its limits and faults."""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Collection
+from datetime import timedelta
+
+import orjson
+from starlette.responses import Response
+
+from sandbox.endpoints import match
+from sandbox.faults import Faults
+from sandbox.limits import Limits
+from sandbox.model import Json
+from sandbox.world import World
+
+CONTROL = "/_sandbox"  # the path of the sandbox's own controls
+REMEMBERED = 100_000
+
+
+def pattern_of(path: str) -> str:
+    """Give the pattern of the endpoint that a path leads to."""
+    found = match(path)
+    return found[0].pattern if found else "unknown"
+
+
+def render(body: Json, status: int = 200) -> Response:
+    """Give a JSON answer, printed as Stripe prints it."""
+    content = orjson.dumps(body, option=orjson.OPT_INDENT_2) + b"\n"
+    return Response(content, status, media_type="application/json")
+
+
+class State:
+    """A running sandbox's state; settings may be replaced at any time."""
+
+    def __init__(
+        self,
+        world: World,
+        *,
+        keys: Collection[str] | None = None,
+        denied: Collection[str] = (),
+        faults: Faults | None = None,
+        limits: Limits | None = None,
+    ) -> None:
+        self.world = world
+        self.keys = None if keys is None else frozenset(keys)
+        self.denied = frozenset(denied)
+        self.faults = faults
+        self.limits = limits
+        self.served = 0
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget the requests seen so far."""
+        self.counts: Counter[tuple[str, str]] = Counter()
+        self.requests: deque[tuple[str, str, str]] = deque(maxlen=REMEMBERED)
+
+    def record(self, method: str, path: str, query: str) -> None:
+        """Remember a request."""
+        self.served += 1
+        self.counts[method, pattern_of(path)] += 1
+        self.requests.append((method, path, query))
+
+    def advance(self, by: timedelta) -> None:
+        """Move the world's clock on."""
+        if by:
+            self.world = self.world.at(self.world.clock + by)

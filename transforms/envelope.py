@@ -1,0 +1,40 @@
+"""A page as it is kept: what Stripe answered, and a header that says to which request and when."""
+
+from typing import Literal, NamedTuple
+
+from msgspec import Struct
+
+Stream = Literal["sessions", "accounts"]
+"""A session with its accounts, or the listing of all accounts."""
+
+
+class Header(Struct, frozen=True, kw_only=True):
+    """What is known of a page beside its body."""
+
+    stream: Stream
+    parent: str = ""
+    """The session's id for a page of ``sessions``; empty for the listing."""
+    number: int
+    """0 for the first page of its chain."""
+    offset: int
+    """How many objects of the same list stood on the pages before."""
+    count: int
+    """How many stand on this one."""
+    request: str
+    """Path and query, as sent."""
+    request_id: str
+    """Stripe's ``Request-Id``."""
+    status: int
+    """The HTTP status: 200, or 404 for a session that is not there."""
+    observed_at: int
+    """Microseconds since the Unix epoch: the second by Stripe's clock (the response's ``Date``), and the page's
+    place in its run below that, so that every page of a run has a time of its own."""
+    cursor: str | None
+    """``starting_after`` of the next page; None on the last."""
+
+
+class Page(NamedTuple):
+    """A header and the body that it stands for, secrets removed."""
+
+    header: Header
+    body: bytes

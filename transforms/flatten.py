@@ -1,0 +1,313 @@
+"""Pages → rows: sessions, session_accounts, accounts, balances, refreshes, rejects as Arrow tables."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import groupby
+from typing import Any
+
+import msgspec
+import pyarrow as pa
+
+from transforms.envelope import Page
+from transforms.schemas import (
+    ACCOUNTS,
+    BALANCES,
+    OBJECT_TABLES,
+    REFRESHES,
+    REJECTS,
+    SESSION_ACCOUNTS,
+    SESSIONS,
+    TIMESTAMP,
+    Table,
+)
+from transforms.stripe_objects import (
+    ACCOUNT_LIST,
+    RAW_LIST,
+    Account,
+    AccountHolder,
+    Balance,
+    Expanded,
+    Filters,
+    Refresh,
+    Session,
+    compact,
+    decode,
+)
+
+Columns = dict[str, Sequence[Any]]
+"""Column name → values, all of the same length; timestamps in Unix seconds,
+``observed_at`` in microseconds."""
+
+
+@dataclass
+class Seen:
+    """Objects read from pages, in parallel lists: index i of each belongs to the same object."""
+
+    accounts: list[Account] = field(default_factory=list)
+    account_extra: list[str | None] = field(default_factory=list)
+    account_seen_at: list[int] = field(default_factory=list)
+    sessions: list[Session] = field(default_factory=list)
+    session_extra: list[str | None] = field(default_factory=list)
+    session_seen_at: list[int] = field(default_factory=list)
+    session_account_ids: list[list[str]] = field(default_factory=list)
+    rejects: list[tuple[str, str | None, str | None, str, str | None, int]] = field(default_factory=list)
+
+
+def flatten(pages: Iterable[Page], run_id: str) -> dict[str, pa.Table]:
+    """The rows of ``pages``: one Arrow table for each of `OBJECT_TABLES`, by name.
+
+    The pages of one session must stand together and be complete; the listing's may be any part of it. What
+    cannot be read lands in ``rejects``; nothing is dropped.
+    """
+    seen = Seen()
+    for parent, chain in groupby(pages, key=lambda page: page.header.parent):
+        if parent:
+            _read_session(seen, list(chain))
+        else:
+            for page in chain:
+                _read_accounts(seen, page.body, page.header.observed_at)
+    columns = {
+        SESSIONS.name: _session_columns(seen),
+        SESSION_ACCOUNTS.name: _session_account_columns(seen),
+        ACCOUNTS.name: _account_columns(seen),
+        BALANCES.name: _balance_columns(seen),
+        REFRESHES.name: _refresh_columns(seen),
+        REJECTS.name: _reject_columns(seen),
+    }
+    return {table.name: _arrow(table, columns[table.name], run_id) for table in OBJECT_TABLES}
+
+
+def _read_accounts(seen: Seen, body: bytes, at: int) -> None:
+    """Every account of a list page, whole pages at a time where all of it is well-formed and known."""
+    try:
+        accounts = ACCOUNT_LIST.decode(body).data
+    except msgspec.ValidationError:
+        for raw in RAW_LIST.decode(body).data:
+            _read_account(seen, raw, at)
+    else:
+        seen.accounts += accounts
+        seen.account_extra += [None] * len(accounts)
+        seen.account_seen_at += [at] * len(accounts)
+
+
+def _read_account(seen: Seen, raw: msgspec.Raw, at: int) -> str | None:
+    """One account; its id, or None where not even that can be read."""
+    try:
+        account, extra = decode(Account, raw)
+    except msgspec.ValidationError as error:
+        return _reject(seen, "account", raw, str(error), at)
+    seen.accounts.append(account)
+    seen.account_extra.append(extra)
+    seen.account_seen_at.append(at)
+    return account.id
+
+
+def _read_session(seen: Seen, chain: Sequence[Page]) -> None:
+    """A session's own page, then the rest of its accounts; or the answer that it is not there."""
+    first, *rest = chain
+    at = first.header.observed_at
+    if first.header.status != 200:
+        reason = f"Stripe answered {first.header.status} (Request-Id {first.header.request_id})"
+        seen.rejects.append(("session", first.header.parent, None, reason, compact(first.body), at))
+        return
+    try:
+        session, extra = decode(Session, first.body)
+    except msgspec.ValidationError as error:
+        _reject(seen, "session", msgspec.Raw(first.body), str(error), at)
+        return
+    raws = list(session.accounts.data)
+    ids = [_read_account(seen, raw, at) for raw in raws]
+    for page in rest:
+        ids += [_read_account(seen, raw, page.header.observed_at) for raw in RAW_LIST.decode(page.body).data]
+    seen.sessions.append(session)
+    seen.session_extra.append(extra)
+    seen.session_seen_at.append(at)
+    seen.session_account_ids.append([account_id or "" for account_id in ids])
+
+
+class _Id(msgspec.Struct):
+    id: str
+
+
+def _reject(seen: Seen, kind: str, raw: msgspec.Raw, message: str, at: int) -> str | None:
+    """Record an object that could not be read; its id, where that can."""
+    try:
+        object_id = msgspec.json.decode(raw, type=_Id).id
+    except msgspec.ValidationError:
+        object_id = None
+    reason, _, path = message.partition(" - at `")
+    seen.rejects.append((kind, object_id, path.rstrip("`") or "$", reason, compact(raw), at))
+    return object_id
+
+
+def _id(value: str | Expanded | None) -> str | None:
+    return value.id if isinstance(value, Expanded) else value
+
+
+_NO_HOLDER = AccountHolder(type="")
+
+
+def _holder_columns(holders: Iterable[AccountHolder | None]) -> Columns:
+    known = [holder or _NO_HOLDER for holder in holders]
+    return {
+        "account_holder_type": [h.type or None for h in known],
+        "account_holder_account_id": [_id(h.account) for h in known],
+        "account_holder_customer_id": [_id(h.customer) for h in known],
+        "account_holder_customer_account_id": [_id(h.customer_account) for h in known],
+    }
+
+
+_NO_FILTERS = Filters()
+
+
+def _session_columns(seen: Seen) -> Columns:
+    sessions = seen.sessions
+    filters = [s.filters or _NO_FILTERS for s in sessions]
+    return {
+        "session_id": [s.id for s in sessions],
+        **_holder_columns(s.account_holder for s in sessions),
+        "filter_account_subcategories": [f.account_subcategories for f in filters],
+        "filter_countries": [f.countries for f in filters],
+        "permissions": [s.permissions for s in sessions],
+        "prefetch": [s.prefetch for s in sessions],
+        "return_url": [s.return_url for s in sessions],
+        "livemode": [s.livemode for s in sessions],
+        "account_count": [len(ids) for ids in seen.session_account_ids],
+        "extra": seen.session_extra,
+        "observed_at": seen.session_seen_at,
+    }
+
+
+def _session_account_columns(seen: Seen) -> Columns:
+    rows = [
+        (session.id, account_id, position, at)
+        for session, ids, at in zip(
+            seen.sessions, seen.session_account_ids, seen.session_seen_at, strict=True
+        )
+        for position, account_id in enumerate(ids)
+        if account_id
+    ]
+    return _columns(("session_id", "account_id", "position", "observed_at"), rows)
+
+
+def _account_columns(seen: Seen) -> Columns:
+    accounts = seen.accounts
+    balances = [a.balance for a in accounts]
+    return {
+        "account_id": [a.id for a in accounts],
+        **_holder_columns(a.account_holder for a in accounts),
+        "category": [a.category for a in accounts],
+        "subcategory": [a.subcategory for a in accounts],
+        "status": [a.status for a in accounts],
+        "display_name": [a.display_name for a in accounts],
+        "institution_name": [a.institution_name for a in accounts],
+        "last4": [a.last4 for a in accounts],
+        "livemode": [a.livemode for a in accounts],
+        "created_at": [a.created for a in accounts],
+        "ownership_id": [_id(a.ownership) for a in accounts],
+        "permissions": [a.permissions for a in accounts],
+        "subscriptions": [a.subscriptions for a in accounts],
+        "supported_payment_method_types": [a.supported_payment_method_types for a in accounts],
+        "account_numbers": [_account_numbers(a) for a in accounts],
+        "status_details": [_status_details(a) for a in accounts],
+        "balance_type": [b.type if b else None for b in balances],
+        "balance_as_of": [b.as_of if b else None for b in balances],
+        "extra": seen.account_extra,
+        "observed_at": seen.account_seen_at,
+    }
+
+
+def _account_numbers(account: Account) -> list[dict[str, Any]] | None:
+    if not account.account_numbers:
+        return None if account.account_numbers is None else []
+    return [
+        {**msgspec.structs.asdict(n), "expected_expiry_date": _micros(n.expected_expiry_date)}
+        for n in account.account_numbers
+    ]
+
+
+def _status_details(account: Account) -> dict[str, Any] | None:
+    details = account.status_details
+    if details is None:
+        return None
+    active = details.active
+    if active is None:
+        return {"active": None}
+    until = _micros(active.expected_deactivation_date)
+    return {"active": {**msgspec.structs.asdict(active), "expected_deactivation_date": until}}
+
+
+def _balance_columns(seen: Seen) -> Columns:
+    rows = [
+        (account.id, *amounts, account.balance.type, account.balance.as_of, at)
+        for account, at in zip(seen.accounts, seen.account_seen_at, strict=True)
+        if account.balance is not None
+        for amounts in amounts_by_currency(account.balance)
+    ]
+    names = ("account_id", "currency", "current", "available", "used", "balance_type", "as_of", "observed_at")
+    return _columns(names, rows)
+
+
+def amounts_by_currency(balance: Balance) -> Iterator[tuple[str, int | None, int | None, int | None]]:
+    """(currency, current, available, used), in minor units, for each currency that any of the maps names."""
+    current = balance.current
+    available = (balance.cash and balance.cash.available) or {}
+    used = (balance.credit and balance.credit.used) or {}
+    for currency in {**current, **available, **used}:
+        yield currency, current.get(currency), available.get(currency), used.get(currency)
+
+
+def _refresh_columns(seen: Seen) -> Columns:
+    attempts = [
+        (account.id, feature, refresh, at)
+        for account, at in zip(seen.accounts, seen.account_seen_at, strict=True)
+        for feature, refresh in (
+            ("balance", account.balance_refresh),
+            ("ownership", account.ownership_refresh),
+            ("transaction", account.transaction_refresh),
+        )
+        if refresh is not None
+    ]
+    columns = _columns(("account_id", "feature", "refresh", "observed_at"), attempts)
+    refreshes: Sequence[Refresh] = columns.pop("refresh")
+    return {
+        **columns,
+        "status": [r.status for r in refreshes],
+        "last_attempted_at": [r.last_attempted_at for r in refreshes],
+        "next_refresh_available_at": [r.next_refresh_available_at for r in refreshes],
+        "refresh_id": [r.id for r in refreshes],
+    }
+
+
+def _reject_columns(seen: Seen) -> Columns:
+    return _columns(("object_type", "object_id", "path", "reason", "raw", "observed_at"), seen.rejects)
+
+
+def _columns(names: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> Columns:
+    """Rows → columns; no rows give empty columns."""
+    values: Iterable[Sequence[Any]] = zip(*rows, strict=True) if rows else ((),) * len(names)
+    return dict(zip(names, values, strict=True))
+
+
+def _micros(seconds: int | None) -> int | None:
+    return None if seconds is None else seconds * 1_000_000
+
+
+def _arrow(table: Table, columns: Columns, run_id: str) -> pa.Table:
+    """``columns`` as an Arrow table of the table's schema; ``run_id`` is the same in every row."""
+    rows = len(columns["observed_at"])
+    made = {
+        "observed_at": pa.array(columns["observed_at"], pa.int64()).cast(TIMESTAMP),
+        "run_id": pa.repeat(run_id, rows),
+    }
+    arrays = [made[c.name] if c.name in made else _array(columns[c.name], c.type) for c in table.columns]
+    return pa.Table.from_arrays(arrays, schema=table.schema)
+
+
+_SECONDS = pa.timestamp("s", tz="UTC")
+
+
+def _array(values: Sequence[Any], kind: pa.DataType) -> pa.Array:
+    if kind == TIMESTAMP:
+        return pa.array(values, _SECONDS).cast(TIMESTAMP)
+    return pa.array(values, kind)

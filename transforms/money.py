@@ -1,0 +1,27 @@
+"""Currencies and their minor units, as Stripe transmits them.
+
+Source: Stripe's documentation on currencies. It differs from ISO 4217 for MGA (no decimals) and ISK (sent in
+hundredths), so a table of ISO exponents would give wrong amounts.
+"""
+
+from decimal import Decimal
+
+ZERO_DECIMAL = frozenset(
+    "bif clp djf gnf jpy kmf krw mga pyg rwf ugx vnd vuv xaf xof xpf".split()
+)
+THREE_DECIMAL = frozenset("bhd jod kwd omr tnd".split())
+
+
+def minor_unit_digits(currency: str) -> int | None:
+    """Decimals of the major unit that Stripe's integers count; None for what is no currency code."""
+    if len(currency) != 3 or not currency.isascii() or not currency.isalpha():
+        return None
+    if currency in ZERO_DECIMAL:
+        return 0
+    return 3 if currency in THREE_DECIMAL else 2
+
+
+def major(amount: int | None, currency: str) -> Decimal | None:
+    """``amount`` minor units in the major unit, exactly; None when either is not known."""
+    digits = minor_unit_digits(currency)
+    return None if amount is None or digits is None else Decimal(amount).scaleb(-digits)

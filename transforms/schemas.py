@@ -1,0 +1,307 @@
+"""What we keep: the tables, column by column. Schemas, comments, dictionary and drift tests come from here."""
+
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+TIMESTAMP = pa.timestamp("us", tz="UTC")
+STRINGS = pa.list_(pa.string())
+JSON = pa.string()
+"""Stored as text in Parquet; the views give it DuckDB's JSON type."""
+
+ACCOUNT_NUMBERS = pa.list_(
+    pa.struct(
+        {
+            "expected_expiry_date": TIMESTAMP,
+            "identifier_type": pa.string(),
+            "status": pa.string(),
+            "supported_networks": STRINGS,
+        }
+    )
+)
+STATUS_DETAILS = pa.struct(
+    {
+        "active": pa.struct(
+            {"action": pa.string(), "cause": pa.string(), "expected_deactivation_date": TIMESTAMP}
+        )
+    }
+)
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column: its Arrow type, what it means (with the unit), and the Stripe attribute it comes from."""
+
+    name: str
+    type: pa.DataType
+    meaning: str
+    source: str = ""
+    json: bool = False
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of versions. ``key`` names the object; ``member`` orders the rows of one version of it.
+
+    Two versions of an object differ when any of their other columns does, ``observed_at`` and ``run_id``
+    aside. A table without a key is an append-only log.
+    """
+
+    name: str
+    meaning: str
+    key: tuple[str, ...]
+    member: tuple[str, ...]
+    own: tuple[Column, ...]
+
+    @property
+    def columns(self) -> tuple[Column, ...]:
+        """The table's own columns, then the two that every table has."""
+        names = {c.name for c in self.own}
+        return self.own + tuple(c for c in SEEN if c.name not in names)
+
+    @property
+    def schema(self) -> pa.Schema:
+        """The Arrow schema; each field's metadata holds its meaning and source."""
+        return pa.schema(
+            pa.field(c.name, c.type, metadata={"meaning": c.meaning, "source": c.source})
+            for c in self.columns
+        )
+
+
+SEEN = (
+    Column("observed_at", TIMESTAMP, "When Stripe answered with this version, by Stripe's clock (UTC)."),
+    Column("run_id", pa.string(), "The run that brought this version."),
+)
+
+
+def _holder(of: str) -> tuple[Column, ...]:
+    text = pa.string()
+    holder = f"{of}.account_holder"
+    return (
+        Column("account_holder_type", text, "`customer`, `account`, …", f"{holder}.type"),
+        Column("account_holder_account_id", text, "The Stripe account, if that holds it.", f"{holder}.account"),
+        Column("account_holder_customer_id", text, "The customer, if that holds it.", f"{holder}.customer"),
+        Column(
+            "account_holder_customer_account_id",
+            text,
+            "The account that stands for a customer, if that holds it.",
+            f"{holder}.customer_account",
+        ),
+    )
+
+
+SESSIONS = Table(
+    "sessions",
+    "One row per version of a session.",
+    ("session_id",),
+    (),
+    (
+        Column("session_id", pa.string(), "The session (`fcsess_…`).", "session.id"),
+        *_holder("session"),
+        Column(
+            "filter_account_subcategories",
+            STRINGS,
+            "Subcategories of accounts that the session could collect; null = any.",
+            "session.filters.account_subcategories",
+        ),
+        Column(
+            "filter_countries",
+            STRINGS,
+            "Countries of accounts that the session could collect; null = any.",
+            "session.filters.countries",
+        ),
+        Column("permissions", STRINGS, "Permissions asked for.", "session.permissions"),
+        Column("prefetch", STRINGS, "Data asked for as soon as an account is linked.", "session.prefetch"),
+        Column("return_url", pa.string(), "Where a webview returns to.", "session.return_url"),
+        Column("livemode", pa.bool_(), "True in live mode, false in test mode.", "session.livemode"),
+        Column(
+            "account_count", pa.int64(), "How many accounts it collected, on all pages.", "session.accounts"
+        ),
+        Column("extra", JSON, "Attributes this version of fincon does not know, nested as sent.", json=True),
+    ),
+)
+
+SESSION_ACCOUNTS = Table(
+    "session_accounts",
+    "One row per account that a session collected, for each version of that list.",
+    ("session_id",),
+    ("position",),
+    (
+        Column("session_id", pa.string(), "The session.", "session.id"),
+        Column("account_id", pa.string(), "The account.", "session.accounts.data"),
+        Column("position", pa.int64(), "Place in the session's list, newest first; 0 is the first."),
+    ),
+)
+
+ACCOUNTS = Table(
+    "accounts",
+    "One row per version of a linked account.",
+    ("account_id",),
+    (),
+    (
+        Column("account_id", pa.string(), "The account (`fca_…`).", "account.id"),
+        *_holder("account"),
+        Column("category", pa.string(), "`cash`, `credit`, `investment`, `other`, …", "account.category"),
+        Column(
+            "subcategory",
+            pa.string(),
+            "`checking`, `savings`, `credit_card`, `line_of_credit`, `mortgage`, `other`, …",
+            "account.subcategory",
+        ),
+        Column("status", pa.string(), "The link: `active`, `inactive`, `disconnected`, …", "account.status"),
+        Column("display_name", pa.string(), "The account's name for people.", "account.display_name"),
+        Column("institution_name", pa.string(), "Who holds the account.", "account.institution_name"),
+        Column("last4", pa.string(), "Last four digits of the account number.", "account.last4"),
+        Column("livemode", pa.bool_(), "True in live mode, false in test mode.", "account.livemode"),
+        Column("created_at", TIMESTAMP, "When it was linked (UTC).", "account.created"),
+        Column("ownership_id", pa.string(), "The latest ownership (`fcaowns_…`).", "account.ownership"),
+        Column("permissions", STRINGS, "Permissions granted; null = not said.", "account.permissions"),
+        Column("subscriptions", STRINGS, "Data that refreshes by itself.", "account.subscriptions"),
+        Column(
+            "supported_payment_method_types",
+            STRINGS,
+            "Payment methods that can be made from it.",
+            "account.supported_payment_method_types",
+        ),
+        Column(
+            "account_numbers",
+            ACCOUNT_NUMBERS,
+            "What is known of its account numbers: kind, status, networks, expiry; never the number.",
+            "account.account_numbers",
+        ),
+        Column(
+            "status_details",
+            STATUS_DETAILS,
+            "For an active account at risk: cause, what to do, and until when.",
+            "account.status_details",
+        ),
+        Column(
+            "balance_type", pa.string(), "`cash`, `credit`, …; null = no balance known.", "account.balance.type"
+        ),
+        Column(
+            "balance_as_of",
+            TIMESTAMP,
+            "When the institution computed the balance (UTC).",
+            "account.balance.as_of",
+        ),
+        Column("extra", JSON, "Attributes this version of fincon does not know, nested as sent.", json=True),
+    ),
+)
+
+BALANCES = Table(
+    "balances",
+    "One row per version of an account's balance and currency; the currencies of a version stand together.",
+    ("account_id",),
+    ("currency",),
+    (
+        Column("account_id", pa.string(), "The account.", "account.id"),
+        Column("currency", pa.string(), "ISO code in lower case, as Stripe names it.", "account.balance"),
+        Column("balance_type", pa.string(), "`cash`, `credit`, …", "account.balance.type"),
+        Column(
+            "as_of", TIMESTAMP, "When the institution computed it (UTC).", "account.balance.as_of"
+        ),
+        Column(
+            "current",
+            pa.int64(),
+            "Before pending transactions, in minor units; negative = owed by the holder.",
+            "account.balance.current",
+        ),
+        Column(
+            "available",
+            pa.int64(),
+            "Cash that can be used now, in minor units; negative = owed by the holder.",
+            "account.balance.cash.available",
+        ),
+        Column(
+            "used",
+            pa.int64(),
+            "Credit in use, in minor units; negative = owed by the holder.",
+            "account.balance.credit.used",
+        ),
+    ),
+)
+
+FEATURES = ("balance", "ownership", "transaction")
+
+REFRESHES = Table(
+    "refreshes",
+    "One row per version of the last attempt to refresh a feature of an account.",
+    ("account_id", "feature"),
+    (),
+    (
+        Column("account_id", pa.string(), "The account.", "account.id"),
+        Column("feature", pa.string(), "`balance`, `ownership` or `transaction`."),
+        Column(
+            "status", pa.string(), "`succeeded`, `failed`, `pending`, …", "account.{feature}_refresh.status"
+        ),
+        Column(
+            "last_attempted_at",
+            TIMESTAMP,
+            "When the last attempt began (UTC).",
+            "account.{feature}_refresh.last_attempted_at",
+        ),
+        Column(
+            "next_refresh_available_at",
+            TIMESTAMP,
+            "From when the next attempt is allowed (UTC); null while one is pending.",
+            "account.{feature}_refresh.next_refresh_available_at",
+        ),
+        Column(
+            "refresh_id", pa.string(), "Of a transaction refresh (`fctxnref_…`).", "account.transaction_refresh.id"
+        ),
+    ),
+)
+
+RUNS = Table(
+    "runs",
+    "One row per finished run.",
+    (),
+    (),
+    (
+        Column("run_id", pa.string(), "The run."),
+        Column("mode", pa.string(), "What was asked for: `sessions`, `accounts`, `sessions+accounts`."),
+        Column("status", pa.string(), "`succeeded`."),
+        Column("started_at", TIMESTAMP, "When it began, by this machine's clock (UTC)."),
+        Column("finished_at", TIMESTAMP, "When its tables were in, by this machine's clock (UTC)."),
+        Column("requests", pa.int64(), "Requests sent, retries included."),
+        Column("retries", pa.int64(), "Requests that were sent again."),
+        Column("throttled", pa.int64(), "Answers 429."),
+        Column("pages", pa.int64(), "Pages kept."),
+        Column("sessions_seen", pa.int64(), "Sessions read."),
+        Column("accounts_seen", pa.int64(), "Different accounts read."),
+        Column("rows_added", pa.int64(), "Rows added to all other tables: what was new or had changed."),
+        Column("rejected", pa.int64(), "Objects that could not be read."),
+        Column("stripe_version", pa.string(), "The `Stripe-Version` sent."),
+        Column("stripe_account", pa.string(), "The `Stripe-Account` sent, if any."),
+        Column("fincon_version", pa.string(), "The version of fincon."),
+    ),
+)
+
+REJECTS = Table(
+    "rejects",
+    "One row per object that could not be read, and why.",
+    ("object_type", "object_id", "path", "reason", "raw"),
+    (),
+    (
+        Column("object_type", pa.string(), "`session` or `account`."),
+        Column("object_id", pa.string(), "Its id, if that could be read."),
+        Column("path", pa.string(), "The field at fault (`$.balance.current[...]`)."),
+        Column("reason", pa.string(), "What is wrong with it."),
+        Column("raw", JSON, "The object as sent, without secrets.", json=True),
+    ),
+)
+
+OBJECT_TABLES = (SESSIONS, SESSION_ACCOUNTS, ACCOUNTS, BALANCES, REFRESHES, REJECTS)
+"""What a run fills from pages; `RUNS` is written last, when they are in."""
+
+TABLES = (*OBJECT_TABLES, RUNS)
+
+NOT_KEPT = {
+    "session.object": "the table's name says it",
+    "account.object": "the table's name says it",
+    "session.client_secret": "whoever holds it can drive the session",
+    "session.accounts.object": "list plumbing",
+    "session.accounts.has_more": "list plumbing",
+    "session.accounts.url": "list plumbing",
+}
+"""Attributes of the reference that land in no column, each with the reason."""
