@@ -1,5 +1,7 @@
-"""The lake: one Delta table for each table of `transforms.schemas`. A version is appended only where an object
-changed, and a run's rows are in a table once, however often they are loaded.
+"""The lake: one Delta table for each table of `transforms.schemas`.
+
+A version is appended only where an object changed, and a run's rows are in a table once, however often they
+are loaded.
 """
 
 import gc
@@ -55,7 +57,8 @@ class Lake:
             return DeltaTable(str(path))
         except (TableNotFoundError, ValueError, OSError) as error:
             raise RunFailed(
-                f"The table {path} cannot be read: {error}", "Restore the folder from a backup, or move it away."
+                f"The table {path} cannot be read: {error}",
+                "Restore the folder from a backup, or move it away.",
             ) from error
 
     def files(self, table: Table) -> list[str]:
@@ -138,7 +141,7 @@ class Lake:
     @contextmanager
     def _query(self, spill: Path) -> Iterator[duckdb.DuckDBPyConnection]:
         """A DuckDB in bounded memory that spills into ``spill``."""
-        config = {"memory_limit": MEMORY, "temp_directory": str(spill / "spill")}
+        config: dict[str, Any] = {"memory_limit": MEMORY, "temp_directory": str(spill / "spill")}
         with duckdb.connect(config=config) as query:
             query.execute("SET TimeZone = 'UTC'")
             yield query
@@ -199,7 +202,9 @@ def changed_sql(table: Table, staged: list[str], files: list[str]) -> str:
     put just behind the latest that is known, should Stripe's clock not have moved between two runs.
     """
     key = ", ".join(table.key)
-    rest = [c.name for c in table.columns if c.name not in {*table.key, *table.member, *(c.name for c in SEEN)}]
+    rest = [
+        c.name for c in table.columns if c.name not in {*table.key, *table.member, *(c.name for c in SEEN)}
+    ]
     fields = [*table.member, *rest]
     content = "{" + ", ".join(f"'{name}': {name}" for name in fields) + "}" if fields else "true"
     grouped = f"list_sort(list(DISTINCT {content}))"
@@ -228,10 +233,11 @@ def changed_sql(table: Table, staged: list[str], files: list[str]) -> str:
 def latest_sql(table: Table, files: list[str]) -> str:
     """SQL for the rows of each object's latest version in ``files``."""
     key = ", ".join(table.key)
+    same = " AND ".join(f"version.{name} IS NOT DISTINCT FROM newest.{name}" for name in (*table.key, "observed_at"))
     source = f"read_parquet({files!r}, union_by_name = true)"
-    return f"""SELECT * FROM {source}
+    return f"""FROM {source} version
         SEMI JOIN (SELECT {key}, max(observed_at) AS observed_at FROM {source} GROUP BY ALL) newest
-        USING ({key}, observed_at)"""
+        ON {same}"""
 
 
 @contextmanager

@@ -85,7 +85,8 @@ class Spool:
         Raises:
             RunFailed: a page is damaged; running again fetches it anew.
         """
-        for stream, parent in [*(("sessions", parent) for parent in self.parents()), ("accounts", "")]:
+        chains: list[tuple[Stream, str]] = [("sessions", parent) for parent in self.parents()]
+        for stream, parent in [*chains, ("accounts", "")]:
             for page in self._whole(stream, parent):
                 yield page
                 told(1)
@@ -96,7 +97,9 @@ class Spool:
             try:
                 yield _decode(path)
             except DamagedPageError as error:
-                raise RunFailed(str(error), "Run the same command again: the page is fetched anew.") from error
+                raise RunFailed(
+                    str(error), "Run the same command again: the page is fetched anew."
+                ) from error
             number += 1
 
     def _path(self, header: Header) -> Path:

@@ -48,7 +48,8 @@ def prepare(data: Path) -> None:
             shutil.rmtree(leftover, ignore_errors=True)
     except OSError as error:
         raise RunFailed(
-            f"The data folder {data} cannot be written: {error.strerror}.", "Name another with --data or FINCON_DATA."
+            f"The data folder {data} cannot be written: {error.strerror}.",
+            "Name another with --data or FINCON_DATA.",
         ) from error
 
 
@@ -67,7 +68,8 @@ def locked(data: Path) -> Iterator[None]:
         except BlockingIOError as error:
             holder = os.pread(descriptor, 100, 0).decode(errors="replace").strip() or "another process"
             raise RunFailed(
-                f"The data folder {data} is in use by {holder}.", "Wait until it ends, or use another folder (--data)."
+                f"The data folder {data} is in use by {holder}.",
+                "Wait until it ends, or use another folder (--data).",
             ) from error
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, f"process {os.getpid()}".encode(), 0)

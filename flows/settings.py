@@ -14,7 +14,9 @@ STRIPE_VERSION = "2026-06-24.dahlia"
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
-KEY_HINT = "Set STRIPE_API_KEY to a secret (sk_…) or restricted (rk_…) key, or try `fincon demo`, which needs none."
+KEY_HINT = (
+    "Set STRIPE_API_KEY to a secret (sk_…) or restricted (rk_…) key, or try `fincon demo`, which needs none."
+)
 
 
 class Secret:
@@ -104,9 +106,7 @@ def quiet_prefect() -> None:
 Number = TypeVar("Number", int, float)
 
 
-def _positive(
-    env: Mapping[str, str], name: str, kind: type[Number], default: Number | None
-) -> Number | None:
+def _positive(env: Mapping[str, str], name: str, kind: type[Number], default: Number | None) -> Number | None:
     text = env.get(name, "").strip()
     if not text:
         return default

@@ -70,7 +70,9 @@ class Outcome:
     resumed_pages: int = 0
 
 
-def run_sync(settings: Settings, order: Order, step: Step = plainly, progress: Progress | None = None) -> Outcome:
+def run_sync(
+    settings: Settings, order: Order, step: Step = plainly, progress: Progress | None = None
+) -> Outcome:
     """One run: fetch what is missing on disk, load what changed, publish the views, check them.
 
     Raises:
@@ -146,9 +148,11 @@ def raise_if_wrong(outcome: Outcome, *, strict: bool) -> None:
     """
     if outcome.failed_checks:
         names = ", ".join(f"{name} ({rows} rows)" for name, rows in outcome.failed_checks.items())
-        raise RunFailed(f"Run {outcome.run['run_id']}: checks failed: {names}.", "`fincon check` shows the rows.")
+        raise RunFailed(
+            f"Run {outcome.run['run_id']}: checks failed: {names}.", "`fincon check` shows the rows."
+        )
     if strict and outcome.run["rejected"]:
         raise RunFailed(
             f"Run {outcome.run['run_id']}: {outcome.run['rejected']} objects were rejected (--strict).",
-            "`fincon sql \"FROM rejects\"` says which and why.",
+            '`fincon sql "FROM rejects"` says which and why.',
         )

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
+from itertools import count
 from urllib.parse import urlencode
 
 import msgspec
@@ -26,6 +27,9 @@ ATTEMPTS = 7
 """Tries of one request. With the backoff below, the last comes about 40 s after the first."""
 
 BACKOFF = Retry(total=ATTEMPTS - 1, backoff_factor=0.5, backoff_jitter=0.5, backoff_max=20)
+
+FIRST_ATTEMPTS = 3
+"""Tries while nothing has answered yet in this run: a wrong address is told within seconds."""
 
 RETRIED = frozenset({409, 429, 500, 502, 503, 504})
 
@@ -63,6 +67,7 @@ class Stripe:
         """``requests``, ``retries``, ``throttled``, and requests by ``endpoint:…``."""
         self._lock = threading.Lock()
         self._stop = threading.Event()
+        self._answered = False
         default = LIVE_PER_SECOND if settings.livemode else TEST_PER_SECOND
         self._limiter = Limiter(
             settings.requests_per_second or default,
@@ -87,22 +92,19 @@ class Stripe:
         """
         request = path + ("?" + urlencode(params) if params else "")
         retry = BACKOFF
-        for attempt in range(1, ATTEMPTS + 1):
+        for attempt in count(1):  # ends at ATTEMPTS
             self._limiter.wait(endpoint)
             self._count(endpoint, again=attempt > 1)
             outcome = self._try(endpoint, request)
             if isinstance(outcome, Answer):
                 return outcome
-            if not outcome.again or attempt == ATTEMPTS or self._stop.is_set():
-                break
+            if not outcome.again:
+                raise outcome.error
+            if attempt >= (ATTEMPTS if self._answered else FIRST_ATTEMPTS) or self._stop.is_set():
+                raise _gave_up(outcome.error, attempt)
             retry = retry.increment("GET", request, error=outcome.error)
             self._stop.wait(max(outcome.after, retry.get_backoff_time()))
-        if outcome.again:
-            raise StripeError(
-                f"GET {request}: no good answer in {attempt} tries; the last: {outcome.error}",
-                "Stripe may be having trouble (https://status.stripe.com). What was fetched is kept: run the same command again to go on.",
-            )
-        raise outcome.error
+        raise AssertionError("unreachable")
 
     def stop(self) -> None:
         """Make every waiting thread give up at once."""
@@ -133,11 +135,19 @@ class Stripe:
                 body = _read(response)
         except (requests.RequestException, HTTPError, OSError) as error:
             return _Failure(StripeError(f"GET {request}: {_plain(error)}"), again=True)
+        self._answered = True
         if response.status_code == 429:
             with self._lock:
                 self.counts["throttled"] += 1
             self._limiter.throttled(endpoint, response.headers.get("Stripe-Rate-Limited-Reason", ""))
         return _judge(request, response, body)
+
+
+def _gave_up(error: StripeError, tries: int) -> StripeError:
+    return StripeError(
+        f"{error} ({tries} tries).",
+        "Stripe may be in trouble (https://status.stripe.com). What was fetched is kept: run the same command again to go on.",
+    )
 
 
 @dataclass(frozen=True)
@@ -172,8 +182,8 @@ def _judge(request: str, response: requests.Response, body: bytes) -> "Answer | 
             return _Failure(StripeError(f"{said} with a body that is not JSON: {error}"), again=True)
         return Answer(body, request, request_id, _date(headers))
     again = {"true": True, "false": False}.get(headers.get("Stripe-Should-Retry", ""), status in RETRIED)
-    error = _error_of(body)
-    said += f": {error.message}" if error else ""
+    refusal = _error_of(body)
+    said += f": {refusal.message}" if refusal else ""
     if status == 401:
         hint = "Check STRIPE_API_KEY: it is wrong, expired or revoked, or not of this account."
         return _Failure(KeyRefused(said, hint), again=False)
@@ -181,8 +191,15 @@ def _judge(request: str, response: requests.Response, body: bytes) -> "Answer | 
         hint = "Give the restricted key the permission that Stripe names (Dashboard, Developers, API keys)."
         return _Failure(NotAllowed(said, hint), again=False)
     if status == 404:
-        return _Failure(NotFound(said, "Check the id and the key's account and mode.", request_id, body, _date(headers)), again=False)
-    return _Failure(StripeError(said, "Nothing fetched so far is lost: run the same command again to go on."), again=again, after=_retry_after(headers))
+        return _Failure(
+            NotFound(said, "Check the id and the key's account and mode.", request_id, body, _date(headers)),
+            again=False,
+        )
+    return _Failure(
+        StripeError(said, "Nothing fetched so far is lost: run the same command again to go on."),
+        again=again,
+        after=_retry_after(headers),
+    )
 
 
 def _error_of(body: bytes) -> ErrorBody | None:

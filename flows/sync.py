@@ -23,8 +23,8 @@ R = TypeVar("R")
 
 def as_task(name: str, do: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
     """The step as a task run. It is never cached and its result never stored: the pages are the checkpoint."""
-    run: Callable[P, R] = task(do, name=name, cache_policy=NO_CACHE, persist_result=False)
-    return run(*args, **kwargs)
+    as_run = task(name=name, cache_policy=NO_CACHE, persist_result=False)
+    return as_run(do)(*args, **kwargs)
 
 
 @flow(name="sync", persist_result=False, validate_parameters=True)
@@ -51,7 +51,9 @@ def sync_as_tasks(order: Order, data: Path | None, progress: Progress | None = N
     """`run_sync` under Prefect, within a flow run; the run's figures go to its log."""
     outcome = run_sync(load_settings(data=data), order, as_task, progress)
     log = get_run_logger()
-    log.info("run %(run_id)s: %(requests)d requests, %(rows_added)d rows added, %(rejected)d rejected", outcome.run)
+    log.info(
+        "run %(run_id)s: %(requests)d requests, %(rows_added)d rows added, %(rejected)d rejected", outcome.run
+    )
     for session_id in outcome.unknown_sessions:
         log.warning("Stripe does not know the session %s", session_id)
     return outcome

@@ -6,8 +6,10 @@ the file was made, whatever happens meanwhile.
 
 import os
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from string import Template
+from typing import Any
 
 import duckdb
 import pyarrow as pa
@@ -18,6 +20,7 @@ from transforms.money import THREE_DECIMAL, ZERO_DECIMAL
 from transforms.schemas import OBJECT_TABLES, SEEN, TABLES, Column, Table
 
 FILE = "fincon.duckdb"
+READING = (duckdb.StatementType.SELECT, duckdb.StatementType.EXPLAIN)
 SQL = Path(__file__).resolve().parent.parent / "sql"
 
 VALID = (
@@ -27,7 +30,11 @@ VALID = (
 """What ``history`` adds to each table."""
 
 AMOUNTS = tuple(
-    Column(f"{name}_amount", pa.decimal128(38, 4), f"`{name}` in major units; null where the currency is not known.")
+    Column(
+        f"{name}_amount",
+        pa.decimal128(38, 4),
+        f"`{name}` in major units; null where the currency is not known.",
+    )
     for name in ("current", "available", "used")
 )
 """What every view of ``balances`` adds."""
@@ -53,7 +60,9 @@ def publish(data: Path, files: Mapping[str, list[str]]) -> Path:
         part.chmod(0o600)
         part.replace(target)
     except (duckdb.Error, OSError) as error:
-        raise RunFailed(f"The views could not be published in {target}: {error}", "The last ones still answer.") from error
+        raise RunFailed(
+            f"The views could not be published in {target}: {error}", "The last ones still answer."
+        ) from error
     return target
 
 
@@ -67,7 +76,10 @@ def connect(data: str | Path | None = None) -> duckdb.DuckDBPyConnection:
     """
     path = data_folder(Path(data) if data is not None else None) / FILE
     if not path.exists():
-        raise UsageError(f"There is no {path}.", "Run `fincon sync` or `fincon demo` first, or name the folder with --data.")
+        raise UsageError(
+            f"There is no {path}.",
+            "Run `fincon sync` or `fincon demo` first, or name the folder with --data.",
+        )
     # Attached, not opened: DuckDB shares one instance among all who open the same path in a process, and
     # that would go on showing the file as it was when the first of them opened it.
     connection = duckdb.connect()
@@ -93,7 +105,7 @@ def statements(files: Mapping[str, list[str]]) -> Iterator[str]:
     for table in OBJECT_TABLES:
         for kind in ("history", "latest", "as_of"):
             template = Template((SQL / "versions" / f"{kind}.sql").read_text(encoding="utf-8"))
-            yield template.substitute(table=table.name, key=", ".join(table.key))
+            yield template.substitute(table=table.name, key=", ".join(table.key), same=_same_version(table))
         yield from _comments(f"history.{table.name}", table, "Every version.", VALID)
         yield from _comments(f"main.{table.name}", table, "The latest known.", ())
         meaning = f"{table.meaning} What was known at ts (a timestamp with time zone)."
@@ -115,6 +127,13 @@ def _lake_view(table: Table, files: list[str]) -> str:
     else:
         source = f"(SELECT {_nulls(table)} WHERE false)"
     return f"CREATE VIEW lake.{table.name} AS SELECT {', '.join(columns)} FROM {source}"
+
+
+def _same_version(table: Table) -> str:
+    """The join of a version and the newest of its object; a key that cannot be null is compared plainly, and faster."""
+    nullable = {"object_id", "path", "raw"}
+    keys = [f"version.{k} {'IS NOT DISTINCT FROM' if k in nullable else '='} newest.{k}" for k in table.key]
+    return " AND ".join([*keys, "version.observed_at = newest.observed_at"])
 
 
 def _minor_unit_digits() -> str:
@@ -154,3 +173,63 @@ def _nulls(table: Table) -> str:
 
 def _text(value: str) -> str:
     return "'" + value.replace("'", "''") + "'"
+
+
+@contextmanager
+def ask(query: str, data: str | Path | None = None) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A connection on which ``query`` can be asked: one that reads (SELECT, FROM, DESCRIBE, SUMMARIZE, EXPLAIN).
+
+    Raises:
+        UsageError: the query is no such thing, or DuckDB cannot answer it; the message is DuckDB's.
+    """
+    with connect(data) as connection:
+        try:
+            parsed = connection.extract_statements(query)
+            if len(parsed) != 1 or parsed[0].type not in READING:
+                raise UsageError(
+                    "Only one query that reads is asked at a time.", "Begin with SELECT or FROM."
+                )
+            yield connection
+        except duckdb.Error as error:
+            raise UsageError(
+                f"DuckDB: {error}", '`fincon sql "SHOW TABLES"` lists what can be asked.'
+            ) from error
+
+
+def count_accounts(data: Path) -> int:
+    """How many accounts are known; 0 before the first run."""
+    if not (data / FILE).exists():
+        return 0
+    with connect(data) as connection:
+        found = connection.execute("SELECT count(*) FROM accounts").fetchone()
+    return int(found[0]) if found else 0
+
+
+def summary(connection: duckdb.DuckDBPyConnection, runs: int) -> dict[str, Any]:
+    """Last runs, size and freshness of each table, and the newest rejects, as plain values."""
+
+    def rows(query: str, *values: object) -> list[dict[str, Any]]:
+        cursor = connection.execute(query, list(values))
+        names = [column[0] for column in cursor.description or ()]
+        return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+
+    tables = {}
+    for table in OBJECT_TABLES:
+        sizes = rows(
+            f"SELECT (SELECT count(*) FROM main.{table.name}) AS rows, count(*) AS versions, "
+            f"date_trunc('second', max(observed_at))::VARCHAR AS newest FROM history.{table.name}"
+        )
+        tables[table.name] = sizes[0]
+    return {
+        "runs": rows(
+            "SELECT * REPLACE (date_trunc('second', started_at)::VARCHAR AS started_at, "
+            "date_trunc('second', finished_at)::VARCHAR AS finished_at, "
+            "date_trunc('second', observed_at)::VARCHAR AS observed_at) FROM runs ORDER BY runs.finished_at DESC LIMIT ?",
+            runs,
+        ),
+        "tables": tables,
+        "rejects": rows(
+            "SELECT object_type, object_id, path, reason, observed_at::VARCHAR AS observed_at FROM rejects "
+            "ORDER BY rejects.observed_at DESC LIMIT 1000"
+        ),
+    }

@@ -107,8 +107,7 @@ def _read_session(seen: Seen, chain: Sequence[Page]) -> None:
     first, *rest = chain
     at = first.header.observed_at
     if first.header.status != 200:
-        reason = f"Stripe answered {first.header.status} (Request-Id {first.header.request_id})"
-        seen.rejects.append(("session", first.header.parent, None, reason, compact(first.body), at))
+        seen.rejects.append(("session", first.header.parent, None, "Stripe does not know it (404)", None, at))
         return
     try:
         session, extra = decode(Session, first.body)

@@ -79,7 +79,9 @@ def _holder(of: str) -> tuple[Column, ...]:
     holder = f"{of}.account_holder"
     return (
         Column("account_holder_type", text, "`customer`, `account`, …", f"{holder}.type"),
-        Column("account_holder_account_id", text, "The Stripe account, if that holds it.", f"{holder}.account"),
+        Column(
+            "account_holder_account_id", text, "The Stripe account, if that holds it.", f"{holder}.account"
+        ),
         Column("account_holder_customer_id", text, "The customer, if that holds it.", f"{holder}.customer"),
         Column(
             "account_holder_customer_account_id",
@@ -176,7 +178,10 @@ ACCOUNTS = Table(
             "account.status_details",
         ),
         Column(
-            "balance_type", pa.string(), "`cash`, `credit`, …; null = no balance known.", "account.balance.type"
+            "balance_type",
+            pa.string(),
+            "`cash`, `credit`, …; null = no balance known.",
+            "account.balance.type",
         ),
         Column(
             "balance_as_of",
@@ -197,9 +202,7 @@ BALANCES = Table(
         Column("account_id", pa.string(), "The account.", "account.id"),
         Column("currency", pa.string(), "ISO code in lower case, as Stripe names it.", "account.balance"),
         Column("balance_type", pa.string(), "`cash`, `credit`, …", "account.balance.type"),
-        Column(
-            "as_of", TIMESTAMP, "When the institution computed it (UTC).", "account.balance.as_of"
-        ),
+        Column("as_of", TIMESTAMP, "When the institution computed it (UTC).", "account.balance.as_of"),
         Column(
             "current",
             pa.int64(),
@@ -247,7 +250,10 @@ REFRESHES = Table(
             "account.{feature}_refresh.next_refresh_available_at",
         ),
         Column(
-            "refresh_id", pa.string(), "Of a transaction refresh (`fctxnref_…`).", "account.transaction_refresh.id"
+            "refresh_id",
+            pa.string(),
+            "Of a transaction refresh (`fctxnref_…`).",
+            "account.transaction_refresh.id",
         ),
     ),
 )

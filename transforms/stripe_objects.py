@@ -142,7 +142,7 @@ class AccountList(Struct, gc=False):
 
 
 class Session(Known):
-    """A ``financial_connections.session``. Its accounts stay undecoded, so that a bad one does not spoil it."""
+    """A ``financial_connections.session``. Its accounts stay undecoded: a bad one does not spoil it."""
 
     id: str
     accounts: RawList
@@ -158,7 +158,9 @@ class Session(Known):
 
 T = TypeVar("T", Account, Session)
 
-_STRICT = {kind: msgspec.json.Decoder(kind) for kind in (Account, Session)}
+_STRICT: dict[Any, msgspec.json.Decoder[Any]] = {
+    kind: msgspec.json.Decoder(kind) for kind in (Account, Session)
+}
 ACCOUNT_LIST = msgspec.json.Decoder(AccountList)
 RAW_LIST = msgspec.json.Decoder(RawList)
 

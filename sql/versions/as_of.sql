@@ -1,10 +1,10 @@
 -- What was known of every object of $table at the time ts.
 CREATE MACRO main.${table}_as_of(ts) AS TABLE
-FROM lake.$table
+FROM lake.$table AS version
 SEMI JOIN (
     SELECT $key, max(observed_at) AS observed_at
     FROM lake.$table
     WHERE observed_at <= ts::TIMESTAMPTZ
     GROUP BY ALL
 ) AS newest
-USING ($key, observed_at);
+ON $same;

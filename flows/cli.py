@@ -1,0 +1,442 @@
+"""The command line. It parses, calls, and shows; what takes long to import is imported by the command that uses it."""
+
+import json
+import os
+import sys
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from flows.errors import FinconError, RunFailed, UsageError
+from flows.settings import data_folder, load_settings, prefect_api_url, quiet_prefect
+
+if TYPE_CHECKING:
+    import duckdb
+
+    from flows.settings import Settings
+    from flows.steps import Order, Outcome
+
+INTERRUPTED = 130
+
+
+class Choices:
+    """The global options, as every command reads them."""
+
+    def __init__(self) -> None:
+        self.data: Path | None = None
+        self.quiet = False
+        self.verbose = False
+
+
+CHOICES = Choices()
+
+
+def _global(name: str) -> Callable[[click.Context, click.Parameter, Any], None]:
+    def keep(context: click.Context, parameter: click.Parameter, value: Any) -> None:
+        if value:
+            setattr(CHOICES, name, value)
+
+    return keep
+
+
+def global_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """``--data``, ``--quiet`` and ``--verbose``, before or after the command's name."""
+    for option in (
+        click.option(
+            "--verbose",
+            is_flag=True,
+            expose_value=False,
+            callback=_global("verbose"),
+            help="Show tracebacks.",
+        ),
+        click.option(
+            "--quiet",
+            is_flag=True,
+            expose_value=False,
+            callback=_global("quiet"),
+            help="Show results and errors alone.",
+        ),
+        click.option(
+            "--data",
+            type=click.Path(file_okay=False, path_type=Path),
+            expose_value=False,
+            callback=_global("data"),
+            help="The data folder [FINCON_DATA, else ./data].",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(package_name="fincon")
+@global_options
+def cli() -> None:
+    r"""Stripe Financial Connections in Parquet and DuckDB.
+
+    \b
+    Begin with:  fincon demo      everything, on a sandbox: no key, no network
+    Then:        export STRIPE_API_KEY=rk_…
+                 fincon sync      every account
+                 fincon sql "FROM balance_totals"
+    """
+
+
+def command(**settings: Any) -> Callable[[Callable[..., Any]], click.Command]:
+    """A command of `cli` that also takes the global options behind its name."""
+
+    def add(function: Callable[..., Any]) -> click.Command:
+        made: click.Command = cli.command(**settings)(global_options(function))
+        return made
+
+    return add
+
+
+def say(line: str) -> None:
+    """A line for the person, on standard error; none with ``--quiet``."""
+    if not CHOICES.quiet:
+        click.echo(line, err=True)
+
+
+@command()
+@click.option("--accounts", default=400, show_default=True, help="Accounts in the sandbox.")
+def demo(accounts: int) -> None:
+    """Sync a sandbox twice, a day apart, and show what can be asked."""
+    from flows.warehouse import connect
+    from sandbox.server import running
+    from sandbox.world import World
+
+    data = (
+        data_folder(CHOICES.data)
+        if CHOICES.data or os.environ.get("FINCON_DATA")
+        else Path("data/demo").absolute()
+    )
+    _start_afresh(data)
+    now = datetime.now(UTC).replace(microsecond=0)
+    world = World(clock=now - timedelta(days=1), accounts=accounts, sessions=accounts * 3 // 10)
+    with running(world) as sandbox:
+        environ = {
+            "STRIPE_API_KEY": "sk_test_sandbox",
+            "STRIPE_API_BASE": sandbox.url,
+            "FINCON_REQUESTS_PER_SECOND": "1000",
+        }
+        settings = load_settings(environ, data)
+        for day in ("yesterday", "today"):
+            if day == "today":
+                sandbox.set_clock(now)
+            ids = tuple(sandbox.world.session_ids())
+            say(f"Syncing {len(ids)} sessions and every account from {sandbox.url}, as they were {day}.")
+            outcome = _run(settings, ids, accounts=True)
+            _tell(outcome)
+            _fail_if_wrong(outcome, strict=False)
+    (data / ".demo").touch()
+    with connect(data) as connection:
+        _show_demo(connection, data)
+
+
+def _start_afresh(data: Path) -> None:
+    """Remove the lake of an earlier demo; never anything else."""
+    import shutil
+
+    if (data / ".demo").exists() or data == Path("data/demo").absolute():
+        shutil.rmtree(data, ignore_errors=True)
+    elif (data / "lake").exists():
+        raise UsageError(
+            f"{data} holds a lake that is not the demo's.", "Name another folder for the demo with --data."
+        )
+
+
+def _show_demo(connection: "duckdb.DuckDBPyConnection", data: Path) -> None:
+    from flows import show
+
+    where = "" if data == data_folder() else f" --data {_short(data)}"
+    click.echo()
+    for title, query in show.DEMO:
+        click.echo(title)
+        click.echo(show.table(connection.execute(query)))
+        click.echo()
+    click.echo("Ask more:")
+    for line in (
+        f'fincon{where} sql "FROM refreshable_now LIMIT 5"',
+        f'fincon{where} sql "FROM account_changes LIMIT 5"',
+        f"fincon{where} status",
+        f"fincon{where} check",
+    ):
+        click.echo(f"  {line}")
+    click.echo("With your own key:  export STRIPE_API_KEY=rk_…  and  fincon sync")
+
+
+def _short(path: Path) -> str:
+    try:
+        return str(path.relative_to(Path.cwd()))
+    except ValueError:
+        return str(path)
+
+
+@command()
+@click.option(
+    "--sessions",
+    metavar="FILE",
+    help="Session ids: one a line, or CSV, Parquet or JSON with a column session_id or id; - = standard input.",
+)
+@click.option("--accounts/--no-accounts", default=True, show_default=True, help="List every account as well.")
+@click.option("--dry-run", is_flag=True, help="Say which requests would be made, and make none.")
+@click.option("--strict", is_flag=True, help="Fail if an object was rejected.")
+@click.option("--restart", is_flag=True, help="Do not go on with a run that was interrupted.")
+def sync(sessions: str | None, *, accounts: bool, dry_run: bool, strict: bool, restart: bool) -> None:
+    """Fetch sessions and accounts, add what changed to the lake, publish the views."""
+    from flows.session_ids import read_session_ids
+
+    if not sessions and not accounts:
+        raise UsageError(
+            "There is nothing to fetch.",
+            "Name a file of session ids with --sessions, or leave out --no-accounts.",
+        )
+    ids = tuple(read_session_ids(sessions)) if sessions else ()
+    settings = load_settings(data=CHOICES.data)
+    if dry_run:
+        _dry_run(settings, ids, accounts=accounts)
+        return
+    outcome = _run(settings, ids, accounts=accounts, restart=restart)
+    _tell(outcome)
+    _fail_if_wrong(outcome, strict=strict)
+
+
+def _run(settings: "Settings", ids: tuple[str, ...], *, accounts: bool, restart: bool = False) -> "Outcome":
+    """One run, with what shows its progress: a bar on a terminal, log lines elsewhere; seen by Prefect if it is there."""
+    from flows import show
+    from flows.steps import Order, run_sync
+
+    order = Order(ids, accounts, restart)
+    with show.progress(quiet=CHOICES.quiet) as progress:
+        if not prefect_api_url():
+            return run_sync(settings, order, progress=progress)
+        return _run_as_flow(settings, order, progress)
+
+
+def _run_as_flow(settings: "Settings", order: "Order", progress: Any) -> "Outcome":
+    quiet_prefect()
+    from prefect import flow
+
+    from flows.sync import sync_as_tasks
+
+    @flow(name="sync", persist_result=False)
+    def sync_from_command_line(mode: str, session_count: int) -> None:
+        outcomes.append(sync_as_tasks(order, settings.data, progress))
+
+    outcomes: list[Outcome] = []
+    sync_from_command_line(order.mode, len(order.session_ids))
+    return outcomes[0]
+
+
+def _tell(outcome: "Outcome") -> None:
+    """What a run did, on standard error, and sessions that Stripe does not know."""
+    run = outcome.run
+    for session_id in outcome.unknown_sessions[:10]:
+        say(f"Stripe does not know the session {session_id}.")
+    if len(outcome.unknown_sessions) > 10:
+        say(f'… nor {len(outcome.unknown_sessions) - 10} others: see `fincon sql "FROM rejects"`.')
+    parts = [
+        f"{run['sessions_seen']:,} sessions, {run['accounts_seen']:,} accounts",
+        f"{run['rows_added']:,} rows added",
+        f"{run['requests']:,} requests",
+    ]
+    if outcome.resumed_pages:
+        parts.append(f"{outcome.resumed_pages:,} pages kept from the interrupted run")
+    if run["rejected"]:
+        parts.append(f"{run['rejected']:,} rejected")
+    say(f"Run {run['run_id']}: {', '.join(parts)}.")
+
+
+def _fail_if_wrong(outcome: "Outcome", *, strict: bool) -> None:
+    from flows.steps import raise_if_wrong
+
+    raise_if_wrong(outcome, strict=strict)
+
+
+def _dry_run(settings: "Settings", ids: tuple[str, ...], *, accounts: bool) -> None:
+    from flows import fetch
+    from flows.stripe_api import PREFIX
+    from flows.warehouse import count_accounts
+
+    for session_id in ids:
+        click.echo(f"GET {fetch.first_request(session_id)}")
+    if ids:
+        click.echo(
+            f"GET {PREFIX}/accounts?session=…&limit=100, for each session with more accounts than its page holds"
+        )
+    if accounts:
+        known = count_accounts(settings.data)
+        pages = (
+            f"about {max(1, -(-known // fetch.PAGE_SIZE)):,} times: {known:,} accounts are known"
+            if known
+            else "until the last page"
+        )
+        click.echo(f"GET {PREFIX}/accounts?limit=100, {pages}")
+    say(f"Nothing was sent to {settings.api_base}.")
+
+
+@command()
+@click.option("--json", "as_json", is_flag=True, help="For scripts.")
+@click.option("--runs", default=5, show_default=True, help="How many of the last runs.")
+def status(*, as_json: bool, runs: int) -> None:
+    """Last runs, how fresh each table is, what was rejected."""
+    from flows import show
+    from flows.warehouse import connect, summary
+
+    with connect(CHOICES.data) as connection:
+        found = summary(connection, runs)
+        if as_json:
+            click.echo(json.dumps(found, indent=2, default=str))
+        else:
+            click.echo(show.status(found))
+
+
+@command()
+@click.argument("query")
+@click.option(
+    "--format",
+    "style",
+    type=click.Choice(["table", "csv", "json", "parquet"]),
+    default="table",
+    show_default=True,
+)
+@click.option(
+    "--output",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Write to this file instead of standard output.",
+)
+def sql(query: str, style: str, output: Path | None) -> None:
+    """Ask the views: fincon sql "SELECT * FROM balance_totals". Read-only."""
+    from flows import show
+    from flows.warehouse import ask
+
+    if style == "parquet" and output is None:
+        raise UsageError("Parquet is not for a terminal.", "Name a file with --output.")
+    with ask(query, CHOICES.data) as connection:
+        show.write(connection, query, style, output)
+
+
+@command()
+def check() -> None:
+    """Run every check; a row that a check finds is a failure."""
+    from flows import show
+    from flows.warehouse import checks, connect
+
+    failed = 0
+    with connect(CHOICES.data) as connection:
+        for name, promise, query in checks():
+            found = len(connection.execute(query).fetchall())
+            click.echo(f"{'FAIL' if found else 'ok':4}  {name}: {promise}")
+            if found:
+                failed += 1
+                click.echo(show.table(connection.execute(query), limit=10))
+    if failed:
+        raise RunFailed(
+            f"{failed} checks failed.",
+            "The rows above say where; no number that rests on them can be trusted.",
+        )
+
+
+@command()
+@click.option("--port", default=8090, show_default=True, help="On loopback; 0 = any free one.")
+@click.option("--seed", default=1, show_default=True, help="Another seed, another world.")
+@click.option("--accounts", default=1000, show_default=True)
+@click.option("--sessions", default=300, show_default=True)
+@click.option("--clock", metavar="TIME", help="The world's time, ISO 8601 [now].")
+@click.option(
+    "--session-ids",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Write the ids of its sessions to this file.",
+)
+def sandbox(
+    port: int, seed: int, accounts: int, sessions: int, clock: str | None, session_ids: Path | None
+) -> None:
+    """Serve a Stripe Financial Connections API on this machine."""
+    from sandbox.server import serve
+    from sandbox.world import World
+
+    world = World(seed=seed, clock=_time(clock), accounts=accounts, sessions=sessions)
+    if session_ids:
+        session_ids.write_text("\n".join(world.session_ids()) + "\n", encoding="utf-8")
+
+    def ready(url: str) -> None:
+        click.echo(f"STRIPE_API_BASE={url} STRIPE_API_KEY=sk_test_sandbox fincon sync")
+        say(
+            f"{world.account_count:,} accounts, {world.session_count:,} sessions at "
+            f"{world.clock:%Y-%m-%d %H:%M} UTC. Ctrl-C ends it."
+        )
+        sys.stdout.flush()
+
+    serve(world, port=port, on_ready=ready)
+
+
+def _time(text: str | None) -> datetime:
+    try:
+        at = datetime.fromisoformat(text) if text else datetime.now(UTC).replace(microsecond=0)
+    except ValueError as error:
+        raise UsageError(f"--clock {text!r} is not a time.", "Write it like 2026-06-01T12:00.") from error
+    return at if at.tzinfo else at.replace(tzinfo=UTC)
+
+
+@contextmanager
+def _plain_errors() -> Iterator[None]:
+    """Errors in two lines and the exit code of the contract; a traceback only with ``--verbose``."""
+    try:
+        yield
+    except click.exceptions.Exit as end:
+        _leave(end.exit_code)
+    except click.Abort:
+        _interrupted()
+    except KeyboardInterrupt:
+        _interrupted()
+    except click.ClickException as error:
+        error.show()
+        _leave(error.exit_code)
+    except FinconError as error:
+        if CHOICES.verbose:
+            traceback.print_exc()
+        click.echo(f"fincon: {error}" + (f"\n        {error.hint}" if error.hint else ""), err=True)
+        _leave(error.exit_code)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _leave(0)
+    except Exception as error:  # noqa: BLE001 - the last resort: a person sees two lines, not a traceback
+        if CHOICES.verbose:
+            traceback.print_exc()
+        click.echo(
+            f"fincon: {type(error).__name__}: {error}\n        This is a bug or a machine in trouble; --verbose shows where.",
+            err=True,
+        )
+        _leave(1)
+
+
+def _interrupted() -> None:
+    click.echo(
+        "fincon: interrupted. What was fetched is kept: run the same command again to go on.", err=True
+    )
+    _leave(INTERRUPTED)
+
+
+def _leave(code: int) -> None:
+    """End now: a thread that still waits for Stripe must not hold the terminal, and nothing is left half written."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    if code:
+        os._exit(code)
+    sys.exit(0)
+
+
+def main() -> None:
+    """``fincon``."""
+    with _plain_errors():
+        cli.main(standalone_mode=False)
+
+
+if __name__ == "__main__":
+    main()
