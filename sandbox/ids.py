@@ -9,6 +9,7 @@ from string import ascii_lowercase, ascii_uppercase, digits
 ALPHABET = digits + ascii_uppercase + ascii_lowercase
 VALUES = {letter: value for value, letter in enumerate(ALPHABET)}
 PAIRS = [high + low for high in ALPHABET for low in ALPHABET]  # a larger table would miss the CPU's cache
+FOUR, EIGHT, SIXTEEN = 62**4, 62**8, 62**16
 BELOW = {14: 21, 16: 177, 24: 119}  # 62**width minus this is the largest prime below 62**width
 MASK = 2**64 - 1
 
@@ -50,11 +51,17 @@ class Codec:
     def encode(self, number: int) -> str:
         """Give the identifier of a number."""
         value = (number * self.factor + self.shift) % self.prime
-        text: str = self.prefix
-        for _ in range(self.width // 2):
-            value, pair = divmod(value, 3_844)
-            text += PAIRS[pair]
-        return text
+        if self.width != 24:
+            return self.prefix + _digits(value, self.width)
+        # The common width, written out: six numbers of four digits, each looked up as two pairs.
+        high, rest = divmod(value, SIXTEEN)
+        middle, low = divmod(rest, EIGHT)
+        a, b, c, d, e, f = high // FOUR, high % FOUR, middle // FOUR, middle % FOUR, low // FOUR, low % FOUR
+        return (
+            f"{self.prefix}{PAIRS[a // 3844]}{PAIRS[a % 3844]}{PAIRS[b // 3844]}{PAIRS[b % 3844]}"
+            f"{PAIRS[c // 3844]}{PAIRS[c % 3844]}{PAIRS[d // 3844]}{PAIRS[d % 3844]}"
+            f"{PAIRS[e // 3844]}{PAIRS[e % 3844]}{PAIRS[f // 3844]}{PAIRS[f % 3844]}"
+        )
 
     def decode(self, identifier: str) -> int | None:
         """Give the number of an identifier, or None if this seed never made it."""
@@ -62,10 +69,19 @@ class Codec:
         if len(body) != self.width or not VALUES.keys() >= set(body):
             return None
         value = 0
-        for start in range(self.width - 2, -1, -2):
-            value = value * 3_844 + VALUES[body[start]] * 62 + VALUES[body[start + 1]]
+        for letter in body:
+            value = value * 62 + VALUES[letter]
         number = (value - self.shift) * self.inverse % self.prime
         return number if number < self.limit and self.encode(number) == identifier else None
+
+
+def _digits(value: int, width: int) -> str:
+    """Write a number in base 62; the width is even."""
+    text = ""
+    for _ in range(width // 2):
+        value, pair = divmod(value, 3844)
+        text = PAIRS[pair] + text
+    return text
 
 
 class Ids:

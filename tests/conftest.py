@@ -1,0 +1,135 @@
+"""What tests share: a sandbox over real HTTP, a data folder, and ways to run fincon and to read what it made."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flows.settings import Settings, load_settings
+from flows.steps import Order, Outcome, run_sync
+from flows.warehouse import connect
+from sandbox.server import Sandbox, running
+from sandbox.world import World
+
+KEY = "sk_test_sandboxkey"
+FINCON = Path(sys.executable).with_name("fincon")
+START = datetime(2026, 6, 3, 12, tzinfo=UTC)
+
+Row = dict[str, Any]
+
+
+@pytest.fixture
+def sandbox() -> Iterator[Sandbox]:
+    """A small world, served."""
+    with running(World(seed=1, clock=START, accounts=300, sessions=90)) as served:
+        yield served
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """A data folder that is not there yet."""
+    return tmp_path / "data"
+
+
+def environ(url: str, **more: str) -> dict[str, str]:
+    """The environment of a sync against the sandbox, unhindered by test mode's rate limit."""
+    return {
+        "STRIPE_API_KEY": KEY,
+        "STRIPE_API_BASE": url,
+        "FINCON_REQUESTS_PER_SECOND": "2000",
+        **more,
+    }
+
+
+def settings_for(url: str, data: Path, **more: str) -> Settings:
+    """Settings against the sandbox."""
+    return load_settings(environ(url, **more), data)
+
+
+def sync(url: str, data: Path, session_ids: Iterable[str] = (), *, accounts: bool = True) -> Outcome:
+    """One run in this process."""
+    return run_sync(settings_for(url, data), Order(tuple(session_ids), accounts))
+
+
+def fincon(*arguments: str, cwd: Path, env: dict[str, str] | None = None, stdin: str | None = None) -> Any:
+    """The command as a person runs it, in a process of its own."""
+    clean = {k: v for k, v in os.environ.items() if not k.startswith(("STRIPE_", "FINCON_", "PREFECT_"))}
+    return subprocess.run(
+        [str(FINCON), *arguments],
+        cwd=cwd,
+        env={**clean, "COLUMNS": "120", **(env or {})},
+        input=stdin,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def rows(data: Path, query: str) -> list[Row]:
+    """What a query answers, as dicts; JSON columns parsed."""
+    with connect(data) as connection:
+        cursor = connection.execute(query)
+        described = cursor.description or []
+        return [
+            {
+                name: json.loads(value) if str(kind) == "JSON" and value is not None else value
+                for (name, kind, *_), value in zip(described, row, strict=True)
+            }
+            for row in cursor.fetchall()
+        ]
+
+
+OBJECTS = ("sessions", "session_accounts", "accounts", "balances", "refreshes")
+NOT_TRUTH = ("observed_at", "run_id", "current_amount", "available_amount", "used_amount")
+
+
+def state(data: Path, source: Callable[[str], str] = lambda table: table) -> dict[str, list[Row]]:
+    """The business columns of the five object tables, in a canonical order."""
+    return {
+        table: canonical(
+            {k: v for k, v in row.items() if k not in NOT_TRUTH} for row in rows(data, f"FROM {source(table)}")
+        )
+        for table in OBJECTS
+    }
+
+
+def canonical(found: Iterable[Row]) -> list[Row]:
+    """Rows in an order of their own content, keys sorted."""
+    return sorted((dict(sorted(row.items())) for row in found), key=lambda row: json.dumps(row, default=str))
+
+
+def truth(world: World) -> dict[str, list[Row]]:
+    """What the world says that the five tables must hold."""
+    return {table: canonical(found) for table, found in world.truth().items() if table in OBJECTS}
+
+
+GROUPS = {
+    "sessions": ("session_id",),
+    "session_accounts": ("session_id",),
+    "accounts": ("account_id",),
+    "balances": ("account_id",),
+    "refreshes": ("account_id", "feature"),
+}
+
+
+def known_after(*states: dict[str, list[Row]]) -> dict[str, list[Row]]:
+    """What is known after seeing ``states`` in turn: a later version replaces an earlier; what is gone stays known."""
+    known: dict[str, dict[tuple[str, ...], list[Row]]] = {table: {} for table in OBJECTS}
+    for seen in states:
+        for table in OBJECTS:
+            groups: dict[tuple[str, ...], list[Row]] = {}
+            for row in seen[table]:
+                groups.setdefault(tuple(row[k] for k in GROUPS[table]), []).append(row)
+            known[table] |= groups
+    return {table: canonical(row for group in known[table].values() for row in group) for table in OBJECTS}
+
+
+Serve = Callable[..., AbstractContextManager[Sandbox]]
