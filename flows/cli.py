@@ -112,11 +112,7 @@ def demo(accounts: int) -> None:
     from sandbox.server import running
     from sandbox.world import World
 
-    data = (
-        data_folder(CHOICES.data)
-        if CHOICES.data or os.environ.get("FINCON_DATA")
-        else Path("data/demo").absolute()
-    )
+    data = data_folder(CHOICES.data, default="data/demo")
     _start_afresh(data)
     now = datetime.now(UTC).replace(microsecond=0)
     world = World(clock=now - timedelta(days=1), accounts=accounts, sessions=accounts * 3 // 10)

@@ -233,7 +233,9 @@ def changed_sql(table: Table, staged: list[str], files: list[str]) -> str:
 def latest_sql(table: Table, files: list[str]) -> str:
     """SQL for the rows of each object's latest version in ``files``."""
     key = ", ".join(table.key)
-    same = " AND ".join(f"version.{name} IS NOT DISTINCT FROM newest.{name}" for name in (*table.key, "observed_at"))
+    same = " AND ".join(
+        f"version.{name} IS NOT DISTINCT FROM newest.{name}" for name in (*table.key, "observed_at")
+    )
     source = f"read_parquet({files!r}, union_by_name = true)"
     return f"""FROM {source} version
         SEMI JOIN (SELECT {key}, max(observed_at) AS observed_at FROM {source} GROUP BY ALL) newest

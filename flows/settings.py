@@ -83,10 +83,12 @@ def load_settings(environ: Mapping[str, str] | None = None, data: Path | None = 
     return settings
 
 
-def data_folder(data: Path | None = None, environ: Mapping[str, str] | None = None) -> Path:
-    """The data folder: ``--data`` if given, else ``FINCON_DATA``, else ``./data``; absolute."""
+def data_folder(
+    data: Path | None = None, environ: Mapping[str, str] | None = None, default: str = "data"
+) -> Path:
+    """The data folder: ``--data`` if given, else ``FINCON_DATA``, else ``default``; absolute."""
     env = os.environ if environ is None else environ
-    return (data or Path(env.get("FINCON_DATA") or "data")).expanduser().absolute()
+    return (data or Path(env.get("FINCON_DATA") or default)).expanduser().absolute()
 
 
 def prefect_api_url() -> str:

@@ -178,7 +178,8 @@ def _judge(request: str, response: requests.Response, body: bytes) -> "Answer | 
     if status == 200:
         try:
             msgspec.json.decode(body, type=msgspec.Raw)
-        except msgspec.DecodeError as error:
+            body.decode("utf-8")
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
             return _Failure(StripeError(f"{said} with a body that is not JSON: {error}"), again=True)
         return Answer(body, request, request_id, _date(headers))
     again = {"true": True, "false": False}.get(headers.get("Stripe-Should-Retry", ""), status in RETRIED)

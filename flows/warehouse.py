@@ -142,8 +142,8 @@ def _minor_unit_digits() -> str:
 
     return f"""CREATE MACRO minor_unit_digits(currency) AS CASE
         WHEN NOT regexp_full_match(currency, '[a-zA-Z]{{3}}') THEN NULL
-        WHEN currency IN ({listed(ZERO_DECIMAL)}) THEN 0
-        WHEN currency IN ({listed(THREE_DECIMAL)}) THEN 3
+        WHEN lower(currency) IN ({listed(ZERO_DECIMAL)}) THEN 0
+        WHEN lower(currency) IN ({listed(THREE_DECIMAL)}) THEN 3
         ELSE 2 END"""
 
 

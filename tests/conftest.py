@@ -95,7 +95,8 @@ def state(data: Path, source: Callable[[str], str] = lambda table: table) -> dic
     """The business columns of the five object tables, in a canonical order."""
     return {
         table: canonical(
-            {k: v for k, v in row.items() if k not in NOT_TRUTH} for row in rows(data, f"FROM {source(table)}")
+            {k: v for k, v in row.items() if k not in NOT_TRUTH}
+            for row in rows(data, f"FROM {source(table)}")
         )
         for table in OBJECTS
     }

@@ -153,3 +153,10 @@ def test_any_json_loses_its_secrets_and_nothing_else(
 @pytest.mark.parametrize(("name", "secret"), [("client_secret", True), ("SECRET", True), ("secrets", False)])
 def test_a_name_that_ends_in_secret_is_one(name: str, secret: bool):
     assert is_secret(name) is secret
+
+
+@pytest.mark.parametrize(
+    "body", [b'{"a": {"client_secret": "x"}, "a": 2}', b'{"client_secret": 1, "client_secret": 2, "b": 3}']
+)
+def test_a_secret_cannot_hide_behind_a_name_that_stands_twice(body: bytes) -> None:
+    assert b"secret" not in without_secrets(body)

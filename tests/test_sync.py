@@ -66,7 +66,9 @@ def test_an_unknown_session_is_reported_and_the_run_goes_on(sandbox: Sandbox, da
     outcome = sync(sandbox.url, data, [*known, "fcsess_gone"], accounts=False)
     assert outcome.unknown_sessions == ("fcsess_gone",)
     assert {row["session_id"] for row in rows(data, "FROM sessions")} == set(known)
-    assert [(r["object_type"], r["object_id"]) for r in rows(data, "FROM rejects")] == [("session", "fcsess_gone")]
+    assert [(r["object_type"], r["object_id"]) for r in rows(data, "FROM rejects")] == [
+        ("session", "fcsess_gone")
+    ]
 
 
 def test_a_refused_key_stops_the_run_and_is_not_shown(data: Path) -> None:
@@ -82,7 +84,7 @@ def test_a_refused_key_stops_the_run_and_is_not_shown(data: Path) -> None:
 def test_a_missing_permission_stops_the_run_and_is_named(data: Path) -> None:
     with (
         running(World(accounts=5), denied={"financial_connections.accounts"}) as sandbox,
-        pytest.raises(NotAllowed, match="403.*permission"),
+        pytest.raises(NotAllowed, match=r"403.*permission"),
     ):
         run_sync(settings_for(sandbox.url, data, STRIPE_API_KEY="rk_test_narrow"), Order())
     assert not (data / "fincon.duckdb").exists()
@@ -97,7 +99,9 @@ def test_a_second_writer_leaves_at_once_and_says_who_holds_the_folder(sandbox: S
 
 def test_money_is_exact_beyond_what_a_float_can_hold(sandbox: Sandbox, data: Path) -> None:
     sync(sandbox.url, data)
-    beyond = rows(data, "SELECT current, current_amount, currency FROM balances WHERE abs(current) > 2::BIGINT ** 53")
+    beyond = rows(
+        data, "SELECT current, current_amount, currency FROM balances WHERE abs(current) > 2::BIGINT ** 53"
+    )
     assert beyond, "the world has such accounts"
     for row in beyond:
         assert row["current_amount"] * 100 == row["current"]

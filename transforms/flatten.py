@@ -23,6 +23,7 @@ from transforms.schemas import (
 from transforms.stripe_objects import (
     ACCOUNT_LIST,
     RAW_LIST,
+    SESSION_ACCOUNTS_ALONE,
     Account,
     AccountHolder,
     Balance,
@@ -81,7 +82,7 @@ def _read_accounts(seen: Seen, body: bytes, at: int) -> None:
     """Every account of a list page, whole pages at a time where all of it is well-formed and known."""
     try:
         accounts = ACCOUNT_LIST.decode(body).data
-    except msgspec.ValidationError:
+    except msgspec.DecodeError:
         for raw in RAW_LIST.decode(body).data:
             _read_account(seen, raw, at)
     else:
@@ -94,7 +95,7 @@ def _read_account(seen: Seen, raw: msgspec.Raw, at: int) -> str | None:
     """One account; its id, or None where not even that can be read."""
     try:
         account, extra = decode(Account, raw)
-    except msgspec.ValidationError as error:
+    except msgspec.DecodeError as error:
         return _reject(seen, "account", raw, str(error), at)
     seen.accounts.append(account)
     seen.account_extra.append(extra)
@@ -111,17 +112,31 @@ def _read_session(seen: Seen, chain: Sequence[Page]) -> None:
         return
     try:
         session, extra = decode(Session, first.body)
-    except msgspec.ValidationError as error:
+    except msgspec.DecodeError as error:
         _reject(seen, "session", msgspec.Raw(first.body), str(error), at)
+        for page in chain:
+            _read_rest(seen, page)
         return
-    raws = list(session.accounts.data)
-    ids = [_read_account(seen, raw, at) for raw in raws]
+    ids = [_read_account(seen, raw, at) for raw in session.accounts.data]
     for page in rest:
-        ids += [_read_account(seen, raw, page.header.observed_at) for raw in RAW_LIST.decode(page.body).data]
+        ids += _read_rest(seen, page)
     seen.sessions.append(session)
     seen.session_extra.append(extra)
     seen.session_seen_at.append(at)
     seen.session_account_ids.append([account_id or "" for account_id in ids])
+
+
+def _read_rest(seen: Seen, page: Page) -> list[str | None]:
+    """The accounts of any page of a session's chain: the list that it is, or the one inside a session."""
+    at = page.header.observed_at
+    try:
+        raws = RAW_LIST.decode(page.body).data
+    except msgspec.DecodeError:
+        try:
+            raws = SESSION_ACCOUNTS_ALONE.decode(page.body).accounts.data
+        except msgspec.DecodeError:
+            return []  # a session without a list of accounts: all there is of it is in rejects
+    return [_read_account(seen, raw, at) for raw in raws]
 
 
 class _Id(msgspec.Struct):
@@ -132,7 +147,7 @@ def _reject(seen: Seen, kind: str, raw: msgspec.Raw, message: str, at: int) -> s
     """Record an object that could not be read; its id, where that can."""
     try:
         object_id = msgspec.json.decode(raw, type=_Id).id
-    except msgspec.ValidationError:
+    except msgspec.DecodeError:
         object_id = None
     reason, _, path = message.partition(" - at `")
     seen.rejects.append((kind, object_id, path.rstrip("`") or "$", reason, compact(raw), at))

@@ -33,9 +33,9 @@ def minor_unit_digits(currency: str) -> int | None:
     """Decimals of the major unit that Stripe's integers count; None for what is no currency code."""
     if len(currency) != 3 or not currency.isascii() or not currency.isalpha():
         return None
-    if currency in ZERO_DECIMAL:
+    if currency.lower() in ZERO_DECIMAL:
         return 0
-    return 3 if currency in THREE_DECIMAL else 2
+    return 3 if currency.lower() in THREE_DECIMAL else 2
 
 
 def major(amount: int | None, currency: str) -> Decimal | None:

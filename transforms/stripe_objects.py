@@ -141,11 +141,28 @@ class AccountList(Struct, gc=False):
     has_more: bool
 
 
+class SessionAccounts(Known):
+    """``session.accounts``: the first of its accounts, not decoded yet. ``account_count`` counts them all itself."""
+
+    data: list[msgspec.Raw]
+    has_more: bool
+    object: str = "list"
+    total_count: int | None = None
+    url: str | None = None
+
+
+class _SessionWithAccounts(Struct, gc=False):
+    accounts: RawList
+
+
+SESSION_ACCOUNTS_ALONE = msgspec.json.Decoder(_SessionWithAccounts)
+
+
 class Session(Known):
     """A ``financial_connections.session``. Its accounts stay undecoded: a bad one does not spoil it."""
 
     id: str
-    accounts: RawList
+    accounts: SessionAccounts
     livemode: bool
     permissions: list[str]
     object: str = "financial_connections.session"
@@ -192,7 +209,7 @@ def split(kind: type[Struct], raw: msgspec.Raw) -> tuple[msgspec.Raw, msgspec.Ra
     Values are carried over as bytes, never read, so no number in them can change. An item of a list that has
     unknown attributes stands in an object keyed by its index. What is not an object is left as it is.
     """
-    if bytes(raw)[:1] != b"{":
+    if bytes(raw).lstrip()[:1] != b"{":
         return raw, None
     fields = _fields(kind)
     known: dict[str, msgspec.Raw] = {}
@@ -209,7 +226,7 @@ def split(kind: type[Struct], raw: msgspec.Raw) -> tuple[msgspec.Raw, msgspec.Ra
 
 
 def _split_inside(kind: type[Struct], raw: msgspec.Raw) -> tuple[msgspec.Raw, msgspec.Raw | None]:
-    if bytes(raw)[:1] != b"[":
+    if bytes(raw).lstrip()[:1] != b"[":
         return split(kind, raw)
     parts = [split(kind, item) for item in _ARRAY.decode(raw)]
     extra = {str(i): deeper for i, (_, deeper) in enumerate(parts) if deeper is not None}

@@ -1,0 +1,150 @@
+"""``fincon.duckdb``: what readers may rest on."""
+
+import json
+import subprocess
+import sys
+from datetime import timedelta
+from decimal import Decimal
+from pathlib import Path
+
+import duckdb
+import pytest
+from conftest import OBJECTS, rows, settings_for, sync
+
+from flows.errors import RunFailed, UsageError
+from flows.steps import failed_checks
+from flows.warehouse import FILE, checks, connect, publish
+from sandbox.server import Sandbox
+from transforms.money import THREE_DECIMAL, ZERO_DECIMAL, major
+from transforms.schemas import TABLES
+
+OLDEST = Path(sys.prefix) / "duckdb-1.2"
+QUESTIONS = (
+    "balance_totals",
+    "balance_daily",
+    "refresh_health",
+    "refreshable_now",
+    "stale_balances",
+    "session_conversion",
+    "institutions",
+    "account_holders",
+    "account_changes",
+)
+
+
+@pytest.fixture
+def synced(sandbox: Sandbox, data: Path) -> Path:
+    """A lake with two syncs, two days apart."""
+    sync(sandbox.url, data, sandbox.world.session_ids())
+    sandbox.advance(timedelta(days=2))
+    sync(sandbox.url, data, sandbox.world.session_ids())
+    return data
+
+
+def test_the_oldest_duckdb_promised_reads_every_view(synced: Path) -> None:
+    views = [f"{schema}.{t.name}" for schema in ("main", "history") for t in TABLES] + list(QUESTIONS)
+    asked = [f"SELECT count(*) FROM {view}" for view in views]
+    asked += [f"SELECT count(*) FROM {t}_as_of('2026-06-04')" for t in OBJECTS]
+    code = (
+        "import duckdb, json, sys\n"
+        "assert duckdb.__version__.startswith('1.2.'), duckdb.__version__\n"
+        "c = duckdb.connect(sys.argv[1], read_only=True)\n"
+        "print(json.dumps([c.execute(q).fetchone()[0] for q in json.load(sys.stdin)]))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(synced / FILE)],
+        env={"PYTHONPATH": str(OLDEST)},
+        input=json.dumps(asked),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == [
+        rows(synced, query.replace("count(*)", "count(*) AS n"))[0]["n"] for query in asked
+    ]
+
+
+def test_every_view_macro_and_column_has_a_comment(synced: Path) -> None:
+    assert rows(synced, "SELECT view_name FROM duckdb_views() WHERE NOT internal AND comment IS NULL") == []
+    bare = "SELECT table_name, column_name FROM duckdb_columns() WHERE NOT internal AND comment IS NULL"
+    assert rows(synced, bare) == []
+    macros = "SELECT function_name, comment FROM duckdb_functions() WHERE function_type = 'table_macro' AND NOT internal"
+    assert {row["function_name"]: bool(row["comment"]) for row in rows(synced, macros)} == {
+        f"{table.name}_as_of": True for table in TABLES if table.key
+    }
+
+
+@pytest.mark.parametrize("question", QUESTIONS)
+def test_every_question_has_an_answer_and_no_float_for_money(synced: Path, question: str) -> None:
+    with connect(synced) as connection:
+        cursor = connection.execute(f"FROM {question}")
+        kinds = {name: str(kind) for name, kind, *_ in cursor.description or ()}
+        assert cursor.fetchall() or question == "refreshable_now"
+    assert not {name for name, kind in kinds.items() if kind in ("DOUBLE", "FLOAT")}
+
+
+def test_every_check_finds_nothing_wrong_and_finds_what_is_wrong(synced: Path, sandbox: Sandbox) -> None:
+    settings = settings_for(sandbox.url, synced)
+    assert failed_checks(settings) == {}
+    lake = {t.name: rows_files(synced, t.name) for t in TABLES}
+    publish(synced, {**lake, "accounts": lake["accounts"][:1], "runs": lake["runs"][:1]})  # a file is gone
+    assert {"rows_have_runs", "runs_have_their_rows"} <= failed_checks(settings).keys()
+    publish(synced, {**lake, "balances": lake["balances"] * 2})  # a file stands twice
+    assert {"current_is_unique", "versions_do_not_overlap"} <= failed_checks(settings).keys()
+    assert len(list(checks())) == len(list((Path(__file__).parent.parent / "sql" / "checks").glob("*.sql")))
+
+
+def rows_files(data: Path, table: str) -> list[str]:
+    return sorted(str(path) for path in (data / "lake" / table).glob("*.parquet"))
+
+
+def test_a_reader_that_was_there_before_sees_what_it_saw_and_a_new_one_sees_the_new(
+    sandbox: Sandbox, data: Path
+) -> None:
+    sync(sandbox.url, data)
+    reader = connect(data)
+    before = reader.execute("SELECT count(*) FROM history.balances").fetchall()
+    sandbox.advance(timedelta(days=3))
+    sync(sandbox.url, data)
+    assert reader.execute("SELECT count(*) FROM history.balances").fetchall() == before
+    with connect(data) as newer:
+        assert newer.execute("SELECT count(*) FROM history.balances").fetchall() > before
+    reader.close()
+
+
+def test_readers_cannot_write(synced: Path) -> None:
+    with connect(synced) as connection, pytest.raises(duckdb.Error, match="read-only"):
+        connection.execute("CREATE TABLE fincon.main.mine AS SELECT 1")
+
+
+def test_history_is_one_unbroken_line_per_object_and_its_end_is_the_latest(synced: Path) -> None:
+    gaps = """
+        SELECT account_id FROM (
+            SELECT *, lead(valid_from) OVER (PARTITION BY account_id ORDER BY valid_from) AS next FROM history.accounts
+        ) WHERE next IS DISTINCT FROM valid_to"""
+    assert rows(synced, gaps) == []
+    for table in OBJECTS:
+        latest = f"SELECT * EXCLUDE (valid_from, valid_to) FROM history.{table} WHERE valid_to IS NULL"
+        assert rows(synced, f"({latest}) EXCEPT ALL FROM {table}") == []
+        assert rows(synced, f"FROM {table} EXCEPT ALL ({latest})") == []
+
+
+def test_the_views_and_python_agree_on_every_currency(synced: Path) -> None:
+    currencies = sorted({*ZERO_DECIMAL, *THREE_DECIMAL, "usd", "isk", "undefined", "u1d", ""})
+    found = rows(synced, f"SELECT c, minor_unit_digits(c) AS digits FROM (SELECT unnest({currencies}) AS c)")
+    for row in found:
+        one = major(1, row["c"])
+        assert row["digits"] == (None if one is None else -one.as_tuple().exponent)
+    for row in rows(
+        synced, "SELECT current, currency, current_amount FROM balances WHERE current IS NOT NULL"
+    ):
+        assert row["current_amount"] == major(row["current"], row["currency"])
+        assert isinstance(row["current_amount"], Decimal)
+
+
+def test_nothing_synced_is_told_and_a_folder_that_cannot_be_written_too(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="There is no"):
+        connect(tmp_path)
+    with pytest.raises(RunFailed, match="could not be published"):
+        publish(tmp_path / "nowhere", {table.name: [] for table in TABLES})
