@@ -5,8 +5,10 @@ FinconError
 ├── StripeError         Stripe refused, or did not answer as its API says              exit 1
 │   ├── KeyRefused      401: the key is wrong or revoked
 │   ├── NotAllowed      403: the key lacks a permission
+│   ├── CursorGone      400: the object to go on after is no more; the run goes on from one before it
 │   └── NotFound        404: no such object; for a session the run goes on
 └── RunFailed           the run cannot go on for a reason of this machine or its data  exit 1
+    └── DamagedPage     a page on disk is not what was written: cut short, or changed
 """
 
 
@@ -38,6 +40,10 @@ class NotAllowed(StripeError):
     """403: the key lacks a permission, which the message names."""
 
 
+class CursorGone(StripeError):
+    """400: the object to go on after is no more."""
+
+
 class NotFound(StripeError):
     """404: there is no such object. ``request_id`` and ``body`` are what Stripe answered."""
 
@@ -48,5 +54,13 @@ class NotFound(StripeError):
         self.observed_at = observed_at
 
 
+class UnexpectedAnswer(Exception):
+    """A body that is JSON but not what the API promises; the client turns it into a `StripeError`."""
+
+
 class RunFailed(FinconError):
     """The run cannot go on for a reason of this machine or its data."""
+
+
+class DamagedPage(RunFailed):
+    """A page on disk is not what was written: cut short, or changed."""

@@ -1,11 +1,11 @@
 """Stripe → pages on disk: sessions with all their accounts, and the listing of every account."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 
 import msgspec
 
-from flows.errors import NotFound, StripeError
+from flows.errors import CursorGone, NotFound, StripeError, UnexpectedAnswer
 from flows.pages import Spool
 from flows.stripe_api import PREFIX, Answer, Stripe
 from transforms.envelope import Header, Page, Stream
@@ -13,6 +13,9 @@ from transforms.stripe_objects import ListPage, list_page
 
 PAGE_SIZE = 100
 """The largest that Stripe serves: the fewest requests."""
+
+CURSORS_TRIED = 10
+"""How many objects of a page are tried as a cursor when its last ones are gone."""
 
 Progress = Callable[[int], object]
 """Told how many more objects have been fetched."""
@@ -68,24 +71,19 @@ def fetch_accounts(stripe: Stripe, spool: Spool, progress: Progress) -> None:
 def _first_of_session(stripe: Stripe, spool: Spool, session_id: str) -> Header:
     path = first_request(session_id)
     try:
-        answer = stripe.get("sessions", path)
+        answer, page = stripe.get("sessions", path, lambda body: _page(body, of_session=True))
     except NotFound as missing:
         answer = Answer(missing.body, path, missing.request_id, missing.observed_at)
         return _keep(spool, answer, None, "sessions", session_id, None)
-    return _keep(spool, answer, _read(answer, of_session=True), "sessions", session_id, None)
+    return _keep(spool, answer, page, "sessions", session_id, None)
 
 
 def _follow(stripe: Stripe, spool: Spool, last: Header, query: dict[str, str], progress: Progress) -> None:
-    """Every page after ``last``. Stops at a list that repeats itself instead of ending."""
-    seen = {last.cursor}
-    while last.cursor:
-        last = _fetch(stripe, spool, last.stream, last.parent, last, query, progress)
-        if last.cursor in seen and last.cursor:
-            raise StripeError(
-                f"GET {last.request}: the page repeats an earlier one (Request-Id {last.request_id}).",
-                "Stripe's list does not end. Run the same command again; if it stays so, tell Stripe's support.",
-            )
-        seen.add(last.cursor)
+    """Every page after ``last``, until one says that no more follow."""
+    cursors = {last.cursor}
+    while last.cursor is not None:
+        last = _fetch(stripe, spool, last.stream, last.parent, last, query, progress, cursors)
+        cursors.add(last.cursor)
 
 
 def _fetch(
@@ -96,35 +94,61 @@ def _fetch(
     before: Header | None,
     query: dict[str, str],
     progress: Progress,
+    cursors: Collection[str | None] = (),
 ) -> Header:
-    """The page after ``before``, kept on disk; its header."""
-    after = {"starting_after": before.cursor} if before and before.cursor else {}
-    answer = stripe.get("accounts", f"{PREFIX}/accounts", {**query, "limit": PAGE_SIZE, **after})
-    page = _read(answer)
-    header = _keep(spool, answer, page, stream, parent, before)
-    progress(page.count)
-    return header
+    """The page after ``before``, kept on disk; its header.
 
-
-def _read(answer: Answer, *, of_session: bool = False) -> ListPage:
-    """What paging needs of an answer.
+    Where the object to go on after is gone, the page goes on after one before it, so some objects come twice.
 
     Raises:
-        StripeError: it is no page, or says that more follows but not after what.
+        StripeError: no good answer, or a page that ends where one of ``cursors`` did: the list does not end.
     """
-    said = f"GET {answer.request}: "
+    for cursor in _cursors(spool, before):
+        after = {"starting_after": cursor} if cursor else {}
+        try:
+            answer, page = stripe.get(
+                "accounts",
+                f"{PREFIX}/accounts",
+                lambda body: _page(body, cursors=cursors),
+                {**query, "limit": PAGE_SIZE, **after},
+            )
+        except CursorGone:
+            continue
+        header = _keep(spool, answer, page, stream, parent, before)
+        progress(page.count)
+        return header
+    raise StripeError(
+        f"The listing cannot go on: Stripe knows none of the {CURSORS_TRIED} objects before page {before and before.number + 1}.",
+        "Run again with --restart.",
+    )
+
+
+def _cursors(spool: Spool, before: Header | None) -> Iterator[str]:
+    """After what to go on: the last object of the page before, or else those before it. Empty for the start."""
+    if before is None or before.cursor is None:
+        yield ""
+        return
+    yield before.cursor
+    ids = list_page(
+        spool.page(before).body, of_session=before.stream == "sessions" and before.number == 0
+    ).ids
+    yield from reversed(ids[-CURSORS_TRIED:-1])
+
+
+def _page(body: bytes, *, of_session: bool = False, cursors: Collection[str | None] = ()) -> ListPage:
+    """What paging needs of a body.
+
+    Raises:
+        UnexpectedAnswer: it is no page, says that more follows but not after what, or repeats an earlier page.
+    """
     try:
-        page = list_page(answer.body, of_session=of_session)
+        page = list_page(body, of_session=of_session)
     except msgspec.DecodeError as error:
-        raise StripeError(
-            f"{said}the answer is not what the API promises: {error} (Request-Id {answer.request_id}).",
-            "Check STRIPE_API_BASE and STRIPE_VERSION.",
-        ) from error
-    if page.has_more and not page.ids and not of_session:
-        raise StripeError(
-            f"{said}an empty page that says more follows (Request-Id {answer.request_id}).",
-            "Run the same command again; if it stays so, tell Stripe's support.",
-        )
+        raise UnexpectedAnswer(f"the answer is not what the API promises: {error}") from error
+    if page.has_more and not page.ids:
+        raise UnexpectedAnswer("an empty page that says more follows")
+    if page.has_more and page.ids[-1] in cursors:
+        raise UnexpectedAnswer("the page repeats an earlier one: the list does not end")
     return page
 
 
@@ -142,7 +166,7 @@ def _keep(
         request_id=answer.request_id,
         status=200 if page else 404,
         observed_at=spool.stamp(answer.date),
-        cursor=page.ids[-1] if page and page.has_more and page.ids else None,
+        cursor=page.ids[-1] if page and page.has_more else None,
     )
     spool.write(Page(header, answer.body))
     return header

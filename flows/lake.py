@@ -17,7 +17,6 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 from deltalake import CommitProperties, DeltaTable, Transaction, WriterProperties, write_deltalake
-from deltalake.exceptions import TableNotFoundError
 
 from flows.errors import RunFailed
 from transforms.envelope import Page
@@ -55,10 +54,11 @@ class Lake:
                     str(path), table.schema, mode="ignore", name=table.name, description=table.meaning
                 )
             return DeltaTable(str(path))
-        except (TableNotFoundError, ValueError, OSError) as error:
+        except (DeltaError, ValueError, OSError) as error:
+            reason = str(error).split("\n", 1)[0]
             raise RunFailed(
-                f"The table {path} cannot be read: {error}",
-                "Restore the folder from a backup, or move it away.",
+                f"The table {path} cannot be read: {reason}",
+                "Its log is damaged: restore it from a backup. Nothing was written, and the views still answer.",
             ) from error
 
     def files(self, table: Table) -> list[str]:
@@ -111,6 +111,12 @@ class Lake:
         row = {**run, "rows_added": added, "observed_at": datetime.now(UTC)}
         self.append(RUNS, pa.Table.from_pylist([row], schema=RUNS.schema), run_id)
         return row
+
+    def forget(self, run_id: str) -> None:
+        """Take a run's rows out of every table again: its load can never be finished."""
+        for table in OBJECT_TABLES:
+            if self.holds(table, run_id):
+                self.table(table).delete(f"run_id = '{run_id}'")
 
     def run_ids(self) -> set[str]:
         """The runs that are finished."""

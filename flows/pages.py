@@ -13,11 +13,12 @@ from pathlib import Path
 import msgspec
 import pyarrow as pa
 
-from flows.errors import RunFailed
+from flows.errors import DamagedPage
 from transforms.envelope import Header, Page, Stream
 from transforms.secrets import without_secrets
 
 SUFFIX = ".json.zst"
+AGAIN = "Run the same command again: it is fetched anew."
 
 _HEADER = msgspec.json.Decoder(Header)
 _CODEC = pa.Codec("zstd", compression_level=1)
@@ -50,13 +51,21 @@ class Spool:
         part.replace(path)
         return kept
 
+    def page(self, header: Header) -> Page:
+        """A page that was written, as it was kept.
+
+        Raises:
+            DamagedPage: it is not what was written.
+        """
+        return _decode(self._path(header))
+
     def chain(self, stream: Stream, parent: str = "") -> list[Page]:
         """The whole pages of one chain in order, up to the first that is missing or damaged."""
         pages: list[Page] = []
         while (path := self._name(stream, parent, len(pages))).exists():
             try:
                 page = _decode(path)
-            except DamagedPageError:
+            except DamagedPage:
                 break
             pages.append(page)
             self._latest = max(self._latest, page.header.observed_at)
@@ -83,7 +92,7 @@ class Spool:
         """Every page: session by session, then the listing. ``told`` hears of each.
 
         Raises:
-            RunFailed: a page is damaged; running again fetches it anew.
+            DamagedPage: a page is not what was written; running again fetches it anew.
         """
         chains: list[tuple[Stream, str]] = [("sessions", parent) for parent in self.parents()]
         for stream, parent in [*chains, ("accounts", "")]:
@@ -94,12 +103,7 @@ class Spool:
     def _whole(self, stream: Stream, parent: str) -> Iterator[Page]:
         number = 0
         while (path := self._name(stream, parent, number)).exists():
-            try:
-                yield _decode(path)
-            except DamagedPageError as error:
-                raise RunFailed(
-                    str(error), "Run the same command again: the page is fetched anew."
-                ) from error
+            yield _decode(path)
             number += 1
 
     def _path(self, header: Header) -> Path:
@@ -108,10 +112,6 @@ class Spool:
     def _name(self, stream: Stream, parent: str, number: int) -> Path:
         chain = f"{stream}-{parent}" if parent else stream
         return self.folder / f"{chain}-{number:06d}{SUFFIX}"
-
-
-class DamagedPageError(Exception):
-    """A page file is not what was written: cut short, or changed."""
 
 
 def _encode(page: Page) -> bytes:
@@ -126,8 +126,8 @@ def _decode(path: Path) -> Page:
             data = bytes(file.read())
         checksum, content = data[:8], data[9:]
         if int(checksum, 16) != zlib.crc32(content):
-            raise DamagedPageError(f"The page {path} is damaged: its checksum is wrong.")
+            raise DamagedPage(f"The page {path} is damaged: its checksum is wrong.", AGAIN)
         header, _, body = content.partition(b"\n")
         return Page(_HEADER.decode(header), body)
     except (OSError, ValueError, msgspec.DecodeError) as error:
-        raise DamagedPageError(f"The page {path} is damaged: {error}") from error
+        raise DamagedPage(f"The page {path} is damaged: {error}", AGAIN) from error

@@ -4,7 +4,7 @@ import fcntl
 import os
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -18,6 +18,7 @@ RESUMED_WITHIN = timedelta(hours=24)
 """An interrupted run older than this is not gone on with: half of its pages would pass for fresh."""
 
 RUN_FILE = "run.json"
+FETCHED_FILE = "fetched.json"
 
 
 class Run(msgspec.Struct, frozen=True, kw_only=True):
@@ -82,7 +83,7 @@ def begin(settings: Settings, mode: str, finished: set[str], *, restart: bool = 
     """The run to do: the last one, if it was interrupted and asked for the same, or a new one."""
     if not restart:
         for run in unfinished(settings.data, finished):
-            if _same(run, settings, mode):
+            if asked_for_the_same(run, settings, mode):
                 return run
     now = datetime.now(UTC)
     run = Run(
@@ -113,12 +114,38 @@ def unfinished(data: Path, finished: set[str]) -> list[Run]:
     return runs
 
 
+def mark_fetched(data: Path, run: Run, counts: Mapping[str, int]) -> None:
+    """Say on disk that all pages of the run are there, and what they cost: from here on it is only loaded."""
+    path = pages_folder(data, run.run_id) / FETCHED_FILE
+    part = path.with_suffix(".part")
+    with part.open("wb") as file:
+        file.write(msgspec.json.encode(dict(counts)))
+        file.flush()
+        os.fsync(file.fileno())
+    part.replace(path)
+
+
+def fetched(data: Path, run: Run) -> dict[str, int] | None:
+    """What the fetching of a run cost, if all its pages are there; None where some are still to be fetched."""
+    try:
+        content = (pages_folder(data, run.run_id) / FETCHED_FILE).read_bytes()
+    except FileNotFoundError:
+        return None
+    return msgspec.json.decode(content, type=dict[str, int])
+
+
+def unmark_fetched(data: Path, run: Run) -> None:
+    """Pages are missing after all."""
+    (pages_folder(data, run.run_id) / FETCHED_FILE).unlink(missing_ok=True)
+
+
 def pages_folder(data: Path, run_id: str) -> Path:
     """Where a run's pages are."""
     return data / "pages" / run_id
 
 
-def _same(run: Run, settings: Settings, mode: str) -> bool:
+def asked_for_the_same(run: Run, settings: Settings, mode: str) -> bool:
+    """Whether an interrupted run is what is asked for now, and recent enough to pass for it."""
     return (
         run.mode == mode
         and run.api_base == settings.api_base

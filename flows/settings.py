@@ -51,6 +51,10 @@ class Settings:
     data: Path = field(default_factory=lambda: Path("data"))
     requests_per_second: float | None = None
     concurrency: int = 8
+    read_seconds: float = 30.0
+    """How long Stripe may be silent within an answer; a whole answer may take three times as long."""
+    backoff_seconds: float = 0.5
+    """The first wait before a request is tried again; it doubles with each try."""
 
     @property
     def livemode(self) -> bool:

@@ -1,16 +1,32 @@
 """A sync as plain functions, and the one composition of them. Prefect's flow and the command line both run it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any, ParamSpec, Protocol, TypeVar
 
+import duckdb
+from deltalake.exceptions import DeltaError
+
 from flows import fetch, warehouse
-from flows.errors import RunFailed
+from flows.errors import DamagedPage, RunFailed
 from flows.lake import Lake
 from flows.pages import Spool
-from flows.runs import Run, begin, locked, pages_folder, prepare
+from flows.runs import (
+    Run,
+    asked_for_the_same,
+    begin,
+    fetched,
+    locked,
+    mark_fetched,
+    pages_folder,
+    prepare,
+    unfinished,
+    unmark_fetched,
+)
 from flows.settings import Settings
 from flows.stripe_api import Stripe
 from transforms.schemas import TABLES
@@ -79,34 +95,92 @@ def run_sync(
         StripeError, RunFailed: what is on disk stays, and the next run goes on from there.
     """
     progress = progress or Silent()
-    prepare(settings.data)
-    with locked(settings.data):
-        lake = Lake(settings.data / "lake")
-        run = begin(settings, order.mode, lake.run_ids(), restart=order.restart)
-        spool = Spool(pages_folder(settings.data, run.run_id))
-        stripe, resumed = Stripe(settings), spool.count()
+    with machine_errors(settings.data):
+        prepare(settings.data)
+        with locked(settings.data):
+            lake = Lake(settings.data / "lake")
+            row = finish_interrupted(settings, lake, order, step, progress)
+            resumed = 0
+            if row is None:
+                run = begin(settings, order.mode, lake.run_ids(), restart=order.restart)
+                spool = Spool(pages_folder(settings.data, run.run_id))
+                resumed = spool.count()
+                fetch_all(settings, order, run, spool, step, progress)
+                row = load(settings, lake, run, step, progress)
+            progress.stage("views", None)
+            step("publish", publish, settings, lake)
+            failed = step("check", failed_checks, settings)
+            unknown = Spool(pages_folder(settings.data, row["run_id"])).missing_sessions()
+            return Outcome(row, unknown, failed, resumed)
+
+
+def fetch_all(
+    settings: Settings, order: Order, run: Run, spool: Spool, step: Step, progress: Progress
+) -> None:
+    """Every page that the order asks for and that is not on disk yet; then the mark that all are there."""
+    stripe, resumed = Stripe(settings), spool.count()
+    try:
+        if order.session_ids:
+            told = progress.stage("sessions", len(order.session_ids))
+            step("fetch sessions", fetch.fetch_sessions, stripe, spool, order.session_ids, told)
+        if order.accounts:
+            step("fetch accounts", fetch.fetch_accounts, stripe, spool, progress.stage("accounts", None))
+    finally:
+        stripe.stop()
+        stripe.close()
+    counts = {name: stripe.counts[name] for name in ("requests", "retries", "throttled")}
+    mark_fetched(settings.data, run, {**counts, "requests": counts["requests"] + resumed})
+
+
+def load(settings: Settings, lake: Lake, run: Run, step: Step, progress: Progress) -> dict[str, Any]:
+    """A fetched run into the lake. A damaged page takes the mark away, so that the next run fetches it anew."""
+    spool = Spool(pages_folder(settings.data, run.run_id))
+    told = progress.stage("pages into tables", spool.count())
+    counts = fetched(settings.data, run) or {}
+    try:
+        return step("transform and load", transform_and_load, lake, spool, run, counts, told)
+    except DamagedPage:
+        lake.forget(run.run_id)
+        unmark_fetched(settings.data, run)
+        raise
+
+
+def finish_interrupted(
+    settings: Settings, lake: Lake, order: Order, step: Step, progress: Progress
+) -> dict[str, Any] | None:
+    """Load every run that was fetched but not finished, so that no table holds half of one.
+
+    The row of one that answers ``order``; None where there is none, and a run is still to be made.
+    """
+    answer = None
+    for run in reversed(unfinished(settings.data, lake.run_ids())):
+        if fetched(settings.data, run) is None:
+            continue
         try:
-            # fetch
-            if order.session_ids:
-                told = progress.stage("sessions", len(order.session_ids))
-                step("fetch sessions", fetch.fetch_sessions, stripe, spool, order.session_ids, told)
-            if order.accounts:
-                step("fetch accounts", fetch.fetch_accounts, stripe, spool, progress.stage("accounts", None))
-        finally:
-            stripe.stop()
-            stripe.close()
-        # transform and load
-        told = progress.stage("pages into tables", spool.count())
-        row = step("transform and load", transform_and_load, lake, spool, run, stripe, resumed, told)
-        # publish
-        progress.stage("views", None)
-        step("publish", publish, settings, lake)
-        failed = step("check", failed_checks, settings)
-        return Outcome(row, spool.missing_sessions(), failed, resumed)
+            row = load(settings, lake, run, step, progress)
+        except DamagedPage:
+            continue  # its rows are out again, and its whole pages are there to go on from
+        known = set(Spool(pages_folder(settings.data, run.run_id)).parents())
+        same = asked_for_the_same(run, settings, order.mode) and known.issuperset(order.session_ids)
+        answer = row if same and not order.restart else None
+    return answer
+
+
+@contextmanager
+def machine_errors(data: Path) -> Iterator[None]:
+    """What the machine refuses (a full disk, a folder that cannot be written) as a `RunFailed` in two lines."""
+    try:
+        yield
+    except (OSError, duckdb.Error, DeltaError) as error:
+        reason = str(error).split("\n", 1)[0]
+        raise RunFailed(
+            f"The run could not go on in {data}: {reason}",
+            "What was fetched is kept and the views still answer. Mend it, then run the same command again.",
+        ) from error
 
 
 def transform_and_load(
-    lake: Lake, spool: Spool, run: Run, stripe: Stripe, resumed: int, told: Callable[[int], object]
+    lake: Lake, spool: Spool, run: Run, counts: Mapping[str, int], told: Callable[[int], object]
 ) -> dict[str, Any]:
     """The run's pages into the lake; its row of ``runs``, which is written last."""
     seen = lake.load(spool.read(told), run.run_id)
@@ -116,9 +190,7 @@ def transform_and_load(
         "status": "succeeded",
         "started_at": run.started_at,
         "finished_at": datetime.now(UTC),
-        "requests": stripe.counts["requests"] + resumed,
-        "retries": stripe.counts["retries"],
-        "throttled": stripe.counts["throttled"],
+        **counts,
         "pages": spool.count(),
         **seen,
         "stripe_version": run.stripe_version,

@@ -3,10 +3,11 @@
 import threading
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from itertools import count
+from typing import TypeVar
 from urllib.parse import urlencode
 
 import msgspec
@@ -15,18 +16,22 @@ from requests.adapters import HTTPAdapter
 from urllib3.exceptions import HTTPError
 from urllib3.util import Retry
 
-from flows.errors import KeyRefused, NotAllowed, NotFound, StripeError
+from flows.errors import CursorGone, KeyRefused, NotAllowed, NotFound, StripeError, UnexpectedAnswer
 from flows.limiter import ENDPOINT_PER_SECOND, LIVE_PER_SECOND, TEST_PER_SECOND, Limiter
 from flows.settings import Settings
 
+T = TypeVar("T")
+
 PREFIX = "/v1/financial_connections"
-CONNECT_SECONDS, READ_SECONDS, ANSWER_SECONDS = 5.0, 30.0, 90.0
-"""To connect; between two pieces of an answer; for a whole answer."""
+CONNECT_SECONDS = 5.0
 
 ATTEMPTS = 7
-"""Tries of one request. With the backoff below, the last comes about 40 s after the first."""
+"""Tries of one request. With the default backoff, the last comes about 40 s after the first."""
 
-BACKOFF = Retry(total=ATTEMPTS - 1, backoff_factor=0.5, backoff_jitter=0.5, backoff_max=20)
+BACKOFF_MAX_SECONDS = 20
+
+UNEXPECTED_ATTEMPTS = 3
+"""Tries of a request whose answers are well-formed but not what the API promises."""
 
 FIRST_ATTEMPTS = 3
 """Tries while nothing has answered yet in this run: a wrong address is told within seconds."""
@@ -83,24 +88,41 @@ class Stripe:
             self._http.headers["Stripe-Account"] = settings.stripe_account
         self._http.auth = self._sign
 
-    def get(self, endpoint: str, path: str, params: Mapping[str, str | int] | None = None) -> Answer:
-        """``GET path``, retried within bounds. ``endpoint`` names the limit that it counts against.
+    def get(
+        self,
+        endpoint: str,
+        path: str,
+        read: Callable[[bytes], T],
+        params: Mapping[str, str | int] | None = None,
+    ) -> tuple[Answer, T]:
+        """``GET path``, retried within bounds, and what ``read`` makes of the body.
+
+        ``endpoint`` names the limit that the request counts against. ``read`` raises `UnexpectedAnswer` where
+        a body is not what the API promises; that is tried again, but less often than an answer that is none.
 
         Raises:
-            KeyRefused: 401. NotAllowed: 403. NotFound: 404.
-            StripeError: any other refusal, or no good answer after `ATTEMPTS` tries.
+            KeyRefused: 401. NotAllowed: 403. NotFound: 404. CursorGone: 400 for a cursor.
+            StripeError: any other refusal, or no good answer within the tries.
         """
         request = path + ("?" + urlencode(params) if params else "")
-        retry = BACKOFF
+        retry = Retry(
+            total=ATTEMPTS,
+            backoff_factor=self.settings.backoff_seconds,
+            backoff_jitter=self.settings.backoff_seconds,
+            backoff_max=BACKOFF_MAX_SECONDS,
+        )
         for attempt in count(1):  # ends at ATTEMPTS
             self._limiter.wait(endpoint)
             self._count(endpoint, again=attempt > 1)
             outcome = self._try(endpoint, request)
             if isinstance(outcome, Answer):
-                return outcome
+                try:
+                    return outcome, read(outcome.body)
+                except UnexpectedAnswer as error:
+                    outcome = _unexpected(outcome, error)
             if not outcome.again:
                 raise outcome.error
-            if attempt >= (ATTEMPTS if self._answered else FIRST_ATTEMPTS) or self._stop.is_set():
+            if attempt >= (outcome.tries if self._answered else FIRST_ATTEMPTS) or self._stop.is_set():
                 raise _gave_up(outcome.error, attempt)
             retry = retry.increment("GET", request, error=outcome.error)
             self._stop.wait(max(outcome.after, retry.get_backoff_time()))
@@ -128,11 +150,11 @@ class Stripe:
         try:
             with self._http.get(
                 self.settings.api_base + request,
-                timeout=(CONNECT_SECONDS, READ_SECONDS),
+                timeout=(CONNECT_SECONDS, self.settings.read_seconds),
                 allow_redirects=False,
                 stream=True,
             ) as response:
-                body = _read(response)
+                body = _read(response, 3 * self.settings.read_seconds)
         except (requests.RequestException, HTTPError, OSError) as error:
             return _Failure(StripeError(f"GET {request}: {_plain(error)}"), again=True)
         self._answered = True
@@ -141,6 +163,11 @@ class Stripe:
                 self.counts["throttled"] += 1
             self._limiter.throttled(endpoint, response.headers.get("Stripe-Rate-Limited-Reason", ""))
         return _judge(request, response, body)
+
+
+def _unexpected(answer: Answer, error: UnexpectedAnswer) -> "_Failure":
+    said = f"GET {answer.request}: {error} (Request-Id {answer.request_id})"
+    return _Failure(StripeError(said), again=True, tries=UNEXPECTED_ATTEMPTS)
 
 
 def _gave_up(error: StripeError, tries: int) -> StripeError:
@@ -152,21 +179,22 @@ def _gave_up(error: StripeError, tries: int) -> StripeError:
 
 @dataclass(frozen=True)
 class _Failure:
-    """Why a try failed, whether another may help, and how many seconds Stripe asked to wait before it."""
+    """Why a try failed, whether another may help, how many there may be, and for how many seconds to wait."""
 
     error: StripeError
     again: bool
     after: float = 0.0
+    tries: int = ATTEMPTS
 
 
-def _read(response: requests.Response) -> bytes:
-    """The whole body, within `ANSWER_SECONDS`, however slowly it drips."""
-    deadline = time.monotonic() + ANSWER_SECONDS
+def _read(response: requests.Response, seconds: float) -> bytes:
+    """The whole body, within ``seconds``, however slowly it drips."""
+    deadline = time.monotonic() + seconds
     pieces = []
     while piece := response.raw.read1(1 << 20, decode_content=True):
         pieces.append(piece)
         if time.monotonic() > deadline:
-            raise requests.Timeout(f"the answer took over {ANSWER_SECONDS:.0f} s")
+            raise requests.Timeout
     return b"".join(pieces)
 
 
@@ -191,6 +219,12 @@ def _judge(request: str, response: requests.Response, body: bytes) -> "Answer | 
     if status == 403:
         hint = "Give the restricted key the permission that Stripe names (Dashboard, Developers, API keys)."
         return _Failure(NotAllowed(said, hint), again=False)
+    if (
+        refusal
+        and refusal.code == "resource_missing"
+        and refusal.param in ("starting_after", "ending_before")
+    ):
+        return _Failure(CursorGone(said), again=False)
     if status == 404:
         return _Failure(
             NotFound(said, "Check the id and the key's account and mode.", request_id, body, _date(headers)),
@@ -229,7 +263,7 @@ def _plain(error: Exception) -> str:
     if isinstance(error, requests.ConnectTimeout):
         return f"no connection within {CONNECT_SECONDS:.0f} s"
     if isinstance(error, requests.Timeout):
-        return f"no answer within {READ_SECONDS:.0f} s"
+        return "no answer in time"
     if isinstance(error, requests.exceptions.SSLError):
         return f"no secure connection ({error})"
     if isinstance(error, requests.ConnectionError):

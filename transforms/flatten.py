@@ -123,7 +123,7 @@ def _read_session(seen: Seen, chain: Sequence[Page]) -> None:
     seen.sessions.append(session)
     seen.session_extra.append(extra)
     seen.session_seen_at.append(at)
-    seen.session_account_ids.append([account_id or "" for account_id in ids])
+    seen.session_account_ids.append(_each_once(ids))
 
 
 def _read_rest(seen: Seen, page: Page) -> list[str | None]:
@@ -137,6 +137,12 @@ def _read_rest(seen: Seen, page: Page) -> list[str | None]:
         except msgspec.DecodeError:
             return []  # a session without a list of accounts: all there is of it is in rejects
     return [_read_account(seen, raw, at) for raw in raws]
+
+
+def _each_once(ids: Sequence[str | None]) -> list[str]:
+    """The ids in order, one that came twice (a cursor was gone) at its first place; the unreadable as ``""``."""
+    known: set[str] = set()
+    return [i or "" for i in ids if not i or not (i in known or known.add(i))]  # type: ignore[func-returns-value]
 
 
 class _Id(msgspec.Struct):
