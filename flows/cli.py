@@ -341,6 +341,59 @@ def check() -> None:
 
 
 @command()
+@click.option("--account", metavar="ID", help="An account, fca_…")
+@click.option("--customer", metavar="ID", help="A customer, cus_…, with their accounts and sessions.")
+@click.option("--session", metavar="ID", help="A session, fcsess_…")
+@click.option("--allow", is_flag=True, help="Let a later sync bring it back; nothing is removed.")
+def erase(account: str | None, customer: str | None, session: str | None, *, allow: bool) -> None:
+    """Remove every trace of one account, customer or session, and say what was removed."""
+    from flows import maintenance
+    from flows.steps import machine_errors
+
+    given = [(k, v) for k, v in (("account", account), ("customer", customer), ("session", session)) if v]
+    if len(given) != 1:
+        raise UsageError("Name one account, customer or session.", "fincon erase --account fca_…")
+    kind, identity = given[0]
+    data = _existing(CHOICES.data)
+    with machine_errors(data):
+        if allow:
+            maintenance.allow(data, kind, identity)
+            say("A later sync may bring it back.")
+            return
+        removed = maintenance.erase(data, kind, identity)
+    for name, count in removed.items():
+        click.echo(f"{name}: {count:,} {'files' if name == 'pages' else 'rows'} removed")
+    say(
+        "No file under the data folder names it any more. A sync leaves it out from now on, until `fincon erase --allow`."
+    )
+
+
+@command()
+@click.option(
+    "--retention-days", default=7, show_default=True, help="How long old files stay for older views."
+)
+@click.option("--pages-days", default=7, show_default=True, help="How long raw pages stay.")
+def compact(retention_days: int, pages_days: int) -> None:
+    """Merge small files, and remove old ones and old pages."""
+    from flows import maintenance
+    from flows.steps import machine_errors
+
+    data = _existing(CHOICES.data)
+    with machine_errors(data):
+        done = maintenance.compact(data, retention_days, pages_days)
+    for name, (before, after) in done["files"].items():
+        click.echo(f"{name}: {before:,} files, now {after:,}")
+    click.echo(f"pages of {done['runs_pruned']:,} runs removed")
+
+
+def _existing(given: Path | None) -> Path:
+    data = data_folder(given)
+    if not (data / "lake").is_dir():
+        raise UsageError(f"There is no lake in {data}.", "Name the folder with --data.")
+    return data
+
+
+@command()
 @click.option("--port", default=8090, show_default=True, help="On loopback; 0 = any free one.")
 @click.option("--seed", default=1, show_default=True, help="Another seed, another world.")
 @click.option("--accounts", default=1000, show_default=True)

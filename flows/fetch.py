@@ -2,13 +2,15 @@
 
 from collections.abc import Callable, Collection, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import replace
 
 import msgspec
 
 from flows.errors import CursorGone, NotFound, StripeError, UnexpectedAnswer
 from flows.pages import Spool
 from flows.stripe_api import PREFIX, Answer, Stripe
-from transforms.envelope import Header, Page, Stream
+from transforms.envelope import ERASED, Header, Page, Stream
+from transforms.hidden import named
 from transforms.stripe_objects import ListPage, list_page
 
 PAGE_SIZE = 100
@@ -35,7 +37,11 @@ def fetch_sessions(stripe: Stripe, spool: Spool, ids: Iterable[str], progress: P
         StripeError: a request failed for good; sessions already fetched stay on disk.
     """
     with ThreadPoolExecutor(stripe.settings.concurrency, thread_name_prefix="sessions") as pool:
-        futures = [pool.submit(fetch_session, stripe, spool, session_id) for session_id in ids]
+        futures = [
+            pool.submit(fetch_session, stripe, spool, session_id)
+            for session_id in ids
+            if not spool.erased.hides(session_id)
+        ]
         try:
             for future in as_completed(futures):
                 future.result()
@@ -72,9 +78,12 @@ def _first_of_session(stripe: Stripe, spool: Spool, session_id: str) -> Header:
     path = first_request(session_id)
     try:
         answer, page = stripe.get("sessions", path, lambda body: _page(body, of_session=True))
+        if spool.erased.hides(*named(answer.body)):
+            answer = replace(answer, body=b"{}")
+            return _keep(spool, answer, None, "sessions", session_id, None, status=ERASED)
     except NotFound as missing:
         answer = Answer(missing.body, path, missing.request_id, missing.observed_at)
-        return _keep(spool, answer, None, "sessions", session_id, None)
+        return _keep(spool, answer, None, "sessions", session_id, None, status=404)
     return _keep(spool, answer, page, "sessions", session_id, None)
 
 
@@ -135,6 +144,11 @@ def _cursors(spool: Spool, before: Header | None) -> Iterator[str]:
     yield from reversed(ids[-CURSORS_TRIED:-1])
 
 
+def _cursor(spool: Spool, page: ListPage) -> str:
+    """After what the next page begins: the last object, or the last that was not erased, whose id may be kept."""
+    return next((i for i in reversed(page.ids) if not spool.erased.hides(i)), page.ids[-1])
+
+
 def _page(body: bytes, *, of_session: bool = False, cursors: Collection[str | None] = ()) -> ListPage:
     """What paging needs of a body.
 
@@ -153,9 +167,15 @@ def _page(body: bytes, *, of_session: bool = False, cursors: Collection[str | No
 
 
 def _keep(
-    spool: Spool, answer: Answer, page: ListPage | None, stream: Stream, parent: str, before: Header | None
+    spool: Spool,
+    answer: Answer,
+    page: ListPage | None,
+    stream: Stream,
+    parent: str,
+    before: Header | None,
+    status: int = 200,
 ) -> Header:
-    """Write a page; its cursor counts only from then on. ``page`` None stands for an answer 404."""
+    """Write a page; its cursor counts only from then on. ``page`` is None where the answer is none to be read."""
     header = Header(
         stream=stream,
         parent=parent,
@@ -164,9 +184,9 @@ def _keep(
         count=page.count if page else 0,
         request=answer.request,
         request_id=answer.request_id,
-        status=200 if page else 404,
+        status=status,
         observed_at=spool.stamp(answer.date),
-        cursor=page.ids[-1] if page and page.has_more else None,
+        cursor=_cursor(spool, page) if page and page.has_more else None,
     )
     spool.write(Page(header, answer.body))
     return header

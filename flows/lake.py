@@ -5,10 +5,14 @@ are loaded.
 """
 
 import gc
+import json
+import os
+import shutil
 import tempfile
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any
@@ -17,17 +21,21 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 from deltalake import CommitProperties, DeltaTable, Transaction, WriterProperties, write_deltalake
+from deltalake.exceptions import DeltaError
+from deltalake.transaction import AddAction, RemoveAction
 
 from flows.errors import RunFailed
 from transforms.envelope import Page
 from transforms.flatten import flatten
-from transforms.schemas import ACCOUNTS, OBJECT_TABLES, REJECTS, RUNS, SEEN, SESSIONS, Table
+from transforms.schemas import ACCOUNTS, BALANCES, OBJECT_TABLES, REJECTS, RUNS, SEEN, SESSIONS, TABLES, Table
 
 PAGES_A_BATCH = 10
 """Pages flattened at a time: few enough for the caches, enough to pay for the arrays."""
 
 BATCHES_A_PART = 20
 """Batches to a staged Parquet part: some 20,000 accounts."""
+
+OLD_LOG = "_delta_log.old"
 
 WRITER = WriterProperties(compression="ZSTD", compression_level=1)
 MEMORY = "1GB"
@@ -47,6 +55,10 @@ class Lake:
             RunFailed: its log cannot be read.
         """
         path = self.folder / table.name
+        if (path / OLD_LOG).exists() and not (path / "_delta_log").exists():
+            (path / OLD_LOG).replace(
+                path / "_delta_log"
+            )  # killed in the middle of an erasure, which is to be repeated
         try:
             if not DeltaTable.is_deltatable(str(path)):
                 path.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -95,6 +107,7 @@ class Lake:
                     if staged and not self.holds(table, run_id):
                         changed = query.sql(changed_sql(table, staged, self.files(table)))
                         self.append(table, changed.to_arrow_reader(50_000), run_id)
+                self._reconcile(query, staged_files(folder, BALANCES), run_id)
                 return {
                     name: _count(query, staged_files(folder, table), what)
                     for name, table, what in (
@@ -103,6 +116,22 @@ class Lake:
                         ("rejected", REJECTS, "*"),
                     )
                 }
+
+    def _reconcile(self, query: duckdb.DuckDBPyConnection, staged: list[str], run_id: str) -> None:
+        """Compare the run's balances with the lake's, per currency and to the unit.
+
+        Raises:
+            RunFailed: they differ. The run is not finished, and readers stay on the one before.
+        """
+        if not staged:
+            return
+        wrong = query.execute(reconcile_sql(staged, self.files(BALANCES))).fetchall()
+        if wrong:
+            currency, seen, known = wrong[0]
+            raise RunFailed(
+                f"Run {run_id}: the balances in {currency} add up to {seen} on its pages and to {known} in the lake.",
+                "This is a bug in fincon; the views still answer with the run before. Please report it.",
+            )
 
     def finish(self, run: dict[str, Any]) -> dict[str, Any]:
         """Write the run's row: from here on its rows count. The row, with ``rows_added`` from the tables."""
@@ -118,14 +147,90 @@ class Lake:
             if self.holds(table, run_id):
                 self.table(table).delete(f"run_id = '{run_id}'")
 
+    def records(self, table: Table, *columns: str) -> list[tuple[Any, ...]]:
+        """Columns of an append-only table, oldest rows first."""
+        files = self.files(table)
+        if not files:
+            return []
+        with duckdb.connect() as query:
+            query.execute("SET TimeZone = 'UTC'")
+            return query.execute(
+                f"SELECT {', '.join(columns)} FROM read_parquet(?) ORDER BY observed_at", [files]
+            ).fetchall()
+
+    def add_records(self, table: Table, records: list[dict[str, Any]]) -> None:
+        """Rows into an append-only table."""
+        rows = pa.Table.from_pylist(records, schema=table.schema)
+        write_deltalake(self.table(table), rows, mode="append", writer_properties=WRITER)
+
+    def erase(self, table: Table, identities: list[str]) -> dict[str, int]:
+        """Take out every row that names one of ``identities``; how many, by the run that had brought them.
+
+        Files are written anew under their own names, those too that older views still read, so that no reader
+        loses a file. The log is made anew as well: the old one holds identities in its statistics.
+        """
+        folder = self.folder / table.name
+        self.table(table)  # raises if its log cannot be read
+        match = _names_any(table, identities)
+        erased: Counter[str] = Counter()
+        with duckdb.connect(config={"memory_limit": MEMORY}) as query:
+            query.execute("SET TimeZone = 'UTC'")
+            active = set(self.files(table))
+            for path in sorted(folder.glob("*.parquet")):
+                found = query.execute(
+                    f"SELECT run_id, count(*) FROM read_parquet(?) WHERE {match} GROUP BY ALL", [str(path)]
+                ).fetchall()
+                if found:
+                    _without_rows(query, path, match)
+                    erased.update(dict(found) if str(path) in active else {})
+        if erased:
+            self._new_log(table, sorted(active))
+        return dict(erased)
+
+    def _new_log(self, table: Table, files: list[str]) -> None:
+        """A log that holds the files as they are now, and no history."""
+        folder = self.folder / table.name
+        with tempfile.TemporaryDirectory(prefix=".staging-", dir=self.folder.parent) as aside:
+            delta = DeltaTable.create(aside, table.schema, name=table.name, description=table.meaning)
+            adds: list[AddAction | RemoveAction] = [
+                AddAction(
+                    path=Path(file).name,
+                    size=Path(file).stat().st_size,
+                    partition_values={},
+                    modification_time=int(Path(file).stat().st_mtime * 1000),
+                    data_change=True,
+                    stats=json.dumps({"numRecords": pq.read_metadata(file).num_rows}),
+                )
+                for file in files
+            ]
+            delta.create_write_transaction(adds, "append", delta.schema())
+            old, new = folder / OLD_LOG, Path(aside) / "_delta_log"
+            shutil.rmtree(old, ignore_errors=True)
+            (folder / "_delta_log").replace(old)
+            new.replace(folder / "_delta_log")
+            shutil.rmtree(old)
+
+    def compact(self, retention: timedelta) -> dict[str, tuple[int, int]]:
+        """Merge small files, and remove those that no table has needed for ``retention``.
+
+        How many files each table had and has. Views made before go on reading the old files until then.
+        """
+        sizes = {}
+        for table in TABLES:
+            delta = self.table(table)
+            before = len(delta.file_uris())
+            if before > 1:
+                delta.optimize.compact(writer_properties=WRITER)
+            hours = int(retention.total_seconds() // 3600)
+            delta.vacuum(retention_hours=hours, dry_run=False, enforce_retention_duration=False, full=True)
+            delta.create_checkpoint()
+            delta.cleanup_metadata()
+            sizes[table.name] = (before, len(self.files(table)))
+        return sizes
+
     def run_ids(self) -> set[str]:
         """The runs that are finished."""
-        files = self.files(RUNS)
-        if not files:
-            return set()
-        with duckdb.connect() as query:
-            rows = query.execute("SELECT run_id FROM read_parquet(?)", [files]).fetchall()
-        return {run_id for (run_id,) in rows}
+        return {run_id for (run_id,) in self.records(RUNS, "run_id")}
 
     def _rows_of(self, table: Table, run_id: str) -> int:
         files = self.files(table)
@@ -188,6 +293,30 @@ def _count(query: duckdb.DuckDBPyConnection, files: list[str], what: str) -> int
     return int(found[0]) if found else 0
 
 
+def _names_any(table: Table, identities: list[str]) -> str:
+    """SQL that is true of a row that names one of the ids, in a column of its own or somewhere in JSON."""
+    plain = "(" + ", ".join(f"'{identity}'" for identity in identities) + ")"
+    either = "|".join(identities)
+    texts = [c for c in table.columns if c.type == pa.string()]
+    tests = [
+        f"regexp_matches({c.name}, '\\b({either})\\b')" if c.json else f"{c.name} IN {plain}" for c in texts
+    ]
+    return "coalesce(" + " OR ".join(f"coalesce({test}, false)" for test in tests) + ", false)"
+
+
+def _without_rows(query: duckdb.DuckDBPyConnection, path: Path, match: str) -> None:
+    """Write a Parquet file anew without the rows that match; it is swapped in whole."""
+    part = path.with_suffix(".part")
+    source = str(path).replace("'", "''")
+    query.execute(
+        f"COPY (FROM read_parquet('{source}') WHERE NOT {match}) TO '{str(part).replace(chr(39), chr(39) * 2)}'"
+        " (FORMAT parquet, COMPRESSION zstd)"
+    )
+    with part.open("rb") as file:
+        os.fsync(file.fileno())
+    part.replace(path)
+
+
 def batches(pages: Iterable[Page]) -> Iterator[list[Page]]:
     """Pages in lots of `PAGES_A_BATCH` or a little more, so that no session is split."""
     pages = iter(pages)
@@ -246,6 +375,21 @@ def latest_sql(table: Table, files: list[str]) -> str:
     return f"""FROM {source} version
         SEMI JOIN (SELECT {key}, max(observed_at) AS observed_at FROM {source} GROUP BY ALL) newest
         ON {same}"""
+
+
+def reconcile_sql(staged: list[str], files: list[str]) -> str:
+    """SQL for the currencies whose sums differ between what a run saw last of each account and what the lake holds."""
+    return f"""
+        WITH seen AS (SELECT DISTINCT * EXCLUDE (run_id) FROM ({latest_sql(BALANCES, staged)})),
+        known AS (FROM ({latest_sql(BALANCES, files)}) SEMI JOIN seen USING (account_id)),
+        sums AS (
+            SELECT currency, 'seen' AS side, (count(*), sum(current), sum(available), sum(used)) AS sums
+            FROM seen GROUP BY currency
+            UNION ALL
+            SELECT currency, 'known', (count(*), sum(current), sum(available), sum(used)) FROM known GROUP BY currency
+        )
+        SELECT currency, max(sums) FILTER (side = 'seen') AS seen, max(sums) FILTER (side = 'known') AS known
+        FROM sums GROUP BY currency HAVING seen IS DISTINCT FROM known"""
 
 
 @contextmanager

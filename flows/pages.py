@@ -5,6 +5,7 @@ renamed, so it is there entirely or not at all. Secrets are taken out before any
 """
 
 import os
+import re
 import threading
 import zlib
 from collections.abc import Callable, Iterator
@@ -13,8 +14,10 @@ from pathlib import Path
 import msgspec
 import pyarrow as pa
 
+from flows.erasure import Erased
 from flows.errors import DamagedPage
 from transforms.envelope import Header, Page, Stream
+from transforms.hidden import without_hidden
 from transforms.secrets import without_secrets
 
 SUFFIX = ".json.zst"
@@ -27,8 +30,9 @@ _CODEC = pa.Codec("zstd", compression_level=1)
 class Spool:
     """The pages of one run, in ``folder``."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, erased: Erased | None = None) -> None:
         self.folder = folder
+        self.erased = erased or Erased()
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._lock = threading.Lock()
         self._latest = 0
@@ -40,8 +44,11 @@ class Spool:
             return self._latest
 
     def write(self, page: Page) -> Page:
-        """Keep ``page`` for good and return it as it was kept: without secrets."""
-        kept = Page(page.header, without_secrets(page.body))
+        """Keep ``page`` for good and return it as it was kept: without secrets, and without who was erased."""
+        body = without_secrets(page.body)
+        if self.erased.hashes and page.header.status == 200:
+            body = without_hidden(body, self.erased.hides)
+        kept = Page(page.header, body)
         path = self._path(page.header)
         part = path.with_suffix(".part")
         with part.open("wb") as file:
@@ -71,6 +78,15 @@ class Spool:
             self._latest = max(self._latest, page.header.observed_at)
         return pages
 
+    def naming(self, identities: list[str]) -> list[Path]:
+        """The page files that name one of the ids anywhere, header and file name included."""
+        needles = re.compile(b"|".join(re.escape(identity.encode()) for identity in identities))
+        return [
+            path
+            for path in sorted(self.folder.glob(f"*{SUFFIX}"))
+            if needles.search(path.name.encode()) or needles.search(_content(path))
+        ]
+
     def parents(self) -> list[str]:
         """The sessions of which there is at least a first page, in order."""
         names = (path.name for path in self.folder.glob(f"sessions-*-000000{SUFFIX}"))
@@ -85,7 +101,7 @@ class Spool:
         return tuple(
             parent
             for parent in self.parents()
-            if _decode(self._name("sessions", parent, 0)).header.status != 200
+            if _decode(self._name("sessions", parent, 0)).header.status == 404
         )
 
     def read(self, told: Callable[[int], object] = lambda count: None) -> Iterator[Page]:
@@ -122,8 +138,7 @@ def _encode(page: Page) -> bytes:
 
 def _decode(path: Path) -> Page:
     try:
-        with pa.input_stream(str(path), compression="zstd") as file:
-            data = bytes(file.read())
+        data = _content(path)
         checksum, content = data[:8], data[9:]
         if int(checksum, 16) != zlib.crc32(content):
             raise DamagedPage(f"The page {path} is damaged: its checksum is wrong.", AGAIN)
@@ -131,3 +146,8 @@ def _decode(path: Path) -> Page:
         return Page(_HEADER.decode(header), body)
     except (OSError, ValueError, msgspec.DecodeError) as error:
         raise DamagedPage(f"The page {path} is damaged: {error}", AGAIN) from error
+
+
+def _content(path: Path) -> bytes:
+    with pa.input_stream(str(path), compression="zstd") as file:
+        return bytes(file.read())

@@ -1,6 +1,7 @@
 """The environment as one frozen value. Nothing else in fincon reads ``os.environ``."""
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,6 +12,13 @@ from flows.errors import UsageError
 
 STRIPE_VERSION = "2026-06-24.dahlia"
 """The API version whose shapes `transforms.stripe_objects` describes."""
+
+IDENTITIES = {
+    "account": re.compile(r"fca_[A-Za-z0-9]{1,200}"),
+    "session": re.compile(r"fcsess_[A-Za-z0-9_]{1,200}"),
+    "customer": re.compile(r"(cus|acct)_[A-Za-z0-9]{1,200}"),
+}
+"""What the ids look like that `fincon erase` takes."""
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 

@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any, ParamSpec, Protocol, TypeVar
 
 import duckdb
+import pyarrow as pa
 from deltalake.exceptions import DeltaError
 
 from flows import fetch, warehouse
+from flows.erasure import known_erasures
 from flows.errors import DamagedPage, RunFailed
 from flows.lake import Lake
 from flows.pages import Spool
@@ -29,7 +31,8 @@ from flows.runs import (
 )
 from flows.settings import Settings
 from flows.stripe_api import Stripe
-from transforms.schemas import TABLES
+from transforms.reconcile import last_balances, sums
+from transforms.schemas import ERASURES, TABLES
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -99,11 +102,12 @@ def run_sync(
         prepare(settings.data)
         with locked(settings.data):
             lake = Lake(settings.data / "lake")
+            erased = known_erasures(settings.data, lake.records(ERASURES, "action", "identity_hash"))
             row = finish_interrupted(settings, lake, order, step, progress)
             resumed = 0
             if row is None:
                 run = begin(settings, order.mode, lake.run_ids(), restart=order.restart)
-                spool = Spool(pages_folder(settings.data, run.run_id))
+                spool = Spool(pages_folder(settings.data, run.run_id), erased)
                 resumed = spool.count()
                 fetch_all(settings, order, run, spool, step, progress)
                 row = load(settings, lake, run, step, progress)
@@ -210,6 +214,29 @@ def failed_checks(settings: Settings) -> dict[str, int]:
     with warehouse.connect(settings.data) as connection:
         found = {name: len(connection.sql(query).fetchall()) for name, _, query in warehouse.checks()}
     return {name: rows for name, rows in found.items() if rows}
+
+
+def reconcile_with_pages(data: Path) -> list[tuple[str, Any, Any]]:
+    """(currency, sums over the last run's raw pages, sums in the views) where they differ, to the unit.
+
+    Accounts that were rejected are in neither. Nothing is compared once the pages are pruned.
+    """
+    with warehouse.connect(data) as views:
+        last = views.execute("SELECT run_id FROM runs ORDER BY finished_at DESC LIMIT 1").fetchone()
+        folder = pages_folder(data, last[0]) if last else None
+        if folder is None or not folder.exists():
+            return []
+        seen = last_balances(Spool(folder).read())
+        rejected = {i for (i,) in views.execute("SELECT DISTINCT object_id FROM rejects").fetchall()}
+        raw = sums(balance for account, (_, balance) in seen.items() if account not in rejected)
+        ids = pa.table({"account_id": pa.array([i for i in seen if i not in rejected], pa.string())})
+        views.register("seen", ids)
+        found = views.execute(
+            "SELECT currency, (count(*), coalesce(sum(current), 0), coalesce(sum(available), 0), coalesce(sum(used), 0))"
+            " FROM balances SEMI JOIN seen USING (account_id) GROUP BY currency"
+        ).fetchall()
+    known = {currency: tuple(int(value) for value in row) for currency, row in found}
+    return [(c, raw.get(c), known.get(c)) for c in sorted({*raw, *known}) if raw.get(c) != known.get(c)]
 
 
 def raise_if_wrong(outcome: Outcome, *, strict: bool) -> None:

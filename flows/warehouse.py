@@ -17,7 +17,7 @@ import pyarrow as pa
 from flows.errors import RunFailed, UsageError
 from flows.settings import data_folder
 from transforms.money import THREE_DECIMAL, ZERO_DECIMAL
-from transforms.schemas import OBJECT_TABLES, SEEN, TABLES, Column, Table
+from transforms.schemas import LOGS, OBJECT_TABLES, SEEN, TABLES, Column, Table
 
 FILE = "fincon.duckdb"
 READING = (duckdb.StatementType.SELECT, duckdb.StatementType.EXPLAIN)
@@ -110,9 +110,10 @@ def statements(files: Mapping[str, list[str]]) -> Iterator[str]:
         yield from _comments(f"main.{table.name}", table, "The latest known.", ())
         meaning = f"{table.meaning} What was known at ts (a timestamp with time zone)."
         yield f"COMMENT ON MACRO TABLE main.{table.name}_as_of IS {_text(meaning)}"
-    for schema in ("history", "main"):
-        yield f"CREATE VIEW {schema}.runs AS FROM lake.runs"
-        yield from _comments(f"{schema}.runs", TABLES[-1], "", ())
+    for table in LOGS:
+        for schema in ("history", "main"):
+            yield f"CREATE VIEW {schema}.{table.name} AS FROM lake.{table.name}"
+            yield from _comments(f"{schema}.{table.name}", table, "", ())
     for path in sorted((SQL / "questions").glob("*.sql")):
         yield path.read_text(encoding="utf-8")
 

@@ -195,7 +195,7 @@ def with_change(source: str) -> dict[str, Any]:
     if source == "account.balance":
         inside["balance"]["current"]["eur"] = 1
     elif source == "session.accounts":
-        inside["accounts"]["data"] *= 2
+        inside["accounts"]["data"] += [{**inside["accounts"]["data"][0], "id": "fca_second"}]
     elif source == "session.accounts.data":
         inside["data"][0] = {**inside["data"][0], "id": "fca_other"}
     else:

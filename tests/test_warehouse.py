@@ -88,7 +88,7 @@ def test_every_check_finds_nothing_wrong_and_finds_what_is_wrong(synced: Path, s
     settings = settings_for(sandbox.url, synced)
     assert failed_checks(settings) == {}
     lake = {t.name: rows_files(synced, t.name) for t in TABLES}
-    publish(synced, {**lake, "accounts": lake["accounts"][:1], "runs": lake["runs"][:1]})  # a file is gone
+    publish(synced, {**lake, "accounts": lake["accounts"][1:], "runs": lake["runs"][:1]})  # files are gone
     assert {"rows_have_runs", "runs_have_their_rows"} <= failed_checks(settings).keys()
     publish(synced, {**lake, "balances": lake["balances"] * 2})  # a file stands twice
     assert {"current_is_unique", "versions_do_not_overlap"} <= failed_checks(settings).keys()
@@ -96,7 +96,8 @@ def test_every_check_finds_nothing_wrong_and_finds_what_is_wrong(synced: Path, s
 
 
 def rows_files(data: Path, table: str) -> list[str]:
-    return sorted(str(path) for path in (data / "lake" / table).glob("*.parquet"))
+    paths = sorted((data / "lake" / table).glob("*.parquet"), key=lambda path: path.stat().st_mtime_ns)
+    return [str(path) for path in paths]
 
 
 def test_a_reader_that_was_there_before_sees_what_it_saw_and_a_new_one_sees_the_new(

@@ -8,6 +8,10 @@ Stream = Literal["sessions", "accounts"]
 """A session with its accounts, or the listing of all accounts."""
 
 
+ERASED = 410
+"""The status of a page that was answered but is not kept: its session belongs to someone who was erased."""
+
+
 class Header(Struct, frozen=True, kw_only=True):
     """What is known of a page beside its body."""
 
@@ -25,7 +29,7 @@ class Header(Struct, frozen=True, kw_only=True):
     request_id: str
     """Stripe's ``Request-Id``."""
     status: int
-    """The HTTP status: 200, or 404 for a session that is not there."""
+    """The HTTP status: 200; or 404 for a session that is not there; or `ERASED`."""
     observed_at: int
     """Microseconds since the Unix epoch: the second by Stripe's clock (the response's ``Date``), and the page's
     place in its run below that, so that every page of a run has a time of its own."""

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import pyarrow as pa
 
-from transforms.envelope import Page
+from transforms.envelope import ERASED, Page
 from transforms.schemas import (
     ACCOUNTS,
     BALANCES,
@@ -107,6 +107,8 @@ def _read_session(seen: Seen, chain: Sequence[Page]) -> None:
     """A session's own page, then the rest of its accounts; or the answer that it is not there."""
     first, *rest = chain
     at = first.header.observed_at
+    if first.header.status == ERASED:
+        return
     if first.header.status != 200:
         seen.rejects.append(("session", first.header.parent, None, "Stripe does not know it (404)", None, at))
         return

@@ -297,10 +297,31 @@ REJECTS = Table(
     ),
 )
 
+ERASURES = Table(
+    "erasures",
+    "What was erased, without saying whom: one row per erasure, table and run that lost rows.",
+    (),
+    (),
+    (
+        Column("action", pa.string(), "`erased`, or `allowed` where a later sync may bring it back."),
+        Column("identity_kind", pa.string(), "`account`, `customer` or `session`."),
+        Column(
+            "identity_hash", pa.string(), "HMAC-SHA-256 of the id, with a key that stays in the data folder."
+        ),
+        Column("table_name", pa.string(), "The table that lost rows; null where nothing was there to erase."),
+        Column("rows_erased", pa.int64(), "How many rows it lost."),
+        Column("run_id", pa.string(), "The run that had brought those rows."),
+        Column("observed_at", TIMESTAMP, "When it was erased, by this machine's clock (UTC)."),
+    ),
+)
+
 OBJECT_TABLES = (SESSIONS, SESSION_ACCOUNTS, ACCOUNTS, BALANCES, REFRESHES, REJECTS)
 """What a run fills from pages; `RUNS` is written last, when they are in."""
 
-TABLES = (*OBJECT_TABLES, RUNS)
+LOGS = (RUNS, ERASURES)
+"""Tables to which rows are only added; they have no versions."""
+
+TABLES = (*OBJECT_TABLES, *LOGS)
 
 NOT_KEPT = {
     "session.object": "the table's name says it",

@@ -1,13 +1,21 @@
--- A run's rows_added is the number of its rows: none was lost since.
-SELECT r.run_id, r.rows_added, count(f.run_id) AS rows_found
+-- A run's rows_added is the number of its rows, and of those erased since: none was lost.
+WITH found AS (
+    SELECT run_id, count(*) AS rows_found
+    FROM (
+        SELECT run_id FROM history.accounts
+        UNION ALL SELECT run_id FROM history.sessions
+        UNION ALL SELECT run_id FROM history.session_accounts
+        UNION ALL SELECT run_id FROM history.balances
+        UNION ALL SELECT run_id FROM history.refreshes
+        UNION ALL SELECT run_id FROM history.rejects
+    )
+    GROUP BY ALL
+),
+erased AS (
+    SELECT run_id, sum(rows_erased)::BIGINT AS rows_erased FROM erasures GROUP BY ALL
+)
+SELECT run_id, r.rows_added, coalesce(f.rows_found, 0) AS rows_found, coalesce(e.rows_erased, 0) AS rows_erased
 FROM runs AS r
-LEFT JOIN (
-    SELECT run_id FROM history.accounts
-    UNION ALL SELECT run_id FROM history.sessions
-    UNION ALL SELECT run_id FROM history.session_accounts
-    UNION ALL SELECT run_id FROM history.balances
-    UNION ALL SELECT run_id FROM history.refreshes
-    UNION ALL SELECT run_id FROM history.rejects
-) AS f USING (run_id)
-GROUP BY ALL
-HAVING r.rows_added <> rows_found;
+LEFT JOIN found AS f USING (run_id)
+LEFT JOIN erased AS e USING (run_id)
+WHERE r.rows_added <> coalesce(f.rows_found, 0) + coalesce(e.rows_erased, 0);

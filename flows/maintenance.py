@@ -1,0 +1,164 @@
+"""What is done to a lake beside syncing it: erasing a person, and keeping it small."""
+
+import shutil
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from flows.erasure import Erased, erasure_key
+from flows.errors import RunFailed, UsageError
+from flows.lake import Lake
+from flows.pages import Spool
+from flows.runs import fetched, locked, pages_folder, prepare, unfinished
+from flows.settings import IDENTITIES
+from flows.warehouse import publish
+from transforms.schemas import ERASURES, OBJECT_TABLES, TABLES
+
+
+def erase(data: Path, kind: str, identity: str) -> dict[str, int]:
+    """Remove every trace of an account, a customer or a session; the rows and pages removed, by table.
+
+    A customer goes with their accounts and sessions. Files are rewritten or removed, the views published anew,
+    the erasure recorded by a keyed hash, and every file scanned for what should be gone. A later sync leaves
+    out what was erased, until `allow`.
+
+    Raises:
+        UsageError: the id is not of its kind. RunFailed: a fetched run waits to be loaded, or a trace is left.
+    """
+    _check(kind, identity)
+    prepare(data)
+    with locked(data):
+        lake = Lake(data / "lake")
+        _drop_unfinished(data, lake)
+        identities = [identity, *_belonging(lake, kind, identity)]
+        removed: dict[str, int] = {}
+        records = []
+        for table in OBJECT_TABLES:
+            for run_id, count in lake.erase(table, identities).items():
+                removed[table.name] = removed.get(table.name, 0) + count
+                records.append({"table_name": table.name, "run_id": run_id, "rows_erased": count})
+        removed["pages"] = _erase_pages(data, identities)
+        _record(data, lake, kind, identities, records)
+        publish(data, {table.name: lake.files(table) for table in TABLES})
+        left = traces(data, identities)
+        if left:
+            raise RunFailed(f"Traces are left in {', '.join(left)}.", "Run the same command again.")
+        return removed
+
+
+def allow(data: Path, kind: str, identity: str) -> None:
+    """Let a later sync bring back what was erased."""
+    _check(kind, identity)
+    prepare(data)
+    with locked(data):
+        lake = Lake(data / "lake")
+        lake.add_records(ERASURES, [_entry(data, "allowed", kind, identity, {})])
+        publish(data, {table.name: lake.files(table) for table in TABLES})
+
+
+def compact(data: Path, retention_days: int, pages_days: int) -> dict[str, Any]:
+    """Merge small files, drop those no view has needed for ``retention_days``, and pages older than ``pages_days``."""
+    prepare(data)
+    with locked(data):
+        lake = Lake(data / "lake")
+        finished = lake.run_ids()
+        waiting = {run.run_id for run in unfinished(data, finished)}
+        sizes = lake.compact(timedelta(days=retention_days))
+        publish(data, {table.name: lake.files(table) for table in TABLES})
+        pruned = 0
+        oldest = datetime.now(UTC).timestamp() - pages_days * 86_400
+        for folder in sorted((data / "pages").glob("*")):
+            if folder.name not in waiting and folder.stat().st_mtime < oldest:
+                shutil.rmtree(folder)
+                pruned += 1
+        return {"files": sizes, "runs_pruned": pruned}
+
+
+def traces(data: Path, identities: list[str]) -> list[str]:
+    """The files under ``data`` that still name one of the ids: pages and Parquet unpacked, all else byte by byte."""
+    found = {
+        str(path)
+        for folder in sorted((data / "pages").glob("*"))
+        for path in Spool(folder).naming(identities)
+    }
+    needles = [identity.encode() for identity in identities]
+    with duckdb.connect() as query:
+        for path in sorted(p for p in data.rglob("*") if p.is_file()):
+            if path.suffix == ".parquet":
+                text = "SELECT count(*) FROM read_parquet(?) AS t WHERE regexp_matches(t::VARCHAR, ?)"
+                if (query.execute(text, [str(path), "|".join(identities)]).fetchone() or (0,))[0]:
+                    found.add(str(path))
+            elif any(needle in path.read_bytes() for needle in needles):
+                found.add(str(path))
+    return sorted(found)
+
+
+def _check(kind: str, identity: str) -> None:
+    if not IDENTITIES[kind].fullmatch(identity):
+        raise UsageError(
+            f"{identity!r} is not the id of {kind}.", f"It looks like {IDENTITIES[kind].pattern}."
+        )
+
+
+def _drop_unfinished(data: Path, lake: Lake) -> None:
+    """Pages of an interrupted run are fetched again after an erasure; those of a fetched one are loaded before it."""
+    for run in unfinished(data, lake.run_ids()):
+        if fetched(data, run) is not None:
+            raise RunFailed(
+                f"Run {run.run_id} is fetched but not loaded.", "Run `fincon sync` first, then erase."
+            )
+        shutil.rmtree(pages_folder(data, run.run_id))
+
+
+def _belonging(lake: Lake, kind: str, identity: str) -> list[str]:
+    """For a customer: the ids of their accounts and sessions, as any version of those names them."""
+    if kind != "customer":
+        return []
+    found: list[str] = []
+    for table in OBJECT_TABLES:
+        files = lake.files(table)
+        if files and table.name in ("accounts", "sessions"):
+            with duckdb.connect() as query:
+                rows = query.execute(
+                    f"SELECT DISTINCT {table.key[0]} FROM read_parquet($files) WHERE $id IN"  # noqa: S608 - our own names
+                    " (account_holder_customer_id, account_holder_customer_account_id)",
+                    {"files": files, "id": identity},
+                ).fetchall()
+            found += [row[0] for row in rows]
+    return found
+
+
+def _erase_pages(data: Path, identities: list[str]) -> int:
+    """Remove the pages that name one of the ids; they are copies of what the tables hold."""
+    paths = [
+        path for folder in sorted((data / "pages").glob("*")) for path in Spool(folder).naming(identities)
+    ]
+    for path in paths:
+        path.unlink()
+    return len(paths)
+
+
+def _record(
+    data: Path, lake: Lake, kind: str, identities: list[str], records: Iterable[dict[str, Any]]
+) -> None:
+    """The erasure in the table ``erasures``: one row per table and run, and one per identity that must stay away."""
+    rows = [_entry(data, "erased", kind, identities[0], record) for record in records]
+    rows += [_entry(data, "erased", _kind(identity), identity, {}) for identity in identities]
+    lake.add_records(ERASURES, rows)
+
+
+def _kind(identity: str) -> str:
+    return next(kind for kind, pattern in IDENTITIES.items() if pattern.fullmatch(identity))
+
+
+def _entry(data: Path, action: str, kind: str, identity: str, record: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "action": action,
+        "identity_kind": kind,
+        "identity_hash": Erased(erasure_key(data)).hash(identity),
+        "observed_at": datetime.now(UTC),
+        **record,
+    }

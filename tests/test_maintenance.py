@@ -1,0 +1,124 @@
+"""Erasing a person, and keeping the lake small."""
+
+import os
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from conftest import OBJECTS, environ, fincon, rows, settings_for, state, sync
+
+from flows.errors import UsageError
+from flows.maintenance import allow, compact, erase, traces
+from flows.steps import failed_checks
+from flows.warehouse import connect
+from sandbox.server import Sandbox
+
+
+@pytest.fixture
+def synced(sandbox: Sandbox, data: Path) -> Path:
+    """A lake with two syncs, a day apart, and its raw pages."""
+    for _ in range(2):
+        sync(sandbox.url, data, sandbox.world.session_ids())
+        sandbox.advance(timedelta(days=1))
+    return data
+
+
+def collected(data: Path) -> tuple[str, str, str]:
+    """An account that a session collected and that has a customer and a balance; with its session and customer."""
+    found = rows(
+        data,
+        "SELECT account_id, session_id, a.account_holder_customer_id AS customer FROM accounts a JOIN session_accounts USING"
+        " (account_id) WHERE a.account_holder_customer_id IS NOT NULL AND balance_as_of IS NOT NULL ORDER BY ALL LIMIT 1",
+    )[0]
+    return found["account_id"], found["session_id"], found["customer"]
+
+
+@pytest.mark.parametrize("kind", ["account", "session", "customer"])
+def test_an_erased_identity_is_in_no_file_and_no_sync_brings_it_back(
+    sandbox: Sandbox, synced: Path, kind: str
+) -> None:
+    identity = dict(zip(("account", "session", "customer"), collected(synced), strict=True))[kind]
+    assert traces(synced, [identity])
+    removed = erase(synced, kind, identity)
+    assert removed["pages"] > 0
+    assert sum(removed.values()) > removed["pages"]
+    assert traces(synced, [identity]) == []
+    assert failed_checks(settings_for(sandbox.url, synced)) == {}
+
+    sync(sandbox.url, synced, sandbox.world.session_ids())
+    assert traces(synced, [identity]) == []
+    assert failed_checks(settings_for(sandbox.url, synced)) == {}
+
+    allow(synced, kind, identity)
+    if kind != "customer":  # a customer's accounts and sessions are each allowed by their own ids
+        sync(sandbox.url, synced, sandbox.world.session_ids())
+        assert traces(synced, [identity])
+
+
+def test_erasing_takes_only_what_it_should(sandbox: Sandbox, synced: Path) -> None:
+    account = collected(synced)[0]
+    kept = {
+        table: [r for r in found if r.get("account_id") != account] for table, found in state(synced).items()
+    }
+    removed = erase(synced, "account", account)
+    assert state(synced) == kept
+    record = rows(
+        synced,
+        "SELECT table_name, sum(rows_erased)::BIGINT AS n FROM erasures WHERE table_name IS NOT NULL GROUP BY ALL",
+    )
+    assert {r["table_name"]: r["n"] for r in record} == {k: v for k, v in removed.items() if k != "pages"}
+    assert account not in str(rows(synced, "FROM erasures"))
+
+
+def test_a_reader_from_before_goes_on_reading_after_an_erasure_and_a_compaction(synced: Path) -> None:
+    with connect(synced) as reader:
+        versions = reader.execute("SELECT count(*) FROM history.accounts").fetchall()[0][0]
+        account = collected(synced)[0]
+        compact(synced, retention_days=7, pages_days=7)
+        assert reader.execute("SELECT count(*) FROM history.accounts").fetchall() == [(versions,)]
+        erase(synced, "account", account)
+        assert traces(synced, [account]) == []
+        left = reader.execute(
+            "SELECT count(*), count(*) FILTER (account_id = ?) FROM history.accounts", [account]
+        ).fetchall()
+        assert 0 < left[0][0] < versions
+        assert left[0][1] == 0
+
+
+def test_compacting_changes_no_answer_and_leaves_one_file_a_table(sandbox: Sandbox, synced: Path) -> None:
+    before = state(synced), state(synced, lambda table: f"history.{table}")
+    done = compact(synced, retention_days=0, pages_days=7)
+    assert (state(synced), state(synced, lambda table: f"history.{table}")) == before
+    for table in OBJECTS:
+        assert done["files"][table][1] == 1
+        assert len(list((synced / "lake" / table).glob("*.parquet"))) == 1
+    assert failed_checks(settings_for(sandbox.url, synced)) == {}
+    sync(sandbox.url, synced, sandbox.world.session_ids())
+    assert failed_checks(settings_for(sandbox.url, synced)) == {}
+
+
+def test_old_pages_are_pruned_and_new_ones_stay(synced: Path) -> None:
+    first, second = sorted((synced / "pages").iterdir())
+    os.utime(first, (0, 0))
+    assert compact(synced, retention_days=7, pages_days=7)["runs_pruned"] == 1
+    assert not first.exists()
+    assert second.exists()
+
+
+def test_erase_and_compact_at_the_command_line(sandbox: Sandbox, synced: Path) -> None:
+    account = collected(synced)[0]
+    where = ("--data", str(synced))
+    done = fincon(*where, "erase", "--account", account, cwd=synced.parent)
+    assert done.returncode == 0, done.stderr
+    assert "accounts: " in done.stdout
+    assert fincon(*where, "erase", "--account", account, "--allow", cwd=synced.parent).returncode == 0
+    assert fincon(*where, "compact", cwd=synced.parent).returncode == 0
+    for wrong in (["--account", "cus_1"], [], ["--account", account, "--session", "fcsess_1"]):
+        assert fincon(*where, "erase", *wrong, cwd=synced.parent).returncode == 2
+    assert fincon("--data", "nowhere", "compact", cwd=synced.parent).returncode == 2
+    assert fincon(*where, "check", cwd=synced.parent, env=environ(sandbox.url)).returncode == 0
+
+
+def test_a_wrong_id_is_refused_before_anything_is_touched(synced: Path) -> None:
+    with pytest.raises(UsageError, match="not the id of account"):
+        erase(synced, "account", "fca_1' OR '1'='1")
