@@ -7,6 +7,7 @@ are loaded.
 import gc
 import json
 import os
+import secrets
 import shutil
 import tempfile
 from collections import Counter
@@ -15,9 +16,10 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from itertools import chain, islice
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import duckdb
+import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 from deltalake import CommitProperties, DeltaTable, Transaction, WriterProperties, write_deltalake
@@ -25,9 +27,10 @@ from deltalake.exceptions import DeltaError
 from deltalake.transaction import AddAction, RemoveAction
 
 from flows.errors import RunFailed
+from flows.versions import changed_sql, latest_sql, parquet, reconcile_sql, text
 from transforms.envelope import Page
 from transforms.flatten import flatten
-from transforms.schemas import ACCOUNTS, BALANCES, OBJECT_TABLES, REJECTS, RUNS, SEEN, SESSIONS, TABLES, Table
+from transforms.schemas import ACCOUNTS, BALANCES, OBJECT_TABLES, REJECTS, RUNS, SESSIONS, TABLES, Table
 
 PAGES_A_BATCH = 10
 """Pages flattened at a time: few enough for the caches, enough to pay for the arrays."""
@@ -35,11 +38,36 @@ PAGES_A_BATCH = 10
 BATCHES_A_PART = 20
 """Batches to a staged Parquet part: some 20,000 accounts."""
 
+SNAPSHOT_ROWS = 20_000
+"""Versions since the last snapshot that are cheaper to read than a new snapshot is to write."""
+
+SNAPSHOT_FILE = "snapshots.json"
+
 OLD_LOG = "_delta_log.old"
 
 WRITER = WriterProperties(compression="ZSTD", compression_level=1)
-MEMORY = "1GB"
+MEMORY = "200MB"
 """What DuckDB may hold of a run before it spills to the data folder."""
+
+
+class Snapshot(msgspec.Struct, frozen=True):
+    """The latest state of a table when its files were ``covers``, as the files ``base``."""
+
+    covers: list[str]
+    base: list[str]
+
+
+class Current(NamedTuple):
+    """Where the latest state of a table is: ``base`` has each object once, ``tail`` came since, ``active`` is all."""
+
+    base: list[str]
+    tail: list[str]
+    active: list[str]
+
+    def sql(self, table: Table) -> str:
+        """The query for it."""
+        base, tail = (parquet(files) if files else "" for files in (self.base, self.tail))
+        return latest_sql(table, base, tail)
 
 
 class Lake:
@@ -47,6 +75,7 @@ class Lake:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self.snapshots = folder.parent / "snapshots"
 
     def table(self, table: Table) -> DeltaTable:
         """The Delta table, created empty where it is not there yet.
@@ -101,21 +130,97 @@ class Lake:
         """
         with self._staging() as folder:
             stage(pages, run_id, folder)
-            with self._query(folder) as query:
-                for table in OBJECT_TABLES:
-                    staged = staged_files(folder, table)
-                    if staged and not self.holds(table, run_id):
-                        changed = query.sql(changed_sql(table, staged, self.files(table)))
-                        self.append(table, changed.to_arrow_reader(50_000), run_id)
-                self._reconcile(query, staged_files(folder, BALANCES), run_id)
-                return {
-                    name: _count(query, staged_files(folder, table), what)
-                    for name, table, what in (
-                        ("sessions_seen", SESSIONS, "*"),
-                        ("accounts_seen", ACCOUNTS, "DISTINCT account_id"),
-                        ("rejected", REJECTS, "*"),
-                    )
-                }
+            return self.load_staged(folder, run_id)
+
+    def load_staged(self, folder: Path, run_id: str) -> dict[str, int]:
+        """What `stage` left in ``folder``, as `load` does."""
+        with self._query(folder) as query:
+            for table in OBJECT_TABLES:
+                parts = staged_files(folder, table)
+                if parts and not self.holds(table, run_id):
+                    staged = parquet(parts)
+                    changed = changed_sql(table, staged, self._compared_with(query, table, staged))
+                    self.append(table, query.sql(changed).to_arrow_reader(50_000), run_id)
+            self._reconcile(query, staged_files(folder, BALANCES), run_id)
+            return {
+                name: _count(query, staged_files(folder, table), what)
+                for name, table, what in (
+                    ("sessions_seen", SESSIONS, "*"),
+                    ("accounts_seen", ACCOUNTS, "DISTINCT account_id"),
+                    ("rejected", REJECTS, "*"),
+                )
+            }
+
+    def current(self, table: Table) -> "Current":
+        """The files from which the latest state is read: a snapshot of it, and what came since."""
+        active = self.files(table)
+        snapshot = self._snapshots().get(table.name)
+        if snapshot and set(snapshot.covers) <= set(active) and all(map(os.path.exists, snapshot.base)):
+            return Current(snapshot.base, sorted(set(active) - set(snapshot.covers)), active)
+        return Current([], active, active)
+
+    def renew_snapshots(self, *, always: bool = False) -> None:
+        """Take a new snapshot of each table's latest state where what came since has grown past a quarter of it."""
+        snapshots = self._snapshots()
+        for table in OBJECT_TABLES:
+            now = self.current(table)
+            since, base = rows_in(now.tail), rows_in(now.base)
+            if since and (always or since > max(SNAPSHOT_ROWS, base // 4)):
+                snapshots[table.name] = Snapshot(now.active, self._snapshot(table, now))
+        self.snapshots.mkdir(mode=0o700, parents=True, exist_ok=True)
+        part = self.snapshots / ".part"
+        part.write_bytes(msgspec.json.encode(snapshots))
+        part.replace(self.snapshots / SNAPSHOT_FILE)
+
+    def _snapshot(self, table: Table, now: "Current") -> list[str]:
+        """The latest state as files: the table's own where each object has one version, else a copy."""
+        with (
+            tempfile.TemporaryDirectory(prefix=".staging-", dir=self.folder.parent) as spill,
+            self._query(Path(spill)) as query,
+        ):
+            key = ", ".join(table.key)
+            once = f"SELECT count(*) = count(DISTINCT ({key})) FROM (SELECT DISTINCT {key}, observed_at FROM {parquet(now.tail)})"
+            if not now.base and _value(query, once):
+                return now.tail
+            self.snapshots.mkdir(mode=0o700, parents=True, exist_ok=True)
+            path = self.snapshots / f"{table.name}-{secrets.token_hex(8)}.parquet"
+            rows = query.sql(now.sql(table)).to_arrow_reader(50_000)
+            with pq.ParquetWriter(path, rows.schema, compression="zstd", compression_level=1) as writer:
+                for batch in rows:
+                    writer.write_batch(batch)
+            return [str(path)]
+
+    def _snapshots(self) -> dict[str, "Snapshot"]:
+        try:
+            return msgspec.json.decode(
+                (self.snapshots / SNAPSHOT_FILE).read_bytes(), type=dict[str, Snapshot]
+            )
+        except (FileNotFoundError, msgspec.DecodeError):
+            return {}  # it is derived: without it the latest state is read from all versions
+
+    def newest(self) -> int:
+        """The newest ``observed_at`` of any version, in microseconds since the Unix epoch; 0 where there is none."""
+        files = [file for table in OBJECT_TABLES for file in self.files(table)]
+        if not files:
+            return 0
+        with duckdb.connect() as query:
+            found = query.execute(
+                "SELECT epoch_us(max(observed_at)) FROM read_parquet(?)", [files]
+            ).fetchone()
+        return int(found[0]) if found and found[0] else 0
+
+    def _compared_with(self, query: duckdb.DuckDBPyConnection, table: Table, staged: str) -> str:
+        """The versions that staged rows are compared with: the latest, or all where some are newer than the rows.
+
+        Rows are older than what is known when they come from events, or when Stripe's clock was set back.
+        """
+        now = self.current(table)
+        if not now.active:
+            return ""
+        late = (
+            f"(SELECT min(observed_at) FROM {staged}) <= (SELECT max(observed_at) FROM {parquet(now.active)})"
+        )
+        return parquet(now.active) if _value(query, f"SELECT {late}") else f"({now.sql(table)})"
 
     def _reconcile(self, query: duckdb.DuckDBPyConnection, staged: list[str], run_id: str) -> None:
         """Compare the run's balances with the lake's, per currency and to the unit.
@@ -125,11 +230,12 @@ class Lake:
         """
         if not staged:
             return
-        wrong = query.execute(reconcile_sql(staged, self.files(BALANCES))).fetchall()
+        known = self.current(BALANCES).sql(BALANCES)
+        wrong = query.execute(reconcile_sql(parquet(staged), known)).fetchall()
         if wrong:
-            currency, seen, known = wrong[0]
+            currency, seen, held = wrong[0]
             raise RunFailed(
-                f"Run {run_id}: the balances in {currency} add up to {seen} on its pages and to {known} in the lake.",
+                f"Run {run_id}: the balances in {currency} add up to {seen} on its pages and to {held} in the lake.",
                 "This is a bug in fincon; the views still answer with the run before. Please report it.",
             )
 
@@ -176,7 +282,10 @@ class Lake:
         with duckdb.connect(config={"memory_limit": MEMORY}) as query:
             query.execute("SET TimeZone = 'UTC'")
             active = set(self.files(table))
-            for path in sorted(folder.glob("*.parquet")):
+            for path in [
+                *sorted(folder.glob("*.parquet")),
+                *sorted(self.snapshots.glob(f"{table.name}-*.parquet")),
+            ]:
                 found = query.execute(
                     f"SELECT run_id, count(*) FROM read_parquet(?) WHERE {match} GROUP BY ALL", [str(path)]
                 ).fetchall()
@@ -226,7 +335,15 @@ class Lake:
             delta.create_checkpoint()
             delta.cleanup_metadata()
             sizes[table.name] = (before, len(self.files(table)))
+        self.renew_snapshots(always=True)
+        self._drop_old_snapshots(datetime.now(UTC) - retention)
         return sizes
+
+    def _drop_old_snapshots(self, before: datetime) -> None:
+        needed = {path for snapshot in self._snapshots().values() for path in snapshot.base}
+        for path in self.snapshots.glob("*.parquet"):
+            if str(path) not in needed and path.stat().st_mtime <= before.timestamp():
+                path.unlink()
 
     def run_ids(self) -> set[str]:
         """The runs that are finished."""
@@ -237,10 +354,7 @@ class Lake:
         if not files:
             return 0
         with duckdb.connect() as query:
-            found = query.execute(
-                "SELECT count(*) FROM read_parquet(?) WHERE run_id = ?", [files, run_id]
-            ).fetchone()
-        return int(found[0]) if found else 0
+            return int(_value(query, f"SELECT count(*) FROM {parquet(files)} WHERE run_id = {text(run_id)}"))
 
     @contextmanager
     def _staging(self) -> Iterator[Path]:
@@ -281,16 +395,23 @@ def _write_parts(parts: dict[str, list[pa.Table]], folder: Path, number: int) ->
         tables.clear()
 
 
+def rows_in(files: list[str]) -> int:
+    """How many rows Parquet files have, by their footers."""
+    return sum(pq.read_metadata(file).num_rows for file in files)
+
+
 def staged_files(folder: Path, table: Table) -> list[str]:
     """The parts that `stage` wrote for a table, in order; none when the run brought no row of it."""
     return sorted(str(path) for path in folder.glob(f"{table.name}-[0-9]*.parquet"))
 
 
 def _count(query: duckdb.DuckDBPyConnection, files: list[str], what: str) -> int:
-    if not files:
-        return 0
-    found = query.execute(f"SELECT count({what}) FROM read_parquet(?)", [files]).fetchone()
-    return int(found[0]) if found else 0
+    return int(_value(query, f"SELECT count({what}) FROM {parquet(files)}")) if files else 0
+
+
+def _value(query: duckdb.DuckDBPyConnection, sql: str) -> Any:
+    """The one value of a query. All rows are taken, for an unfinished result keeps its connection busy."""
+    return query.execute(sql).fetchall()[0][0]
 
 
 def _names_any(table: Table, identities: list[str]) -> str:
@@ -327,69 +448,6 @@ def batches(pages: Iterable[Page]) -> Iterator[list[Page]]:
                 break
             batch.append(page)
         yield batch
-
-
-def changed_sql(table: Table, staged: list[str], files: list[str]) -> str:
-    """SQL for the staged rows of versions that differ from the version before them.
-
-    The version before is the one seen earlier in the same run, or else the latest in ``files``. Rows of one
-    version are compared together, so that a currency that is gone is a change. A version's ``observed_at`` is
-    put just behind the latest that is known, should Stripe's clock not have moved between two runs.
-    """
-    key = ", ".join(table.key)
-    rest = [
-        c.name for c in table.columns if c.name not in {*table.key, *table.member, *(c.name for c in SEEN)}
-    ]
-    fields = [*table.member, *rest]
-    content = "{" + ", ".join(f"'{name}': {name}" for name in fields) + "}" if fields else "true"
-    grouped = f"list_sort(list(DISTINCT {content}))"
-    version = f"SELECT {key}, run_id, observed_at, {grouped if table.member else content} AS content FROM"
-    group = "GROUP BY ALL" if table.member else ""
-    known = f"({latest_sql(table, files)})" if files else f"(FROM read_parquet({staged!r}) LIMIT 0)"
-    same = " AND ".join(f"v.{name} IS NOT DISTINCT FROM k.{name}" for name in table.key)
-    columns = ", ".join(f"content.{c.name}" if c.name in fields else c.name for c in table.columns)
-    return f"""
-        WITH versions AS ({version} read_parquet({staged!r}) {group}),
-        known AS ({version} {known} {group}),
-        steps AS (
-            SELECT *, lag(content) OVER one AS before, row_number() OVER one AS step
-            FROM versions WINDOW one AS (PARTITION BY {key} ORDER BY observed_at)
-        )
-        SELECT {columns} FROM (
-            SELECT v.* REPLACE (
-                greatest(v.observed_at, k.observed_at + to_microseconds(v.step)) AS observed_at
-                {", unnest(v.content) AS content" if table.member else ""}
-            )
-            FROM steps v LEFT JOIN known k ON {same}
-            WHERE v.content IS DISTINCT FROM CASE v.step WHEN 1 THEN k.content ELSE v.before END
-        )"""
-
-
-def latest_sql(table: Table, files: list[str]) -> str:
-    """SQL for the rows of each object's latest version in ``files``."""
-    key = ", ".join(table.key)
-    same = " AND ".join(
-        f"version.{name} IS NOT DISTINCT FROM newest.{name}" for name in (*table.key, "observed_at")
-    )
-    source = f"read_parquet({files!r}, union_by_name = true)"
-    return f"""FROM {source} version
-        SEMI JOIN (SELECT {key}, max(observed_at) AS observed_at FROM {source} GROUP BY ALL) newest
-        ON {same}"""
-
-
-def reconcile_sql(staged: list[str], files: list[str]) -> str:
-    """SQL for the currencies whose sums differ between what a run saw last of each account and what the lake holds."""
-    return f"""
-        WITH seen AS (SELECT DISTINCT * EXCLUDE (run_id) FROM ({latest_sql(BALANCES, staged)})),
-        known AS (FROM ({latest_sql(BALANCES, files)}) SEMI JOIN seen USING (account_id)),
-        sums AS (
-            SELECT currency, 'seen' AS side, (count(*), sum(current), sum(available), sum(used)) AS sums
-            FROM seen GROUP BY currency
-            UNION ALL
-            SELECT currency, 'known', (count(*), sum(current), sum(available), sum(used)) FROM known GROUP BY currency
-        )
-        SELECT currency, max(sums) FILTER (side = 'seen') AS seen, max(sums) FILTER (side = 'known') AS known
-        FROM sums GROUP BY currency HAVING seen IS DISTINCT FROM known"""
 
 
 @contextmanager

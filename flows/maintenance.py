@@ -42,7 +42,7 @@ def erase(data: Path, kind: str, identity: str) -> dict[str, int]:
                 records.append({"table_name": table.name, "run_id": run_id, "rows_erased": count})
         removed["pages"] = _erase_pages(data, identities)
         _record(data, lake, kind, identities, records)
-        publish(data, {table.name: lake.files(table) for table in TABLES})
+        publish(data, {table.name: lake.current(table) for table in TABLES})
         left = traces(data, identities)
         if left:
             raise RunFailed(f"Traces are left in {', '.join(left)}.", "Run the same command again.")
@@ -56,7 +56,7 @@ def allow(data: Path, kind: str, identity: str) -> None:
     with locked(data):
         lake = Lake(data / "lake")
         lake.add_records(ERASURES, [_entry(data, "allowed", kind, identity, {})])
-        publish(data, {table.name: lake.files(table) for table in TABLES})
+        publish(data, {table.name: lake.current(table) for table in TABLES})
 
 
 def compact(data: Path, retention_days: int, pages_days: int) -> dict[str, Any]:
@@ -67,7 +67,7 @@ def compact(data: Path, retention_days: int, pages_days: int) -> dict[str, Any]:
         finished = lake.run_ids()
         waiting = {run.run_id for run in unfinished(data, finished)}
         sizes = lake.compact(timedelta(days=retention_days))
-        publish(data, {table.name: lake.files(table) for table in TABLES})
+        publish(data, {table.name: lake.current(table) for table in TABLES})
         pruned = 0
         oldest = datetime.now(UTC).timestamp() - pages_days * 86_400
         for folder in sorted((data / "pages").glob("*")):

@@ -30,17 +30,25 @@ _CODEC = pa.Codec("zstd", compression_level=1)
 class Spool:
     """The pages of one run, in ``folder``."""
 
-    def __init__(self, folder: Path, erased: Erased | None = None) -> None:
+    def __init__(self, folder: Path, erased: Erased | None = None, newest: int = 0) -> None:
+        """``newest`` is the latest time (microseconds) that any earlier run gave to a page."""
         self.folder = folder
+        self._newest = newest
         self.erased = erased or Erased()
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._lock = threading.Lock()
         self._latest = 0
 
     def stamp(self, date: int) -> int:
-        """Microseconds for a page of the second ``date``: later than every page before, so pages have an order."""
+        """Microseconds for a page of the second ``date``: later than every page before, so pages have an order.
+
+        The pages of an earlier run count too where they are of the same second.
+        """
         with self._lock:
-            self._latest = max(date * 1_000_000, self._latest + 1)
+            first = date * 1_000_000
+            if first <= self._newest < first + 1_000_000:
+                first = self._newest + 1
+            self._latest = max(first, self._latest + 1)
             return self._latest
 
     def write(self, page: Page) -> Page:

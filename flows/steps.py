@@ -107,7 +107,7 @@ def run_sync(
             resumed = 0
             if row is None:
                 run = begin(settings, order.mode, lake.run_ids(), restart=order.restart)
-                spool = Spool(pages_folder(settings.data, run.run_id), erased)
+                spool = Spool(pages_folder(settings.data, run.run_id), erased, lake.newest())
                 resumed = spool.count()
                 fetch_all(settings, order, run, spool, step, progress)
                 row = load(settings, lake, run, step, progress)
@@ -206,7 +206,8 @@ def transform_and_load(
 
 def publish(settings: Settings, lake: Lake) -> None:
     """The views over the lake as it is now."""
-    warehouse.publish(settings.data, {table.name: lake.files(table) for table in TABLES})
+    lake.renew_snapshots()
+    warehouse.publish(settings.data, {table.name: lake.current(table) for table in TABLES})
 
 
 def failed_checks(settings: Settings) -> dict[str, int]:

@@ -5,23 +5,23 @@ the file was made, whatever happens meanwhile.
 """
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from string import Template
-from typing import Any
+from typing import Any, Protocol
 
 import duckdb
 import pyarrow as pa
 
 from flows.errors import RunFailed, UsageError
 from flows.settings import data_folder
+from flows.versions import SQL, latest_sql, parquet, same_object, text
 from transforms.money import THREE_DECIMAL, ZERO_DECIMAL
 from transforms.schemas import LOGS, OBJECT_TABLES, SEEN, TABLES, Column, Table
 
 FILE = "fincon.duckdb"
 READING = (duckdb.StatementType.SELECT, duckdb.StatementType.EXPLAIN)
-SQL = Path(__file__).resolve().parent.parent / "sql"
 
 VALID = (
     Column("valid_from", SEEN[0].type, "From when this version was the latest known (UTC)."),
@@ -40,8 +40,19 @@ AMOUNTS = tuple(
 """What every view of ``balances`` adds."""
 
 
-def publish(data: Path, files: Mapping[str, list[str]]) -> Path:
-    """Make ``fincon.duckdb`` in ``data`` over ``files`` (table → its Parquet files) and swap it in.
+class Files(Protocol):
+    """Where a table is: ``active`` is all of it; its latest state is in ``base``, each object once, and ``tail``."""
+
+    @property
+    def base(self) -> Sequence[str]: ...  # noqa: D102
+    @property
+    def tail(self) -> Sequence[str]: ...  # noqa: D102
+    @property
+    def active(self) -> Sequence[str]: ...  # noqa: D102
+
+
+def publish(data: Path, files: Mapping[str, Files]) -> Path:
+    """Make ``fincon.duckdb`` in ``data`` over ``files`` (table → where its rows are) and swap it in.
 
     Raises:
         RunFailed: the file could not be written.
@@ -50,7 +61,7 @@ def publish(data: Path, files: Mapping[str, list[str]]) -> Path:
     part.unlink(missing_ok=True)
     try:
         with duckdb.connect(config={"threads": 1}) as connection:
-            connection.execute(f"ATTACH {_text(str(part))} AS warehouse (STORAGE_VERSION 'v1.2.0')")
+            connection.execute(f"ATTACH {text(str(part))} AS warehouse (STORAGE_VERSION 'v1.2.0')")
             connection.execute("USE warehouse; SET TimeZone = 'UTC'; BEGIN")
             for statement in statements(files):
                 connection.execute(statement)
@@ -83,7 +94,7 @@ def connect(data: str | Path | None = None) -> duckdb.DuckDBPyConnection:
     # Attached, not opened: DuckDB shares one instance among all who open the same path in a process, and
     # that would go on showing the file as it was when the first of them opened it.
     connection = duckdb.connect()
-    connection.execute(f"SET TimeZone = 'UTC'; ATTACH {_text(str(path))} AS fincon (READ_ONLY); USE fincon")
+    connection.execute(f"SET TimeZone = 'UTC'; ATTACH {text(str(path))} AS fincon (READ_ONLY); USE fincon")
     return connection
 
 
@@ -94,22 +105,23 @@ def checks() -> Iterator[tuple[str, str, str]]:
         yield path.stem, query.split("\n", 1)[0].removeprefix("-- "), query
 
 
-def statements(files: Mapping[str, list[str]]) -> Iterator[str]:
+def statements(files: Mapping[str, Files]) -> Iterator[str]:
     """The SQL that makes the file, in order."""
     yield "CREATE SCHEMA lake"
     yield "CREATE SCHEMA history"
     yield _minor_unit_digits()
     for table in TABLES:
-        yield _lake_view(table, files[table.name])
+        yield _lake_view(table, table.name, files[table.name].active)
         yield from _comments(f"lake.{table.name}", table, "Its Parquet files, as they are.", ())
     for table in OBJECT_TABLES:
-        for kind in ("history", "latest", "as_of"):
+        for kind in ("history", "as_of"):
             template = Template((SQL / "versions" / f"{kind}.sql").read_text(encoding="utf-8"))
-            yield template.substitute(table=table.name, key=", ".join(table.key), same=_same_version(table))
+            yield template.substitute(table=table.name, key=", ".join(table.key), same=same_object(table))
+        yield from _latest(table, files[table.name])
         yield from _comments(f"history.{table.name}", table, "Every version.", VALID)
         yield from _comments(f"main.{table.name}", table, "The latest known.", ())
         meaning = f"{table.meaning} What was known at ts (a timestamp with time zone)."
-        yield f"COMMENT ON MACRO TABLE main.{table.name}_as_of IS {_text(meaning)}"
+        yield f"COMMENT ON MACRO TABLE main.{table.name}_as_of IS {text(meaning)}"
     for table in LOGS:
         for schema in ("history", "main"):
             yield f"CREATE VIEW {schema}.{table.name} AS FROM lake.{table.name}"
@@ -118,28 +130,32 @@ def statements(files: Mapping[str, list[str]]) -> Iterator[str]:
         yield path.read_text(encoding="utf-8")
 
 
-def _lake_view(table: Table, files: list[str]) -> str:
-    """The table's files as one view, with DuckDB's types and, for balances, amounts in major units."""
+def _latest(table: Table, files: Files) -> Iterator[str]:
+    """The view of the latest state, over the views of the snapshot and of what came since."""
+    names = []
+    for part, paths in (("base", files.base), ("tail", files.tail)):
+        view = f"{table.name}_{part}"
+        about = "Its snapshot of the latest state." if part == "base" else "What came since its snapshot."
+        if paths:
+            yield _lake_view(table, view, paths)
+            yield from _comments(f"lake.{view}", table, about, ())
+        names.append(f"lake.{view}" if paths else "")
+    query = latest_sql(table, *names) if any(names) else f"FROM lake.{table.name}"
+    yield f"CREATE VIEW main.{table.name} AS {query}"
+
+
+def _lake_view(table: Table, view: str, files: Sequence[str]) -> str:
+    """Some of the table's files as one view, with DuckDB's types and, for balances, amounts in major units."""
     columns = [f"{c.name}::JSON AS {c.name}" if c.json else c.name for c in table.columns]
     if "currency" in table.member:
         columns += [_amount(column.name.removesuffix("_amount")) for column in AMOUNTS]
-    if files:
-        source = f"read_parquet([{', '.join(_text(file) for file in files)}], union_by_name = true)"
-    else:
-        source = f"(SELECT {_nulls(table)} WHERE false)"
-    return f"CREATE VIEW lake.{table.name} AS SELECT {', '.join(columns)} FROM {source}"
-
-
-def _same_version(table: Table) -> str:
-    """The join of a version and the newest of its object; a key that cannot be null is compared plainly, and faster."""
-    nullable = {"object_id", "path", "raw"}
-    keys = [f"version.{k} {'IS NOT DISTINCT FROM' if k in nullable else '='} newest.{k}" for k in table.key]
-    return " AND ".join([*keys, "version.observed_at = newest.observed_at"])
+    source = parquet(files) if files else f"(SELECT {_nulls(table)} WHERE false)"
+    return f"CREATE VIEW lake.{view} AS SELECT {', '.join(columns)} FROM {source}"
 
 
 def _minor_unit_digits() -> str:
     def listed(currencies: frozenset[str]) -> str:
-        return ", ".join(_text(currency) for currency in sorted(currencies))
+        return ", ".join(text(currency) for currency in sorted(currencies))
 
     return f"""CREATE MACRO minor_unit_digits(currency) AS CASE
         WHEN NOT regexp_full_match(currency, '[a-zA-Z]{{3}}') THEN NULL
@@ -159,10 +175,10 @@ def _amount(name: str) -> str:
 
 
 def _comments(view: str, table: Table, about: str, more: tuple[Column, ...]) -> Iterator[str]:
-    yield f"COMMENT ON VIEW {view} IS {_text(f'{table.meaning} {about}'.strip())}"
+    yield f"COMMENT ON VIEW {view} IS {text(f'{table.meaning} {about}'.strip())}"
     amounts = AMOUNTS if "currency" in table.member else ()
     for column in (*table.columns, *amounts, *more):
-        yield f"COMMENT ON COLUMN {view}.{column.name} IS {_text(column.meaning)}"
+        yield f"COMMENT ON COLUMN {view}.{column.name} IS {text(column.meaning)}"
 
 
 def _nulls(table: Table) -> str:
@@ -170,10 +186,6 @@ def _nulls(table: Table) -> str:
     with duckdb.connect() as connection:
         types = connection.from_arrow(table.schema.empty_table()).types
     return ", ".join(f"NULL::{kind} AS {c.name}" for c, kind in zip(table.columns, types, strict=True))
-
-
-def _text(value: str) -> str:
-    return "'" + value.replace("'", "''") + "'"
 
 
 @contextmanager

@@ -24,7 +24,6 @@ from sandbox.query import ApiError, Query
 from sandbox.state import CONTROL, State, render
 
 KEY = re.compile(r"(sk|rk)_(test|live)_\w+")
-METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"]
 
 
 def redacted(key: str) -> str:
@@ -67,7 +66,7 @@ def _authorize(state: State, headers: Headers, permission: str) -> None:
 
 
 def _answer(state: State, request: Request) -> Json:
-    path = request.url.path
+    path: str = request.scope["path"]
     found = match(path)
     if found is None:
         raise ApiError(404, f"Unrecognized request URL ({request.method}: {path}).")
@@ -77,14 +76,6 @@ def _answer(state: State, request: Request) -> Json:
         raise ApiError(405, f"The sandbox is read-only: {request.method} {path} is not supported.")
     query = Query(request.scope["query_string"], endpoint.params)
     return endpoint.answer(state.world, query, id_, path)
-
-
-async def api(request: Request) -> Response:
-    """Answer a request to Stripe's API."""
-    try:
-        return render(_answer(request.app.state.sandbox, request))
-    except ApiError as error:
-        return render(error.body(), error.status)
 
 
 async def clock(request: Request) -> Response:
@@ -144,15 +135,33 @@ class Recorder:
         await self.app(scope, receive, send_with_headers)
 
 
+class Api:
+    """Answers requests to Stripe's API itself, and leaves those to the sandbox's controls to their application."""
+
+    def __init__(self, controls: ASGIApp, state: State) -> None:
+        self.controls = controls
+        self.state = state
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one request."""
+        if scope["type"] != "http" or scope["path"].startswith(CONTROL):
+            await self.controls(scope, receive, send)
+            return
+        try:
+            response = render(_answer(self.state, Request(scope)))
+        except ApiError as error:
+            response = render(error.body(), error.status)
+        await response(scope, receive, send)
+
+
 def create_app(state: State) -> ASGIApp:
     """Make the application."""
-    app = Starlette(
+    controls = Starlette(
         routes=[
             Route(f"{CONTROL}/clock", clock, methods=["POST"]),
             Route(f"{CONTROL}/requests", seen, methods=["GET"]),
             Route(f"{CONTROL}/requests/reset", reset, methods=["POST"]),
-            Route("/{path:path}", api, methods=METHODS),
         ]
     )
-    app.state.sandbox = state
-    return Recorder(Limiter(FaultInjector(app, state), state), state)
+    controls.state.sandbox = state
+    return Recorder(Limiter(FaultInjector(Api(controls, state), state), state), state)

@@ -110,7 +110,7 @@ def list_owners(world: World, query: Query, id_: str, path: str) -> Json:
     """List the owners of an account."""
     index = _index(world, id_, "account", 404)
     ownership = query.required("ownership")
-    if ownership != world.things.ids.ownership.encode(index):
+    if ownership != world.things.ids.ownership(id_):
         raise missing("financial_connections.account_ownership", ownership, "ownership")
     owners = world.owners(index)
     places, more = query.page(

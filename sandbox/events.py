@@ -1,13 +1,26 @@
-"""Thirty days of webhook events, found minute by minute without looking at accounts whose turn it is not."""
+"""Thirty days of webhook events, found without looking at accounts whose turn it is not."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
+from heapq import merge
 from typing import NamedTuple
 
 from sandbox.accounts import Accounts
 from sandbox.model import Event
-from sandbox.schedule import DAY, FEATURES, LIFE, LIFE_FACTOR, MINUTES, Feature
+from sandbox.schedule import (
+    DAY,
+    FEATURES,
+    KINDS,
+    LIFE,
+    LONGEST_BREAK,
+    MINUTE_FACTOR,
+    MINUTES,
+    PATTERN,
+    Calendar,
+    Feature,
+    breaking,
+)
 
 KEPT = 30 * DAY
 PREFIX = "financial_connections.account."
@@ -16,7 +29,8 @@ TYPES = (
     "refreshed_balance", "refreshed_ownership", "refreshed_transactions",
 )  # fmt: skip
 OF_FEATURE = {"balance": 4, "ownership": 5, "transaction": 6}
-LIFE_INVERSE = pow(LIFE_FACTOR, -1, MINUTES)
+CREATED, DEACTIVATED, DISCONNECTED, REACTIVATED = range(4)
+BREAKS = {"disconnect": DISCONNECTED, "gone": DEACTIVATED, "flaky": DEACTIVATED}  # by kind of link
 
 
 class Key(NamedTuple):
@@ -34,16 +48,24 @@ class Events:
         self.accounts = accounts
         self.schedule = accounts.schedule
         self.time = time
+        self.count = self.schedule.count(time)
 
     def walk(
         self, start: int, end: int, types: Collection[int], *, newest_first: bool = True
     ) -> Iterator[Key]:
         """Give the events from `start` to `end`, both included, within the days that are kept."""
         start, end = max(start, self.time - KEPT), min(end, self.time)
-        minutes = range(start // 60, end // 60 + 1)
-        for minute in reversed(minutes) if newest_first else minutes:
-            found = {key for key in self._minute(minute, types) if start <= key.time <= end}
-            yield from sorted(found, reverse=newest_first)
+        streams = [
+            self._refreshed(feature, start, end, newest_first)
+            for feature in FEATURES
+            if OF_FEATURE[feature.name] in types
+        ]
+        if CREATED in types:
+            streams.append(self._created(start, end, newest_first))
+        if not {DEACTIVATED, DISCONNECTED, REACTIVATED}.isdisjoint(types):
+            streams.append(self._life(start, end, types, newest_first))
+        # Every stream is in order and gives one key at a time, so a page costs little more than its events.
+        return merge(*streams, reverse=newest_first)
 
     def event(self, key: Key) -> Event:
         """Give the event of a key."""
@@ -56,43 +78,88 @@ class Events:
         if number is None:
             return None
         key = Key(number >> 44, number >> 4 & (1 << 40) - 1, number & 15)
-        return key if key in self.walk(key.time, key.time, (key.type,)) else None
-
-    def _minute(self, minute: int, types: Collection[int]) -> Iterator[Key]:
-        if 0 in types:
-            for index in range(self.schedule.count(minute * 60 - 1), self.schedule.count(minute * 60 + 59)):
-                yield Key(self.schedule.created(index), index, 0)
+        if not self.time - KEPT <= key.time <= self.time or key.account >= self.count:
+            return None
+        calendar = self.schedule.calendar(key.account)
+        if key.type == CREATED:
+            return key if key.time == calendar.created else None
         for feature in FEATURES:
-            if OF_FEATURE[feature.name] in types:
-                yield from self._refreshed(feature, minute - feature.delay // 60)
-        if not {1, 2, 3}.isdisjoint(types):
-            yield from (key for key in self._broken(minute) if key.type in types)
+            if key.type == OF_FEATURE[feature.name]:
+                day, second = divmod(key.time - feature.delay, DAY)
+                is_slot = second == feature.seconds[key.account % MINUTES]
+                return key if is_slot and self._has_refreshed(feature, calendar, day) else None
+        return key if key in _breaks(calendar, key.time // DAY) else None
 
-    def _refreshed(self, feature: Feature, minute: int) -> Iterator[Key]:
-        """Give refreshes begun in a minute which succeeded."""
-        day = minute // MINUTES
-        residue = (minute % MINUTES - feature.offset) * pow(feature.factor, -1, MINUTES) % MINUTES
-        for index in range(residue, self.schedule.count(minute * 60 + 59), MINUTES):
-            calendar = self.schedule.calendar(index)
-            period, phase, second = calendar.rhythm(feature)
-            attempt = day * DAY + second
-            if (day + phase) % period or attempt <= calendar.created:
-                continue
-            if calendar.outcome(feature, attempt) == "succeeded" and self.accounts.refreshes(feature, index):
-                yield Key(attempt + feature.delay, index, OF_FEATURE[feature.name])
+    def _created(self, start: int, end: int, newest_first: bool) -> Iterator[Key]:
+        """Accounts linked in a span of time."""
+        indexes = range(self.schedule.count(start - 1), self.schedule.count(end))
+        for index in reversed(indexes) if newest_first else indexes:
+            yield Key(self.schedule.created(index), index, CREATED)
 
-    def _broken(self, minute: int) -> Iterator[Key]:
-        """Links which broke, or came back, in a minute."""
-        time = minute * 60
-        for index in range(minute * LIFE_INVERSE % MINUTES, self.schedule.count(time), MINUTES):
-            calendar = self.schedule.calendar(index)
-            since = time - calendar.first
-            if not calendar.kind or since < 0:
+    def _refreshed(self, feature: Feature, start: int, end: int, newest_first: bool) -> Iterator[Key]:
+        """Give refreshes which succeeded in a span of time, minute by minute of their beginnings."""
+        inverse = pow(feature.factor, -1, MINUTES)
+        minutes = range((start - feature.delay) // 60, (end - feature.delay) // 60 + 1)
+        for minute in reversed(minutes) if newest_first else minutes:
+            day, slot = divmod(minute, MINUTES)
+            residue = (slot - feature.offset) * inverse % MINUTES
+            if residue >= self.count:
                 continue
-            if calendar.kind == "flaky":
-                if since % (LIFE * DAY) == 0:
-                    yield Key(time, index, 1)
-                elif since % (LIFE * DAY) == calendar.lasts:
-                    yield Key(time, index, 3)
-            elif since == 0:
-                yield Key(time, index, 2 if calendar.kind == "disconnect" else 1)
+            time = day * DAY + feature.seconds[residue] + feature.delay
+            if start <= time <= end:
+                indexes = range(residue, self.count, MINUTES)
+                for index in reversed(indexes) if newest_first else indexes:
+                    roll = self.accounts.roll(index)[feature.roll]
+                    is_due = (day + (roll >> 3)) % feature.periods[roll & 7] == 0
+                    if is_due and self._has_refreshed(feature, self.schedule.calendar(index), day):
+                        yield Key(time, index, OF_FEATURE[feature.name])
+
+    def _has_refreshed(self, feature: Feature, calendar: Calendar, day: int) -> bool:
+        """Whether a feature of an account was refreshed on a day, and this succeeded."""
+        period, phase, second = calendar.rhythm(feature)
+        attempt = day * DAY + second
+        return (
+            (day + phase) % period == 0
+            and attempt > calendar.created
+            and calendar.outcome(feature, attempt) == "succeeded"
+            and self.accounts.refreshes(feature, calendar.index, calendar.rolls)
+        )
+
+    def _life(self, start: int, end: int, types: Collection[int], newest_first: bool) -> Iterator[Key]:
+        """Links which broke or came back in a span of time, day by day."""
+        days = range(start // DAY, end // DAY + 1)
+        for day in reversed(days) if newest_first else days:
+            # In order first, then one by one: most accounts that could break on this day do not.
+            slots = [
+                (index * MINUTE_FACTOR % MINUTES) << 40 | index for index in self._candidates(day, types)
+            ]
+            for slot in sorted(slots, reverse=newest_first):
+                if start <= day * DAY + (slot >> 40) * 60 <= end:
+                    calendar = self.schedule.calendar(slot & (1 << 40) - 1)
+                    yield from (key for key in _breaks(calendar, day) if key.type in types)
+
+    def _candidates(self, day: int, types: Collection[int]) -> Iterator[int]:
+        """Give the accounts whose links can break on a day, or come back."""
+        for number, kind in enumerate(KINDS):
+            if BREAKS.get(kind) in types:
+                yield from range(breaking(day, number), self.count, PATTERN)
+            if kind == "flaky" and REACTIVATED in types:
+                for lasts in range(1, LONGEST_BREAK + 1):
+                    start, step = breaking(day - lasts, number), PATTERN * LONGEST_BREAK
+                    while start % LONGEST_BREAK != lasts - 1:
+                        start += PATTERN
+                    yield from range(start, self.count, step)
+
+
+def _breaks(calendar: Calendar, day: int) -> Iterator[Key]:
+    """Give the events of an account's link on a day."""
+    time = day * DAY + calendar.first % DAY
+    if not calendar.kind or time < calendar.first:
+        return
+    since = time - calendar.first
+    if calendar.kind == "flaky":
+        since %= LIFE * DAY
+    if since == 0:
+        yield Key(time, calendar.index, BREAKS[calendar.kind])
+    elif since == calendar.lasts and calendar.kind == "flaky":
+        yield Key(time, calendar.index, REACTIVATED)

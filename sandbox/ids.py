@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import struct
 from functools import cached_property, lru_cache
-from hashlib import blake2b
+from hashlib import blake2b, shake_128
 from string import ascii_lowercase, ascii_uppercase, digits
 
 ALPHABET = digits + ascii_uppercase + ascii_lowercase
 VALUES = {letter: value for value, letter in enumerate(ALPHABET)}
 PAIRS = [high + low for high in ALPHABET for low in ALPHABET]  # a larger table would miss the CPU's cache
-FOUR, EIGHT, SIXTEEN = 62**4, 62**8, 62**16
+FOUR, EIGHT = 62**4, 62**8
 BELOW = {14: 21, 16: 177, 24: 119}  # 62**width minus this is the largest prime below 62**width
 MASK = 2**64 - 1
+# Hashes that cost no more than a look-up, each 16 bits: index it with `& NOISE_MASK`.
+NOISE_MASK = 4095
+NOISE: tuple[int, ...] = struct.unpack("<4096H", shake_128(b"noise").digest(8192))
 
 
 def mix(number: int) -> int:
@@ -31,12 +35,16 @@ class Codec:
 
     A number is multiplied by a secret modulo a prime just below 62**width. Multiplication is
     invertible; and since numbers take up a tiny part of that range, an identifier that was not made
-    here comes back as an impossibly large number and is refused.
+    here comes back as an impossibly large number and is refused. As at Stripe, a `token` of ten letters
+    within most identifiers names the platform and is the same in all of them.
     """
 
-    def __init__(self, seed: int, prefix: str, width: int = 24, bits: int = 64) -> None:
+    def __init__(
+        self, seed: int, prefix: str, width: int = 14, bits: int = 64, *, token: bool = False
+    ) -> None:
         self.prefix = prefix
         self.width = width
+        self.token = _digits(keyed(seed, "token") % 62**10, 10) if token else ""
         self.limit = 1 << bits
         self.prime = 62**width - BELOW[width]
         self.factor = keyed(seed, prefix, 24) % self.prime
@@ -51,21 +59,21 @@ class Codec:
     def encode(self, number: int) -> str:
         """Give the identifier of a number."""
         value = (number * self.factor + self.shift) % self.prime
-        if self.width != 24:
+        if self.width != 14:
             return self.prefix + _digits(value, self.width)
-        # The common width, written out: six numbers of four digits, each looked up as two pairs.
-        high, rest = divmod(value, SIXTEEN)
-        middle, low = divmod(rest, EIGHT)
-        a, b, c, d, e, f = high // FOUR, high % FOUR, middle // FOUR, middle % FOUR, low // FOUR, low % FOUR
+        # The common width, written out: numbers of four digits or two, looked up as pairs.
+        high, low = divmod(value, EIGHT)
+        a, b, c, d = high // FOUR, high % FOUR, low // FOUR, low % FOUR
         return (
-            f"{self.prefix}{PAIRS[a // 3844]}{PAIRS[a % 3844]}{PAIRS[b // 3844]}{PAIRS[b % 3844]}"
+            f"{self.prefix}{PAIRS[a]}{PAIRS[b // 3844]}{PAIRS[b % 3844]}{self.token}"
             f"{PAIRS[c // 3844]}{PAIRS[c % 3844]}{PAIRS[d // 3844]}{PAIRS[d % 3844]}"
-            f"{PAIRS[e // 3844]}{PAIRS[e % 3844]}{PAIRS[f // 3844]}{PAIRS[f % 3844]}"
         )
 
     def decode(self, identifier: str) -> int | None:
         """Give the number of an identifier, or None if this seed never made it."""
         body = identifier.removeprefix(self.prefix)
+        if self.token:
+            body = body[:6] + body[16:]
         if len(body) != self.width or not VALUES.keys() >= set(body):
             return None
         value = 0
@@ -88,16 +96,20 @@ class Ids:
     """The codecs of one seed, one per kind of object."""
 
     def __init__(self, seed: int) -> None:
-        self.account = Codec(seed, "fca_")
-        self.session = Codec(seed, "fcsess_")
-        self.secret = Codec(seed, "fcsess_client_secret_")
-        self.transaction = Codec(seed, "fctxn_", bits=80)
-        self.transaction_refresh = Codec(seed, "fctxnref_")
-        self.owner = Codec(seed, "fcaown_")
-        self.ownership = Codec(seed, "fcaowns_")
-        self.event = Codec(seed, "evt_", bits=88)
-        self.customer = Codec(seed, "cus_", width=14, bits=44)
+        self.account = Codec(seed, "fca_", bits=40, token=True)
+        self.session = Codec(seed, "fcsess_", bits=40, token=True)
+        self.secret = Codec(seed, "fcsess_client_secret_", width=24)
+        self.transaction = Codec(seed, "fctxn_", bits=68, token=True)
+        self.transaction_refresh = Codec(seed, "fctxnref_", token=True)
+        self.owner = Codec(seed, "fcaown_", bits=42, token=True)
+        self.event = Codec(seed, "evt_", width=24, bits=88)
+        self.customer = Codec(seed, "cus_", bits=44)
         self.holder_account = Codec(seed, "acct_", width=16, bits=46)
+
+    @staticmethod
+    def ownership(account_id: str) -> str:
+        """Give the id of an account's ownership: the account's own, with small and capital letters swapped."""
+        return "fcaowns_" + account_id[4:].swapcase()
 
 
 @lru_cache(maxsize=64)

@@ -1,21 +1,23 @@
 """An account's money: streams of transactions whose sum is known without adding them up.
 
 Salary and rent are constant amounts at a period. Everyday spending is the difference of two hashed
-levels, so its sum telescopes. Holds are voided and never count. Hence `posted` is a handful of additions,
+levels, so its sum telescopes. Holds are voided and never count. Hence `sums` is a handful of additions,
 and equals the sum of the amounts of the transactions posted by then.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
-from sandbox.ids import Ids, keyed, mix
+from sandbox.dice import Rolls
+from sandbox.ids import NOISE, NOISE_MASK, Ids, mix
 from sandbox.model import Transaction
-from sandbox.schedule import DAY, TRANSACTION, Calendar
+from sandbox.schedule import DAY, STRIDE, TRANSACTION, Calendar
 
 HISTORY = 90 * DAY  # how far back transactions go when an account is linked
 LATE = 3 * DAY  # one transaction in nine is known only so long after it was made
 SALARY, RENT, SPENDING, HOLD = range(4)
+PERIODS = (14 * DAY, 30 * DAY, 6 * DAY, 40 * DAY)  # of spending: up to nine days more, by account
+SPREAD = (18, 39, 7, 52)  # times 16 bits is just below the period: when the first is made
+FIRST_ROLL = Rolls._fields.index("salary")  # the rolls of streams stand side by side
 SETTLES = (0, DAY, 2 * DAY, 5 * DAY)  # from transacted to posted, or to void
 MERCHANTS = (
     "Rocket Rides", "Typographic", "Corner Grocery", "Kavholm Hotel", "Café Zoë", "Transit Authority",
@@ -24,112 +26,82 @@ MERCHANTS = (
 SHIFT = 24
 
 
-class Streams(NamedTuple):
-    """The constants of one account's streams; `dormant` accounts have none."""
+def is_dormant(rolls: Rolls) -> bool:
+    """Whether nothing ever happens on an account."""
+    return rolls.hold & 31 == 0
 
-    account: int
-    salary: int
-    rent: int
-    swing: int
-    periods: tuple[int, int, int, int]  # seconds
-    phases: tuple[int, int, int, int]
-    firsts: tuple[int, int, int, int]  # the number of each stream's first transaction
-    salt: int
 
-    def level(self, number: int) -> int:
-        """Give the hashed level that spending follows."""
-        return mix(self.salt + number) % self.swing
+def level(rolls: Rolls, number: int) -> int:
+    """Give the hashed level that spending follows; it begins at zero."""
+    if number < 0:
+        return 0
+    return NOISE[rolls.person + number * STRIDE & NOISE_MASK] * (4 + rolls.hold % 50) >> 4
 
-    def amount(self, stream: int, number: int) -> int:
-        """Give the amount of one transaction, in minor units."""
-        if stream == SALARY:
-            return self.salary
-        if stream == RENT:
-            return self.rent
-        if stream == HOLD:
-            return -1 - self.level(number) // 4
-        return self.level(number) - self.level(number - 1)
 
-    def last(self, stream: int, time: int) -> int:
-        """Give the number of a stream's last transaction at or before a time."""
-        return (time - self.phases[stream]) // self.periods[stream]
+def amount(rolls: Rolls, stream: int, number: int) -> int:
+    """Give the amount of one transaction, in minor units. Each stream's are numbered from zero."""
+    if stream == SALARY:
+        return 150_000 + rolls.salary * 6
+    if stream == RENT:
+        return -60_000 - rolls.rent * 2
+    if stream == HOLD:
+        return -1 - level(rolls, number) // 4
+    return level(rolls, number) - level(rolls, number - 1)
 
-    def made(self, stream: int, number: int) -> int:
-        """When a transaction was made."""
-        return self.phases[stream] + number * self.periods[stream]
 
-    def total(self, time: int, delays: tuple[int, ...]) -> int:
-        """Give the sum of salary, rent and spending whose time and delay have passed."""
-        paid = max(0, self.last(SALARY, time - delays[SALARY]) - self.firsts[SALARY] + 1) * self.salary
-        paid += max(0, self.last(RENT, time - delays[RENT]) - self.firsts[RENT] + 1) * self.rent
-        spent = self.last(SPENDING, time - delays[SPENDING])
-        if spent >= self.firsts[SPENDING]:
-            paid += self.level(spent) - self.level(self.firsts[SPENDING] - 1)
-        return paid
+def period(rolls: Rolls, stream: int) -> int:
+    """How many seconds lie between two transactions of a stream."""
+    return PERIODS[stream] + (rolls.spending % 10 * DAY if stream == SPENDING else 0)
 
-    def posted(self, time: int) -> int:
-        """Give the sum of what was posted by a time."""
-        return self.total(time, SETTLES)
 
-    def booked(self, time: int) -> int:
-        """Give the same with what was pending at that time."""
-        held = self.last(HOLD, time)
-        is_held = held >= self.firsts[HOLD] and time < self.made(HOLD, held) + SETTLES[HOLD]
-        return self.total(time, (0, 0, 0)) + (self.amount(HOLD, held) if is_held else 0)
+def first(rolls: Rolls, stream: int) -> int:
+    """How many seconds after the beginning of its history an account's first transaction of a stream is made."""
+    return rolls[FIRST_ROLL + stream] * SPREAD[stream]
+
+
+def sums(rolls: Rolls, age: int) -> tuple[int, int]:
+    """Give the sum of what is posted when an account's history is so old, and the same with what is pending.
+
+    This is what the functions above say, written out. The account has been linked by then: every stream
+    has begun.
+    """
+    salary, rent, spending, hold = rolls[FIRST_ROLL : FIRST_ROLL + 4]
+    paid = ((age - salary * SPREAD[SALARY]) // PERIODS[SALARY] + 1) * (150_000 + salary * 6)
+    since_rent, rent = age - rent * SPREAD[RENT], -60_000 - rent * 2
+    since_spending, cycle = age - spending * SPREAD[SPENDING], PERIODS[SPENDING] + spending % 10 * DAY
+    settled, spent = (since_spending - SETTLES[SPENDING]) // cycle, since_spending // cycle
+    was = level(rolls, settled)
+    posted = paid + ((since_rent - SETTLES[RENT]) // PERIODS[RENT] + 1) * rent + was
+    booked = paid + (since_rent // PERIODS[RENT] + 1) * rent
+    booked += was if spent == settled else level(rolls, spent)
+    held, since = divmod(age - hold * SPREAD[HOLD], PERIODS[HOLD])
+    return posted, booked + amount(rolls, HOLD, held) if since < SETTLES[HOLD] else booked
 
 
 class Ledger:
-    """The transactions of every account of a world, and their sums."""
+    """The transactions of every account of a world."""
 
-    def __init__(self, seed: int, ids: Ids) -> None:
-        self.salt = keyed(seed, "ledger")
+    def __init__(self, ids: Ids) -> None:
         self.ids = ids
-
-    def streams(self, calendar: Calendar) -> Streams | None:
-        """Give an account's streams, or None for one where nothing ever happens."""
-        dice = mix(calendar.index ^ self.salt)
-        if dice >> 59 == 0:
-            return None
-        start = calendar.created - HISTORY - 1
-        salary, rent, spending, hold = 14 * DAY, 30 * DAY, (6 + (dice >> 40) % 10) * DAY, 40 * DAY
-        phases = (dice % salary, (dice >> 8) % rent, (dice >> 16) % spending, (dice >> 24) % hold)
-        return Streams(
-            account=calendar.index,
-            salary=150_000 + dice % 400_000,
-            rent=-(60_000 + (dice >> 20) % 150_000),
-            swing=20_000 + (dice >> 30) % 200_000,
-            periods=(salary, rent, spending, hold),
-            phases=phases,
-            firsts=(
-                (start - phases[SALARY]) // salary + 1,
-                (start - phases[RENT]) // rent + 1,
-                (start - phases[SPENDING]) // spending + 1,
-                (start - phases[HOLD]) // hold + 1,
-            ),
-            salt=dice,
-        )
 
     def transactions(self, calendar: Calendar, account: str, currency: str, time: int) -> list[Transaction]:
         """Give what the last transaction refresh that had succeeded by a time knows, newest first."""
-        streams = self.streams(calendar)
         refreshed = calendar.success_before(TRANSACTION, time)
-        if streams is None or refreshed is None:
+        if refreshed is None or is_dormant(calendar.rolls):
             return []
-        keys = [
-            (streams.made(stream, number), stream, number)
-            for stream in range(4)
-            for number in range(streams.firsts[stream], streams.last(stream, refreshed) + 1)
-        ]
+        keys: list[tuple[int, int, int]] = []
+        for stream in range(4):
+            begun = calendar.created - HISTORY + first(calendar.rolls, stream)
+            times = range(begun, refreshed + 1, period(calendar.rolls, stream))
+            keys += [(made, stream, number) for number, made in enumerate(times)]
         keys.sort(reverse=True)
-        known = (self._known(calendar, streams, key, refreshed) for key in keys)
+        known = (self._known(calendar, key, refreshed) for key in keys)
         return [one._replace(account=account, currency=currency) for one in known if one is not None]
 
-    def _known(
-        self, calendar: Calendar, streams: Streams, key: tuple[int, int, int], refreshed: int
-    ) -> Transaction | None:
+    def _known(self, calendar: Calendar, key: tuple[int, int, int], refreshed: int) -> Transaction | None:
         """Give a transaction as a refresh knows it, or None if it was not known then."""
         made, stream, number = key
-        dice = mix(streams.salt ^ (number * 4 + stream))
+        dice = mix(calendar.index << 24 ^ (number * 4 + stream))
         arrives = made + (LATE if dice % 9 == 0 else 0)
         if arrives > refreshed:
             return None
@@ -139,7 +111,7 @@ class Ledger:
         return Transaction(
             id=self.ids.transaction.encode((calendar.index * 4 + stream) << SHIFT | number),
             account="",
-            amount=streams.amount(stream, number),
+            amount=amount(calendar.rolls, stream, number),
             currency="",
             description=self._describe(stream, dice),
             status="pending" if settled is None else "void" if stream == HOLD else "posted",

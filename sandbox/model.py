@@ -31,13 +31,9 @@ class Balance(NamedTuple):
     shape: int  # how a missing map is written: null, absent, or in a null parent
 
 
-class Refresh(NamedTuple):
-    """The last attempt to refresh a feature."""
-
-    status: str
-    last_attempted_at: int
-    next_available_at: int | None
-    id: str | None
+# The last attempt to refresh a feature: its status, when it was made, when the next may be asked for, and when
+# a refresh last succeeded. A plain tuple: there are millions of them.
+Refresh = tuple[str, int, int | None, int | None]
 
 
 class AccountNumber(NamedTuple):
@@ -78,6 +74,7 @@ class Account(NamedTuple):
     ownership: str | None
     balance: Balance | None
     refreshes: tuple[Refresh | None, Refresh | None, Refresh | None]  # balance, ownership, transaction
+    refresh_id: str | None  # of the last attempt to refresh the transactions
     unknown: Json  # attributes that no reference names, nested as they stand
     absent: int  # bits: which of the attributes that are null are left out
 

@@ -4,112 +4,144 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 
-from sandbox.model import Account, Amounts, Balance, Event, Holder, Json, Owner, Refresh, Session, Transaction
+from sandbox.ids import mix
+from sandbox.model import (
+    Account,
+    AccountNumber,
+    Balance,
+    Event,
+    Holder,
+    Json,
+    Owner,
+    Refresh,
+    Session,
+    Transaction,
+)
 
 ACCOUNTS_URL = "/v1/financial_connections/accounts"
 API_VERSION = "2026-06-24.dahlia"
 EMBEDDED = 10  # how many accounts the list within a session holds
+NULLABLE_OF_SESSION = ("account_holder", "filters", "prefetch", "return_url")
+
+
+NAMES = (
+    "id", "object", "account_holder", "account_numbers", "balance", "balance_refresh", "category", "created",
+    "display_name", "institution_name", "last4", "livemode", "ownership", "ownership_refresh", "permissions",
+    "status", "status_details", "subcategory", "subscriptions", "supported_payment_method_types",
+    "transaction_refresh",
+)  # fmt: skip
 NULLABLE = (
     "account_holder", "account_numbers", "balance", "balance_refresh", "display_name", "last4", "ownership",
     "ownership_refresh", "permissions", "status_details", "subscriptions", "transaction_refresh",
 )  # fmt: skip
 
 
+def _empty(number: int) -> Json:
+    """Give one of the shapes that accounts have when nothing is known: every other one leaves out some nulls."""
+    found: Json = dict.fromkeys(NAMES)
+    found |= {"object": "financial_connections.account", "livemode": False}
+    dice = mix(number)
+    for place, name in enumerate(NULLABLE):
+        if number & 1 and dice >> place & 1:
+            del found[name]
+    return found
+
+
+SHAPES = tuple(_empty(number) for number in range(64))
+
+
 def account(it: Account, expand: Collection[str] = (), owners: Sequence[Owner] = ()) -> Json:
     """Give an account; `owners` are needed only where `ownership` is to be expanded."""
-    methods = list(it.payment_methods)
-    ownership: str | Json | None = it.ownership
-    if it.ownership is not None and "ownership" in expand:
-        ownership = _ownership(it.ownership, it, owners)
-    balance_refresh, ownership_refresh, transaction_refresh = it.refreshes
-    found: Json = {
-        "id": it.id,
-        "object": "financial_connections.account",
-        "account_holder": _holder(it.holder, it.absent, expand),
-        "account_numbers": _numbers(it),
-        "balance": _balance(it.balance) if it.balance is not None else None,
-        "balance_refresh": _refresh(balance_refresh),
-        "category": it.category,
-        "created": it.created,
-        "display_name": it.display_name,
-        "institution_name": it.institution_name,
-        "last4": it.last4,
-        "livemode": False,
-        "ownership": ownership,
-        "ownership_refresh": _refresh(ownership_refresh),
-        "permissions": None if it.permissions is None else list(it.permissions),
-        "status": it.status,
-        "status_details": _notice(it),
-        "subcategory": it.subcategory,
-        "subscriptions": None if it.subscriptions is None else list(it.subscriptions),
-        "supported_payment_method_types": methods,
-        "transaction_refresh": _refresh(transaction_refresh),
-    }
-    return _finish(found, NULLABLE, it.absent, it.unknown)
+    (
+        _, id_, created, holder, institution_name, display_name, last4, category, subcategory, status, notice,
+        permissions, subscriptions, methods, numbers, owned, balance, refreshes, refresh_id, unknown, absent,
+    ) = it  # fmt: skip
+    ownership: str | Json | None = owned
+    if owned is not None and "ownership" in expand:
+        ownership = _ownership(owned, it, owners)
+    found = SHAPES[absent & 63].copy()
+    found["id"] = id_
+    found["category"] = category
+    found["created"] = created
+    found["institution_name"] = institution_name
+    found["status"] = status
+    found["subcategory"] = subcategory
+    found["supported_payment_method_types"] = [*methods]
+    if display_name is not None:
+        found["display_name"] = display_name
+    if last4 is not None:
+        found["last4"] = last4
+    if ownership is not None:
+        found["ownership"] = ownership
+    if holder is not None:
+        found["account_holder"] = _holder(holder, absent, expand)
+    if numbers is not None:
+        found["account_numbers"] = _numbers(numbers)
+    if balance is not None:
+        found["balance"] = _balance(balance)
+    balance_refresh, ownership_refresh, transaction_refresh = refreshes
+    if balance_refresh is not None:
+        found["balance_refresh"] = _refresh(balance_refresh)
+    if ownership_refresh is not None:
+        found["ownership_refresh"] = _refresh(ownership_refresh)
+    if transaction_refresh is not None:
+        found["transaction_refresh"] = {"id": refresh_id, **_refresh(transaction_refresh)}
+    if permissions is not None:
+        found["permissions"] = [*permissions]
+    if notice is not None:
+        found["status_details"] = {"active": notice._asdict()}
+    if subscriptions is not None:
+        found["subscriptions"] = [*subscriptions]
+    if unknown:
+        _add(found, unknown)
+    return found
 
 
-def _finish(found: Json, nullable: tuple[str, ...], absent: int, unknown: Json) -> Json:
-    """Leave out those nulls whose bit is set, and add what no reference names."""
-    if absent & 1:
-        for place, name in enumerate(nullable, 1):
-            if absent >> place & 1 and found[name] is None:
-                del found[name]
+def _add(found: Json, unknown: Json) -> None:
+    """Add what no reference names, within what is there."""
     for name, value in unknown.items():
         if isinstance(value, dict) and isinstance(found.get(name), dict):
             found[name] |= value
         else:
             found[name] = value
-    return found
 
 
-def _holder(it: Holder | None, absent: int, expand: Collection[str]) -> Json | None:
-    if it is None:
-        return None
+def _holder(it: Holder, absent: int, expand: Collection[str]) -> Json:
+    kind, id_ = it
     found: Json = {"account": None, "customer": None} if absent >> 14 & 1 else {}
-    expands = it.kind != "customer_account" and f"account_holder.{it.kind}" in expand
-    found[it.kind] = {"id": it.id, "object": it.kind, "metadata": {}} if expands else it.id
+    expands = expand and kind != "customer_account" and f"account_holder.{kind}" in expand
+    found[kind] = {"id": id_, "object": kind, "metadata": {}} if expands else id_
     found["type"] = it.type
     return found
 
 
-def _numbers(it: Account) -> list[Json] | None:
-    if it.numbers is None:
-        return None
-    return [
-        {**number._asdict(), "supported_networks": list(number.supported_networks)} for number in it.numbers
-    ]
+def _numbers(numbers: Sequence[AccountNumber]) -> list[Json]:
+    return [{**number._asdict(), "supported_networks": [*number.supported_networks]} for number in numbers]
 
 
-def _notice(it: Account) -> Json | None:
-    return {"active": it.notice._asdict()} if it.notice else None
-
-
-def _refresh(it: Refresh | None) -> Json | None:
-    if it is None:
-        return None
-    found: Json = {} if it.id is None else {"id": it.id}
-    found["last_attempted_at"] = it.last_attempted_at
-    found["next_refresh_available_at"] = it.next_available_at
-    found["status"] = it.status
-    return found
+def _refresh(it: Refresh) -> Json:
+    return {"last_attempted_at": it[1], "next_refresh_available_at": it[2], "status": it[0]}
 
 
 def _balance(it: Balance) -> Json:
-    found: Json = {"as_of": it.as_of}
-    _put_map(found, "cash", "available", it.available, it.shape % 3 if it.type == "cash" else it.shape % 2)
-    _put_map(
-        found, "credit", "used", it.used, it.shape // 3 % 3 if it.type == "credit" else it.shape // 3 % 2
-    )
-    found["current"] = it.current
-    found["type"] = it.type
+    type_, as_of, current, available, used, shape = it
+    found: Json = {"as_of": as_of}
+    if available is not None:
+        found["cash"] = {"available": available}
+    else:
+        _put_nothing(found, "cash", "available", shape % (3 if type_ == "cash" else 2))
+    if used is not None:
+        found["credit"] = {"used": used}
+    else:
+        _put_nothing(found, "credit", "used", shape // 3 % (3 if type_ == "credit" else 2))
+    found["current"] = current
+    found["type"] = type_
     return found
 
 
-def _put_map(balance: Json, parent: str, name: str, amounts: Amounts | None, shape: int) -> None:
-    """Give a map of amounts; a missing one is absent, has a null parent, or is null itself."""
-    if amounts is not None:
-        balance[parent] = {name: amounts}
-    elif shape:
+def _put_nothing(balance: Json, parent: str, name: str, shape: int) -> None:
+    """Give a map of amounts that is missing: it is absent, has a null parent, or is null itself."""
+    if shape:
         balance[parent] = None if shape == 1 else {name: None}
 
 
@@ -181,7 +213,7 @@ def session(it: Session, render: Callable[[int], Json], expand: Collection[str] 
     found: Json = {
         "id": it.id,
         "object": "financial_connections.session",
-        "account_holder": _holder(it.holder, it.absent, expand),
+        "account_holder": it.holder and _holder(it.holder, it.absent, expand),
         "accounts": accounts,
         "client_secret": it.client_secret,
         "filters": filters,
@@ -190,7 +222,11 @@ def session(it: Session, render: Callable[[int], Json], expand: Collection[str] 
         "prefetch": None if it.prefetch is None else list(it.prefetch),
         "return_url": it.return_url,
     }
-    return _finish(found, ("account_holder", "filters", "prefetch", "return_url"), it.absent, it.unknown)
+    for place, name in enumerate(NULLABLE_OF_SESSION, 1):
+        if it.absent & 1 and it.absent >> place & 1 and found[name] is None:
+            del found[name]
+    _add(found, it.unknown)
+    return found
 
 
 def event(it: Event, of_account: Json) -> Json:

@@ -1,14 +1,11 @@
-"""What an account's dice decide: one digest per account, its bytes read as named rolls."""
+"""What an account's dice decide, and what changes about it now and then without any event."""
 
 from __future__ import annotations
 
-from struct import Struct
-from typing import NamedTuple
-
+from sandbox.dice import HUGE, Rolls
 from sandbox.model import Account, AccountNumber, Json, StatusNotice
 from sandbox.schedule import DAY
 
-UNPACK = Struct("<24H").unpack
 CATEGORIES = (
     *(("cash", "checking"),) * 8, *(("cash", "savings"),) * 4, ("cash", "other"),
     *(("credit", "credit_card"),) * 3, ("credit", "mortgage"), ("credit", "line_of_credit"),
@@ -17,103 +14,91 @@ CATEGORIES = (
 CURRENCIES = (*("usd",) * 24, "eur", "gbp", "cad", "jpy", "kwd", "bhd", "isk", "eur")
 MORE_CURRENCIES = (("eur",), ("eur", "gbp"), ("jpy", "kwd", "isk"), ("cad",))
 ALL = ("balances", "ownership", "payment_method", "transactions")
-PERMISSIONS = (
+ASKED: tuple[tuple[str, ...], ...] = (
     *(ALL,) * 7, *(("balances", "transactions"),) * 3, *(("balances", "payment_method"),) * 2,
     ("balances", "ownership", "transactions"), ("balances",), ("ownership", "payment_method"),
     ("payment_method",),
 )  # fmt: skip
+Granted = tuple[tuple[str, ...] | None, tuple[str, ...] | None]  # at first, and after a change
+
+
+def changing(permissions: tuple[str, ...]) -> Granted:
+    """Give permissions with what becomes of them: the one no refresh depends on is granted, or taken back."""
+    return permissions, tuple(sorted({*permissions} ^ {"payment_method"}))
+
+
+PERMISSIONS = tuple(changing(permissions) for permissions in ASKED)
+RARELY: tuple[Granted, ...] = ((None, None), changing(()), changing(ALL))
 NAMES = {"checking": "Checking", "savings": "Savings", "credit_card": "Card", "mortgage": "Home Loan"}
 FIRST = ("Jane", "José", "Ada", "Wei", "Zoë", "Omar", "Nia", "Søren")
 LAST = ("Smith", "García", "Lovelace", "Zhang", "O'Brien", "Haddad", "Okafor", "Ångström")
 COUNTRIES = (("US",), ("US", "CA"), ("GB",), ())
+SUBSCRIBED = ("transactions",)
+# Eight subscriptions, then what each becomes after a change.
 SUBSCRIPTIONS: tuple[tuple[str, ...] | None, ...] = (
-    ("transactions",),
-    (),
-    None,
-    (),
-    ("transactions",),
-    (),
-    (),
-)
+    SUBSCRIBED, (), None, (), SUBSCRIBED, (), None, (),
+    (), SUBSCRIBED, SUBSCRIBED, SUBSCRIBED, (), SUBSCRIBED, SUBSCRIBED, SUBSCRIBED,
+)  # fmt: skip
 METHODS: tuple[tuple[str, ...], ...] = ((), ("us_bank_account",), ("us_bank_account", "link"), ("link",))
 KINDS = ("checking", "savings", "credit_card")
+TITLES = {
+    kind: tuple(f"{owner}'s {NAMES.get(kind, 'Account')} {place}" for place in range(1, 8) for owner in FIRST)
+    for kind in (*NAMES, "other")
+}
+ENDINGS = tuple(f"{number:04}" for number in range(10_000))
 
-
-class Rolls(NamedTuple):
-    """The dice of an account, 16 bits each, named by what they decide."""
-
-    category: int
-    currency: int
-    more: int
-    base: int
-    size: int
-    available: int
-    shape: int
-    name: int
-    last4: int
-    permissions: int
-    subscriptions: int
-    methods: int
-    numbers: int
-    notice: int
-    unknown: int
-    variant: int
-    absent: int
-    next_at: int
-    odd_value: int
-    stale: int
-    never: int
-    owners: int
-    person: int
-    kept: int
-
-
-def live(permissions: tuple[str, ...] | None, rolls: Rolls) -> tuple[str, ...]:
-    """Give the permissions that are made use of; some accounts were never refreshed."""
-    return permissions if permissions and rolls.never % 25 else ()
+# An account changes every so often: its name, its notice, its subscriptions, its permissions take turns.
+TURN = 120 * DAY
 
 
 def currency(rolls: Rolls) -> str:
     """Give the currency in which an account's transactions are made."""
-    return CURRENCIES[rolls.currency % len(CURRENCIES)]
+    return "idr" if rolls.currency == HUGE else CURRENCIES[rolls.currency & 31]
 
 
-def display_name(subcategory: str, rolls: Rolls) -> str | None:
-    """Make up a display name, sometimes none."""
-    if rolls.name % 12 == 0:
+def turns(rolls: Rolls, created: int, time: int) -> tuple[int, int]:
+    """Give the number of an account's turn at a time, and when that turn began."""
+    age = time - created + rolls.change * (TURN >> 16)
+    return age // TURN + (rolls.change & 3), time - age % TURN
+
+
+def display_name(subcategory: str, rolls: Rolls, turn: int) -> str | None:
+    """Make up a display name, sometimes none; another every fourth turn."""
+    dice = rolls.name + (turn >> 2) * 13
+    if dice % 12 == 0:
         return None
-    owner = FIRST[rolls.name // 12 % len(FIRST)]
-    return f"{owner}'s {NAMES.get(subcategory, 'Account')} {rolls.name % 7 + 1}"
+    titles = TITLES.get(subcategory) or TITLES["other"]
+    return titles[dice // 12 % len(titles)]
 
 
-def notice(rolls: Rolls, time: int) -> StatusNotice | None:
-    """Make up a notice that the link will end, for one account in twenty."""
-    if rolls.notice % 20:
+def notice(rolls: Rolls, turn: int, begun: int) -> StatusNotice | None:
+    """Make up a notice that the link will end, for one account in four when it is the notice's turn."""
+    dice = rolls.notice + turn * 0x9E37
+    if dice & 12:
         return None
-    month = time // (30 * DAY)
-    ends = (month + 1) * 30 * DAY + rolls.notice * 60 if rolls.notice % 3 else None
-    cause = ("access_expired", "institution_requirement", "unspecified")[rolls.notice // 20 % 3]
-    return StatusNotice("relink_required" if rolls.notice % 40 else "none", cause, ends)
+    ends = begun + TURN + (dice & 0x3FFF) * 60 if dice & 0x300 else None
+    cause = ("access_expired", "institution_requirement", "unspecified")[(dice >> 4) % 3]
+    return StatusNotice("relink_required" if dice & 0x40 else "none", cause, ends)
 
 
-def numbers(rolls: Rolls, time: int) -> tuple[AccountNumber, ...] | None:
-    """Make up account numbers: mostly null, else none, one or two."""
-    dice = rolls.numbers % 16
+def numbers(rolls: Rolls, begun: int) -> tuple[AccountNumber, ...] | None:
+    """Make up account numbers: none, one or two."""
+    dice = rolls.numbers & 15
     if dice < 11:
-        return None if dice < 8 else ()
-    expiry = (time // (90 * DAY) + 2) * 90 * DAY if dice % 2 else None
+        return ()
+    expiry = begun + TURN + 90 * DAY if dice & 1 else None
     kind = "tokenized_account_number" if expiry else "account_number"
     first = AccountNumber(expiry, kind, "transactable", ("ach",))
     return (first, AccountNumber(None, "account_number", "deactivated", ())) if dice == 15 else (first,)
 
 
 def base(rolls: Rolls, category: str) -> int:
-    """Give the balance before the first transaction; a few are beyond what a double holds exactly."""
+    """Give the balance before the first transaction."""
+    base = rolls.base * 97 + rolls.size
+    if rolls.currency == HUGE:
+        return base + (2**53 << rolls.size % 7)
     if rolls.size % 25 == 0:
         return 0
-    base = rolls.base * 97 + rolls.size
-    if rolls.size % 150 == 1:
-        base += 2**53 << rolls.size % 7
     return -base if category == "credit" or rolls.size % 25 == 3 else base
 
 

@@ -119,10 +119,10 @@ def refresh_rows(it: Account) -> list[Row]:
         {
             "account_id": it.id,
             "feature": feature,
-            "status": refresh.status,
-            "last_attempted_at": moment(refresh.last_attempted_at),
-            "next_refresh_available_at": moment(refresh.next_available_at),
-            "refresh_id": refresh.id,
+            "status": refresh[0],
+            "last_attempted_at": moment(refresh[1]),
+            "next_refresh_available_at": moment(refresh[2]),
+            "refresh_id": it.refresh_id if feature == "transaction" else None,
         }
         for feature, refresh in zip(FEATURE_NAMES, it.refreshes, strict=True)
         if refresh is not None

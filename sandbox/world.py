@@ -17,8 +17,6 @@ from sandbox import objects, truth
 from sandbox.accounts import Accounts
 from sandbox.events import Events, Key
 from sandbox.model import Json, Owner, Session, Transaction
-from sandbox.schedule import TRANSACTION
-from sandbox.traits import currency
 
 
 @lru_cache(maxsize=64)
@@ -125,13 +123,9 @@ class World:
 
     def transactions(self, index: int) -> list[Transaction]:
         """Give the transactions of an account, newest first."""
-        if not self.things.refreshes(TRANSACTION, index):
-            return []
-        calendar = self.things.schedule.calendar(index)
-        money = currency(self.things.rolls(index))
-        return self.things.ledger.transactions(calendar, self.account_id(index), money, self.time)
+        return self.things.transactions(index, self.time)
 
-    @property
+    @cached_property
     def events(self) -> Events:
         """The events of the last thirty days."""
         return Events(self.things, self.time)

@@ -9,6 +9,7 @@ import pytest
 import requests
 import stripe
 
+from sandbox.events import TYPES
 from sandbox.server import Sandbox, running
 from sandbox.world import World
 
@@ -326,7 +327,9 @@ def test_the_world_has_every_oddity():
         assert any(row[name] is None for row in accounts)
         assert any(row[name] is not None for row in accounts)
     assert any(row["permissions"] == [] for row in accounts)
-    assert {"usd", "eur", "gbp", "cad", "jpy", "kwd", "bhd", "isk"} == {row["currency"] for row in balances}
+    assert {"usd", "eur", "gbp", "cad", "jpy", "kwd", "bhd", "isk", "idr"} == {
+        row["currency"] for row in balances
+    }
     assert any((row["current"] or 0) > 2**53 for row in balances)
     assert any((row["current"] or 0) < 0 for row in balances)
     assert any(row["current"] == 0 for row in balances)
@@ -377,6 +380,63 @@ def test_truth_says_what_the_json_says():
     assert not balances
     assert not refreshes
     assert unknown > 10
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_amounts_that_no_double_holds_are_rupiah_and_even_a_small_world_has_one(seed):
+    rows = World(seed=seed, accounts=20, sessions=6).truth()["balances"]
+    rows += World(seed=seed, accounts=1490).truth()["balances"]
+    huge = [row for row in rows if abs(row["current"] or 0) > 2**53]
+    assert len(huge) == 4
+    assert {row["currency"] for row in huge} == {"idr"}
+    assert {type(row["current"]) for row in huge} == {int}
+
+
+def test_a_day_changes_attributes_of_one_account_in_a_hundred():
+    names = ("status", "display_name", "permissions", "subscriptions", "status_details")
+    world = World(accounts=10_000)
+    before, after = (
+        {row["account_id"]: row for row in it.truth()["accounts"]}
+        for it in (world, world.at(world.clock + timedelta(days=1)))
+    )
+    changed = Counter(name for key, row in before.items() for name in names if after[key][name] != row[name])
+    assert changed.keys() == set(names)
+    assert 50 < sum(changed.values()) < 200
+
+
+def test_each_change_of_status_has_its_event_and_no_other_account_has_one():
+    world = World(seed=3, accounts=5000)
+    start = int((world.clock - timedelta(days=1)).timestamp())
+    of_link = {"deactivated", "disconnected", "reactivated"}
+    events = list(world.events.walk(start + 1, world.time, [TYPES.index(name) for name in of_link]))
+    assert events == sorted(set(events), reverse=True)
+    assert events[::-1] == list(world.events.walk(start + 1, world.time, range(1, 4), newest_first=False))
+    statuses = {
+        index: [world.things.schedule.calendar(index).link(time).status for time in (start, world.time)]
+        for index in range(world.account_count)
+    }
+    changed = {index for index, (old, new) in statuses.items() if old != new}
+    assert changed
+    assert changed == {key.account for key in events}
+    assert all(world.events.key(world.events.event(key).id) == key for key in events)
+
+
+def test_events_of_a_small_world_are_those_that_asking_every_account_every_minute_finds():
+    world = World(seed=3, accounts=30)
+    start = world.time - 86_400
+    found = set(world.events.walk(start + 1, world.time, (4, 5, 6)))
+    expected = set()
+    for index in range(world.account_count):
+        for kind, name in enumerate(("balance", "ownership", "transaction"), 4):
+            seen = None
+            for time in range(start, world.time + 60, 60):
+                at = min(time, world.time)
+                refresh = world.account_json(index, time=at).get(f"{name}_refresh")
+                state = refresh and (refresh["status"], refresh["last_attempted_at"])
+                if seen is not None and state != seen[0] and state and state[0] == "succeeded":
+                    expected.add((index, kind, at // 60))
+                seen = (state,)
+    assert {(key.account, key.type, -(-key.time // 60)) for key in found} == expected
 
 
 # -- controls

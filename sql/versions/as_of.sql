@@ -7,4 +7,4 @@ SEMI JOIN (
     WHERE observed_at <= ts::TIMESTAMPTZ
     GROUP BY ALL
 ) AS newest
-ON $same;
+ON $same AND version.observed_at = newest.observed_at;

@@ -1,5 +1,13 @@
--- The latest known version of every object of $table.
-CREATE VIEW main.$table AS
-FROM lake.$table AS version
-SEMI JOIN (SELECT $key, max(observed_at) AS observed_at FROM lake.$table GROUP BY ALL) AS newest
-ON $same;
+-- The latest known version of every object of $table: what stood in the last snapshot and was not seen changed
+-- since, and the newest of what was.
+WITH touched AS (SELECT DISTINCT $key FROM $tail),
+candidates AS (
+    FROM $tail
+    UNION ALL BY NAME
+    (FROM $base AS version SEMI JOIN touched AS newest ON $same)
+),
+newest AS (SELECT $key, max(observed_at) AS observed_at FROM candidates GROUP BY ALL)
+FROM $base AS version
+ANTI JOIN touched AS newest ON $same
+UNION ALL BY NAME
+(FROM candidates AS version SEMI JOIN newest ON $same AND version.observed_at = newest.observed_at)
