@@ -1,10 +1,11 @@
-"""Stripe → pages on disk: sessions with all their accounts, and the listing of every account."""
+"""Stripe → pages on disk: sessions with all their accounts, and what paging needs (see also `flows.listing`)."""
 
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import replace
 
 import msgspec
+from msgspec.structs import replace as replace_header
 
 from flows.errors import CursorGone, NotFound, StripeError, UnexpectedAnswer
 from flows.pages import Spool
@@ -15,6 +16,8 @@ from transforms.stripe_objects import ListPage, list_page
 
 PAGE_SIZE = 100
 """The largest that Stripe serves: the fewest requests."""
+
+NO_LIST = ListPage([], 0, False)
 
 CURSORS_TRIED = 10
 """How many objects of a page are tried as a cursor when its last ones are gone."""
@@ -36,20 +39,26 @@ def fetch_sessions(stripe: Stripe, spool: Spool, ids: Iterable[str], progress: P
     Raises:
         StripeError: a request failed for good; sessions already fetched stay on disk.
     """
-    with ThreadPoolExecutor(stripe.settings.concurrency, thread_name_prefix="sessions") as pool:
+    pool = ThreadPoolExecutor(stripe.settings.concurrency, thread_name_prefix="sessions")
+    try:
         futures = [
             pool.submit(fetch_session, stripe, spool, session_id)
             for session_id in ids
             if not spool.erased.hides(session_id)
         ]
-        try:
-            for future in as_completed(futures):
-                future.result()
-                progress(1)
-        except BaseException:
-            stripe.stop()
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+        for future in as_completed(futures):
+            future.result()
+            progress(1)
+    except BaseException as error:
+        end_early(stripe, pool, error)
+        raise
+    pool.shutdown()
+
+
+def end_early(stripe: Stripe, pool: ThreadPoolExecutor, error: BaseException) -> None:
+    """Stop every thread. After Ctrl-C they are not waited for: one may hang on an answer, and pages are written whole."""
+    stripe.stop()
+    pool.shutdown(wait=isinstance(error, Exception), cancel_futures=True)
 
 
 def fetch_session(stripe: Stripe, spool: Spool, session_id: str) -> None:
@@ -59,92 +68,97 @@ def fetch_session(stripe: Stripe, spool: Spool, session_id: str) -> None:
     _follow(stripe, spool, last, {"session": session_id}, lambda count: None)
 
 
-def fetch_accounts(stripe: Stripe, spool: Spool, progress: Progress) -> None:
-    """The listing of every account, 100 a page, from where the pages on disk end.
-
-    Raises:
-        StripeError: a request failed for good, or the list does not end; pages fetched stay on disk.
-    """
-    chain = spool.chain("accounts")
-    if chain:
-        last = chain[-1].header
-        progress(last.offset + list_page(chain[-1].body).count)
-    else:
-        last = _fetch(stripe, spool, "accounts", "", None, {}, progress)
-    _follow(stripe, spool, last, {}, progress)
-
-
 def _first_of_session(stripe: Stripe, spool: Spool, session_id: str) -> Header:
+    """The session's own page, kept on disk; of one that is not there, or was erased, only that."""
     path = first_request(session_id)
+    before = no_page("sessions", parent=session_id)
     try:
         answer, page = stripe.get("sessions", path, lambda body: _page(body, of_session=True))
-        if spool.erased.hides(*named(answer.body)):
-            answer = replace(answer, body=b"{}")
-            return _keep(spool, answer, None, "sessions", session_id, None, status=ERASED)
     except NotFound as missing:
         answer = Answer(missing.body, path, missing.request_id, missing.observed_at)
-        return _keep(spool, answer, None, "sessions", session_id, None, status=404)
-    return _keep(spool, answer, page, "sessions", session_id, None)
+        return keep(spool, answer, NO_LIST, replace_header(before, status=404))
+    if spool.erased.hides(*named(answer.body)):
+        return keep(spool, replace(answer, body=b"{}"), NO_LIST, replace_header(before, status=ERASED))
+    return keep(spool, answer, page, before)
+
+
+def no_page(stream: Stream, parent: str = "", part: int = 0) -> Header:
+    """What stands before the first page of a chain."""
+    return Header(
+        stream=stream, parent=parent, part=part, number=-1, offset=0, count=0, request="", request_id="",
+        status=200, observed_at=0, cursor=None,
+    )  # fmt: skip
 
 
 def _follow(stripe: Stripe, spool: Spool, last: Header, query: dict[str, str], progress: Progress) -> None:
     """Every page after ``last``, until one says that no more follow."""
     cursors = {last.cursor}
     while last.cursor is not None:
-        last = _fetch(stripe, spool, last.stream, last.parent, last, query, progress, cursors)
+        answer, page = after_page(stripe, spool, last, query, cursors)
+        last = keep(spool, answer, page, last)
+        progress(page.count)
         cursors.add(last.cursor)
 
 
-def _fetch(
-    stripe: Stripe,
-    spool: Spool,
-    stream: Stream,
-    parent: str,
-    before: Header | None,
-    query: dict[str, str],
-    progress: Progress,
-    cursors: Collection[str | None] = (),
-) -> Header:
-    """The page after ``before``, kept on disk; its header.
+def after_page(
+    stripe: Stripe, spool: Spool, before: Header, query: Mapping[str, str], cursors: Collection[str | None]
+) -> tuple[Answer, ListPage]:
+    """The page of accounts after ``before``.
 
-    Where the object to go on after is gone, the page goes on after one before it, so some objects come twice.
+    Where the object to go on after is gone, it goes on after one before it, so that some objects come twice.
 
     Raises:
         StripeError: no good answer, or a page that ends where one of ``cursors`` did: the list does not end.
     """
     for cursor in _cursors(spool, before):
-        after = {"starting_after": cursor} if cursor else {}
         try:
-            answer, page = stripe.get(
-                "accounts",
-                f"{PREFIX}/accounts",
-                lambda body: _page(body, cursors=cursors),
-                {**query, "limit": PAGE_SIZE, **after},
-            )
+            return accounts_after(stripe, cursor, query, cursors)
         except CursorGone:
             continue
-        header = _keep(spool, answer, page, stream, parent, before)
-        progress(page.count)
-        return header
     raise StripeError(
-        f"The listing cannot go on: Stripe knows none of the {CURSORS_TRIED} objects before page {before and before.number + 1}.",
+        f"The listing cannot go on: Stripe knows none of the {CURSORS_TRIED} objects before page {before.number + 1}.",
         "Run again with --restart.",
     )
 
 
-def _cursors(spool: Spool, before: Header | None) -> Iterator[str]:
-    """After what to go on: the last object of the page before, or else those before it. Empty for the start."""
-    if before is None or before.cursor is None:
-        yield ""
-        return
-    yield before.cursor
-    ids = list_page(
-        spool.page(before).body, of_session=before.stream == "sessions" and before.number == 0
-    ).ids
+def accounts_after(
+    stripe: Stripe, cursor: str, query: Mapping[str, str] | None = None, cursors: Collection[str | None] = ()
+) -> tuple[Answer, ListPage]:
+    """The page of accounts after ``cursor``; the first where it is empty.
+
+    Raises:
+        CursorGone: there is no such object. StripeError: as `after_page`.
+    """
+    after = {"starting_after": cursor} if cursor else {}
+    params: dict[str, str | int] = {**(query or {}), "limit": PAGE_SIZE, **after}
+    return stripe.get("accounts", f"{PREFIX}/accounts", lambda body: _page(body, cursors=cursors), params)
+
+
+def _cursors(spool: Spool, before: Header) -> Iterator[str]:
+    """After what to go on: the last object of the page before, or else those before it."""
+    yield before.cursor or ""
+    first_of_session = before.stream == "sessions" and before.number == 0
+    ids = list_page(spool.page(before).body, of_session=first_of_session).ids
     yield from reversed(ids[-CURSORS_TRIED:-1])
 
 
-def _cursor(spool: Spool, page: ListPage) -> str:
+def keep(spool: Spool, answer: Answer, page: ListPage, before: Header, *, ends: bool = False) -> Header:
+    """Write the page after ``before``, in the same chain, which ``ends`` here or goes on."""
+    header = replace_header(
+        before,
+        number=before.number + 1,
+        offset=before.offset + before.count,
+        count=page.count,
+        request=answer.request,
+        request_id=answer.request_id,
+        observed_at=spool.stamp(answer.date),
+        cursor=cursor_after(spool, page) if page.has_more and not ends else None,
+    )
+    spool.write(Page(header, answer.body))
+    return header
+
+
+def cursor_after(spool: Spool, page: ListPage) -> str:
     """After what the next page begins: the last object, or the last that was not erased, whose id may be kept."""
     return next((i for i in reversed(page.ids) if not spool.erased.hides(i)), page.ids[-1])
 
@@ -164,29 +178,3 @@ def _page(body: bytes, *, of_session: bool = False, cursors: Collection[str | No
     if page.has_more and page.ids[-1] in cursors:
         raise UnexpectedAnswer("the page repeats an earlier one: the list does not end")
     return page
-
-
-def _keep(
-    spool: Spool,
-    answer: Answer,
-    page: ListPage | None,
-    stream: Stream,
-    parent: str,
-    before: Header | None,
-    status: int = 200,
-) -> Header:
-    """Write a page; its cursor counts only from then on. ``page`` is None where the answer is none to be read."""
-    header = Header(
-        stream=stream,
-        parent=parent,
-        number=before.number + 1 if before else 0,
-        offset=before.offset + before.count if before else 0,
-        count=page.count if page else 0,
-        request=answer.request,
-        request_id=answer.request_id,
-        status=status,
-        observed_at=spool.stamp(answer.date),
-        cursor=_cursor(spool, page) if page and page.has_more else None,
-    )
-    spool.write(Page(header, answer.body))
-    return header

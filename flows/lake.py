@@ -43,6 +43,9 @@ SNAPSHOT_ROWS = 20_000
 
 SNAPSHOT_FILE = "snapshots.json"
 
+LOADED, FORGOTTEN = 1, 0
+"""What a table's log says of a run: its rows are in; or they were, and are out again."""
+
 OLD_LOG = "_delta_log.old"
 
 WRITER = WriterProperties(compression="ZSTD", compression_level=1)
@@ -108,19 +111,19 @@ class Lake:
 
     def holds(self, table: Table, run_id: str) -> bool:
         """Whether the run's rows are in the table."""
-        return self.table(table).transaction_version(run_id) is not None
+        return self.table(table).transaction_version(run_id) == LOADED
 
     def append(self, table: Table, rows: pa.RecordBatchReader | pa.Table, run_id: str) -> None:
         """Add rows in one commit that is marked as the run's; nothing happens where it is in already."""
         delta = self.table(table)
-        if delta.transaction_version(run_id) is not None:
+        if delta.transaction_version(run_id) == LOADED:
             return
         write_deltalake(
             delta,
             rows,
             mode="append",
             writer_properties=WRITER,
-            commit_properties=CommitProperties(app_transactions=[Transaction(run_id, 1)]),
+            commit_properties=_mark(run_id, LOADED),
         )
 
     def load(self, pages: Iterable[Page], run_id: str) -> dict[str, int]:
@@ -198,6 +201,29 @@ class Lake:
         except (FileNotFoundError, msgspec.DecodeError):
             return {}  # it is derived: without it the latest state is read from all versions
 
+    def count(self, table: Table) -> int:
+        """How many objects a table without members knows."""
+        now = self.current(table)
+        if not now.active:
+            return 0
+        with duckdb.connect() as query:
+            return int(
+                _value(query, f"SELECT count(DISTINCT {', '.join(table.key)}) FROM {parquet(now.active)}")
+            )
+
+    def accounts_a_page_apart(self, size: int) -> list[str]:
+        """The last account of each page of ``size`` that the listing would have, were it what is known: newest first."""
+        now = self.current(ACCOUNTS)
+        if not now.active:
+            return []
+        known = f"SELECT account_id, any_value(created_at) AS created_at FROM {parquet(now.active)} GROUP BY account_id"
+        placed = f"SELECT account_id, row_number() OVER (ORDER BY created_at DESC, account_id) AS place FROM ({known})"
+        with duckdb.connect() as query:
+            found = query.execute(
+                f"SELECT account_id FROM ({placed}) WHERE place % {size} = 0 ORDER BY place"
+            )
+            return [account_id for (account_id,) in found.fetchall()]
+
     def newest(self) -> int:
         """The newest ``observed_at`` of any version, in microseconds since the Unix epoch; 0 where there is none."""
         files = [file for table in OBJECT_TABLES for file in self.files(table)]
@@ -251,7 +277,7 @@ class Lake:
         """Take a run's rows out of every table again: its load can never be finished."""
         for table in OBJECT_TABLES:
             if self.holds(table, run_id):
-                self.table(table).delete(f"run_id = '{run_id}'")
+                self.table(table).delete(f"run_id = '{run_id}'", commit_properties=_mark(run_id, FORGOTTEN))
 
     def records(self, table: Table, *columns: str) -> list[tuple[Any, ...]]:
         """Columns of an append-only table, oldest rows first."""
@@ -370,6 +396,10 @@ class Lake:
         with duckdb.connect(config=config) as query:
             query.execute("SET TimeZone = 'UTC'")
             yield query
+
+
+def _mark(run_id: str, version: int) -> CommitProperties:
+    return CommitProperties(app_transactions=[Transaction(run_id, version)])
 
 
 def stage(pages: Iterable[Page], run_id: str, folder: Path) -> None:

@@ -58,7 +58,7 @@ class Spool:
             body = without_hidden(body, self.erased.hides)
         kept = Page(page.header, body)
         path = self._path(page.header)
-        part = path.with_suffix(".part")
+        part = path.with_suffix(f".{threading.get_ident()}.part")
         with part.open("wb") as file:
             file.write(_encode(kept))
             file.flush()
@@ -74,10 +74,10 @@ class Spool:
         """
         return _decode(self._path(header))
 
-    def chain(self, stream: Stream, parent: str = "") -> list[Page]:
+    def chain(self, stream: Stream, parent: str = "", part: int = 0) -> list[Page]:
         """The whole pages of one chain in order, up to the first that is missing or damaged."""
         pages: list[Page] = []
-        while (path := self._name(stream, parent, len(pages))).exists():
+        while (path := self._name(stream, parent, part, len(pages))).exists():
             try:
                 page = _decode(path)
             except DamagedPage:
@@ -109,8 +109,18 @@ class Spool:
         return tuple(
             parent
             for parent in self.parents()
-            if _decode(self._name("sessions", parent, 0)).header.status == 404
+            if _decode(self._name("sessions", parent, 0, 0)).header.status == 404
         )
+
+    def read_sessions(self) -> Iterator[Page]:
+        """The own page of each session."""
+        for parent in self.parents():
+            yield _decode(self._name("sessions", parent, 0, 0))
+
+    def parts(self) -> list[int]:
+        """The ranges of the listing of which there is at least a first page."""
+        names = sorted(path.name for path in self.folder.glob(f"accounts-p*-000000{SUFFIX}"))
+        return [int(name.split("-")[1][1:]) for name in names]
 
     def read(self, told: Callable[[int], object] = lambda count: None) -> Iterator[Page]:
         """Every page: session by session, then the listing. ``told`` hears of each.
@@ -118,23 +128,24 @@ class Spool:
         Raises:
             DamagedPage: a page is not what was written; running again fetches it anew.
         """
-        chains: list[tuple[Stream, str]] = [("sessions", parent) for parent in self.parents()]
-        for stream, parent in [*chains, ("accounts", "")]:
-            for page in self._whole(stream, parent):
+        chains: list[tuple[Stream, str, int]] = [("sessions", parent, 0) for parent in self.parents()]
+        chains += [("accounts", "", part) for part in self.parts()]
+        for stream, parent, part in chains:
+            for page in self._whole(stream, parent, part):
                 yield page
                 told(1)
 
-    def _whole(self, stream: Stream, parent: str) -> Iterator[Page]:
+    def _whole(self, stream: Stream, parent: str, part: int) -> Iterator[Page]:
         number = 0
-        while (path := self._name(stream, parent, number)).exists():
+        while (path := self._name(stream, parent, part, number)).exists():
             yield _decode(path)
             number += 1
 
     def _path(self, header: Header) -> Path:
-        return self._name(header.stream, header.parent, header.number)
+        return self._name(header.stream, header.parent, header.part, header.number)
 
-    def _name(self, stream: Stream, parent: str, number: int) -> Path:
-        chain = f"{stream}-{parent}" if parent else stream
+    def _name(self, stream: Stream, parent: str, part: int, number: int) -> Path:
+        chain = f"{stream}-{parent or f'p{part:04d}'}"
         return self.folder / f"{chain}-{number:06d}{SUFFIX}"
 
 

@@ -12,7 +12,7 @@ import duckdb
 import pyarrow as pa
 from deltalake.exceptions import DeltaError
 
-from flows import fetch, warehouse
+from flows import fetch, listing, warehouse
 from flows.erasure import known_erasures
 from flows.errors import DamagedPage, RunFailed
 from flows.lake import Lake
@@ -32,7 +32,8 @@ from flows.runs import (
 from flows.settings import Settings
 from flows.stripe_api import Stripe
 from transforms.reconcile import last_balances, sums
-from transforms.schemas import ERASURES, TABLES
+from transforms.schemas import ACCOUNTS, ERASURES, TABLES
+from transforms.stripe_objects import created_accounts
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -109,7 +110,7 @@ def run_sync(
                 run = begin(settings, order.mode, lake.run_ids(), restart=order.restart)
                 spool = Spool(pages_folder(settings.data, run.run_id), erased, lake.newest())
                 resumed = spool.count()
-                fetch_all(settings, order, run, spool, step, progress)
+                fetch_all(settings, order, run, lake, spool, step, progress)
                 row = load(settings, lake, run, step, progress)
             progress.stage("views", None)
             step("publish", publish, settings, lake)
@@ -119,7 +120,7 @@ def run_sync(
 
 
 def fetch_all(
-    settings: Settings, order: Order, run: Run, spool: Spool, step: Step, progress: Progress
+    settings: Settings, order: Order, run: Run, lake: Lake, spool: Spool, step: Step, progress: Progress
 ) -> None:
     """Every page that the order asks for and that is not on disk yet; then the mark that all are there."""
     stripe, resumed = Stripe(settings), spool.count()
@@ -128,12 +129,23 @@ def fetch_all(
             told = progress.stage("sessions", len(order.session_ids))
             step("fetch sessions", fetch.fetch_sessions, stripe, spool, order.session_ids, told)
         if order.accounts:
-            step("fetch accounts", fetch.fetch_accounts, stripe, spool, progress.stage("accounts", None))
+            known = known_accounts(lake, spool)
+            told = progress.stage("accounts", lake.count(ACCOUNTS) or None)
+            step("fetch accounts", listing.fetch_accounts, stripe, spool, known, told)
     finally:
         stripe.stop()
         stripe.close()
     counts = {name: stripe.counts[name] for name in ("requests", "retries", "throttled")}
     mark_fetched(settings.data, run, {**counts, "requests": counts["requests"] + resumed})
+
+
+def known_accounts(lake: Lake, spool: Spool) -> list[str]:
+    """Ids of accounts a page apart in the listing's order, newest first: the lake's, or those the sessions gave."""
+    known = lake.accounts_a_page_apart(fetch.PAGE_SIZE)
+    if known:
+        return known
+    found = {pair for page in spool.read_sessions() for pair in created_accounts(page.body)}
+    return listing.spread([account_id for _, account_id in sorted(found, reverse=True)])
 
 
 def load(settings: Settings, lake: Lake, run: Run, step: Step, progress: Progress) -> dict[str, Any]:

@@ -54,6 +54,9 @@ def sync_as_tasks(order: Order, data: Path | None, progress: Progress | None = N
     log.info(
         "run %(run_id)s: %(requests)d requests, %(rows_added)d rows added, %(rejected)d rejected", outcome.run
     )
-    for session_id in outcome.unknown_sessions:
-        log.warning("Stripe does not know the session %s", session_id)
+    if outcome.unknown_sessions:
+        log.info(
+            "Stripe does not know %d of the sessions: the view rejects names them",
+            len(outcome.unknown_sessions),
+        )
     return outcome

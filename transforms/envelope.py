@@ -18,6 +18,8 @@ class Header(Struct, frozen=True, kw_only=True):
     stream: Stream
     parent: str = ""
     """The session's id for a page of ``sessions``; empty for the listing."""
+    part: int = 0
+    """Which range of the listing the chain walks; 0 begins at its top."""
     number: int
     """0 for the first page of its chain."""
     offset: int

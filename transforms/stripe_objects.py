@@ -289,3 +289,28 @@ def list_page(body: bytes, *, of_session: bool = False) -> ListPage:
     found = _SESSION_IDS.decode(body).accounts if of_session else _LIST_IDS.decode(body)
     ids = [item.id for item in found.data if isinstance(item.id, str)]
     return ListPage(ids, len(found.data), found.has_more)
+
+
+class _CreatedAccount(Struct, gc=False):
+    id: Any = None
+    created: Any = None
+
+
+class _CreatedAccounts(Struct, gc=False):
+    data: list[_CreatedAccount]
+
+
+class _CreatedInSession(Struct, gc=False):
+    accounts: _CreatedAccounts
+
+
+_CREATED_IN_SESSION = msgspec.json.Decoder(_CreatedInSession)
+
+
+def created_accounts(body: bytes) -> list[tuple[int, str]]:
+    """(created, id) of the accounts inside a session's own page, where both can be read; else nothing."""
+    try:
+        found = _CREATED_IN_SESSION.decode(body).accounts.data
+    except msgspec.DecodeError:
+        return []
+    return [(a.created, a.id) for a in found if isinstance(a.id, str) and isinstance(a.created, int)]

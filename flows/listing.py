@@ -1,0 +1,194 @@
+"""The listing of every account, walked in several ranges at the same time.
+
+Stripe's list is one chain of cursors, newest account first, and a chain moves one page per round trip. But any
+account's id is a cursor. So ranges begin after accounts that are known already, and each ends where it meets the
+beginning of another. Whatever the true order is, every account lies after exactly one nearest beginning, and the
+range from there walks over it: nothing is left out, whatever was added, moved or has vanished since.
+"""
+
+import threading
+from collections.abc import Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field
+
+import msgspec
+
+from flows.errors import CursorGone
+from flows.fetch import PAGE_SIZE, Progress, accounts_after, after_page, end_early, keep, no_page
+from flows.pages import Spool
+from flows.stripe_api import Stripe
+from transforms.envelope import Header
+from transforms.stripe_objects import ListPage, list_page
+
+PLAN_FILE = "parts.json"
+
+PAGES_A_RANGE = 8
+"""A list is not split into ranges of fewer pages: each beginning costs half a page."""
+
+
+@dataclass
+class Range:
+    """A stretch of the list: it begins after ``start`` (the top if empty), the known account at ``index``."""
+
+    part: int
+    start: str
+    index: int
+    at: int = 0
+    """The index of the last known account that it has met."""
+    first: str = ""
+    """The first account on it: a beginning too, should the one before it have vanished meanwhile."""
+    passes: set[str] = field(default_factory=set)
+    """Beginnings that it does not end at, because it took over from them."""
+
+
+class Listing:
+    """What the threads that walk the list share. ``known`` are ids in the list's order, a page apart."""
+
+    def __init__(self, stripe: Stripe, spool: Spool, known: Sequence[str], progress: Progress) -> None:
+        self.stripe, self.spool, self.known, self.progress = stripe, spool, known, progress
+        self._position = {account_id: index for index, account_id in enumerate(known)}
+        self._lock = threading.Lock()
+        self.ranges = self._plan()
+        self._beginnings = {walked.start for walked in self.ranges if walked.start}
+        self._met: set[str] = set()
+        self._walking: set[int] = set()
+
+    def walk(self) -> None:
+        """Walk every range to its end, dividing the longest when a thread has nothing left to do.
+
+        Raises:
+            StripeError: a request failed for good, or the list does not end; pages fetched stay on disk.
+        """
+        pool = ThreadPoolExecutor(self.stripe.settings.concurrency, thread_name_prefix="accounts")
+        try:
+            running = {self._submit(pool, walked) for walked in self.ranges}
+            while running:
+                done, running = wait(running, return_when=FIRST_COMPLETED)
+                for future in done:
+                    future.result()
+                for _ in done:
+                    more = self._divide_longest()
+                    running |= {self._submit(pool, more)} if more else set()
+        except BaseException as error:
+            end_early(self.stripe, pool, error)
+            raise
+        pool.shutdown()
+
+    def _submit(self, pool: ThreadPoolExecutor, walked: Range) -> "Future[None]":
+        self._walking.add(walked.part)
+        return pool.submit(self._walk_range, walked)
+
+    def _plan(self) -> list[Range]:
+        """The ranges of an interrupted run, or evenly divided ones."""
+        try:
+            starts = msgspec.json.decode((self.spool.folder / PLAN_FILE).read_bytes(), type=list[str])
+        except FileNotFoundError:
+            count = min(self.stripe.settings.concurrency, len(self.known) // PAGES_A_RANGE + 1)
+            indexes = [len(self.known) * part // count for part in range(1, count)]
+            starts = ["", *(self.known[index] for index in indexes)]
+        return [
+            Range(part, start, self._position.get(start, 0), at=self._position.get(start, 0))
+            for part, start in enumerate(starts)
+        ]
+
+    def _save_plan(self) -> None:
+        path = self.spool.folder / PLAN_FILE
+        part = path.with_suffix(".part")
+        part.write_bytes(msgspec.json.encode([walked.start for walked in self.ranges]))
+        part.replace(path)
+
+    def _divide_longest(self) -> Range | None:
+        """A new range that begins in the middle of the longest one still to be walked, if that is worth it."""
+        with self._lock:
+            beginnings = sorted(walked.index for walked in self.ranges)
+            longest, start = 0, 0
+            for walked in self.ranges:
+                if walked.part in self._walking:
+                    end = next((b for b in beginnings if b > walked.at), len(self.known))
+                    if end - walked.at > longest:
+                        longest, start = end - walked.at, walked.at
+            if longest < 2 * PAGES_A_RANGE:
+                return None
+            index = start + longest // 2
+            made = Range(len(self.ranges), self.known[index], index, at=index)
+            self.ranges.append(made)
+            self._beginnings.add(made.start)
+            self._save_plan()
+            return made
+
+    def _walk_range(self, walked: Range) -> None:
+        """Walk one range to where another begins or the list ends."""
+        with self._lock:
+            self._save_plan()
+        chain = self.spool.chain("accounts", part=walked.part)
+        last = chain[-1].header if chain else None
+        for header, body in chain:
+            self._arrived(walked, list_page(body), again=True)
+            self.progress(header.count)
+        if last is None:
+            last = self._first_page(walked)
+        cursors = {last.cursor} if last else set()
+        while last is not None and last.cursor is not None:
+            answer, page = after_page(self.stripe, self.spool, last, {}, cursors)
+            ends = self._arrived(walked, page)
+            last = keep(self.spool, answer, page, last, ends=ends)
+            self.progress(page.count)
+            cursors.add(last.cursor)
+        with self._lock:
+            self._walking.discard(walked.part)
+
+    def _first_page(self, walked: Range) -> Header | None:
+        """The first page of a range, kept on disk. None where its beginning is gone and the range before goes on over it."""
+        while True:
+            try:
+                answer, page = accounts_after(self.stripe, walked.start)
+                break
+            except CursorGone:
+                if not self._take_over(walked):
+                    return None
+        ends = self._arrived(walked, page)
+        header = keep(self.spool, answer, page, no_page("accounts", part=walked.part), ends=ends)
+        self.progress(page.count)
+        return header
+
+    def _take_over(self, walked: Range) -> bool:
+        """The account that a range begins after has vanished: whether the range still has to be walked.
+
+        If no other range has ended there, the one before goes on over it. If one has, all from that one's
+        beginning is walked again: more requests, but nothing left out.
+        """
+        with self._lock:
+            self._beginnings.discard(walked.start)
+            if walked.start not in self._met:
+                return False
+            before = max(
+                (r for r in self.ranges if r.index < walked.index or not r.start), key=lambda r: r.index
+            )
+            walked.passes |= {before.start, before.first, walked.start}
+            walked.start, walked.index = before.start, before.index
+            self._save_plan()
+            return True
+
+    def _arrived(self, walked: Range, page: ListPage, *, again: bool = False) -> bool:
+        """Take note of a page: whether the range ends on it, because another begins there."""
+        with self._lock:
+            if not walked.first and page.ids:
+                walked.first = page.ids[0]
+                if walked.start:
+                    self._beginnings.add(walked.first)
+            own = {walked.start, walked.first, *walked.passes}
+            met = [i for i in page.ids if i in self._beginnings and i not in own]
+            walked.at = max([walked.at, *(self._position[i] for i in page.ids if i in self._position)])
+            if met and not again:
+                self._met.update(met)
+            return bool(met)
+
+
+def fetch_accounts(stripe: Stripe, spool: Spool, known: Sequence[str], progress: Progress) -> None:
+    """Every account, 100 a page, in as many ranges at once as ``known`` allows (see `Listing`)."""
+    Listing(stripe, spool, known, progress).walk()
+
+
+def spread(ids: Sequence[str]) -> list[str]:
+    """Of ids in the list's order, those a page apart: after each of them a page can begin without any overlap."""
+    return list(ids[PAGE_SIZE - 1 :: PAGE_SIZE])
