@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import duckdb
 
     from flows.settings import Settings
+    from flows.sightings import Refetch
     from flows.steps import Order, Outcome
 
 INTERRUPTED = 130
@@ -128,7 +129,7 @@ def demo(accounts: int) -> None:
                 sandbox.set_clock(now)
             ids = tuple(sandbox.world.session_ids())
             say(f"Syncing {len(ids)} sessions and every account from {sandbox.url}, as they were {day}.")
-            outcome = _run(settings, ids, accounts=True)
+            outcome = _run(settings, Order(ids))
             _tell(outcome)
             _fail_if_wrong(outcome, strict=False)
     (data / ".demo").touch()
@@ -185,31 +186,70 @@ def _short(path: Path) -> str:
 @click.option("--dry-run", is_flag=True, help="Say which requests would be made, and make none.")
 @click.option("--strict", is_flag=True, help="Fail if an object was rejected.")
 @click.option("--restart", is_flag=True, help="Do not go on with a run that was interrupted.")
-def sync(sessions: str | None, *, accounts: bool, dry_run: bool, strict: bool, restart: bool) -> None:
+@click.option(
+    "--events", is_flag=True, help="Read what changed since the last run instead of listing every account."
+)
+@click.option(
+    "--sessions-refetch",
+    "refetch",
+    type=click.Choice(["never", "open", "all"]),
+    default="open",
+    show_default=True,
+    help="Of sessions known already, fetch again: none, those first seen less than a day before their last fetch, or all.",
+)
+@click.option(
+    "--max-requests", type=click.IntRange(min=1), help="Stop after this many requests; the next run goes on."
+)
+def sync(
+    sessions: str | None,
+    *,
+    accounts: bool,
+    dry_run: bool,
+    strict: bool,
+    restart: bool,
+    events: bool,
+    refetch: "Refetch",
+    max_requests: int | None,
+) -> None:
     """Fetch sessions and accounts, add what changed to the lake, publish the views."""
     from flows.session_ids import read_session_ids
+    from flows.steps import Order
 
-    if not sessions and not accounts:
+    if not sessions and not accounts and not events:
         raise UsageError(
             "There is nothing to fetch.",
             "Name a file of session ids with --sessions, or leave out --no-accounts.",
         )
     ids = tuple(read_session_ids(sessions)) if sessions else ()
     settings = load_settings(data=CHOICES.data)
+    order = Order(ids, accounts, events, refetch, restart, max_requests)
     if dry_run:
-        _dry_run(settings, ids, accounts=accounts)
+        _dry_run(settings, order)
         return
-    outcome = _run(settings, ids, accounts=accounts, restart=restart)
+    outcome = _run(settings, order)
     _tell(outcome)
     _fail_if_wrong(outcome, strict=strict)
 
 
-def _run(settings: "Settings", ids: tuple[str, ...], *, accounts: bool, restart: bool = False) -> "Outcome":
+@command()
+@click.option("--strict", is_flag=True, help="Fail if an object was rejected.")
+@click.option(
+    "--max-requests", type=click.IntRange(min=1), help="Stop after this many requests; the next run goes on."
+)
+def events(*, strict: bool, max_requests: int | None) -> None:
+    """Read what changed since the last run: one request in a quiet minute. The same as sync --events."""
+    from flows.steps import Order
+
+    outcome = _run(load_settings(data=CHOICES.data), Order(events=True, max_requests=max_requests))
+    _tell(outcome)
+    _fail_if_wrong(outcome, strict=strict)
+
+
+def _run(settings: "Settings", order: "Order") -> "Outcome":
     """One run, with what shows its progress: a bar on a terminal, log lines elsewhere; seen by Prefect if it is there."""
     from flows import show
-    from flows.steps import Order, run_sync
+    from flows.steps import run_sync
 
-    order = Order(ids, accounts, restart)
     with show.progress(quiet=CHOICES.quiet) as progress:
         if not prefect_api_url():
             return run_sync(settings, order, progress=progress)
@@ -256,25 +296,37 @@ def _fail_if_wrong(outcome: "Outcome", *, strict: bool) -> None:
     raise_if_wrong(outcome, strict=strict)
 
 
-def _dry_run(settings: "Settings", ids: tuple[str, ...], *, accounts: bool) -> None:
+def _dry_run(settings: "Settings", order: "Order") -> None:
     from flows import fetch
+    from flows.lake import Lake
+    from flows.sightings import to_fetch
     from flows.stripe_api import PREFIX
     from flows.warehouse import count_accounts
 
+    known = count_accounts(settings.data)
+    ids = list(order.session_ids)
+    if known:
+        lake = Lake(settings.data / "lake")
+        ids = to_fetch(lake.snapshots, lake, ids, order.refetch)
     for session_id in ids:
         click.echo(f"GET {fetch.first_request(session_id)}")
     if ids:
         click.echo(
             f"GET {PREFIX}/accounts?session=…&limit=100, for each session with more accounts than its page holds"
         )
-    if accounts:
-        known = count_accounts(settings.data)
+    if order.events:
+        click.echo("GET /v1/events?…&limit=100, until the last page: what changed since the last run")
+    elif order.accounts:
         pages = (
-            f"about {max(1, -(-known // fetch.PAGE_SIZE)):,} times: {known:,} accounts are known"
+            f"about {-(-known // fetch.PAGE_SIZE):,} times: {known:,} accounts are known"
             if known
             else "until the last page"
         )
         click.echo(f"GET {PREFIX}/accounts?limit=100, {pages}")
+    if settled := len(order.session_ids) - len(ids):
+        say(
+            f"{settled:,} sessions are known and need not be fetched again (--sessions-refetch {order.refetch})."
+        )
     say(f"Nothing was sent to {settings.api_base}.")
 
 

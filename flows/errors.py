@@ -7,6 +7,7 @@ FinconError
 │   ├── NotAllowed      403: the key lacks a permission
 │   ├── CursorGone      400: the object to go on after is no more; the run goes on from one before it
 │   └── NotFound        404: no such object; for a session the run goes on
+├── RequestsSpent       --max-requests is used up; the next run goes on                 exit 0
 └── RunFailed           the run cannot go on for a reason of this machine or its data  exit 1
     └── DamagedPage     a page on disk is not what was written: cut short, or changed
 """
@@ -56,6 +57,12 @@ class NotFound(StripeError):
 
 class UnexpectedAnswer(Exception):
     """A body that is JSON but not what the API promises; the client turns it into a `StripeError`."""
+
+
+class RequestsSpent(FinconError):
+    """``--max-requests`` is used up. What was fetched is kept, and the next run goes on from there."""
+
+    exit_code = 0
 
 
 class RunFailed(FinconError):

@@ -73,7 +73,7 @@ def _first_of_session(stripe: Stripe, spool: Spool, session_id: str) -> Header:
     path = first_request(session_id)
     before = no_page("sessions", parent=session_id)
     try:
-        answer, page = stripe.get("sessions", path, lambda body: _page(body, of_session=True))
+        answer, page = stripe.get("sessions", path, lambda body: check_page(body, of_session=True))
     except NotFound as missing:
         answer = Answer(missing.body, path, missing.request_id, missing.observed_at)
         return keep(spool, answer, NO_LIST, replace_header(before, status=404))
@@ -131,7 +131,9 @@ def accounts_after(
     """
     after = {"starting_after": cursor} if cursor else {}
     params: dict[str, str | int] = {**(query or {}), "limit": PAGE_SIZE, **after}
-    return stripe.get("accounts", f"{PREFIX}/accounts", lambda body: _page(body, cursors=cursors), params)
+    return stripe.get(
+        "accounts", f"{PREFIX}/accounts", lambda body: check_page(body, cursors=cursors), params
+    )
 
 
 def _cursors(spool: Spool, before: Header) -> Iterator[str]:
@@ -163,7 +165,7 @@ def cursor_after(spool: Spool, page: ListPage) -> str:
     return next((i for i in reversed(page.ids) if not spool.erased.hides(i)), page.ids[-1])
 
 
-def _page(body: bytes, *, of_session: bool = False, cursors: Collection[str | None] = ()) -> ListPage:
+def check_page(body: bytes, *, of_session: bool = False, cursors: Collection[str | None] = ()) -> ListPage:
     """What paging needs of a body.
 
     Raises:

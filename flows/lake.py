@@ -201,6 +201,11 @@ class Lake:
         except (FileNotFoundError, msgspec.DecodeError):
             return {}  # it is derived: without it the latest state is read from all versions
 
+    def complete_until(self) -> int | None:
+        """Up to when (microseconds, Stripe's clock) all that happened to accounts is in; None before any such run."""
+        moments = [at for (at,) in self.records(RUNS, "epoch_us(complete_until)") if at is not None]
+        return max(moments, default=None)
+
     def count(self, table: Table) -> int:
         """How many objects a table without members knows."""
         now = self.current(table)

@@ -8,6 +8,7 @@ from typing import Any
 
 import duckdb
 
+from flows import sightings
 from flows.erasure import Erased, erasure_key
 from flows.errors import RunFailed, UsageError
 from flows.lake import Lake
@@ -40,6 +41,7 @@ def erase(data: Path, kind: str, identity: str) -> dict[str, int]:
             for run_id, count in lake.erase(table, identities).items():
                 removed[table.name] = removed.get(table.name, 0) + count
                 records.append({"table_name": table.name, "run_id": run_id, "rows_erased": count})
+        sightings.keep(lake.snapshots, sightings.settled(lake.snapshots) - set(identities))
         removed["pages"] = _erase_pages(data, identities)
         _record(data, lake, kind, identities, records)
         publish(data, {table.name: lake.current(table) for table in TABLES})

@@ -21,6 +21,7 @@ from transforms.hidden import without_hidden
 from transforms.secrets import without_secrets
 
 SUFFIX = ".json.zst"
+LISTS: tuple[Stream, ...] = ("accounts", "events")
 AGAIN = "Run the same command again: it is fetched anew."
 
 _HEADER = msgspec.json.Decoder(Header)
@@ -117,6 +118,17 @@ class Spool:
         for parent in self.parents():
             yield _decode(self._name("sessions", parent, 0, 0))
 
+    def complete_until(self) -> int | None:
+        """The time (microseconds) of the first page of the listing or of events: all before it is in this run."""
+        first = [
+            page for stream in LISTS for part in [0, *self.parts()] if (page := self._first(stream, part))
+        ]
+        return min((page.header.observed_at for page in first), default=None)
+
+    def _first(self, stream: Stream, part: int) -> Page | None:
+        path = self._name(stream, "", part, 0)
+        return _decode(path) if path.exists() else None
+
     def parts(self) -> list[int]:
         """The ranges of the listing of which there is at least a first page."""
         names = sorted(path.name for path in self.folder.glob(f"accounts-p*-000000{SUFFIX}"))
@@ -130,6 +142,7 @@ class Spool:
         """
         chains: list[tuple[Stream, str, int]] = [("sessions", parent, 0) for parent in self.parents()]
         chains += [("accounts", "", part) for part in self.parts()]
+        chains += [("events", "", 0)]
         for stream, parent, part in chains:
             for page in self._whole(stream, parent, part):
                 yield page

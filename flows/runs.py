@@ -4,6 +4,7 @@ import fcntl
 import os
 import secrets
 import shutil
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -19,6 +20,7 @@ RESUMED_WITHIN = timedelta(hours=24)
 
 RUN_FILE = "run.json"
 FETCHED_FILE = "fetched.json"
+COSTS_FILE = "costs.json"
 
 
 class Run(msgspec.Struct, frozen=True, kw_only=True):
@@ -27,7 +29,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     run_id: str
     started_at: datetime
     mode: str
-    """``sessions``, ``accounts`` or ``sessions+accounts``."""
+    """What is fetched: ``sessions``, ``accounts``, ``events``, joined by ``+``."""
     api_base: str
     livemode: bool
     stripe_account: str
@@ -116,7 +118,22 @@ def unfinished(data: Path, finished: set[str]) -> list[Run]:
 
 def mark_fetched(data: Path, run: Run, counts: Mapping[str, int]) -> None:
     """Say on disk that all pages of the run are there, and what they cost: from here on it is only loaded."""
-    path = pages_folder(data, run.run_id) / FETCHED_FILE
+    _write(pages_folder(data, run.run_id) / FETCHED_FILE, counts)
+
+
+def add_costs(data: Path, run: Run, counts: Mapping[str, int]) -> Counter[str]:
+    """Add what an attempt to fetch the run cost to what earlier ones did; the sum."""
+    path = pages_folder(data, run.run_id) / COSTS_FILE
+    try:
+        before = Counter(msgspec.json.decode(path.read_bytes(), type=dict[str, int]))
+    except (FileNotFoundError, msgspec.DecodeError):
+        before = Counter()
+    costs = before + Counter(counts)
+    _write(path, costs)
+    return costs
+
+
+def _write(path: Path, counts: Mapping[str, int]) -> None:
     part = path.with_suffix(".part")
     with part.open("wb") as file:
         file.write(msgspec.json.encode(dict(counts)))

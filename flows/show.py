@@ -145,6 +145,12 @@ def status(found: dict[str, Any]) -> str:
         f" {run['requests']:>7,} requests {run['rejected']:>4,} rejected"
         for run in found["runs"]
     ]
+    by = ", ".join(f"{name} {count:,}" for name, count in found["requests_this_month"].items())
+    total = sum(found["requests_this_month"].values())
+    lines += ["", f"Requests this month: {total:,}" + (f" ({by})" if by else "")]
+    lines += [
+        "  Stripe allows 500 reads for each transaction of the last 30 days, and at least 10,000 a month."
+    ]
     lines += ["", "Tables:"]
     lines += [
         f"  {name:<17} {of['rows']:>10,} now {of['versions']:>10,} in history   newest {of['newest'] or '·'}"

@@ -1,9 +1,10 @@
 """A sync as plain functions, and the one composition of them. Prefect's flow and the command line both run it."""
 
+import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, ParamSpec, Protocol, TypeVar
@@ -12,13 +13,14 @@ import duckdb
 import pyarrow as pa
 from deltalake.exceptions import DeltaError
 
-from flows import fetch, listing, warehouse
+from flows import events, fetch, listing, sightings, warehouse
 from flows.erasure import known_erasures
 from flows.errors import DamagedPage, RunFailed
 from flows.lake import Lake
 from flows.pages import Spool
 from flows.runs import (
     Run,
+    add_costs,
     asked_for_the_same,
     begin,
     fetched,
@@ -30,6 +32,7 @@ from flows.runs import (
     unmark_fetched,
 )
 from flows.settings import Settings
+from flows.sightings import Refetch
 from flows.stripe_api import Stripe
 from transforms.reconcile import last_balances, sums
 from transforms.schemas import ACCOUNTS, ERASURES, TABLES
@@ -72,12 +75,18 @@ class Order:
 
     session_ids: tuple[str, ...] = ()
     accounts: bool = True
+    """List every account."""
+    events: bool = False
+    """Read the events since the last run instead of the listing, which is walked only where they do not reach."""
+    refetch: Refetch = "open"
     restart: bool = False
+    max_requests: int | None = None
 
     @property
     def mode(self) -> str:
         """As the table ``runs`` says it."""
-        return "+".join(["sessions"] * bool(self.session_ids) + ["accounts"] * self.accounts)
+        accounts = "events" if self.events else "accounts"
+        return "+".join(["sessions"] * bool(self.session_ids) + [accounts] * (self.accounts or self.events))
 
 
 @dataclass(frozen=True)
@@ -112,6 +121,7 @@ def run_sync(
                 resumed = spool.count()
                 fetch_all(settings, order, run, lake, spool, step, progress)
                 row = load(settings, lake, run, step, progress)
+            sightings.note_settled(lake, Spool(pages_folder(settings.data, row["run_id"])))
             progress.stage("views", None)
             step("publish", publish, settings, lake)
             failed = step("check", failed_checks, settings)
@@ -123,20 +133,33 @@ def fetch_all(
     settings: Settings, order: Order, run: Run, lake: Lake, spool: Spool, step: Step, progress: Progress
 ) -> None:
     """Every page that the order asks for and that is not on disk yet; then the mark that all are there."""
-    stripe, resumed = Stripe(settings), spool.count()
+    stripe = Stripe(settings, order.max_requests)
     try:
-        if order.session_ids:
-            told = progress.stage("sessions", len(order.session_ids))
-            step("fetch sessions", fetch.fetch_sessions, stripe, spool, order.session_ids, told)
-        if order.accounts:
-            known = known_accounts(lake, spool)
-            told = progress.stage("accounts", lake.count(ACCOUNTS) or None)
-            step("fetch accounts", listing.fetch_accounts, stripe, spool, known, told)
+        ids = sightings.to_fetch(lake.snapshots, lake, order.session_ids, order.refetch)
+        if ids:
+            told = progress.stage("sessions", len(ids))
+            step("fetch sessions", fetch.fetch_sessions, stripe, spool, ids, told)
+        if order.accounts or order.events:
+            fetch_accounts_or_events(order, lake, stripe, spool, step, progress)
     finally:
         stripe.stop()
         stripe.close()
-    counts = {name: stripe.counts[name] for name in ("requests", "retries", "throttled")}
-    mark_fetched(settings.data, run, {**counts, "requests": counts["requests"] + resumed})
+        costs = add_costs(settings.data, run, stripe.counts)
+    mark_fetched(settings.data, run, {**costs, "requests": max(costs["requests"], spool.count())})
+
+
+def fetch_accounts_or_events(
+    order: Order, lake: Lake, stripe: Stripe, spool: Spool, step: Step, progress: Progress
+) -> None:
+    """The events since the last run that knew of every account, where they reach so far; else the listing."""
+    if order.events and not spool.parts():
+        told = progress.stage("events", None)
+        if step("fetch events", events.fetch_events, stripe, spool, lake.complete_until(), told):
+            return
+        progress.stage("no run within 29 days to go on from: listing every account", None)
+    known = known_accounts(lake, spool)
+    told = progress.stage("accounts", lake.count(ACCOUNTS) or None)
+    step("fetch accounts", listing.fetch_accounts, stripe, spool, known, told)
 
 
 def known_accounts(lake: Lake, spool: Spool) -> list[str]:
@@ -177,7 +200,9 @@ def finish_interrupted(
         except DamagedPage:
             continue  # its rows are out again, and its whole pages are there to go on from
         known = set(Spool(pages_folder(settings.data, run.run_id)).parents())
-        same = asked_for_the_same(run, settings, order.mode) and known.issuperset(order.session_ids)
+        same = asked_for_the_same(run, settings, order.mode) and known.issuperset(
+            sightings.to_fetch(lake.snapshots, lake, order.session_ids, order.refetch)
+        )
         answer = row if same and not order.restart else None
     return answer
 
@@ -202,11 +227,15 @@ def transform_and_load(
     seen = lake.load(spool.read(told), run.run_id)
     row = {
         "run_id": run.run_id,
-        "mode": run.mode,
+        "mode": run.mode.replace("events", "accounts") if spool.parts() else run.mode,
         "status": "succeeded",
         "started_at": run.started_at,
         "finished_at": datetime.now(UTC),
-        **counts,
+        **{name: counts.get(name, 0) for name in ("requests", "retries", "throttled")},
+        "requests_by_endpoint": json.dumps(
+            {name.partition(":")[2]: count for name, count in sorted(counts.items()) if ":" in name}
+        ),
+        "complete_until": _utc(spool.complete_until()),
         "pages": spool.count(),
         **seen,
         "stripe_version": run.stripe_version,
@@ -214,6 +243,10 @@ def transform_and_load(
         "fincon_version": version("fincon"),
     }
     return lake.finish(row)
+
+
+def _utc(micros: int | None) -> datetime | None:
+    return None if micros is None else datetime.fromtimestamp(0, UTC) + timedelta(microseconds=micros)
 
 
 def publish(settings: Settings, lake: Lake) -> None:

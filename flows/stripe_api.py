@@ -3,7 +3,7 @@
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from itertools import count
@@ -16,11 +16,22 @@ from requests.adapters import HTTPAdapter
 from urllib3.exceptions import HTTPError
 from urllib3.util import Retry
 
-from flows.errors import CursorGone, KeyRefused, NotAllowed, NotFound, StripeError, UnexpectedAnswer
+from flows.errors import (
+    CursorGone,
+    KeyRefused,
+    NotAllowed,
+    NotFound,
+    RequestsSpent,
+    StripeError,
+    UnexpectedAnswer,
+)
 from flows.limiter import ENDPOINT_PER_SECOND, LIVE_PER_SECOND, TEST_PER_SECOND, Limiter
 from flows.settings import Settings
 
 T = TypeVar("T")
+
+Params = Mapping[str, str | int | Sequence[str]]
+"""Query parameters; a sequence is sent as one parameter for each of its items."""
 
 PREFIX = "/v1/financial_connections"
 CONNECT_SECONDS = 5.0
@@ -66,8 +77,9 @@ class _Envelope(msgspec.Struct):
 class Stripe:
     """What one run sends to Stripe. Shared by its threads; ``counts`` says what it cost."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, max_requests: int | None = None) -> None:
         self.settings = settings
+        self.max_requests = max_requests
         self.counts: Counter[str] = Counter()
         """``requests``, ``retries``, ``throttled``, and requests by ``endpoint:…``."""
         self._lock = threading.Lock()
@@ -93,7 +105,7 @@ class Stripe:
         endpoint: str,
         path: str,
         read: Callable[[bytes], T],
-        params: Mapping[str, str | int] | None = None,
+        params: Params | None = None,
     ) -> tuple[Answer, T]:
         """``GET path``, retried within bounds, and what ``read`` makes of the body.
 
@@ -104,7 +116,7 @@ class Stripe:
             KeyRefused: 401. NotAllowed: 403. NotFound: 404. CursorGone: 400 for a cursor.
             StripeError: any other refusal, or no good answer within the tries.
         """
-        request = path + ("?" + urlencode(params) if params else "")
+        request = path + ("?" + urlencode(params, doseq=True) if params else "")
         retry = Retry(
             total=ATTEMPTS,
             backoff_factor=self.settings.backoff_seconds,
@@ -112,8 +124,8 @@ class Stripe:
             backoff_max=BACKOFF_MAX_SECONDS,
         )
         for attempt in count(1):  # ends at ATTEMPTS
-            self._limiter.wait(endpoint)
             self._count(endpoint, again=attempt > 1)
+            self._limiter.wait(endpoint)
             outcome = self._try(endpoint, request)
             if isinstance(outcome, Answer):
                 try:
@@ -142,6 +154,11 @@ class Stripe:
 
     def _count(self, endpoint: str, *, again: bool) -> None:
         with self._lock:
+            if self.max_requests is not None and self.counts["requests"] >= self.max_requests:
+                raise RequestsSpent(
+                    f"{self.max_requests:,} requests were made, as --max-requests allows.",
+                    "What was fetched is kept: run the same command again to go on.",
+                )
             self.counts["requests"] += 1
             self.counts["retries"] += again
             self.counts[f"endpoint:{endpoint}"] += 1

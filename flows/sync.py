@@ -15,6 +15,7 @@ from prefect import flow, get_run_logger, task  # noqa: E402 - after quiet_prefe
 from prefect.cache_policies import NO_CACHE  # noqa: E402
 
 from flows.session_ids import read_session_ids  # noqa: E402
+from flows.sightings import Refetch  # noqa: E402
 from flows.steps import Order, Outcome, Progress, raise_if_wrong, run_sync  # noqa: E402
 
 P = ParamSpec("P")
@@ -33,16 +34,19 @@ def sync(
     accounts: bool = True,
     strict: bool = False,
     restart: bool = False,
+    events: bool = False,
+    sessions_refetch: Refetch = "open",
+    max_requests: int | None = None,
     data: str | None = None,
 ) -> dict[str, Any]:
     """Stripe Financial Connections → lake → views. Returns the run's row of ``runs``.
 
-    ``sessions`` names a file of session ids; ``accounts`` lists every account as well; ``strict`` fails the
-    run if an object was rejected; ``restart`` does not go on with an interrupted run; ``data`` is the data
-    folder, else ``FINCON_DATA``.
+    The parameters are the options of ``fincon sync``; ``sessions`` names a file, ``data`` the data folder.
     """
     ids = tuple(read_session_ids(sessions)) if sessions else ()
-    outcome = sync_as_tasks(Order(ids, accounts, restart), Path(data) if data else None)
+    outcome = sync_as_tasks(
+        Order(ids, accounts, events, sessions_refetch, restart, max_requests), Path(data) if data else None
+    )
     raise_if_wrong(outcome, strict=strict)
     return {name: value for name, value in outcome.run.items() if value is not None}
 

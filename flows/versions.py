@@ -48,6 +48,8 @@ def latest_sql(table: Table, base: str, tail: str) -> str:
 def changed_sql(table: Table, staged: str, known: str) -> str:
     """The rows of ``staged`` that belong to versions which differ from the version before them.
 
+    One that is known already from a little later on (an event read again just before a listing) is left out too.
+
     ``known`` holds the versions to compare with (``""``: none are). The rows of one version are compared
     together, so that a currency that is gone is a change. Contents are compared by 128 bits of two hashes that
     are computed here and now and kept nowhere, so that millions of objects fit into little memory.
@@ -68,27 +70,41 @@ def changed_sql(table: Table, staged: str, known: str) -> str:
     return f"""
         WITH seen AS ({seen}),
         steps AS (
-            SELECT *, lag(one) OVER order_seen AS one_before, lag(two) OVER order_seen AS two_before
+            SELECT
+                *,
+                lag(one) OVER order_seen AS one_before, lag(two) OVER order_seen AS two_before,
+                lead(one) OVER order_seen AS one_after, lead(two) OVER order_seen AS two_after,
+                lead(NOT staged) OVER order_seen AS known_after
             FROM seen WINDOW order_seen AS (PARTITION BY {key} ORDER BY observed_at, staged)
         ),
         changed AS (
             SELECT {key}, observed_at FROM steps
-            WHERE staged AND (one IS DISTINCT FROM one_before OR two IS DISTINCT FROM two_before)
+            WHERE staged
+              AND (one IS DISTINCT FROM one_before OR two IS DISTINCT FROM two_before)
+              AND NOT coalesce(known_after AND one_after = one AND two_after = two, false)
         )
         FROM {staged} AS version
         SEMI JOIN changed AS newest ON {same_object(table)} AND version.observed_at = newest.observed_at"""
 
 
 def reconcile_sql(staged: str, known: str) -> str:
-    """The currencies whose sums differ between what a run saw last of each account and what is known of it now."""
+    """The currencies whose sums differ between what a run saw last of each account and what is known of it now.
+
+    An account of which something newer was known (the run read an old event) is left out.
+    """
     return f"""
-        WITH seen AS ({latest_sql(BALANCES, "", staged)}),
-        known AS (FROM ({known}) SEMI JOIN seen USING (account_id)),
+        WITH seen_last AS ({latest_sql(BALANCES, "", staged)}),
+        known AS (FROM ({known}) SEMI JOIN seen_last USING (account_id)),
+        newer AS (
+            SELECT k.account_id FROM known AS k JOIN seen_last AS s USING (account_id) WHERE k.observed_at > s.observed_at
+        ),
+        seen AS (FROM seen_last ANTI JOIN newer USING (account_id)),
         sums AS (
             SELECT currency, 'seen' AS side, (count(*), sum(current), sum(available), sum(used)) AS sums
             FROM seen GROUP BY currency
             UNION ALL
-            SELECT currency, 'known', (count(*), sum(current), sum(available), sum(used)) FROM known GROUP BY currency
+            SELECT currency, 'known', (count(*), sum(current), sum(available), sum(used))
+            FROM known ANTI JOIN newer USING (account_id) GROUP BY currency
         )
         SELECT currency, max(sums) FILTER (side = 'seen') AS seen, max(sums) FILTER (side = 'known') AS known
         FROM sums GROUP BY currency HAVING seen IS DISTINCT FROM known"""

@@ -240,6 +240,14 @@ def summary(connection: duckdb.DuckDBPyConnection, runs: int) -> dict[str, Any]:
             "date_trunc('second', observed_at)::VARCHAR AS observed_at) FROM runs ORDER BY runs.finished_at DESC LIMIT ?",
             runs,
         ),
+        "requests_this_month": {
+            row["endpoint"]: row["requests"]
+            for row in rows(
+                "SELECT endpoint, sum((requests_by_endpoint->>endpoint)::BIGINT)::BIGINT AS requests FROM ("
+                "SELECT requests_by_endpoint, unnest(json_keys(requests_by_endpoint)) AS endpoint FROM runs"
+                " WHERE date_trunc('month', finished_at) = date_trunc('month', now())) GROUP BY ALL ORDER BY ALL"
+            )
+        },
         "tables": tables,
         "rejects": rows(
             "SELECT object_type, object_id, path, reason, observed_at::VARCHAR AS observed_at FROM rejects "

@@ -4,8 +4,8 @@ from typing import Literal, NamedTuple
 
 from msgspec import Struct
 
-Stream = Literal["sessions", "accounts"]
-"""A session with its accounts, or the listing of all accounts."""
+Stream = Literal["sessions", "accounts", "events"]
+"""A session with its accounts, the listing of all accounts, or the events of accounts."""
 
 
 ERASED = 410

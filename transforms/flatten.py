@@ -22,6 +22,7 @@ from transforms.schemas import (
 )
 from transforms.stripe_objects import (
     ACCOUNT_LIST,
+    EVENT,
     RAW_LIST,
     SESSION_ACCOUNTS_ALONE,
     Account,
@@ -61,9 +62,11 @@ def flatten(pages: Iterable[Page], run_id: str) -> dict[str, pa.Table]:
     cannot be read lands in ``rejects``; nothing is dropped.
     """
     seen = Seen()
-    for parent, chain in groupby(pages, key=lambda page: page.header.parent):
-        if parent:
+    for (stream, _), chain in groupby(pages, key=lambda page: (page.header.stream, page.header.parent)):
+        if stream == "sessions":
             _read_session(seen, list(chain))
+        elif stream == "events":
+            _read_events(seen, list(chain))
         else:
             for page in chain:
                 _read_accounts(seen, page.body, page.header.observed_at)
@@ -101,6 +104,31 @@ def _read_account(seen: Seen, raw: msgspec.Raw, at: int) -> str | None:
     seen.account_extra.append(extra)
     seen.account_seen_at.append(at)
     return account.id
+
+
+def _read_events(seen: Seen, pages: Sequence[Page]) -> None:
+    """The account of each event, oldest first, as of the event's time.
+
+    Stripe tells that time in whole seconds. An event counts as late in its second, after anything that was
+    listed then, and events of one account and second follow each other by a microsecond.
+    """
+    turns: dict[tuple[str | None, int], int] = {}
+    for page in sorted(pages, key=lambda page: -page.header.number):
+        for raw in reversed(RAW_LIST.decode(page.body).data):
+            try:
+                event = EVENT.decode(raw)
+            except msgspec.DecodeError as error:
+                _reject(seen, "event", raw, str(error), page.header.observed_at)
+                continue
+            second = event.created * 1_000_000 + EVENTS_COUNT_AS
+            account_id = _object_id(event.data.object)
+            turn = turns.get((account_id, second), 0)
+            turns[account_id, second] = turn + 1
+            _read_account(seen, event.data.object, second + turn)
+
+
+EVENTS_COUNT_AS = 900_000
+"""Microseconds within its second at which an event counts as having happened."""
 
 
 def _read_session(seen: Seen, chain: Sequence[Page]) -> None:
@@ -153,13 +181,18 @@ class _Id(msgspec.Struct):
 
 def _reject(seen: Seen, kind: str, raw: msgspec.Raw, message: str, at: int) -> str | None:
     """Record an object that could not be read; its id, where that can."""
-    try:
-        object_id = msgspec.json.decode(raw, type=_Id).id
-    except msgspec.DecodeError:
-        object_id = None
+    object_id = _object_id(raw)
     reason, _, path = message.partition(" - at `")
     seen.rejects.append((kind, object_id, path.rstrip("`") or "$", reason, compact(raw), at))
     return object_id
+
+
+def _object_id(raw: msgspec.Raw) -> str | None:
+    """The id of an object that may be anything."""
+    try:
+        return msgspec.json.decode(raw, type=_Id).id
+    except msgspec.DecodeError:
+        return None
 
 
 def _id(value: str | Expanded | None) -> str | None:

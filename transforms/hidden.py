@@ -15,6 +15,8 @@ _ARRAY = msgspec.json.Decoder(list[msgspec.Raw])
 class _Names(msgspec.Struct):
     id: Any = None
     account_holder: dict[str, Any] | None = None
+    data: dict[str, msgspec.Raw] | None = None
+    """Of an event: its ``object`` names ids as well."""
 
 
 _NAMES = msgspec.json.Decoder(_Names)
@@ -26,7 +28,7 @@ def without_hidden(body: bytes, hides: Hides) -> bytes:
     A body from which nothing is to be left out is returned byte for byte.
     """
     tree = _OBJECT.decode(body)
-    if "data" not in tree:
+    if "data" not in tree:  # a session
         inner = without_hidden(bytes(tree["accounts"]), hides) if "accounts" in tree else b""
         if not inner or inner == bytes(tree["accounts"]):
             return body
@@ -46,4 +48,5 @@ def named(raw: bytes) -> list[str]:
         return []
     holder = (found.account_holder or {}).values()
     ids = [value.get("id") if isinstance(value, dict) else value for value in (found.id, *holder)]
-    return [i for i in ids if isinstance(i, str)]
+    inside = named(bytes(found.data["object"])) if found.data and "object" in found.data else []
+    return [*(i for i in ids if isinstance(i, str)), *inside]

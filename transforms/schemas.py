@@ -265,7 +265,11 @@ RUNS = Table(
     (),
     (
         Column("run_id", pa.string(), "The run."),
-        Column("mode", pa.string(), "What was asked for: `sessions`, `accounts`, `sessions+accounts`."),
+        Column(
+            "mode",
+            pa.string(),
+            "What was fetched: `sessions`, `accounts` (the listing), `events`, joined by `+`.",
+        ),
         Column("status", pa.string(), "`succeeded`."),
         Column("started_at", TIMESTAMP, "When it began, by this machine's clock (UTC)."),
         Column("finished_at", TIMESTAMP, "When its tables were in, by this machine's clock (UTC)."),
@@ -280,6 +284,12 @@ RUNS = Table(
         Column("stripe_version", pa.string(), "The `Stripe-Version` sent."),
         Column("stripe_account", pa.string(), "The `Stripe-Account` sent, if any."),
         Column("fincon_version", pa.string(), "The version of fincon."),
+        Column(
+            "complete_until",
+            TIMESTAMP,
+            "By Stripe's clock (UTC), what happened to any account before this is in; null = not every account was asked for.",
+        ),
+        Column("requests_by_endpoint", JSON, "Requests sent, per endpoint.", json=True),
     ),
 )
 

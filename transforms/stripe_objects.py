@@ -173,6 +173,21 @@ class Session(Known):
     return_url: str | None = None
 
 
+class EventData(Struct, gc=False):
+    """``event.data``: the account as it was, not decoded yet."""
+
+    object: msgspec.Raw
+
+
+class Event(Struct, gc=False):
+    """An ``event`` of an account. Only when it was, and of what, is read."""
+
+    created: Unix
+    data: EventData
+
+
+EVENT = msgspec.json.Decoder(Event)
+
 T = TypeVar("T", Account, Session)
 
 _STRICT: dict[Any, msgspec.json.Decoder[Any]] = {
