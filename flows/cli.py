@@ -3,10 +3,11 @@
 import atexit
 import json
 import os
+import shutil
 import sys
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -79,14 +80,14 @@ def global_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.version_option(package_name="fincon")
 @global_options
 def cli() -> None:
-    r"""Stripe Financial Connections in Parquet and DuckDB.
+    """Stripe Financial Connections in Parquet and DuckDB.
 
     \b
     Begin with:  fincon demo      everything, on a sandbox: no key, no network
     Then:        export STRIPE_API_KEY=rk_…
                  fincon sync      every account
                  fincon sql "FROM balance_totals"
-    """
+    """  # noqa: D301 - click takes the backspace for "leave these lines as they are"
 
 
 def command(**settings: Any) -> Callable[[Callable[..., Any]], click.Command]:
@@ -106,7 +107,13 @@ def say(line: str) -> None:
 
 
 @command()
-@click.option("--accounts", default=400, show_default=True, help="Accounts in the sandbox.")
+@click.option(
+    "--accounts",
+    type=click.IntRange(min=10),
+    default=400,
+    show_default=True,
+    help="Accounts that the sandbox had in June 2026; it grows.",
+)
 def demo(accounts: int) -> None:
     """Sync a sandbox twice, a day apart, and show what can be asked."""
     from flows.warehouse import connect
@@ -139,8 +146,6 @@ def demo(accounts: int) -> None:
 
 def _start_afresh(data: Path) -> None:
     """Remove the lake of an earlier demo; never anything else."""
-    import shutil
-
     if (data / ".demo").exists() or data == Path("data/demo").absolute():
         shutil.rmtree(data, ignore_errors=True)
     elif (data / "lake").exists():
@@ -152,7 +157,8 @@ def _start_afresh(data: Path) -> None:
 def _show_demo(connection: "duckdb.DuckDBPyConnection", data: Path) -> None:
     from flows import show
 
-    where = "" if data == data_folder() else f" --data {_short(data)}"
+    where = ("" if shutil.which("fincon") else _short(Path(sys.executable).parent) + "/") + "fincon"
+    where += "" if data == data_folder() else f" --data {_short(data)}"
     click.echo()
     for title, query in show.DEMO:
         click.echo(title)
@@ -160,10 +166,10 @@ def _show_demo(connection: "duckdb.DuckDBPyConnection", data: Path) -> None:
         click.echo()
     click.echo("Ask more:")
     for line in (
-        f'fincon{where} sql "FROM refreshable_now LIMIT 5"',
-        f'fincon{where} sql "FROM account_changes LIMIT 5"',
-        f"fincon{where} status",
-        f"fincon{where} check",
+        f'{where} sql "FROM refreshable_now LIMIT 5"',
+        f'{where} sql "FROM account_changes LIMIT 5"',
+        f"{where} status",
+        f"{where} check",
     ):
         click.echo(f"  {line}")
     click.echo("With your own key:  export STRIPE_API_KEY=rk_…  and  fincon sync")
@@ -279,15 +285,19 @@ def _tell(outcome: "Outcome") -> None:
     if len(outcome.unknown_sessions) > 10:
         say(f'… nor {len(outcome.unknown_sessions) - 10} others: see `fincon sql "FROM rejects"`.')
     parts = [
-        f"{run['sessions_seen']:,} sessions, {run['accounts_seen']:,} accounts",
-        f"{run['rows_added']:,} rows added",
-        f"{run['requests']:,} requests",
+        f"{_many(run['sessions_seen'], 'session')}, {_many(run['accounts_seen'], 'account')}",
+        f"{_many(run['rows_added'], 'row')} added",
+        _many(run["requests"], "request"),
     ]
     if outcome.resumed_pages:
-        parts.append(f"{outcome.resumed_pages:,} pages kept from the interrupted run")
+        parts.append(f"{_many(outcome.resumed_pages, 'page')} kept from the interrupted run")
     if run["rejected"]:
         parts.append(f"{run['rejected']:,} rejected")
     say(f"Run {run['run_id']}: {', '.join(parts)}.")
+
+
+def _many(count: int, what: str) -> str:
+    return f"{count:,} {what}" if count == 1 else f"{count:,} {what}s"
 
 
 def _fail_if_wrong(outcome: "Outcome", *, strict: bool) -> None:
@@ -332,7 +342,9 @@ def _dry_run(settings: "Settings", order: "Order") -> None:
 
 @command()
 @click.option("--json", "as_json", is_flag=True, help="For scripts.")
-@click.option("--runs", default=5, show_default=True, help="How many of the last runs.")
+@click.option(
+    "--runs", type=click.IntRange(min=1), default=5, show_default=True, help="How many of the last runs."
+)
 def status(*, as_json: bool, runs: int) -> None:
     """Last runs, how fresh each table is, what was rejected."""
     from flows import show
@@ -365,7 +377,7 @@ def sql(query: str, style: str, output: Path | None) -> None:
     from flows import show
     from flows.warehouse import ask
 
-    if style == "parquet" and output is None:
+    if style == "parquet" and output is None and sys.stdout.isatty():
         raise UsageError("Parquet is not for a terminal.", "Name a file with --output.")
     with ask(query, CHOICES.data) as connection:
         show.write(connection, query, style, output)
@@ -414,9 +426,9 @@ def erase(account: str | None, customer: str | None, session: str | None, *, all
             return
         removed = maintenance.erase(data, kind, identity)
     for name, count in removed.items():
-        click.echo(f"{name}: {count:,} {'files' if name == 'pages' else 'rows'} removed")
+        click.echo(f"{name}: {_many(count, 'file' if name == 'pages' else 'row')} removed")
     say(
-        "No file under the data folder names it any more. A sync leaves it out from now on, until `fincon erase --allow`."
+        "No file under the data folder names it any more. A sync leaves it out from now on, until the same command with --allow."
     )
 
 
@@ -424,7 +436,9 @@ def erase(account: str | None, customer: str | None, session: str | None, *, all
 @click.option(
     "--retention-days", default=7, show_default=True, help="How long old files stay for older views."
 )
-@click.option("--pages-days", default=7, show_default=True, help="How long raw pages stay.")
+@click.option(
+    "--pages-days", type=click.IntRange(min=0), default=7, show_default=True, help="How long raw pages stay."
+)
 def compact(retention_days: int, pages_days: int) -> None:
     """Merge small files, and remove old ones and old pages."""
     from flows import maintenance
@@ -448,8 +462,14 @@ def _existing(given: Path | None) -> Path:
 @command()
 @click.option("--port", default=8090, show_default=True, help="On loopback; 0 = any free one.")
 @click.option("--seed", default=1, show_default=True, help="Another seed, another world.")
-@click.option("--accounts", default=1000, show_default=True)
-@click.option("--sessions", default=300, show_default=True)
+@click.option(
+    "--accounts",
+    type=click.IntRange(min=1),
+    default=1000,
+    show_default=True,
+    help="In June 2026; 0.5 % more a day since.",
+)
+@click.option("--sessions", type=click.IntRange(min=0), default=300, show_default=True, help="Likewise.")
 @click.option("--clock", metavar="TIME", help="The world's time, ISO 8601 [now].")
 @click.option(
     "--session-ids",
@@ -475,7 +495,13 @@ def sandbox(
         )
         sys.stdout.flush()
 
-    serve(world, port=port, on_ready=ready)
+    try:
+        serve(world, port=port, on_ready=ready)
+    except OSError as error:
+        raise UsageError(
+            f"Port {port} cannot be used: {error.strerror}.",
+            "Name another with --port; 0 takes any free one.",
+        ) from error
 
 
 def _time(text: str | None) -> datetime:
@@ -505,6 +531,8 @@ def _plain_errors() -> Iterator[None]:
             traceback.print_exc()
         click.echo(f"fincon: {error}" + (f"\n        {error.hint}" if error.hint else ""), err=True)
         _leave(error.exit_code)
+    except SystemExit:
+        _leave(0)  # click's answer to a closed pipe: whoever read had enough
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         _leave(0)
@@ -527,8 +555,9 @@ def _interrupted() -> None:
 
 def _leave(code: int) -> None:
     """End now: a thread that still waits for Stripe must not hold the terminal, and nothing is left half written."""
-    sys.stdout.flush()
-    sys.stderr.flush()
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(BrokenPipeError):
+            stream.flush()
     if code == 0 and "prefect" in sys.modules:
         # Prefect sends what is left of its logs at exit, and its threads then keep DuckDB's module alive,
         # which complains of leaks on standard error: let it send, and end without the complaint.

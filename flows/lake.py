@@ -4,7 +4,6 @@ A version is appended only where an object changed, and a run's rows are in a ta
 are loaded.
 """
 
-import gc
 import json
 import os
 import secrets
@@ -14,9 +13,9 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
-from itertools import chain, islice
 from pathlib import Path
 from typing import Any, NamedTuple
+from urllib.parse import unquote
 
 import duckdb
 import msgspec
@@ -27,16 +26,10 @@ from deltalake.exceptions import DeltaError
 from deltalake.transaction import AddAction, RemoveAction
 
 from flows.errors import RunFailed
+from flows.staging import stage, staged_files
 from flows.versions import changed_sql, latest_sql, parquet, reconcile_sql, text
 from transforms.envelope import Page
-from transforms.flatten import flatten
 from transforms.schemas import ACCOUNTS, BALANCES, OBJECT_TABLES, REJECTS, RUNS, SESSIONS, TABLES, Table
-
-PAGES_A_BATCH = 10
-"""Pages flattened at a time: few enough for the caches, enough to pay for the arrays."""
-
-BATCHES_A_PART = 20
-"""Batches to a staged Parquet part: some 20,000 accounts."""
 
 SNAPSHOT_ROWS = 20_000
 """Versions since the last snapshot that are cheaper to read than a new snapshot is to write."""
@@ -54,7 +47,7 @@ MEMORY = "200MB"
 
 
 class Snapshot(msgspec.Struct, frozen=True):
-    """The latest state of a table when its files were ``covers``, as the files ``base``."""
+    """The latest state of a table when its files were ``covers``, as the files ``base``; relative to the data folder."""
 
     covers: list[str]
     base: list[str]
@@ -107,7 +100,7 @@ class Lake:
 
     def files(self, table: Table) -> list[str]:
         """The Parquet files that hold the table now, as absolute paths."""
-        return [uri.removeprefix("file://") for uri in self.table(table).file_uris()]
+        return [unquote(uri.removeprefix("file://")) for uri in self.table(table).file_uris()]
 
     def holds(self, table: Table, run_id: str) -> bool:
         """Whether the run's rows are in the table."""
@@ -126,17 +119,11 @@ class Lake:
             commit_properties=_mark(run_id, LOADED),
         )
 
-    def load(self, pages: Iterable[Page], run_id: str) -> dict[str, int]:
-        """Pages → what changed, in every table but ``runs``. How many objects were seen and rejected.
-
-        The pages of a session must stand together. Loading the same pages again changes nothing.
-        """
-        with self._staging() as folder:
-            stage(pages, run_id, folder)
-            return self.load_staged(folder, run_id)
-
     def load_staged(self, folder: Path, run_id: str) -> dict[str, int]:
-        """What `stage` left in ``folder``, as `load` does."""
+        """What was staged in ``folder``: what changed, into every table but ``runs``. How many were seen and rejected.
+
+        Loading the same run again changes nothing.
+        """
         with self._query(folder) as query:
             for table in OBJECT_TABLES:
                 parts = staged_files(folder, table)
@@ -158,8 +145,10 @@ class Lake:
         """The files from which the latest state is read: a snapshot of it, and what came since."""
         active = self.files(table)
         snapshot = self._snapshots().get(table.name)
-        if snapshot and set(snapshot.covers) <= set(active) and all(map(os.path.exists, snapshot.base)):
-            return Current(snapshot.base, sorted(set(active) - set(snapshot.covers)), active)
+        if snapshot:
+            base, covers = self._absolute(snapshot.base), set(self._absolute(snapshot.covers))
+            if covers <= set(active) and all(map(os.path.exists, base)):
+                return Current(base, sorted(set(active) - covers), active)
         return Current([], active, active)
 
     def renew_snapshots(self, *, always: bool = False) -> None:
@@ -167,9 +156,10 @@ class Lake:
         snapshots = self._snapshots()
         for table in OBJECT_TABLES:
             now = self.current(table)
-            since, base = rows_in(now.tail), rows_in(now.base)
-            if since and (always or since > max(SNAPSHOT_ROWS, base // 4)):
-                snapshots[table.name] = Snapshot(now.active, self._snapshot(table, now))
+            since, before = rows_in(now.tail), rows_in(now.base)
+            if since and (always or since > max(SNAPSHOT_ROWS, before // 4)):
+                base = self._snapshot(table, now)
+                snapshots[table.name] = Snapshot(self._relative(now.active), self._relative(base))
         self.snapshots.mkdir(mode=0o700, parents=True, exist_ok=True)
         part = self.snapshots / ".part"
         part.write_bytes(msgspec.json.encode(snapshots))
@@ -193,6 +183,12 @@ class Lake:
                     writer.write_batch(batch)
             return [str(path)]
 
+    def _relative(self, files: list[str]) -> list[str]:
+        return [os.path.relpath(file, self.folder.parent) for file in files]
+
+    def _absolute(self, files: list[str]) -> list[str]:
+        return [str(self.folder.parent / file) for file in files]
+
     def _snapshots(self) -> dict[str, "Snapshot"]:
         try:
             return msgspec.json.decode(
@@ -205,16 +201,6 @@ class Lake:
         """Up to when (microseconds, Stripe's clock) all that happened to accounts is in; None before any such run."""
         moments = [at for (at,) in self.records(RUNS, "epoch_us(complete_until)") if at is not None]
         return max(moments, default=None)
-
-    def count(self, table: Table) -> int:
-        """How many objects a table without members knows."""
-        now = self.current(table)
-        if not now.active:
-            return 0
-        with duckdb.connect() as query:
-            return int(
-                _value(query, f"SELECT count(DISTINCT {', '.join(table.key)}) FROM {parquet(now.active)}")
-            )
 
     def accounts_a_page_apart(self, size: int) -> list[str]:
         """The last account of each page of ``size`` that the listing would have, were it what is known: newest first."""
@@ -371,7 +357,7 @@ class Lake:
         return sizes
 
     def _drop_old_snapshots(self, before: datetime) -> None:
-        needed = {path for snapshot in self._snapshots().values() for path in snapshot.base}
+        needed = {path for snapshot in self._snapshots().values() for path in self._absolute(snapshot.base)}
         for path in self.snapshots.glob("*.parquet"):
             if str(path) not in needed and path.stat().st_mtime <= before.timestamp():
                 path.unlink()
@@ -387,8 +373,14 @@ class Lake:
         with duckdb.connect() as query:
             return int(_value(query, f"SELECT count(*) FROM {parquet(files)} WHERE run_id = {text(run_id)}"))
 
+    def load(self, pages: Iterable[Page], run_id: str) -> dict[str, int]:
+        """Pages into the tables, staged and loaded at once; the pages of a session must stand together."""
+        with self.staging() as folder:
+            stage(pages, run_id, folder)
+            return self.load_staged(folder, run_id)
+
     @contextmanager
-    def _staging(self) -> Iterator[Path]:
+    def staging(self) -> Iterator[Path]:
         """A folder beside the lake that is gone when the load ends."""
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".staging-", dir=self.folder.parent) as folder:
@@ -407,37 +399,9 @@ def _mark(run_id: str, version: int) -> CommitProperties:
     return CommitProperties(app_transactions=[Transaction(run_id, version)])
 
 
-def stage(pages: Iterable[Page], run_id: str, folder: Path) -> None:
-    """Flatten pages into Parquet parts in ``folder``, `BATCHES_A_PART` batches to a part."""
-    parts: dict[str, list[pa.Table]] = {table.name: [] for table in OBJECT_TABLES}
-    number = 0
-    for number, batch in enumerate(batches(pages), start=1):
-        with _collector_paused():
-            flat = flatten(batch, run_id)
-        for name, rows in flat.items():
-            parts[name].append(rows)
-        if number % BATCHES_A_PART == 0:
-            _write_parts(parts, folder, number)
-    _write_parts(parts, folder, number + 1)
-
-
-def _write_parts(parts: dict[str, list[pa.Table]], folder: Path, number: int) -> None:
-    for name, tables in parts.items():
-        rows = pa.concat_tables(tables) if tables else None
-        if rows:
-            path = folder / f"{name}-{number:06d}.parquet"
-            pq.write_table(rows, path, compression="lz4", use_dictionary=False, write_statistics=False)
-        tables.clear()
-
-
 def rows_in(files: list[str]) -> int:
     """How many rows Parquet files have, by their footers."""
     return sum(pq.read_metadata(file).num_rows for file in files)
-
-
-def staged_files(folder: Path, table: Table) -> list[str]:
-    """The parts that `stage` wrote for a table, in order; none when the run brought no row of it."""
-    return sorted(str(path) for path in folder.glob(f"{table.name}-[0-9]*.parquet"))
 
 
 def _count(query: duckdb.DuckDBPyConnection, files: list[str], what: str) -> int:
@@ -471,27 +435,3 @@ def _without_rows(query: duckdb.DuckDBPyConnection, path: Path, match: str) -> N
     with part.open("rb") as file:
         os.fsync(file.fileno())
     part.replace(path)
-
-
-def batches(pages: Iterable[Page]) -> Iterator[list[Page]]:
-    """Pages in lots of `PAGES_A_BATCH` or a little more, so that no session is split."""
-    pages = iter(pages)
-    while batch := list(islice(pages, PAGES_A_BATCH)):
-        for page in pages:
-            if not page.header.parent or page.header.parent != batch[-1].header.parent:
-                pages = chain([page], pages)
-                break
-            batch.append(page)
-        yield batch
-
-
-@contextmanager
-def _collector_paused() -> Iterator[None]:
-    """Without the garbage collector, which takes half the time of flattening and finds nothing in it."""
-    was_enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_enabled:
-            gc.enable()

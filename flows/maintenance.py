@@ -27,7 +27,8 @@ def erase(data: Path, kind: str, identity: str) -> dict[str, int]:
     out what was erased, until `allow`.
 
     Raises:
-        UsageError: the id is not of its kind. RunFailed: a fetched run waits to be loaded, or a trace is left.
+        UsageError: the id is not of its kind, or nothing names it.
+        RunFailed: a fetched run waits to be loaded, or a trace is left.
     """
     _check(kind, identity)
     prepare(data)
@@ -35,6 +36,11 @@ def erase(data: Path, kind: str, identity: str) -> dict[str, int]:
         lake = Lake(data / "lake")
         _drop_unfinished(data, lake)
         identities = [identity, *_belonging(lake, kind, identity)]
+        if not traces(data, identities):
+            raise UsageError(
+                f"Nothing here names {identity}.",
+                "Check the id and the folder (--data). Nothing was changed.",
+            )
         removed: dict[str, int] = {}
         records = []
         for table in OBJECT_TABLES:

@@ -8,7 +8,8 @@ import os
 import re
 import threading
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
+from itertools import count
 from pathlib import Path
 
 import msgspec
@@ -35,6 +36,8 @@ class Spool:
         """``newest`` is the latest time (microseconds) that any earlier run gave to a page."""
         self.folder = folder
         self._newest = newest
+        self.kept: Callable[[Page], object] = lambda page: None
+        """Told of each page once it is on disk."""
         self.erased = erased or Erased()
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._lock = threading.Lock()
@@ -65,6 +68,7 @@ class Spool:
             file.flush()
             os.fsync(file.fileno())
         part.replace(path)
+        self.kept(kept)
         return kept
 
     def page(self, header: Header) -> Page:
@@ -134,25 +138,39 @@ class Spool:
         names = sorted(path.name for path in self.folder.glob(f"accounts-p*-000000{SUFFIX}"))
         return [int(name.split("-")[1][1:]) for name in names]
 
-    def read(self, told: Callable[[int], object] = lambda count: None) -> Iterator[Page]:
-        """Every page: session by session, then the listing. ``told`` hears of each.
+    def read(
+        self,
+        told: Callable[[int], object] = lambda count: None,
+        without: Collection[tuple[int, int]] = (),
+    ) -> Iterator[Page]:
+        """Every page: session by session, then the listing, then events. ``told`` hears of each.
+
+        The pages of the listing in ``without``, as (part, number), are passed over unread.
 
         Raises:
             DamagedPage: a page is not what was written; running again fetches it anew.
         """
-        chains: list[tuple[Stream, str, int]] = [("sessions", parent, 0) for parent in self.parents()]
-        chains += [("accounts", "", part) for part in self.parts()]
-        chains += [("events", "", 0)]
-        for stream, parent, part in chains:
-            for page in self._whole(stream, parent, part):
-                yield page
-                told(1)
+        for parent in self.parents():
+            yield from self._whole("sessions", parent, told)
+        for part in self.parts():
+            yield from self._whole("accounts", "", told, part, without)
+        yield from self._whole("events", "", told)
 
-    def _whole(self, stream: Stream, parent: str, part: int) -> Iterator[Page]:
-        number = 0
-        while (path := self._name(stream, parent, part, number)).exists():
-            yield _decode(path)
-            number += 1
+    def _whole(
+        self,
+        stream: Stream,
+        parent: str,
+        told: Callable[[int], object],
+        part: int = 0,
+        without: Collection[tuple[int, int]] = (),
+    ) -> Iterator[Page]:
+        for number in count():
+            path = self._name(stream, parent, part, number)
+            if not path.exists():
+                return
+            if (part, number) not in without:
+                yield _decode(path)
+            told(1)
 
     def _path(self, header: Header) -> Path:
         return self._name(header.stream, header.parent, header.part, header.number)

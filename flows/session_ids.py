@@ -23,12 +23,17 @@ def read_session_ids(file: str) -> list[str]:
     Raises:
         UsageError: the file cannot be read, or holds something that is no session id.
     """
-    if file == "-":
-        with tempfile.NamedTemporaryFile() as copy:
-            copy.write(sys.stdin.buffer.read())
-            copy.flush()
-            return _read(Path(copy.name), "standard input")
-    return _read(Path(file), file)
+    path = Path(file)
+    if file != "-" and (path.is_file() or not path.exists()):
+        return _read(path, file)
+    try:
+        content = sys.stdin.buffer.read() if file == "-" else path.read_bytes()
+    except OSError as error:
+        raise UsageError(f"The session ids in {file} cannot be read: {error.strerror}.", HINT) from error
+    with tempfile.NamedTemporaryFile() as copy:  # a pipe can be read but once
+        copy.write(content)
+        copy.flush()
+        return _read(Path(copy.name), "standard input" if file == "-" else file)
 
 
 def _read(path: Path, name: str) -> list[str]:

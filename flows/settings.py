@@ -98,9 +98,9 @@ def load_settings(environ: Mapping[str, str] | None = None, data: Path | None = 
 def data_folder(
     data: Path | None = None, environ: Mapping[str, str] | None = None, default: str = "data"
 ) -> Path:
-    """The data folder: ``--data`` if given, else ``FINCON_DATA``, else ``default``; absolute."""
+    """The data folder: ``--data`` if given, else ``FINCON_DATA``, else ``default``; without links."""
     env = os.environ if environ is None else environ
-    return (data or Path(env.get("FINCON_DATA") or default)).expanduser().absolute()
+    return (data or Path(env.get("FINCON_DATA") or default)).expanduser().resolve()
 
 
 def prefect_api_url() -> str:

@@ -2,10 +2,13 @@
 
 import csv
 import json
+import shutil
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,65 +25,78 @@ LOG_EVERY_SECONDS = 5.0
 
 DEMO = (
     (
-        "What is held and owed, in major units (balance_totals):",
-        "SELECT currency, sum(accounts)::BIGINT AS accounts, sum(current_amount) AS current, "
-        "sum(available_amount) AS available, sum(used_amount) AS used "
-        "FROM balance_totals GROUP BY ALL ORDER BY accounts DESC, currency",
+        "What is held and owed, by the most frequent currencies, in major units; negative is owed (balance_totals):",
+        "SELECT category, currency, sum(accounts)::BIGINT AS accounts, sum(current_amount)::DECIMAL(38, 2) AS current, "
+        "sum(available_amount)::DECIMAL(38, 2) AS available, sum(used_amount)::DECIMAL(38, 2) AS used "
+        "FROM balance_totals WHERE category IN ('cash', 'credit') GROUP BY ALL ORDER BY accounts DESC, currency LIMIT 6",
     ),
     (
         "Do refreshes work (refresh_health):",
         "SELECT feature, sum(accounts) FILTER (status = 'succeeded')::BIGINT AS succeeded, "
         "sum(accounts) FILTER (status = 'failed')::BIGINT AS failed, "
-        "sum(accounts) FILTER (status = 'pending')::BIGINT AS pending, max(newest_attempt) AS newest_attempt "
+        "sum(accounts) FILTER (status = 'pending')::BIGINT AS pending, min(oldest_attempt) AS oldest_attempt "
         "FROM refresh_health GROUP BY ALL ORDER BY feature",
     ),
     (
-        "What changed since yesterday (account_changes):",
-        "SELECT attribute, count(*) AS accounts, min(was || ' → ' || now_is) AS for_example "
-        "FROM account_changes GROUP BY ALL ORDER BY accounts DESC LIMIT 5",
+        "Which balances fell the most since yesterday (history.balances):",
+        "SELECT institution_name AS institution, display_name AS account, currency, was, now, "
+        "(now - was)::DECIMAL(38, 2) AS change "
+        "FROM (SELECT account_id, currency, valid_to, current_amount::DECIMAL(38, 2) AS now, lag(current_amount) "
+        "OVER (PARTITION BY account_id, currency ORDER BY valid_from)::DECIMAL(38, 2) AS was FROM history.balances) "
+        "JOIN accounts USING (account_id) WHERE valid_to IS NULL AND now < was AND currency = 'usd' ORDER BY change LIMIT 5",
     ),
 )
 """The demo's questions: a title, and the query behind it."""
 
 
 def table(result: "duckdb.DuckDBPyConnection", limit: int = 1000) -> str:
-    """The rows of an executed query, aligned to fit the terminal: long values are cut, numbers stand right."""
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
+    """The rows of an executed query as aligned columns, numbers to the right.
 
+    On a terminal the columns that fit are shown whole, and the last line says how many do not.
+    """
+    described = result.description or []
     rows = result.fetchmany(limit + 1)
-    grid = Table(box=None, pad_edge=False, header_style="bold", show_edge=False)
-    for name, kind, *_ in result.description or ():
-        grid.add_column(Text(name), justify="right" if _is_number(str(kind)) else "left", no_wrap=True)
-    for row in rows[:limit]:
-        grid.add_row(*(Text(_cell(value)) for value in row))
-    wide = None if sys.stdout.isatty() else 100_000  # a file or a pipe is as wide as its lines
-    console = Console(width=wide, file=sys.stdout, highlight=False)
-    with console.capture() as capture:
-        console.print(grid)
-    text = "\n".join(line.rstrip() for line in capture.get().rstrip("\n").split("\n"))
+    columns = [
+        _column(str(name), str(kind), [_cell(row[place]) for row in rows[:limit]])
+        for place, (name, kind, *_) in enumerate(described)
+    ]
+    shown = _fitting([len(column[0]) for column in columns])
+    lines = ["  ".join(cells).rstrip() for cells in zip(*columns[:shown], strict=True)]
     if not rows:
-        return text + "\n(no rows)"
-    return text + (f"\n… more than {limit:,} rows; --format csv gives all." if len(rows) > limit else "")
+        lines.append("(no rows)")
+    if len(rows) > limit:
+        lines.append(f"… more than {limit:,} rows; --format csv gives all.")
+    if shown < len(columns):
+        hidden = ", ".join(str(name) for name, *_ in described[shown:])
+        lines.append(f"… and {len(columns) - shown} more columns that do not fit: {hidden}")
+    return "\n".join(lines)
 
 
-def _is_number(kind: str) -> bool:
-    return kind.startswith(("BIGINT", "HUGEINT", "INTEGER", "DECIMAL", "DOUBLE", "UBIGINT", "FLOAT"))
+def _column(name: str, kind: str, cells: list[str]) -> list[str]:
+    """The name and the cells of a column, all of the same width."""
+    width = max(map(len, [name, *cells]))
+    right = kind.startswith(("BIGINT", "HUGEINT", "INTEGER", "DECIMAL", "DOUBLE", "UBIGINT", "FLOAT"))
+    return [cell.rjust(width) if right else cell.ljust(width) for cell in [name, *cells]]
+
+
+def _fitting(widths: list[int]) -> int:
+    """How many columns fit on the terminal, at least one; all of them where there is none."""
+    if not sys.stdout.isatty():
+        return len(widths)
+    room = shutil.get_terminal_size().columns
+    ends = accumulate(width + 2 for width in widths)
+    return max(1, sum(end - 2 <= room for end in ends))
 
 
 def _cell(value: Any) -> str:
     if value is None:
         return "·"
     if hasattr(value, "isoformat"):
-        return str(
-            value.isoformat(sep=" ", timespec="seconds") if hasattr(value, "hour") else value.isoformat()
-        ).replace("+00:00", "Z")
-    if isinstance(value, int) and not isinstance(value, bool):
-        return str(value)
+        iso = value.isoformat(sep=" ", timespec="seconds") if hasattr(value, "hour") else value.isoformat()
+        return str(iso).replace("+00:00", "Z")
     if isinstance(value, list | dict):
         return json.dumps(value, default=str, ensure_ascii=False)
-    return str(value)
+    return str(value).replace("\n", " ")
 
 
 def write(connection: "duckdb.DuckDBPyConnection", query: str, style: str, output: Path | None) -> None:
@@ -90,8 +106,12 @@ def write(connection: "duckdb.DuckDBPyConnection", query: str, style: str, outpu
         UsageError: the file cannot be written.
     """
     try:
-        if style == "parquet":
+        if style == "parquet" and output:
             connection.sql(query).write_parquet(str(output), compression="zstd")
+        elif style == "parquet":
+            with tempfile.NamedTemporaryFile(suffix=".parquet") as file:
+                connection.sql(query).write_parquet(file.name, compression="zstd")
+                sys.stdout.buffer.write(Path(file.name).read_bytes())
         elif output:
             with output.open("w", encoding="utf-8", newline="") as file:
                 _write_text(connection.execute(query), style, file)
@@ -139,12 +159,12 @@ def _plain(value: Any) -> Any:
 def status(found: dict[str, Any]) -> str:
     """The status page."""
     lines = ["Runs, newest first:"]
-    lines += [
-        f"  {run['finished_at']}  {run['mode']:<17} {run['sessions_seen']:>8,} sessions"
-        f" {run['accounts_seen']:>9,} accounts {run['rows_added']:>10,} rows added"
-        f" {run['requests']:>7,} requests {run['rejected']:>4,} rejected"
-        for run in found["runs"]
-    ]
+    for run in found["runs"]:
+        lines += [
+            f"  {run['finished_at']}Z  {run['run_id']}  {run['mode']}",
+            f"    {run['sessions_seen']:,} sessions, {run['accounts_seen']:,} accounts, {run['rows_added']:,} rows added,"
+            f" {run['requests']:,} requests, {run['rejected']:,} rejected",
+        ]
     by = ", ".join(f"{name} {count:,}" for name, count in found["requests_this_month"].items())
     total = sum(found["requests_this_month"].values())
     lines += ["", f"Requests this month: {total:,}" + (f" ({by})" if by else "")]
@@ -153,7 +173,7 @@ def status(found: dict[str, Any]) -> str:
     ]
     lines += ["", "Tables:"]
     lines += [
-        f"  {name:<17} {of['rows']:>10,} now {of['versions']:>10,} in history   newest {of['newest'] or '·'}"
+        f"  {name:<17} {of['rows']:>10,} now {of['versions']:>10,} in history   changed {of['newest'] or '·'}"
         for name, of in found["tables"].items()
     ]
     lines += [
@@ -176,7 +196,7 @@ class Bars:
 
     def stage(self, name: str, total: int | None) -> Callable[[int], object]:
         """A bar for the stage; without a total it counts."""
-        task = self._bars.add_task(name, total=total)
+        task = self._bars.add_task(name, total=total, of=f" of {total:,}" if total else "")
         return lambda count: self._bars.update(task, advance=count)
 
 
@@ -214,13 +234,13 @@ def progress(*, quiet: bool) -> Iterator["Progress"]:
         yield Lines()
     else:
         from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+        from rich.progress import BarColumn, Progress, TextColumn
 
         columns = (
             TextColumn("{task.description:<18}"),
-            BarColumn(bar_width=None),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
+            BarColumn(),
+            TextColumn("{task.completed:,.0f}{task.fields[of]}"),
+            TextColumn("{task.elapsed:.0f} s"),
         )
-        with Progress(*columns, console=Console(stderr=True), transient=False) as bars:
+        with Progress(*columns, console=Console(stderr=True)) as bars:
             yield Bars(bars)

@@ -1,7 +1,7 @@
 """A sync as plain functions, and the one composition of them. Prefect's flow and the command line both run it."""
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -33,9 +33,10 @@ from flows.runs import (
 )
 from flows.settings import Settings
 from flows.sightings import Refetch
+from flows.staging import Stager, stage
 from flows.stripe_api import Stripe
 from transforms.reconcile import last_balances, sums
-from transforms.schemas import ACCOUNTS, ERASURES, TABLES
+from transforms.schemas import ERASURES, TABLES
 from transforms.stripe_objects import created_accounts
 
 P = ParamSpec("P")
@@ -119,12 +120,20 @@ def run_sync(
                 run = begin(settings, order.mode, lake.run_ids(), restart=order.restart)
                 spool = Spool(pages_folder(settings.data, run.run_id), erased, lake.newest())
                 resumed = spool.count()
-                fetch_all(settings, order, run, lake, spool, step, progress)
-                row = load(settings, lake, run, step, progress)
+                with lake.staging() as folder:
+                    stager = Stager(run.run_id, folder)
+                    spool.kept = stager.take
+                    try:
+                        fetch_all(settings, order, run, lake, spool, step, progress)
+                    finally:
+                        stager.close()
+                    row = load(settings, lake, run, step, progress, folder, stager.staged)
             sightings.note_settled(lake, Spool(pages_folder(settings.data, row["run_id"])))
-            progress.stage("views", None)
+            told = progress.stage("views and checks", 2)
             step("publish", publish, settings, lake)
+            told(1)
             failed = step("check", failed_checks, settings)
+            told(1)
             unknown = Spool(pages_folder(settings.data, row["run_id"])).missing_sessions()
             return Outcome(row, unknown, failed, resumed)
 
@@ -158,7 +167,7 @@ def fetch_accounts_or_events(
             return
         progress.stage("no run within 29 days to go on from: listing every account", None)
     known = known_accounts(lake, spool)
-    told = progress.stage("accounts", lake.count(ACCOUNTS) or None)
+    told = progress.stage("accounts", None)
     step("fetch accounts", listing.fetch_accounts, stripe, spool, known, told)
 
 
@@ -171,13 +180,24 @@ def known_accounts(lake: Lake, spool: Spool) -> list[str]:
     return listing.spread([account_id for _, account_id in sorted(found, reverse=True)])
 
 
-def load(settings: Settings, lake: Lake, run: Run, step: Step, progress: Progress) -> dict[str, Any]:
-    """A fetched run into the lake. A damaged page takes the mark away, so that the next run fetches it anew."""
+def load(
+    settings: Settings,
+    lake: Lake,
+    run: Run,
+    step: Step,
+    progress: Progress,
+    folder: Path,
+    staged: Collection[tuple[int, int]] = (),
+) -> dict[str, Any]:
+    """A fetched run into the lake. The pages of the listing named in ``staged`` are in ``folder`` already.
+
+    A damaged page takes the mark away, so that the next run fetches it anew.
+    """
     spool = Spool(pages_folder(settings.data, run.run_id))
     told = progress.stage("pages into tables", spool.count())
     counts = fetched(settings.data, run) or {}
     try:
-        return step("transform and load", transform_and_load, lake, spool, run, counts, told)
+        return step("transform and load", transform_and_load, lake, spool, run, counts, told, folder, staged)
     except DamagedPage:
         lake.forget(run.run_id)
         unmark_fetched(settings.data, run)
@@ -196,7 +216,8 @@ def finish_interrupted(
         if fetched(settings.data, run) is None:
             continue
         try:
-            row = load(settings, lake, run, step, progress)
+            with lake.staging() as folder:
+                row = load(settings, lake, run, step, progress, folder)
         except DamagedPage:
             continue  # its rows are out again, and its whole pages are there to go on from
         known = set(Spool(pages_folder(settings.data, run.run_id)).parents())
@@ -221,10 +242,17 @@ def machine_errors(data: Path) -> Iterator[None]:
 
 
 def transform_and_load(
-    lake: Lake, spool: Spool, run: Run, counts: Mapping[str, int], told: Callable[[int], object]
+    lake: Lake,
+    spool: Spool,
+    run: Run,
+    counts: Mapping[str, int],
+    told: Callable[[int], object],
+    folder: Path,
+    staged: Collection[tuple[int, int]],
 ) -> dict[str, Any]:
     """The run's pages into the lake; its row of ``runs``, which is written last."""
-    seen = lake.load(spool.read(told), run.run_id)
+    stage(spool.read(told, staged), run.run_id, folder)
+    seen = lake.load_staged(folder, run.run_id)
     row = {
         "run_id": run.run_id,
         "mode": run.mode.replace("events", "accounts") if spool.parts() else run.mode,

@@ -135,10 +135,20 @@ class Stripe:
             if not outcome.again:
                 raise outcome.error
             if attempt >= (outcome.tries if self._answered else FIRST_ATTEMPTS) or self._stop.is_set():
-                raise _gave_up(outcome.error, attempt)
+                raise self._gave_up(outcome.error, attempt)
             retry = retry.increment("GET", request, error=outcome.error)
             self._stop.wait(max(outcome.after, retry.get_backoff_time()))
         raise AssertionError("unreachable")
+
+    def _gave_up(self, error: StripeError, tries: int) -> StripeError:
+        if self._answered:
+            hint = (
+                "Stripe may be in trouble (https://status.stripe.com). "
+                "What was fetched is kept: run the same command again to go on."
+            )
+        else:
+            hint = f"Nothing answers at {self.settings.api_base} (STRIPE_API_BASE). Check the address and the network."
+        return StripeError(f"{error} ({tries} tries).", hint)
 
     def stop(self) -> None:
         """Make every waiting thread give up at once."""
@@ -185,13 +195,6 @@ class Stripe:
 def _unexpected(answer: Answer, error: UnexpectedAnswer) -> "_Failure":
     said = f"GET {answer.request}: {error} (Request-Id {answer.request_id})"
     return _Failure(StripeError(said), again=True, tries=UNEXPECTED_ATTEMPTS)
-
-
-def _gave_up(error: StripeError, tries: int) -> StripeError:
-    return StripeError(
-        f"{error} ({tries} tries).",
-        "Stripe may be in trouble (https://status.stripe.com). What was fetched is kept: run the same command again to go on.",
-    )
 
 
 @dataclass(frozen=True)

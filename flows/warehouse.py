@@ -21,6 +21,7 @@ from transforms.money import THREE_DECIMAL, ZERO_DECIMAL
 from transforms.schemas import LOGS, OBJECT_TABLES, SEEN, TABLES, Column, Table
 
 FILE = "fincon.duckdb"
+AGAIN = "`fincon compact` or the next `fincon sync` makes the views anew."
 READING = (duckdb.StatementType.SELECT, duckdb.StatementType.EXPLAIN)
 
 VALID = (
@@ -63,6 +64,7 @@ def publish(data: Path, files: Mapping[str, Files]) -> Path:
         with duckdb.connect(config={"threads": 1}) as connection:
             connection.execute(f"ATTACH {text(str(part))} AS warehouse (STORAGE_VERSION 'v1.2.0')")
             connection.execute("USE warehouse; SET TimeZone = 'UTC'; BEGIN")
+            connection.execute(f"CREATE MACRO published_in() AS {text(str(data))}")
             for statement in statements(files):
                 connection.execute(statement)
             connection.execute("COMMIT; USE memory; DETACH warehouse")
@@ -94,7 +96,17 @@ def connect(data: str | Path | None = None) -> duckdb.DuckDBPyConnection:
     # Attached, not opened: DuckDB shares one instance among all who open the same path in a process, and
     # that would go on showing the file as it was when the first of them opened it.
     connection = duckdb.connect()
-    connection.execute(f"SET TimeZone = 'UTC'; ATTACH {text(str(path))} AS fincon (READ_ONLY); USE fincon")
+    try:
+        connection.execute(
+            f"SET TimeZone = 'UTC'; ATTACH {text(str(path))} AS fincon (READ_ONLY); USE fincon"
+        )
+        published_in = connection.execute("SELECT published_in()").fetchall()[0][0]
+    except duckdb.Error as error:
+        connection.close()
+        raise UsageError(f"{path} cannot be read: {str(error).splitlines()[0]}", AGAIN) from error
+    if published_in != str(path.parent):
+        connection.close()
+        raise UsageError(f"{path} was made for {published_in}: the folder was moved or copied.", AGAIN)
     return connection
 
 
@@ -230,14 +242,14 @@ def summary(connection: duckdb.DuckDBPyConnection, runs: int) -> dict[str, Any]:
     for table in OBJECT_TABLES:
         sizes = rows(
             f"SELECT (SELECT count(*) FROM main.{table.name}) AS rows, count(*) AS versions, "
-            f"date_trunc('second', max(observed_at))::VARCHAR AS newest FROM history.{table.name}"
+            f"strftime(max(observed_at), '%Y-%m-%d %H:%M:%SZ') AS newest FROM history.{table.name}"
         )
         tables[table.name] = sizes[0]
     return {
         "runs": rows(
-            "SELECT * REPLACE (date_trunc('second', started_at)::VARCHAR AS started_at, "
-            "date_trunc('second', finished_at)::VARCHAR AS finished_at, "
-            "date_trunc('second', observed_at)::VARCHAR AS observed_at) FROM runs ORDER BY runs.finished_at DESC LIMIT ?",
+            "SELECT * REPLACE (strftime(started_at, '%Y-%m-%d %H:%M:%S') AS started_at, "
+            "strftime(finished_at, '%Y-%m-%d %H:%M:%S') AS finished_at, "
+            "strftime(observed_at, '%Y-%m-%d %H:%M:%S') AS observed_at) FROM runs ORDER BY runs.finished_at DESC LIMIT ?",
             runs,
         ),
         "requests_this_month": {

@@ -121,7 +121,7 @@ class Accounts:
         used: Amounts | None = None
         kind = "credit" if category == "credit" else "cash"
         if kind == "credit":
-            used = {name: -amount for name, amount in current.items()}
+            used = dict(current)  # negative: owed by the holder, in either map
         elif category == "investment" and rolls.variant % 2:
             kind = "investment"
         elif rolls.available % 8:

@@ -92,6 +92,10 @@ def numbers(rolls: Rolls, begun: int) -> tuple[AccountNumber, ...] | None:
     return (first, AccountNumber(None, "account_number", "deactivated", ())) if dice == 15 else (first,)
 
 
+CREDIT_USED = 10_000_000
+"""What a card or a loan owes at the least when it is linked, so that payments do not soon turn it into a credit."""
+
+
 def base(rolls: Rolls, category: str) -> int:
     """Give the balance before the first transaction."""
     base = rolls.base * 97 + rolls.size
@@ -99,7 +103,9 @@ def base(rolls: Rolls, category: str) -> int:
         return base + (2**53 << rolls.size % 7)
     if rolls.size % 25 == 0:
         return 0
-    return -base if category == "credit" or rolls.size % 25 == 3 else base
+    if category == "credit":
+        return -base - CREDIT_USED
+    return -base if rolls.size % 25 == 3 else base
 
 
 def unknown(account: Account, variant: int) -> Json:

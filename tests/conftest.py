@@ -58,7 +58,9 @@ def sync(url: str, data: Path, session_ids: Iterable[str] = (), *, accounts: boo
     return run_sync(settings_for(url, data), Order(tuple(session_ids), accounts))
 
 
-def fincon(*arguments: str, cwd: Path, env: dict[str, str] | None = None, stdin: str | None = None) -> Any:
+def fincon(
+    *arguments: str, cwd: Path, env: dict[str, str] | None = None, stdin: str | None = None, text: bool = True
+) -> Any:
     """The command as a person runs it, in a process of its own."""
     clean = {k: v for k, v in os.environ.items() if not k.startswith(("STRIPE_", "FINCON_", "PREFECT_"))}
     return subprocess.run(
@@ -67,7 +69,7 @@ def fincon(*arguments: str, cwd: Path, env: dict[str, str] | None = None, stdin:
         env={**clean, "COLUMNS": "120", **(env or {})},
         input=stdin,
         capture_output=True,
-        text=True,
+        text=text,
         timeout=120,
         check=False,
     )

@@ -4,12 +4,13 @@ import csv
 import io
 import json
 import re
+import subprocess
 from pathlib import Path
 
 import duckdb
 import pyarrow.parquet as pq
 import pytest
-from conftest import KEY, environ, fincon
+from conftest import FINCON, KEY, environ, fincon
 
 from sandbox.server import Sandbox, running
 from sandbox.world import World
@@ -33,7 +34,7 @@ def test_demo_is_repeatable_and_ends_with_answers_and_what_to_type_next(tmp_path
         assert done.returncode == 0, done.stderr
         for shown in ("usd", "refresh_health", "fincon --data data/demo status", "export STRIPE_API_KEY"):
             assert shown in done.stdout
-        assert done.stderr.count("rows added") == 2
+        assert done.stderr.count("added, ") == 2
     assert fincon("--data", "data/demo", "check", cwd=tmp_path).returncode == 0
 
 
@@ -137,7 +138,8 @@ def test_a_wrong_query_gets_duckdbs_own_words_and_writing_is_refused(
         refused = fincon("sql", query, cwd=tmp_path)
         assert (refused.returncode, "reads" in refused.stderr) == (2, True)
     assert not (tmp_path / "x.csv").exists()
-    assert fincon("sql", "FROM accounts", "--format", "parquet", cwd=tmp_path).returncode == 2
+    piped = fincon("sql", "SELECT 1 AS one", "--format", "parquet", cwd=tmp_path, text=False)
+    assert piped.stdout.startswith(b"PAR1")
     assert fincon("sql", "FROM accounts", "--output", "no/such/dir.txt", cwd=tmp_path).returncode == 2
 
 
@@ -194,3 +196,40 @@ def test_session_ids_are_read_from_what_people_have(sandbox: Sandbox, tmp_path: 
     assert [line for line in done.stdout.splitlines() if "/sessions/" in line] == [
         f"GET /v1/financial_connections/sessions/{i}" for i in ids
     ]
+
+
+@pytest.mark.parametrize("name", ["with space", "caf\u00e9", "link", "up/../here", "50%20"])
+def test_any_folder_will_do(sandbox: Sandbox, tmp_path: Path, name: str) -> None:
+    """Spaces, accents, per cent signs, links and dots in the path: sync, erase and check work."""
+    (tmp_path / "up").mkdir()
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    where = ("--data", f"{tmp_path}/{name}")
+    env = environ(sandbox.url)
+    for _ in range(2):
+        assert fincon(*where, "sync", cwd=tmp_path, env=env).returncode == 0
+    account = sandbox.world.account_id(3)
+    erased = fincon(*where, "erase", "--account", account, cwd=tmp_path)
+    assert erased.returncode == 0, erased.stderr
+    assert fincon(*where, "check", cwd=tmp_path).returncode == 0
+    again = fincon(*where, "erase", "--account", account, cwd=tmp_path)
+    assert (again.returncode, "Nothing here names" in again.stderr) == (2, True)
+
+
+def test_a_folder_that_was_moved_says_so_and_is_mended(sandbox: Sandbox, tmp_path: Path) -> None:
+    fincon("--data", "one", "sync", cwd=tmp_path, env=environ(sandbox.url))
+    (tmp_path / "one").rename(tmp_path / "two")
+    moved = fincon("--data", "two", "sql", "FROM accounts", cwd=tmp_path)
+    assert (moved.returncode, "was moved or copied" in moved.stderr) == (2, True)
+    assert fincon("--data", "two", "compact", cwd=tmp_path).returncode == 0
+    assert fincon("--data", "two", "check", cwd=tmp_path).returncode == 0
+
+
+def test_a_reader_that_had_enough_is_no_failure(sandbox: Sandbox, tmp_path: Path) -> None:
+    fincon("sync", cwd=tmp_path, env=environ(sandbox.url))
+    for style in ("csv", "json", "table"):
+        script = f"set -o pipefail; {FINCON} sql 'FROM history.refreshes' --format {style} | head -1"
+        done = subprocess.run(
+            ["bash", "-c", script], cwd=tmp_path, capture_output=True, text=True, check=False
+        )
+        assert (done.returncode, done.stderr) == (0, "")

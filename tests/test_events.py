@@ -138,6 +138,6 @@ def test_events_budget_and_status_at_the_command_line(sandbox: Sandbox, tmp_path
     assert fincon("sync", cwd=tmp_path, env=env).returncode == 0
     done = fincon("events", cwd=tmp_path, env=env)
     assert done.returncode == 0, done.stderr
-    assert "1 requests" in done.stderr
+    assert "1 request." in done.stderr
     shown = fincon("status", cwd=tmp_path).stdout
     assert "Requests this month: 5 (accounts 4, events 1)" in shown

@@ -1,0 +1,120 @@
+"""Pages → Parquet parts, flattened while other pages are still being fetched."""
+
+import gc
+import queue
+import threading
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from itertools import chain, islice
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from transforms.envelope import Page
+from transforms.flatten import flatten
+from transforms.schemas import OBJECT_TABLES, Table
+
+PAGES_A_BATCH = 10
+"""Pages flattened at a time: few enough for the caches, enough to pay for the arrays."""
+
+BATCHES_A_PART = 20
+"""Batches to a staged Parquet part: some 20,000 accounts."""
+
+QUEUED_PAGES = 40
+"""Pages that may wait to be flattened; whoever brings another waits, so that memory stays bounded."""
+
+
+class Stager:
+    """Flattens the listing's pages on a thread of its own as they come. ``staged`` names those it took.
+
+    Sessions are left to the load: their pages must stand together.
+    """
+
+    def __init__(self, run_id: str, folder: Path) -> None:
+        self.staged: set[tuple[int, int]] = set()
+        """(part, number) of each page taken."""
+        self._queue: queue.Queue[Page | None] = queue.Queue(QUEUED_PAGES)
+        self._failure: BaseException | None = None
+        self._thread = threading.Thread(target=self._work, args=(run_id, folder), name="stager", daemon=True)
+        self._thread.start()
+
+    def take(self, page: Page) -> None:
+        """A page that is on disk. It is left to the load where it is not of the listing, or this has failed."""
+        if page.header.stream == "accounts" and self._failure is None:
+            self._queue.put(page)
+            self.staged.add((page.header.part, page.header.number))
+
+    def close(self) -> None:
+        """Wait for the last page.
+
+        Raises:
+            Exception: what staging failed with.
+        """
+        self._queue.put(None)
+        self._thread.join()
+        if self._failure:
+            raise self._failure
+
+    def _work(self, run_id: str, folder: Path) -> None:
+        try:
+            stage(iter(self._queue.get, None), run_id, folder, prefix="s")
+        except BaseException as error:  # noqa: BLE001 - raised again by close
+            self._failure = error
+            while self._queue.get() is not None:
+                pass  # whoever brings a page must not wait for ever
+
+
+def stage(pages: Iterable[Page], run_id: str, folder: Path, prefix: str = "a") -> None:
+    """Flatten pages into Parquet parts in ``folder``, `BATCHES_A_PART` batches to a part.
+
+    ``prefix``, a letter, sets the parts of two calls apart.
+    """
+    parts: dict[str, list[pa.Table]] = {table.name: [] for table in OBJECT_TABLES}
+    number = 0
+    for number, batch in enumerate(batches(pages), start=1):
+        with _collector_paused():
+            flat = flatten(batch, run_id)
+        for name, rows in flat.items():
+            parts[name].append(rows)
+        if number % BATCHES_A_PART == 0:
+            _write_parts(parts, folder, f"{prefix}{number:06d}")
+    _write_parts(parts, folder, f"{prefix}{number + 1:06d}")
+
+
+def _write_parts(parts: dict[str, list[pa.Table]], folder: Path, number: str) -> None:
+    for name, tables in parts.items():
+        rows = pa.concat_tables(tables) if tables else None
+        if rows:
+            path = folder / f"{name}-{number}.parquet"
+            pq.write_table(rows, path, compression="lz4", use_dictionary=False, write_statistics=False)
+        tables.clear()
+
+
+def staged_files(folder: Path, table: Table) -> list[str]:
+    """The parts that `stage` wrote for a table, in order; none when the run brought no row of it."""
+    return sorted(str(path) for path in folder.glob(f"{table.name}-[a-z][0-9]*.parquet"))
+
+
+def batches(pages: Iterable[Page]) -> Iterator[list[Page]]:
+    """Pages in lots of `PAGES_A_BATCH` or a little more, so that no session is split."""
+    pages = iter(pages)
+    while batch := list(islice(pages, PAGES_A_BATCH)):
+        for page in pages:
+            if not page.header.parent or page.header.parent != batch[-1].header.parent:
+                pages = chain([page], pages)
+                break
+            batch.append(page)
+        yield batch
+
+
+@contextmanager
+def _collector_paused() -> Iterator[None]:
+    """Without the garbage collector, which takes half the time of flattening and finds nothing in it."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
