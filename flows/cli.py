@@ -116,6 +116,7 @@ def say(line: str) -> None:
 )
 def demo(accounts: int) -> None:
     """Sync a sandbox twice, a day apart, and show what can be asked."""
+    from flows.steps import Order
     from flows.warehouse import connect
     from sandbox.server import running
     from sandbox.world import World

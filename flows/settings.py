@@ -98,9 +98,19 @@ def load_settings(environ: Mapping[str, str] | None = None, data: Path | None = 
 def data_folder(
     data: Path | None = None, environ: Mapping[str, str] | None = None, default: str = "data"
 ) -> Path:
-    """The data folder: ``--data`` if given, else ``FINCON_DATA``, else ``default``; without links."""
+    """The data folder: ``--data`` if given, else ``FINCON_DATA``, else ``default``; without links.
+
+    Raises:
+        UsageError: its path cannot be used.
+    """
     env = os.environ if environ is None else environ
-    return (data or Path(env.get("FINCON_DATA") or default)).expanduser().resolve()
+    folder = (data or Path(env.get("FINCON_DATA") or default)).expanduser().resolve()
+    if "%" in str(folder):
+        raise UsageError(
+            f"The data folder {folder} has a % in its path, which Delta Lake takes for an escape.",
+            "Name another.",
+        )
+    return folder
 
 
 def prefect_api_url() -> str:

@@ -110,6 +110,7 @@ def test_sql_writes_every_format_exactly(sandbox: Sandbox, tmp_path: Path) -> No
         (["sql", "SELECT 1"], {}, 2, "There is no"),
         (["sandbox", "--clock", "noon"], {}, 2, "is not a time"),
         (["--data", "bad.txt", "status"], {}, 2, "bad.txt"),
+        (["--data", "50%20", "status"], {}, 2, "has a % in its path"),
         (["synchronise"], {}, 2, "No such command"),
         (["sync", "--nope"], {}, 2, "No such option"),
     ],
@@ -198,7 +199,7 @@ def test_session_ids_are_read_from_what_people_have(sandbox: Sandbox, tmp_path: 
     ]
 
 
-@pytest.mark.parametrize("name", ["with space", "caf\u00e9", "link", "up/../here", "50%20"])
+@pytest.mark.parametrize("name", ["with space", "caf\u00e9", "link", "up/../here"])
 def test_any_folder_will_do(sandbox: Sandbox, tmp_path: Path, name: str) -> None:
     """Spaces, accents, per cent signs, links and dots in the path: sync, erase and check work."""
     (tmp_path / "up").mkdir()
