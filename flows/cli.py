@@ -3,6 +3,7 @@
 import atexit
 import json
 import os
+import shlex
 import shutil
 import sys
 import traceback
@@ -159,7 +160,7 @@ def _show_demo(connection: "duckdb.DuckDBPyConnection", data: Path) -> None:
     from flows import show
 
     where = ("" if shutil.which("fincon") else _short(Path(sys.executable).parent) + "/") + "fincon"
-    where += "" if data == data_folder() else f" --data {_short(data)}"
+    where += "" if data == data_folder() else f" --data {shlex.quote(_short(data))}"
     click.echo()
     for title, query in show.DEMO:
         click.echo(title)

@@ -26,8 +26,8 @@ LOG_EVERY_SECONDS = 5.0
 DEMO = (
     (
         "What is held and owed, by the most frequent currencies, in major units; negative is owed (balance_totals):",
-        "SELECT category, currency, sum(accounts)::BIGINT AS accounts, sum(current_amount)::DECIMAL(38, 2) AS current, "
-        "sum(available_amount)::DECIMAL(38, 2) AS available, sum(used_amount)::DECIMAL(38, 2) AS used "
+        "SELECT category, currency, sum(accounts)::BIGINT AS accounts, sum(current_amount)::DECIMAL(38, 3) AS current, "
+        "sum(available_amount)::DECIMAL(38, 3) AS available, sum(used_amount)::DECIMAL(38, 3) AS used "
         "FROM balance_totals WHERE category IN ('cash', 'credit') GROUP BY ALL ORDER BY accounts DESC, currency LIMIT 6",
     ),
     (
@@ -40,9 +40,9 @@ DEMO = (
     (
         "Which balances fell the most since yesterday (history.balances):",
         "SELECT institution_name AS institution, display_name AS account, currency, was, now, "
-        "(now - was)::DECIMAL(38, 2) AS change "
-        "FROM (SELECT account_id, currency, valid_to, current_amount::DECIMAL(38, 2) AS now, lag(current_amount) "
-        "OVER (PARTITION BY account_id, currency ORDER BY valid_from)::DECIMAL(38, 2) AS was FROM history.balances) "
+        "(now - was)::DECIMAL(38, 3) AS change "
+        "FROM (SELECT account_id, currency, valid_to, current_amount::DECIMAL(38, 3) AS now, lag(current_amount) "
+        "OVER (PARTITION BY account_id, currency ORDER BY valid_from)::DECIMAL(38, 3) AS was FROM history.balances) "
         "JOIN accounts USING (account_id) WHERE valid_to IS NULL AND now < was AND currency = 'usd' ORDER BY change LIMIT 5",
     ),
 )
