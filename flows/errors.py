@@ -71,3 +71,11 @@ class RunFailed(FinconError):
 
 class DamagedPage(RunFailed):
     """A page on disk is not what was written: cut short, or changed."""
+
+
+def reason_of(error: Exception) -> str:
+    """Why the machine refused, in one line: a full disk is named as such, whichever library met it."""
+    text = str(error)
+    if "No space left on device" in text or "os error 28" in text:
+        return "No space left on device"
+    return text.split("\n", 1)[0]

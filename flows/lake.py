@@ -25,7 +25,7 @@ from deltalake import CommitProperties, DeltaTable, Transaction, WriterPropertie
 from deltalake.exceptions import DeltaError
 from deltalake.transaction import AddAction, RemoveAction
 
-from flows.errors import RunFailed
+from flows.errors import RunFailed, reason_of
 from flows.staging import stage, staged_files
 from flows.versions import changed_sql, latest_sql, parquet, reconcile_sql, text
 from transforms.envelope import Page
@@ -90,9 +90,14 @@ class Lake:
                 return DeltaTable.create(
                     str(path), table.schema, mode="ignore", name=table.name, description=table.meaning
                 )
+            newest = max((path / "_delta_log").glob("*.json"), default=None)
+            if newest and not newest.stat().st_size:
+                raise ValueError(f"{newest.name} is empty")  # noqa: TRY301 - delta-rs takes it for a commit of nothing
             return DeltaTable(str(path))
         except (DeltaError, ValueError, OSError) as error:
-            reason = str(error).split("\n", 1)[0]
+            reason = reason_of(error)
+            if reason == "No space left on device":
+                raise
             raise RunFailed(
                 f"The table {path} cannot be read: {reason}",
                 "Its log is damaged: restore it from a backup. Nothing was written, and the views still answer.",
@@ -365,6 +370,10 @@ class Lake:
     def run_ids(self) -> set[str]:
         """The runs that are finished."""
         return {run_id for (run_id,) in self.records(RUNS, "run_id")}
+
+    def runs_by_mode(self) -> dict[str, str]:
+        """Mode → the last finished run of it."""
+        return dict(sorted(self.records(RUNS, "mode", "run_id")))
 
     def _rows_of(self, table: Table, run_id: str) -> int:
         files = self.files(table)

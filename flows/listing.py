@@ -13,10 +13,10 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from flows.errors import CursorGone
+from flows.errors import CursorGone, StripeError
 from flows.fetch import PAGE_SIZE, Progress, accounts_after, after_page, end_early, keep, no_page
 from flows.pages import Spool
-from flows.stripe_api import Stripe
+from flows.stripe_api import PREFIX, Stripe
 from transforms.envelope import Header
 from transforms.stripe_objects import ListPage, list_page
 
@@ -169,11 +169,21 @@ class Listing:
             self._save_plan()
             return True
 
+    def _check_first(self, walked: Range) -> None:
+        """Two ranges that begin with the same account: Stripe did not answer to where one of them begins."""
+        for other in self.ranges:
+            if other is not walked and other.first == walked.first and other.first not in walked.passes:
+                raise StripeError(
+                    f"GET {PREFIX}/accounts: pages after different accounts begin with the same one, {walked.first}.",
+                    "Stripe's list repeats itself. Run the same command again with --restart.",
+                )
+
     def _arrived(self, walked: Range, page: ListPage, *, again: bool = False) -> bool:
         """Take note of a page: whether the range ends on it, because another begins there."""
         with self._lock:
             if not walked.first and page.ids:
                 walked.first = page.ids[0]
+                self._check_first(walked)
                 if walked.start:
                     self._beginnings.add(walked.first)
             own = {walked.start, walked.first, *walked.passes}

@@ -109,6 +109,17 @@ class Spool:
         """How many pages are on disk."""
         return sum(1 for _ in self.folder.glob(f"*{SUFFIX}"))
 
+    def catch_up(self) -> int:
+        """Read what an interrupted run left, so that later pages get later times; how many pages that is."""
+        found = 0
+        for path in self.folder.glob(f"*{SUFFIX}"):
+            try:
+                self._latest = max(self._latest, _decode(path).header.observed_at)
+            except DamagedPage:
+                continue  # its chain ends before it, and it is fetched anew
+            found += 1
+        return found
+
     def missing_sessions(self) -> tuple[str, ...]:
         """The sessions that Stripe answered 404 to."""
         return tuple(

@@ -47,13 +47,17 @@ def prepare(data: Path) -> None:
         data.mkdir(mode=0o700, parents=True, exist_ok=True)
         if data.stat().st_uid == os.getuid():
             data.chmod(0o700)
-        for leftover in data.glob(".staging-*"):
-            shutil.rmtree(leftover, ignore_errors=True)
     except OSError as error:
         raise RunFailed(
             f"The data folder {data} cannot be written: {error.strerror}.",
             "Name another with --data or FINCON_DATA.",
         ) from error
+
+
+def clean(data: Path) -> None:
+    """Remove what killed runs left of their work in progress. Only for who holds the lock."""
+    for leftover in data.glob(".staging-*"):
+        shutil.rmtree(leftover, ignore_errors=True)
 
 
 @contextmanager
@@ -81,11 +85,16 @@ def locked(data: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def begin(settings: Settings, mode: str, finished: set[str], *, restart: bool = False) -> Run:
-    """The run to do: the last one, if it was interrupted and asked for the same, or a new one."""
+def begin(
+    settings: Settings, mode: str, finished: set[str], last: Mapping[str, str], *, restart: bool = False
+) -> Run:
+    """The run to do: one that was interrupted and asked for the same, or a new one.
+
+    ``last`` has the last finished run of each mode: one that began before it was given up, or is old news.
+    """
     if not restart:
         for run in unfinished(settings.data, finished):
-            if asked_for_the_same(run, settings, mode):
+            if run.run_id > last.get(mode, "") and asked_for_the_same(run, settings, mode):
                 return run
     now = datetime.now(UTC)
     run = Run(

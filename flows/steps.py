@@ -15,7 +15,7 @@ from deltalake.exceptions import DeltaError
 
 from flows import events, fetch, listing, sightings, warehouse
 from flows.erasure import known_erasures
-from flows.errors import DamagedPage, RunFailed
+from flows.errors import DamagedPage, RunFailed, reason_of
 from flows.lake import Lake
 from flows.pages import Spool
 from flows.runs import (
@@ -23,6 +23,7 @@ from flows.runs import (
     add_costs,
     asked_for_the_same,
     begin,
+    clean,
     fetched,
     locked,
     mark_fetched,
@@ -112,14 +113,15 @@ def run_sync(
     with machine_errors(settings.data):
         prepare(settings.data)
         with locked(settings.data):
+            clean(settings.data)
             lake = Lake(settings.data / "lake")
             erased = known_erasures(settings.data, lake.records(ERASURES, "action", "identity_hash"))
             row = finish_interrupted(settings, lake, order, step, progress)
             resumed = 0
             if row is None:
-                run = begin(settings, order.mode, lake.run_ids(), restart=order.restart)
+                run = begin(settings, order.mode, lake.run_ids(), lake.runs_by_mode(), restart=order.restart)
                 spool = Spool(pages_folder(settings.data, run.run_id), erased, lake.newest())
-                resumed = spool.count()
+                resumed = spool.catch_up()
                 with lake.staging() as folder:
                     stager = Stager(run.run_id, folder)
                     spool.kept = stager.take
@@ -234,9 +236,8 @@ def machine_errors(data: Path) -> Iterator[None]:
     try:
         yield
     except (OSError, duckdb.Error, DeltaError) as error:
-        reason = str(error).split("\n", 1)[0]
         raise RunFailed(
-            f"The run could not go on in {data}: {reason}",
+            f"The run could not go on in {data}: {reason_of(error)}",
             "What was fetched is kept and the views still answer. Mend it, then run the same command again.",
         ) from error
 

@@ -259,9 +259,11 @@ def _judge(request: str, response: requests.Response, body: bytes) -> "Answer | 
 
 def _error_of(body: bytes) -> ErrorBody | None:
     try:
-        return msgspec.json.decode(body, type=_Envelope).error
+        error = msgspec.json.decode(body, type=_Envelope).error
     except msgspec.DecodeError:
         return None
+    error.message = "".join(c if c.isprintable() else " " for c in error.message)  # it is shown on a terminal
+    return error
 
 
 def _date(headers: Mapping[str, str]) -> int:

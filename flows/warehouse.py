@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import duckdb
 import pyarrow as pa
 
-from flows.errors import RunFailed, UsageError
+from flows.errors import RunFailed, UsageError, reason_of
 from flows.settings import data_folder
 from flows.versions import SQL, latest_sql, parquet, same_object, text
 from transforms.money import THREE_DECIMAL, ZERO_DECIMAL
@@ -74,7 +74,7 @@ def publish(data: Path, files: Mapping[str, Files]) -> Path:
         part.replace(target)
     except (duckdb.Error, OSError) as error:
         raise RunFailed(
-            f"The views could not be published in {target}: {error}", "The last ones still answer."
+            f"The views could not be published in {target}: {reason_of(error)}", "The last ones still answer."
         ) from error
     return target
 

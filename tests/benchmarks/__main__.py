@@ -1,89 +1,67 @@
-"""``make bench``: what is claimed in docs/performance.md, measured in this tree.
+"""`python -m tests.benchmarks [NAME…] [--full]`: what docs/performance.md claims, measured in this tree.
 
-Each figure comes from a process of its own; the sandbox runs in another. Ratios compare what ran in one process,
-interleaved, at the median.
+Prints one table and writes `.benchmarks/results.json`. Each figure comes from a process of its own, and the servers
+that are asked run in others. Ratios compare what ran interleaved, at the median.
 """
 
 import argparse
 import json
-import os
-import subprocess
-import sys
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterable
+from operator import ge, le, lt
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests.benchmarks.processes import ROOT, Figures
+from tests.benchmarks.suite import BENCHMARKS, QUICK, Row
+
 RESULTS = ROOT / ".benchmarks" / "results.json"
+COMPARE = {"<=": le, "<": lt, ">=": ge}
 
 
-@contextmanager
-def sandbox(accounts: int, folder: Path) -> Iterator[str]:
-    """A sandbox of its own process; its URL."""
-    command = [
-        sys.executable,
-        "-m",
-        "flows.cli",
-        "sandbox",
-        "--port",
-        "0",
-        "--accounts",
-        str(accounts),
-        "--sessions",
-        "0",
+def judged(row: Row) -> dict[str, str]:
+    """Each bar of a row: what it asks, and whether it is met."""
+    return {
+        name: f"{sign} {bar:g} {'met' if COMPARE[sign](row.figures[name], bar) else 'MISSED'}"
+        for name, (sign, bar) in row.bars.items()
+    }
+
+
+def shown(row: Row) -> str:
+    """A row of the table."""
+    judgements = judged(row)
+    cells = [
+        f"{name} {value:,}" + (f" ({judgements[name]})" if name in judgements else "")
+        if isinstance(value, int | float)
+        else f"{name} {value}"
+        for name, value in row.figures.items()
+        if not isinstance(value, dict)
     ]
-    with subprocess.Popen(
-        [*command, "--clock", "2026-06-01T12:00"], cwd=folder, env=_env(), stdout=subprocess.PIPE, text=True
-    ) as process:
-        try:
-            assert process.stdout
-            yield process.stdout.readline().split()[0].partition("=")[2]
-        finally:
-            process.terminate()
+    return f"{row.name:<44} " + "   ".join(cells)
 
 
-def _env(**more: str) -> dict[str, str]:
-    return {**os.environ, "PYTHONPATH": str(ROOT), **more}
-
-
-def measure(task: str, *arguments: str, **env: str) -> dict[str, Any]:
-    """What one task of `tests.benchmarks.tasks` measured, in a process of its own."""
-    command = [sys.executable, "-m", "tests.benchmarks.tasks", task, *arguments]
-    done = subprocess.run(command, env=_env(**env), capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise SystemExit(f"{task} failed:\n{done.stderr}")
-    result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return result
-
-
-def show(results: dict[str, dict[str, Any]]) -> None:
-    """The one table."""
-    for name, figures in results.items():
-        print(f"{name:<34} " + "   ".join(f"{key} {value:,}" for key, value in figures.items()))  # noqa: T201
+def collect(names: Iterable[str], *, full: bool) -> dict[str, Figures]:
+    """Run benchmarks, and show each row as it comes."""
+    results: dict[str, Figures] = {}
+    for name in names:
+        for row in BENCHMARKS[name](full=full):
+            print(shown(row), flush=True)  # noqa: T201
+            results[row.name] = {**row.figures, "bars": judged(row)}
+    return results
 
 
 def main() -> None:
-    """Run every benchmark."""
-    parser = argparse.ArgumentParser(prog="make bench")
-    parser.add_argument("--accounts", type=int, nargs="*", default=[10_000, 100_000])
-    sizes = parser.parse_args().accounts
-    results: dict[str, dict[str, Any]] = {}
-    for size in sizes:
-        results[f"transform, {size:,} accounts"] = measure("transform", str(size))
-        with tempfile.TemporaryDirectory() as folder, sandbox(size, Path(folder)) as url:
-            for name in ("first sync", "sync of no change"):
-                results[f"{name}, {size:,} accounts"] = measure(
-                    "sync",
-                    folder,
-                    STRIPE_API_BASE=url,
-                    STRIPE_API_KEY="sk_test_bench",
-                    FINCON_REQUESTS_PER_SECOND="9000",
-                )
-    show(results)
+    """Run the benchmarks that are named, or the quick ones."""
+    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
+    parser.add_argument(
+        "names", nargs="*", metavar="NAME", help=f"of {', '.join(BENCHMARKS)}; [{' '.join(QUICK)}]"
+    )
+    parser.add_argument("--full", action="store_true", help="the sizes of the goals: hours, not minutes")
+    given = parser.parse_args()
+    unknown = sorted({*given.names} - {*BENCHMARKS})
+    if unknown:
+        parser.error(f"there is no benchmark {', '.join(unknown)}: choose of {', '.join(BENCHMARKS)}")
+    results = collect(given.names or QUICK, full=given.full)
     RESULTS.parent.mkdir(exist_ok=True)
-    RESULTS.write_text(json.dumps(results, indent=2) + "\n")
+    before = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    RESULTS.write_text(json.dumps({**before, **results}, indent=2) + "\n")
 
 
 if __name__ == "__main__":

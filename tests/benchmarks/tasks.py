@@ -2,19 +2,25 @@
 
 import gc
 import json
-import resource
 import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+Figures = dict[str, Any]
+
+COUNT = "SELECT count(*) FROM accounts"
+TOTALS = "FROM balance_totals"
+
 
 def peak_mb() -> int:
-    """The most memory this process ever held, in MiB."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+    """The most memory this process ever held, in MiB (without that of the process that started it)."""
+    status = Path("/proc/self/status").read_text()
+    return int(status.partition("VmHWM:")[2].split()[0]) // 1024
 
 
 def cpu() -> float:
@@ -22,80 +28,227 @@ def cpu() -> float:
     return time.process_time()
 
 
-def _page(world: Any, start: int) -> bytes:
-    """A page of 100 accounts, pretty-printed as Stripe does."""
+def transform(size: str, kind: str) -> Figures:
+    """Pages → Arrow → Parquet parts, against `orjson.loads` and DuckDB's `read_json`: CPU, interleaved, medians.
+
+    ``kind`` is ``mixed`` (unknown attributes on one account of fifty) or ``known`` (on none).
+    """
     import orjson
 
-    data = [world.account_json(index) for index in range(start, start + 100)]
-    page = {"object": "list", "data": data, "has_more": True, "url": "/v1/financial_connections/accounts"}
-    return orjson.dumps(page, option=orjson.OPT_INDENT_2)
-
-
-def transform(size: str) -> dict[str, Any]:
-    """Pages → Arrow → Parquet parts, against ``orjson.loads`` of the same bytes; CPU, median of 5, interleaved."""
-    import orjson
-
-    from flows.lake import stage
+    from flows.staging import stage
     from sandbox.world import World
-    from transforms.envelope import Header, Page
+    from tests.benchmarks import duckdb_way
+    from tests.benchmarks.pages import bodies, enveloped
 
-    world = World(accounts=int(size), sessions=0)
-    bodies = [_page(world, start) for start in range(0, min(int(size), 10_000), 100)]
-    repeat = max(1, int(size) // 10_000)
+    found = list(bodies(World(accounts=int(size), sessions=0), unknown=kind == "mixed"))
+    rounds: dict[str, list[float]] = {"ours": [], "orjson": [], "duckdb": []}
+    with tempfile.TemporaryDirectory() as scratch:
+        file = Path(scratch) / "pages.json"
+        file.write_bytes(b"".join(found))
 
-    def pages() -> Any:
-        for number in range(repeat * len(bodies)):
-            header = Header(
-                stream="accounts", number=number, offset=number * 100, count=100, request="", request_id="",
-                status=200, observed_at=1_780_000_000_000_000 + number, cursor=None,
-            )  # fmt: skip
-            yield Page(header, bodies[number % len(bodies)])
+        def ours(folder: Path) -> None:
+            stage(enveloped(found, 1_780_000_000), "run", folder)
 
-    def ours() -> None:
-        with tempfile.TemporaryDirectory() as folder:
-            stage(pages(), "run", Path(folder))
+        def floor(folder: Path) -> None:
+            for content in found:
+                orjson.loads(content)
 
-    def floor() -> None:
-        for page in pages():
-            orjson.loads(page.body)
+        def read_json(folder: Path) -> None:
+            duckdb_way.convert(file, folder)
 
-    before = peak_mb()
-    times: dict[Callable[[], None], list[float]] = {ours: [], floor: []}
-    for _ in range(5 if repeat < 10 else 3):
-        for task, taken in times.items():
-            gc.collect()
-            start = cpu()
-            task()
-            taken.append(cpu() - start)
-    ratio = statistics.median(a / b for a, b in zip(times[ours], times[floor], strict=True))
-    seconds = statistics.median(times[ours])
+        for turn in range(8):
+            for name, do in (("orjson", floor), ("ours", ours), ("duckdb", read_json)):
+                with tempfile.TemporaryDirectory(dir=scratch) as folder:
+                    gc.collect()
+                    start = cpu()
+                    do(Path(folder))
+                    taken = cpu() - start
+                if turn:  # the first is for warming up
+                    rounds[name].append(taken)
+    middle = {name: statistics.median(taken) for name, taken in rounds.items()}
+    accounts = len(found) * 100
     return {
-        "x orjson": round(ratio, 2),
-        "CPU s per 1 M": round(seconds * 1e6 / (repeat * len(bodies) * 100), 1),
-        "peak MB": peak_mb(),
-        "of it before": before,
+        "x orjson": _ratio(rounds["ours"], rounds["orjson"]),
+        "x read_json": _ratio(rounds["ours"], rounds["duckdb"]),
+        "read_json x orjson": _ratio(rounds["duckdb"], rounds["orjson"]),
+        "CPU s per 1 M": round(middle["ours"] / accounts * 1e6, 1),
+        "bytes per account": round(sum(map(len, found)) / accounts),
     }
 
 
-def sync(folder: str) -> dict[str, Any]:
-    """One sync of every account, from HTTP to published views."""
+def _ratio(ours: list[float], theirs: list[float]) -> float:
+    return round(statistics.median(a / b for a, b in zip(ours, theirs, strict=True)), 2)
+
+
+def memory(size: str) -> Figures:
+    """The transform alone: how much memory it needs at most."""
+    from flows.staging import stage
+    from sandbox.world import World
+    from tests.benchmarks.pages import bodies, enveloped
+
+    some = list(bodies(World(accounts=min(int(size), 10_000), sessions=0)))[:100]
+
+    def pages() -> Iterator[bytes]:
+        for number in range(int(size) // 100):
+            yield some[number % len(some)]
+
+    before = peak_mb()
+    with tempfile.TemporaryDirectory() as folder:
+        start = cpu()
+        stage(enveloped(pages(), 1_780_000_000), "run", Path(folder))
+        seconds = cpu() - start
+    return {"peak MB": peak_mb(), "of it before": before, "CPU s": round(seconds, 1)}
+
+
+class Stages:
+    """When each stage of a run began."""
+
+    def __init__(self) -> None:
+        self.began: list[tuple[str, float, float]] = []
+
+    def stage(self, name: str, total: int | None) -> Callable[[int], object]:
+        """A stage begins."""
+        self.began.append((name, time.monotonic(), cpu()))
+        return lambda count: None
+
+    def seconds(self) -> dict[str, str]:
+        """Wall and CPU seconds of each stage."""
+        ends = [*self.began[1:], ("", time.monotonic(), cpu())]
+        return {
+            name: f"{end - start:.2f} ({end_cpu - start_cpu:.2f} CPU)"
+            for (name, start, start_cpu), (_, end, end_cpu) in zip(self.began, ends, strict=True)
+        }
+
+
+def sync(folder: str, ids: str = "", mode: str = "accounts") -> Figures:
+    """One run, from HTTP to published views, of the sessions whose ids are in the file ``ids``, if any.
+
+    ``mode``: with every ``accounts``, what the ``events`` say, or the ``sessions`` alone.
+    """
+    from flows.session_ids import read_session_ids
     from flows.settings import load_settings
     from flows.steps import Order, run_sync
 
+    sessions = tuple(read_session_ids(ids)) if ids else ()
+    stages = Stages()
     start_wall, start_cpu = time.monotonic(), cpu()
-    run = run_sync(load_settings(data=Path(folder) / "data"), Order()).run
+    settings = load_settings(data=Path(folder) / "data")
+    order = Order(sessions, accounts=mode == "accounts", events=mode == "events")
+    run = run_sync(settings, order, progress=stages).run
     wall = time.monotonic() - start_wall
     return {
+        "rows": run["accounts_seen"],
         "accounts/s": round(run["accounts_seen"] / wall),
         "wall s": round(wall, 2),
         "CPU s": round(cpu() - start_cpu, 2),
         "peak MB": peak_mb(),
         "requests": run["requests"],
+        "throttled": run["throttled"],
         "rows added": run["rows_added"],
+        "stages": stages.seconds(),
     }
 
 
-TASKS: dict[str, Callable[..., dict[str, Any]]] = {"transform": transform, "sync": sync}
+def ids(accounts: str, sessions: str, clock: str, file: str) -> Figures:
+    """Write the ids of a world's sessions; and the fewest requests that bring all of its sessions and accounts."""
+    from sandbox.objects import EMBEDDED
+    from sandbox.world import World
+
+    world = World(clock=datetime.fromisoformat(clock), accounts=int(accounts), sessions=int(sessions))
+    found = world.session_ids()
+    Path(file).write_text("\n".join(found))
+    sizes = [len(session.accounts) for session in map(world.session, found) if session]
+    return {
+        "sessions": len(found),
+        "accounts": world.account_count,
+        "session requests": len(found),
+        "list requests": -(-world.account_count // 100)
+        + sum(-(-(n - EMBEDDED) // 100) for n in sizes if n > EMBEDDED),
+    }
+
+
+def lake(folder: str, accounts: str, versions: str, hours: str = "24", every: str = "1") -> Figures:
+    """A lake of so many versions, so many hours apart, loaded without HTTP; the views published every so many runs."""
+    from flows.lake import Lake
+    from flows.warehouse import publish
+    from sandbox.world import World
+    from tests.benchmarks.pages import later, listing
+    from transforms.schemas import TABLES
+
+    data = Path(folder) / "data"
+    data.mkdir(parents=True, exist_ok=True)
+    made = Lake(data / "lake")
+    world = World(accounts=int(accounts), sessions=0)
+    loads, rows = [], 0
+    for number in range(int(versions)):
+        run_id = f"run-{number:06}"
+        start = time.monotonic()
+        made.load(listing(later(world, timedelta(hours=number * int(hours)))), run_id)
+        now = datetime.now(UTC)
+        row = {
+            "run_id": run_id,
+            "mode": "accounts",
+            "status": "succeeded",
+            "started_at": now,
+            "finished_at": now,
+        }
+        rows += made.finish(row)["rows_added"]
+        if number % int(every) == int(every) - 1 or number == int(versions) - 1:
+            made.renew_snapshots()
+            publish(data, {table.name: made.current(table) for table in TABLES})
+        loads.append(time.monotonic() - start)
+    tenth = max(1, len(loads) // 10)
+    return {
+        "rows": rows,
+        "load s, first": round(statistics.median(loads[:tenth]), 2),
+        "load s, last": round(statistics.median(loads[-tenth:]), 2),
+        "peak MB": peak_mb(),
+    }
+
+
+def compact(folder: str) -> Figures:
+    """`fincon compact`."""
+    from flows import maintenance
+
+    start = time.monotonic()
+    maintenance.compact(Path(folder) / "data", 7, 7)
+    return {"wall s": round(time.monotonic() - start, 2), "peak MB": peak_mb()}
+
+
+def ask(folder: str) -> Figures:
+    """The two queries: the first answer of a process, and the median of seven more, each on a new connection."""
+    from flows.warehouse import connect
+
+    figures: Figures = {}
+    for name, query in (("count s", COUNT), ("balance_totals s", TOTALS)):
+        taken = []
+        for _ in range(8):
+            start = time.monotonic()
+            with connect(Path(folder) / "data") as views:
+                views.execute(query).fetchall()
+            taken.append(time.monotonic() - start)
+        figures[name] = round(statistics.median(taken[1:]), 3)
+        figures[f"{name}, first"] = round(taken[0], 3)
+    with connect(Path(folder) / "data") as views:
+        kinds = ("base", "tail")
+        sizes = {kind: _rows(views, f"lake.accounts_{kind}") for kind in kinds}
+        figures["snapshot + since"] = " + ".join(f"{sizes[kind]:,}" for kind in kinds)
+        figures["versions"] = _rows(views, "lake.accounts")
+    return {**figures, "peak MB": peak_mb()}
+
+
+def _rows(views: Any, name: str) -> int:
+    import duckdb
+
+    try:
+        return int(views.execute(f"SELECT count(*) FROM {name}").fetchall()[0][0])
+    except duckdb.CatalogException:
+        return 0  # there is no such part
+
+
+TASKS: dict[str, Callable[..., Figures]] = {
+    task.__name__: task for task in (transform, memory, sync, ids, lake, compact, ask)
+}
 
 if __name__ == "__main__":
     print(json.dumps(TASKS[sys.argv[1]](*sys.argv[2:])))  # noqa: T201

@@ -1,0 +1,52 @@
+"""Pages of accounts as Stripe prints them, made from a sandbox world without HTTP."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import timedelta
+
+import orjson
+
+from sandbox import objects
+from sandbox.world import World
+from transforms.envelope import Header, Page
+
+PAGE = 100
+URL = "/v1/financial_connections/accounts"
+
+
+def body(world: World, indexes: Sequence[int], *, more: bool = True, unknown: bool = True) -> bytes:
+    """A page of these accounts; without ``unknown``, none has an attribute that the reference does not name."""
+    if unknown:
+        data = [world.account_json(index) for index in indexes]
+    else:
+        found = (world.things.account(index, world.time) for index in indexes)
+        data = [objects.account(account._replace(unknown={})) for account in found]
+    page = {"object": "list", "data": data, "has_more": more, "url": URL}
+    return orjson.dumps(page, option=orjson.OPT_INDENT_2) + b"\n"
+
+
+def bodies(world: World, *, unknown: bool = True) -> Iterator[bytes]:
+    """Every page of a world, newest account first."""
+    count = world.account_count
+    for end in range(count, 0, -PAGE):
+        start = max(0, end - PAGE)
+        yield body(world, range(end - 1, start - 1, -1), more=start > 0, unknown=unknown)
+
+
+def enveloped(found: Iterable[bytes], at: int) -> Iterator[Page]:
+    """Bodies as pages of a listing, observed from the Unix second ``at`` on."""
+    for number, content in enumerate(found):
+        header = Header(
+            stream="accounts", number=number, offset=number * PAGE, count=PAGE, request=URL, request_id="",
+            status=200, observed_at=at * 1_000_000 + number, cursor=None,
+        )  # fmt: skip
+        yield Page(header, content)
+
+
+def listing(world: World) -> Iterator[Page]:
+    """The whole listing of a world, as a run would have kept it."""
+    return enveloped(bodies(world), world.time)
+
+
+def later(world: World, by: timedelta) -> World:
+    """The same world, some time on."""
+    return world.at(world.clock + by)

@@ -1,0 +1,232 @@
+"""The benchmarks by name: each yields rows of figures, with the bars that issues 2 and 4 set."""
+
+import statistics
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from tests.benchmarks.processes import Figures, Server, measure, peers_python, run, served
+
+START = "2026-06-01T12:00+00:00"
+NEXT_DAY = "2026-06-02T13:00+00:00"
+"""Sessions are settled a day after they were first seen; and nearly every account has changed."""
+
+SOON, LATER = "2026-06-02T13:01+00:00", "2026-06-02T13:02+00:00"
+"""In a minute one account of a thousand changes, or so."""
+
+LIST, SESSION = "accounts", "sessions/{id}"
+PER_SECOND = 25.0
+
+
+@dataclass
+class Row:
+    """A line of the table. ``bars``: figure → how it is compared, and with what."""
+
+    name: str
+    figures: Figures
+    bars: dict[str, tuple[str, float]] = field(default_factory=dict)
+
+
+class Benchmark(Protocol):
+    """A benchmark."""
+
+    def __call__(self, *, full: bool) -> Iterator[Row]:
+        """Measure, at the sizes of the goals if ``full``."""
+
+
+def transform(*, full: bool) -> Iterator[Row]:
+    """The transform's CPU against orjson and DuckDB on the same bytes."""
+    for kind, label in (("mixed", "as the sandbox has them"), ("known", "no unknown attribute")):
+        figures = measure("transform", 50_000 if full else 20_000, kind)
+        bars = {"x orjson": ("<=", 2.5), "x read_json": ("<=", 1.2)}
+        yield Row(f"transform, {label}", figures, bars)
+
+
+def memory(*, full: bool) -> Iterator[Row]:
+    """The transform's memory."""
+    first = None
+    for size in (10_000, 100_000, 1_000_000) if full else (10_000, 100_000):
+        figures = measure("memory", size)
+        first = first or figures["peak MB"]
+        figures["x of 10,000"] = round(figures["peak MB"] / first, 2)
+        bars = {"peak MB": ("<=", 300.0), "x of 10,000": ("<=", 1.2)}
+        yield Row(f"memory of the transform, {size:,} accounts", figures, bars)
+
+
+def sync(*, full: bool) -> Iterator[Row]:
+    """HTTP → published views, every account: first, and again unchanged. Then as much from a server that costs nothing."""
+    for size in (10_000, 100_000):
+        for kind in ("sandbox", "replay"):
+            with tempfile.TemporaryDirectory() as folder, served(kind, "--accounts", str(size)) as server:
+                for name in ("first sync", "unchanged"):
+                    before = server.cpu()
+                    figures = measure("sync", folder, **server.reached())
+                    figures["server CPU s"] = round(server.cpu() - before, 2)
+                    yield Row(f"{name}, {size:,} accounts ({kind})", figures)
+        if not full:
+            return
+
+
+def peers(*, full: bool) -> Iterator[Row]:
+    """End to end against dlt and the naive pandas way: one server, interleaved, medians of three."""
+    here = Path(__file__).parent
+    dlt = [peers_python(), str(here / "peer_dlt.py")]
+    pandas = [sys.executable, str(here / "peer_pandas.py")]
+    found: dict[str, list[Figures]] = {}
+    with served("replay", "--accounts", "50000") as server:
+        for _ in range(3):
+            for name, do in (
+                ("fincon", lambda folder: measure("sync", folder, **server.reached())),
+                ("dlt to Parquet", lambda folder: run([*dlt, server.url, folder, "filesystem"])),
+                ("dlt to DuckDB", lambda folder: run([*dlt, server.url, folder, "duckdb"])),
+                ("pandas", lambda folder: run([*pandas, server.url, folder])),
+            ):
+                found.setdefault(name, []).append(_one_peer(server, do))
+    ours = found["fincon"]
+    for name, rounds in found.items():
+        figures = {key: _median([r[key] for r in rounds]) for key in rounds[0] if _is_number(rounds[0][key])}
+        bars: dict[str, tuple[str, float]] = {}
+        if name != "fincon":
+            figures["fincon is faster x"] = _ratio([r["wall s"] for r in rounds], [r["wall s"] for r in ours])
+            figures["and takes less CPU x"] = _ratio([r["CPU s"] for r in rounds], [r["CPU s"] for r in ours])
+        if name.startswith("dlt"):
+            bars = {"fincon is faster x": (">=", 8.0), "and takes less CPU x": (">=", 8.0)}
+        yield Row(f"50,000 accounts: {name}", figures, bars)
+
+
+def _one_peer(server: Server, do: Callable[[str], Figures]) -> Figures:
+    before = server.cpu()
+    with tempfile.TemporaryDirectory() as folder:
+        figures = do(folder)
+    asked = server.cpu() - before
+    keep = {key: figures[key] for key in ("rows", "wall s", "CPU s", "peak MB", "process s")}
+    share = round(100 * asked / figures["wall s"], 1)
+    return {**keep, "rows/s": round(figures["rows"] / figures["wall s"]), "server CPU % of wall": share}
+
+
+def limits(*, full: bool) -> Iterator[Row]:
+    """At Stripe's limits, 150 ms ± 20 % an answer: how much of the allowed rate is used, how much is refused."""
+    accounts, sessions = ("250000", "20000") if full else ("40000", "1000")
+    world = ["--accounts", accounts, "--sessions", sessions]
+    with tempfile.TemporaryDirectory() as folder:
+        file = str(Path(folder) / "ids")
+        measure("ids", accounts, sessions, START, file)
+        with served("sandbox", *world) as server:
+            measure("sync", folder, **server.reached())
+        with served("sandbox", *world, "--limited") as server:
+            measure("sync", folder, **server.reached(live=True))
+        yield _at_limit(f"listing {accounts} known accounts at the limit", server, LIST)
+        with served("sandbox", *world, "--limited") as server:
+            measure("sync", f"{folder}/other", file, "sessions", **server.reached(live=True))
+        yield _at_limit(f"{sessions} sessions at the limit", server, SESSION)
+
+
+def _at_limit(name: str, server: Server, endpoint: str) -> Row:
+    seen = server.seen[endpoint]
+    total = seen["requests"] + seen["throttled"]
+    figures = {
+        "% of the rate": round(100 * (seen["requests"] - 1) / seen["seconds"] / PER_SECOND, 1),
+        "% throttled": round(100 * seen["throttled"] / total, 2),
+        **seen,
+    }
+    return Row(name, figures, {"% of the rate": (">=", 95.0), "% throttled": ("<", 0.5)})
+
+
+def requests(*, full: bool) -> Iterator[Row]:
+    """Requests and seconds at Stripe's limits, and the fewest that there could be."""
+    accounts, sessions = ("250000", "20000") if full else ("25000", "2000")
+    with tempfile.TemporaryDirectory() as folder:
+        file = str(Path(folder) / "ids")
+        fewest = measure("ids", accounts, sessions, START, file)
+        asked, listed = fewest["session requests"], fewest["list requests"]
+        again, changed = -(-int(accounts) // 100), -(-int(accounts) // 1000 // 100)
+        for name, mode, clock, ideal in (
+            ("first sync", "accounts", START, (asked + listed, max(asked, listed))),
+            ("a day later", "accounts", NEXT_DAY, None),
+            ("unchanged, listing", "accounts", NEXT_DAY, (again, again)),
+            ("unchanged, events", "events", NEXT_DAY, (1, 1)),
+            ("0.1 % changed, listing", "accounts", SOON, (again, again)),
+            ("0.1 % changed, events", "events", LATER, (changed, changed)),
+        ):
+            size = ["--accounts", accounts, "--sessions", sessions]
+            if ideal is None:  # not measured: it only makes the next ones what they are
+                with served("sandbox", *size, "--clock", clock) as server:
+                    measure("sync", folder, file, mode, **server.reached())
+                continue
+            with served("sandbox", *size, "--clock", clock, "--limited") as server:
+                figures = measure("sync", folder, file, mode, **server.reached(live=True))
+            throttled = sum(seen["throttled"] for seen in server.seen.values())
+            kept = {
+                "requests": sum(seen["requests"] for seen in server.seen.values()),
+                "ideal": ideal[0],
+                "seconds": figures["wall s"],
+                "ideal s": round(ideal[1] / PER_SECOND, 1),
+                "throttled": throttled,
+                "CPU s": figures["CPU s"],
+                "rows added": figures["rows added"],
+                "by endpoint": {endpoint: seen["requests"] for endpoint, seen in server.seen.items()},
+                "stages": figures["stages"],
+            }
+            yield Row(f"{accounts} accounts, {sessions} sessions: {name}", kept)
+
+
+def views(*, full: bool) -> Iterator[Row]:
+    """A million accounts, loaded in one run without HTTP: what two questions take."""
+    with tempfile.TemporaryDirectory() as folder:
+        yield Row("load 1,000,000 accounts, no HTTP", measure("lake", folder, 1_000_000, 1))
+        yield _asked("views over 1,000,000 accounts", folder)
+
+
+def versions(*, full: bool) -> Iterator[Row]:
+    """Daily versions: what two questions take."""
+    accounts, days = (300_000, 30) if full else (100_000, 10)
+    with tempfile.TemporaryDirectory() as folder:
+        yield Row(f"load {accounts:,} accounts on {days} days", measure("lake", folder, accounts, days))
+        yield _asked(f"views over {days} daily versions of {accounts:,}", folder)
+
+
+def hourly(*, full: bool) -> Iterator[Row]:
+    """Hourly runs in a small world: what two questions take after one, after many, and after `fincon compact`."""
+    accounts, runs = 1_000, 1_000 if full else 200
+    with tempfile.TemporaryDirectory() as folder:
+        measure("lake", folder, accounts, 1)
+        first = _asked("views after one run of 1,000 accounts", folder)
+    yield first
+    with tempfile.TemporaryDirectory() as folder:
+        yield Row(f"load {runs:,} hourly runs of {accounts:,}", measure("lake", folder, accounts, runs, 1))
+        for name in ("hourly runs", "hourly runs, compacted"):
+            row = _asked(f"views after {runs:,} {name}", folder)
+            for key in ("count s", "balance_totals s"):
+                row.figures[f"x of one, {key}"] = round(row.figures[key] / first.figures[key], 2)
+            if "compacted" in name:
+                row.bars.update({f"x of one, {key}": ("<=", 1.5) for key in ("count s", "balance_totals s")})
+            yield row
+            if name == "hourly runs":
+                yield Row("fincon compact", measure("compact", folder))
+
+
+def _asked(name: str, folder: str) -> Row:
+    bars = {"count s": ("<", 0.3), "balance_totals s": ("<", 0.3)}
+    return Row(name, measure("ask", folder), bars)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float)
+
+
+def _median(values: list[float]) -> float:
+    return statistics.median(values)
+
+
+def _ratio(theirs: list[float], ours: list[float]) -> float:
+    return round(statistics.median(a / b for a, b in zip(theirs, ours, strict=True)), 1)
+
+
+BENCHMARKS: dict[str, Benchmark] = {
+    benchmark.__name__: benchmark
+    for benchmark in (transform, memory, sync, peers, limits, requests, views, versions, hourly)
+}
+QUICK = ("transform", "memory", "sync")

@@ -1,0 +1,129 @@
+"""A reader in a process of its own: ``python -m tests.soak.reader DATA SEED`` until its standard input ends.
+
+It opens the views again and again, and holds one connection for long. What must hold: no error, the checks find
+nothing, nothing known before is gone, and a connection that is held goes on giving the same answers. Its last line
+is JSON: how often it opened, how many queries it asked, and what was wrong.
+"""
+
+# ruff: noqa: S311, T201
+
+import json
+import random
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from flows.warehouse import FILE, checks, connect
+
+TABLES = ("sessions", "session_accounts", "accounts", "balances", "refreshes")
+HALF_A_RUN = {
+    "a balance without its account": "SELECT account_id FROM balances ANTI JOIN accounts USING (account_id)",
+    "a refresh without its account": "SELECT account_id FROM refreshes ANTI JOIN accounts USING (account_id)",
+    "a session's account that is not there": "SELECT account_id FROM session_accounts ANTI JOIN accounts USING (account_id)",
+    "rows that are not rows_added": """
+        SELECT run_id FROM runs LEFT JOIN (
+            SELECT run_id, count(*) AS found FROM (
+                SELECT run_id FROM lake.sessions UNION ALL SELECT run_id FROM lake.session_accounts
+                UNION ALL SELECT run_id FROM lake.accounts UNION ALL SELECT run_id FROM lake.balances
+                UNION ALL SELECT run_id FROM lake.refreshes UNION ALL SELECT run_id FROM lake.rejects
+            ) GROUP BY run_id
+        ) USING (run_id) WHERE rows_added <> coalesce(found, 0)""",
+    "a run twice": "SELECT run_id FROM runs GROUP BY run_id HAVING count(*) > 1",
+}
+"""What a reader would see of half a run; each query finds nothing."""
+
+CONTENT = " UNION ALL ".join(
+    f"SELECT '{table}', '{schema}', count(*), sum(hash(COLUMNS(*)::VARCHAR))::VARCHAR FROM "
+    f"(SELECT to_json(t)::VARCHAR AS all_of_it FROM {schema}.{table} AS t)"
+    for table in TABLES
+    for schema in ("main", "history")
+)
+"""One row per view: how much it holds, and a hash over all of it."""
+
+
+class Reader:
+    """What was asked and what was wrong."""
+
+    def __init__(self, data: Path, seed: int) -> None:
+        self.data, self.dice = data, random.Random(seed)
+        self.opened = self.queries = self.held = 0
+        self.wrong: list[str] = []
+        self.runs, self.sizes = 0, dict.fromkeys(TABLES, 0)
+        self.holding: tuple[Any, Any, float] | None = None
+
+    def ask(self, connection: duckdb.DuckDBPyConnection, query: str) -> list[Any]:
+        """All rows of a query."""
+        self.queries += 1
+        return connection.execute(query).fetchall()
+
+    def look(self) -> None:
+        """Open the views as they are now and ask them whether they are whole."""
+        self.opened += 1
+        with connect(self.data) as connection:
+            for name, query in (*HALF_A_RUN.items(), *((n, q) for n, _, q in checks())):
+                if found := self.ask(connection, query):
+                    self.wrong.append(f"{name}: {found[:3]}")
+            [(runs,)] = self.ask(connection, "SELECT count(*) FROM runs")
+            sizes = {t: self.ask(connection, f"SELECT count(*) FROM history.{t}")[0][0] for t in TABLES}
+        if runs < self.runs or any(sizes[t] < self.sizes[t] for t in TABLES):
+            self.wrong.append(f"less than before: {runs} runs, {sizes}; there were {self.runs}, {self.sizes}")
+        self.runs, self.sizes = runs, sizes
+
+    def look_plainly(self) -> None:
+        """Open the file itself, as any program with DuckDB would."""
+        self.opened += 1
+        with duckdb.connect(str(self.data / FILE), read_only=True) as connection:
+            self.ask(connection, "SELECT status, count(*) FROM accounts GROUP BY ALL")
+
+    def hold(self) -> None:
+        """Ask the connection that is held; let it go after a while for a new one."""
+        if self.holding is None:
+            connection = connect(self.data)
+            self.holding = (
+                connection,
+                self.ask(connection, CONTENT),
+                time.monotonic() + self.dice.uniform(3, 40),
+            )
+            self.held += 1
+            return
+        connection, before, until = self.holding
+        if (now := self.ask(connection, CONTENT)) != before:
+            self.wrong.append(f"a connection that is held changed its answers: {before} → {now}")
+        if time.monotonic() > until:
+            connection.close()
+            self.holding = None
+
+    def turn(self) -> None:
+        """One look of each kind, once there is something to see."""
+        if not (self.data / FILE).exists():
+            return
+        for do in (self.look, self.hold, self.look_plainly):
+            try:
+                do()
+            except Exception as error:  # noqa: BLE001 - whatever it is, no reader should have seen it
+                self.wrong.append(f"{do.__name__}: {type(error).__name__}: {error}")
+
+
+def main() -> None:
+    """Read until standard input ends."""
+    reader = Reader(Path(sys.argv[1]), int(sys.argv[2]))
+    over = threading.Event()
+    threading.Thread(target=lambda: (sys.stdin.read(), over.set()), daemon=True).start()
+    while not over.wait(reader.dice.uniform(0.02, 0.3)):
+        reader.turn()
+    reader.turn()
+    found = {
+        "opened": reader.opened,
+        "queries": reader.queries,
+        "held": reader.held,
+        "wrong": reader.wrong[:20],
+    }
+    print(json.dumps(found))
+
+
+if __name__ == "__main__":
+    main()
