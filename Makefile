@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: install demo test bench lint lock clean
+.PHONY: install demo test test-slow soak fuzz bench lint lock clean
 
 install: .venv/.installed
 
@@ -19,7 +19,16 @@ demo: install
 	@$(BIN)/fincon demo
 
 test: install lint
-	$(BIN)/python -m pytest --numprocesses 2
+	$(BIN)/python -m pytest --numprocesses 2 -m "not slow"
+
+test-slow: install
+	$(BIN)/python -m pytest --numprocesses 2 -m slow
+
+soak: install
+	$(BIN)/python -m tests.soak --syncs 200 --seed 1
+
+fuzz: install
+	$(BIN)/python -m tests.fuzz --seconds 600
 
 lint: install
 	$(BIN)/ruff check .

@@ -13,7 +13,7 @@ from flows.erasure import Erased, erasure_key
 from flows.errors import RunFailed, UsageError
 from flows.lake import Lake
 from flows.pages import Spool
-from flows.runs import fetched, locked, pages_folder, prepare, unfinished
+from flows.runs import clean, fetched, locked, pages_folder, prepare, unfinished
 from flows.settings import IDENTITIES
 from flows.warehouse import publish
 from transforms.schemas import ERASURES, OBJECT_TABLES, TABLES
@@ -33,6 +33,7 @@ def erase(data: Path, kind: str, identity: str) -> dict[str, int]:
     _check(kind, identity)
     prepare(data)
     with locked(data):
+        clean(data)
         lake = Lake(data / "lake")
         _drop_unfinished(data, lake)
         identities = [identity, *_belonging(lake, kind, identity)]
@@ -62,6 +63,7 @@ def allow(data: Path, kind: str, identity: str) -> None:
     _check(kind, identity)
     prepare(data)
     with locked(data):
+        clean(data)
         lake = Lake(data / "lake")
         lake.add_records(ERASURES, [_entry(data, "allowed", kind, identity, {})])
         publish(data, {table.name: lake.current(table) for table in TABLES})
@@ -71,6 +73,7 @@ def compact(data: Path, retention_days: int, pages_days: int) -> dict[str, Any]:
     """Merge small files, drop those no view has needed for ``retention_days``, and pages older than ``pages_days``."""
     prepare(data)
     with locked(data):
+        clean(data)
         lake = Lake(data / "lake")
         finished = lake.run_ids()
         waiting = {run.run_id for run in unfinished(data, finished)}

@@ -58,6 +58,9 @@ def clean(data: Path) -> None:
     """Remove what killed runs left of their work in progress. Only for who holds the lock."""
     for leftover in data.glob(".staging-*"):
         shutil.rmtree(leftover, ignore_errors=True)
+    for pattern in ("pages/*/*.part", "lake/*/*.part", "snapshots/.part"):
+        for leftover in data.glob(pattern):
+            leftover.unlink()
 
 
 @contextmanager
@@ -98,7 +101,7 @@ def begin(
                 return run
     now = datetime.now(UTC)
     run = Run(
-        run_id=f"{now:%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}",
+        run_id=f"{now:%Y%m%dT%H%M%S}.{now.microsecond:06d}Z-{secrets.token_hex(3)}",
         started_at=now,
         mode=mode,
         api_base=settings.api_base,

@@ -227,7 +227,7 @@ def _judge(request: str, response: requests.Response, body: bytes) -> "Answer | 
         try:
             msgspec.json.decode(body, type=msgspec.Raw)
             body.decode("utf-8")
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             return _Failure(StripeError(f"{said} with a body that is not JSON: {error}"), again=True)
         return Answer(body, request, request_id, _date(headers))
     again = {"true": True, "false": False}.get(headers.get("Stripe-Should-Retry", ""), status in RETRIED)

@@ -24,6 +24,23 @@ START = datetime(2026, 6, 3, 12, tzinfo=UTC)
 
 Row = dict[str, Any]
 
+SLOW = (
+    "test_fuzz_short",
+    "test_hostile_api",
+    "test_hostile_machine",
+    "test_resume",
+    "test_secrets_at_rest",
+    "test_soak_short",
+)
+"""Files whose tests kill processes and wait for them: ``make test-slow``, which CI runs too."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the slow ones."""
+    for item in items:
+        if item.path.stem in SLOW:
+            item.add_marker("slow")
+
 
 @pytest.fixture
 def sandbox() -> Iterator[Sandbox]:

@@ -1,6 +1,5 @@
 """A hostile API: whatever Stripe answers, the lake is the truth or the run says in two lines why it is not."""
 
-import contextlib
 import dataclasses
 import gzip
 import math
@@ -272,12 +271,14 @@ def test_a_long_list_is_the_truth_whatever_its_ranges_meet(long_synced: tuple[Sa
 def test_a_range_that_is_answered_with_the_top_of_the_list_is_noticed(
     long_synced: tuple[Sandbox, Path],
 ) -> None:
-    """Where a cursor is ignored, the run ends and says so, or no account is left out; never a silent gap."""
+    """Where a cursor is ignored, the run says so and what to do, which then helps; never a silent gap."""
     sandbox, data = long_synced
     faults = Faults(script=[Rule(Fault("repeated_page"), ACCOUNTS, "starting_after", nth=(1, 2))])
-    with contextlib.suppress(StripeError):
+    with pytest.raises(StripeError, match=rf"GET {ACCOUNTS}.* begin with the same one") as caught:
         run(sandbox, data, faults)
-    run(sandbox, data, Faults())
+    assert is_two_lines(caught.value)
+    assert "--restart" in caught.value.hint
+    run_sync(impatient(sandbox.url, data), Order(restart=True))
     assert state(data)["accounts"] == truth(sandbox.world)["accounts"]
 
 
