@@ -27,11 +27,13 @@ from transforms.stripe_objects import (
     SESSION_ACCOUNTS_ALONE,
     Account,
     AccountHolder,
+    AccountNumber,
     Balance,
     Expanded,
     Filters,
     Refresh,
     Session,
+    StatusDetails,
     compact,
     decode,
 )
@@ -53,6 +55,8 @@ class Seen:
     session_seen_at: list[int] = field(default_factory=list)
     session_account_ids: list[list[str]] = field(default_factory=list)
     rejects: list[tuple[str, str | None, str | None, str, str | None, int]] = field(default_factory=list)
+    one_by_one: bool = False
+    """Whether the last page had an account that is not wholly known: the next is likely to have one too."""
 
 
 def flatten(pages: Iterable[Page], run_id: str) -> dict[str, pa.Table]:
@@ -83,15 +87,27 @@ def flatten(pages: Iterable[Page], run_id: str) -> dict[str, pa.Table]:
 
 def _read_accounts(seen: Seen, body: bytes, at: int) -> None:
     """Every account of a list page, whole pages at a time where all of it is well-formed and known."""
+    if seen.one_by_one:
+        _read_each(seen, body, at)
+        return
     try:
         accounts = ACCOUNT_LIST.decode(body).data
     except msgspec.DecodeError:
-        for raw in RAW_LIST.decode(body).data:
-            _read_account(seen, raw, at)
+        _read_each(seen, body, at)
     else:
         seen.accounts += accounts
         seen.account_extra += [None] * len(accounts)
         seen.account_seen_at += [at] * len(accounts)
+
+
+def _read_each(seen: Seen, body: bytes, at: int) -> None:
+    """Every account of a list page, each by itself."""
+    before = len(seen.accounts)
+    raws = RAW_LIST.decode(body).data
+    for raw in raws:
+        _read_account(seen, raw, at)
+    extra = seen.account_extra[before:]
+    seen.one_by_one = len(extra) < len(raws) or any(extra)
 
 
 def _read_account(seen: Seen, raw: msgspec.Raw, at: int) -> str | None:
@@ -195,8 +211,9 @@ def _object_id(raw: msgspec.Raw) -> str | None:
         return None
 
 
-def _id(value: str | Expanded | None) -> str | None:
-    return value.id if isinstance(value, Expanded) else value
+def _ids(values: Sequence[str | Expanded | None]) -> Sequence[str | None]:
+    """The ids: each as it stands, or of the object that stands where it would."""
+    return [value.id if value.__class__ is Expanded else value for value in values]  # type: ignore[misc]
 
 
 _NO_HOLDER = AccountHolder(type="")
@@ -206,9 +223,9 @@ def _holder_columns(holders: Iterable[AccountHolder | None]) -> Columns:
     known = [holder or _NO_HOLDER for holder in holders]
     return {
         "account_holder_type": [h.type or None for h in known],
-        "account_holder_account_id": [_id(h.account) for h in known],
-        "account_holder_customer_id": [_id(h.customer) for h in known],
-        "account_holder_customer_account_id": [_id(h.customer_account) for h in known],
+        "account_holder_account_id": _ids([h.account for h in known]),
+        "account_holder_customer_id": _ids([h.customer for h in known]),
+        "account_holder_customer_account_id": _ids([h.customer_account for h in known]),
     }
 
 
@@ -259,12 +276,12 @@ def _account_columns(seen: Seen) -> Columns:
         "last4": [a.last4 for a in accounts],
         "livemode": [a.livemode for a in accounts],
         "created_at": [a.created for a in accounts],
-        "ownership_id": [_id(a.ownership) for a in accounts],
+        "ownership_id": _ids([a.ownership for a in accounts]),
         "permissions": [a.permissions for a in accounts],
         "subscriptions": [a.subscriptions for a in accounts],
         "supported_payment_method_types": [a.supported_payment_method_types for a in accounts],
-        "account_numbers": [_account_numbers(a) for a in accounts],
-        "status_details": [_status_details(a) for a in accounts],
+        "account_numbers": [a.account_numbers and _account_numbers(a.account_numbers) for a in accounts],
+        "status_details": [a.status_details and _status_details(a.status_details) for a in accounts],
         "balance_type": [b.type if b else None for b in balances],
         "balance_as_of": [b.as_of if b else None for b in balances],
         "extra": seen.account_extra,
@@ -272,19 +289,14 @@ def _account_columns(seen: Seen) -> Columns:
     }
 
 
-def _account_numbers(account: Account) -> list[dict[str, Any]] | None:
-    if not account.account_numbers:
-        return None if account.account_numbers is None else []
+def _account_numbers(numbers: Sequence[AccountNumber]) -> list[dict[str, Any]]:
     return [
         {**msgspec.structs.asdict(n), "expected_expiry_date": _micros(n.expected_expiry_date)}
-        for n in account.account_numbers
+        for n in numbers
     ]
 
 
-def _status_details(account: Account) -> dict[str, Any] | None:
-    details = account.status_details
-    if details is None:
-        return None
+def _status_details(details: StatusDetails) -> dict[str, Any]:
     active = details.active
     if active is None:
         return {"active": None}
