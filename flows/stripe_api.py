@@ -12,10 +12,10 @@ from urllib.parse import urlencode
 
 import msgspec
 import requests
-from requests.adapters import HTTPAdapter
 from urllib3.exceptions import HTTPError
 from urllib3.util import Retry
 
+from flows.deadline import SILENCES, PatientAdapter
 from flows.errors import (
     CursorGone,
     KeyRefused,
@@ -93,7 +93,7 @@ class Stripe:
         )
         self._http = requests.Session()
         self._http.trust_env = False  # no .netrc may replace the key, no proxy is taken by accident
-        adapter = HTTPAdapter(pool_connections=1, pool_maxsize=settings.concurrency + 1, max_retries=0)
+        adapter = PatientAdapter(pool_connections=1, pool_maxsize=settings.concurrency + 1, max_retries=0)
         self._http.mount(settings.api_base, adapter)
         self._http.headers["Stripe-Version"] = settings.stripe_version
         if settings.stripe_account:
@@ -181,7 +181,7 @@ class Stripe:
                 allow_redirects=False,
                 stream=True,
             ) as response:
-                body = _read(response, 3 * self.settings.read_seconds)
+                body = _read(response, SILENCES * self.settings.read_seconds)
         except (requests.RequestException, HTTPError, OSError) as error:
             return _Failure(StripeError(f"GET {request}: {_plain(error)}"), again=True)
         self._answered = True

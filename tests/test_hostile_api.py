@@ -590,12 +590,7 @@ def test_an_api_that_falls_silent_half_way_cannot_hang_a_run(
     "part",
     [
         "body",
-        pytest.param(
-            "head",
-            marks=pytest.mark.xfail(
-                strict=True, reason="only the body has a deadline; headers may drip for ever"
-            ),
-        ),
+        "head",
     ],
 )
 def test_an_answer_that_only_drips_cannot_hang_a_run(data: Path, part: str) -> None:
