@@ -55,6 +55,19 @@ def test_an_erased_identity_is_in_no_file_and_no_sync_brings_it_back(
         assert traces(synced, [identity])
 
 
+def test_what_a_killed_run_left_half_written_is_gone_after_an_erasure(synced: Path) -> None:
+    """A page, a column of a rewritten table and a snapshot that kill -9 cut off hold personal data too."""
+    account = collected(synced)[0]
+    folder = next((synced / "pages").iterdir())
+    halves = [folder / "a-0-000001.json.zst.part", synced / "lake" / "accounts" / "x.part"]
+    halves += [synced / ".staging-killed" / "accounts-a000001.parquet"]
+    for half in halves:
+        half.parent.mkdir(exist_ok=True)
+        half.write_text(account)
+    erase(synced, "account", account)
+    assert not [half for half in halves if half.exists()]
+
+
 def test_erasing_takes_only_what_it_should(sandbox: Sandbox, synced: Path) -> None:
     account = collected(synced)[0]
     kept = {
