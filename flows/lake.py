@@ -28,7 +28,7 @@ from deltalake.transaction import AddAction, RemoveAction
 from flows.errors import RunFailed, reason_of
 from flows.staging import stage, staged_files
 from flows.versions import changed_sql, latest_sql, parquet, reconcile_sql, text
-from transforms.envelope import Page
+from transforms.envelope import Origin, Page
 from transforms.schemas import ACCOUNTS, BALANCES, OBJECT_TABLES, REJECTS, RUNS, SESSIONS, TABLES, Table
 
 SNAPSHOT_ROWS = 20_000
@@ -176,7 +176,7 @@ class Lake:
             tempfile.TemporaryDirectory(prefix=".staging-", dir=self.folder.parent) as spill,
             self._query(Path(spill)) as query,
         ):
-            key = ", ".join(table.key)
+            key = ", ".join(table.whole_key)
             once = f"SELECT count(*) = count(DISTINCT ({key})) FROM (SELECT DISTINCT {key}, observed_at FROM {parquet(now.tail)})"
             if not now.base and _value(query, once):
                 return now.tail
@@ -202,21 +202,27 @@ class Lake:
         except (FileNotFoundError, msgspec.DecodeError):
             return {}  # it is derived: without it the latest state is read from all versions
 
-    def complete_until(self) -> int | None:
-        """Up to when (microseconds, Stripe's clock) all that happened to accounts is in; None before any such run."""
-        moments = [at for (at,) in self.records(RUNS, "epoch_us(complete_until)") if at is not None]
-        return max(moments, default=None)
+    def complete_until(self, stripe_account: str) -> int | None:
+        """Up to when (microseconds, Stripe's clock) all that happened to the Stripe account's accounts is in.
 
-    def accounts_a_page_apart(self, size: int) -> list[str]:
-        """The last account of each page of ``size`` that the listing would have, were it what is known: newest first."""
+        None before any run that listed them all.
+        """
+        moments = self.records(RUNS, "stripe_account", "epoch_us(complete_until)")
+        return max((at for whose, at in moments if whose == stripe_account and at is not None), default=None)
+
+    def accounts_a_page_apart(self, stripe_account: str, size: int) -> list[str]:
+        """The last account of each page of ``size`` that the Stripe account's listing would have: newest first."""
         now = self.current(ACCOUNTS)
         if not now.active:
             return []
-        known = f"SELECT account_id, any_value(created_at) AS created_at FROM {parquet(now.active)} GROUP BY account_id"
+        known = (
+            f"SELECT account_id, any_value(created_at) AS created_at FROM {parquet(now.active)}"
+            " WHERE stripe_account = ? GROUP BY account_id"
+        )
         placed = f"SELECT account_id, row_number() OVER (ORDER BY created_at DESC, account_id) AS place FROM ({known})"
         with duckdb.connect() as query:
             found = query.execute(
-                f"SELECT account_id FROM ({placed}) WHERE place % {size} = 0 ORDER BY place"
+                f"SELECT account_id FROM ({placed}) WHERE place % {size} = 0 ORDER BY place", [stripe_account]
             )
             return [account_id for (account_id,) in found.fetchall()]
 
@@ -371,9 +377,10 @@ class Lake:
         """The runs that are finished."""
         return {run_id for (run_id,) in self.records(RUNS, "run_id")}
 
-    def runs_by_mode(self) -> dict[str, str]:
-        """Mode → the last finished run of it."""
-        return dict(sorted(self.records(RUNS, "mode", "run_id")))
+    def runs_by_mode(self, stripe_account: str) -> dict[str, str]:
+        """Mode → the last finished run of it for the Stripe account."""
+        runs = self.records(RUNS, "stripe_account", "mode", "run_id")
+        return dict(sorted((mode, run_id) for whose, mode, run_id in runs if whose == stripe_account))
 
     def _rows_of(self, table: Table, run_id: str) -> int:
         files = self.files(table)
@@ -382,10 +389,10 @@ class Lake:
         with duckdb.connect() as query:
             return int(_value(query, f"SELECT count(*) FROM {parquet(files)} WHERE run_id = {text(run_id)}"))
 
-    def load(self, pages: Iterable[Page], run_id: str) -> dict[str, int]:
+    def load(self, pages: Iterable[Page], run_id: str, stripe_account: str = "") -> dict[str, int]:
         """Pages into the tables, staged and loaded at once; the pages of a session must stand together."""
         with self.staging() as folder:
-            stage(pages, run_id, folder)
+            stage(pages, Origin(run_id, stripe_account), folder)
             return self.load_staged(folder, run_id)
 
     @contextmanager

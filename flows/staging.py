@@ -11,7 +11,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from transforms.envelope import Page
+from transforms.envelope import Origin, Page
 from transforms.flatten import flatten
 from transforms.schemas import OBJECT_TABLES, Table
 
@@ -31,12 +31,12 @@ class Stager:
     Sessions are left to the load: their pages must stand together.
     """
 
-    def __init__(self, run_id: str, folder: Path) -> None:
+    def __init__(self, origin: Origin, folder: Path) -> None:
         self.staged: set[tuple[int, int]] = set()
         """(part, number) of each page taken."""
         self._queue: queue.Queue[Page | None] = queue.Queue(QUEUED_PAGES)
         self._failure: BaseException | None = None
-        self._thread = threading.Thread(target=self._work, args=(run_id, folder), name="stager", daemon=True)
+        self._thread = threading.Thread(target=self._work, args=(origin, folder), name="stager", daemon=True)
         self._thread.start()
 
     def take(self, page: Page) -> None:
@@ -56,16 +56,16 @@ class Stager:
         if self._failure:
             raise self._failure
 
-    def _work(self, run_id: str, folder: Path) -> None:
+    def _work(self, origin: Origin, folder: Path) -> None:
         try:
-            stage(iter(self._queue.get, None), run_id, folder, prefix="s")
+            stage(iter(self._queue.get, None), origin, folder, prefix="s")
         except BaseException as error:  # noqa: BLE001 - raised again by close
             self._failure = error
             while self._queue.get() is not None:
                 pass  # whoever brings a page must not wait for ever
 
 
-def stage(pages: Iterable[Page], run_id: str, folder: Path, prefix: str = "a") -> None:
+def stage(pages: Iterable[Page], origin: Origin, folder: Path, prefix: str = "a") -> None:
     """Flatten pages into Parquet parts in ``folder``, `BATCHES_A_PART` batches to a part.
 
     ``prefix``, a letter, sets the parts of two calls apart.
@@ -74,7 +74,7 @@ def stage(pages: Iterable[Page], run_id: str, folder: Path, prefix: str = "a") -
     number = 0
     for number, batch in enumerate(batches(pages), start=1):
         with _collector_paused():
-            flat = flatten(batch, run_id)
+            flat = flatten(batch, origin)
         for name, rows in flat.items():
             parts[name].append(rows)
         if number % BATCHES_A_PART == 0:

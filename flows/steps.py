@@ -36,6 +36,7 @@ from flows.settings import Settings
 from flows.sightings import Refetch
 from flows.staging import Stager, stage
 from flows.stripe_api import Stripe
+from transforms.envelope import Origin
 from transforms.reconcile import last_balances, sums
 from transforms.schemas import ERASURES, TABLES
 from transforms.stripe_objects import created_accounts
@@ -119,11 +120,12 @@ def run_sync(
             row = finish_interrupted(settings, lake, order, step, progress)
             resumed = 0
             if row is None:
-                run = begin(settings, order.mode, lake.run_ids(), lake.runs_by_mode(), restart=order.restart)
+                last = lake.runs_by_mode(settings.stripe_account)
+                run = begin(settings, order.mode, lake.run_ids(), last, restart=order.restart)
                 spool = Spool(pages_folder(settings.data, run.run_id), erased, lake.newest())
                 resumed = spool.catch_up()
                 with lake.staging() as folder:
-                    stager = Stager(run.run_id, folder)
+                    stager = Stager(Origin(run.run_id, run.stripe_account), folder)
                     spool.kept = stager.take
                     try:
                         fetch_all(settings, order, run, lake, spool, step, progress)
@@ -165,17 +167,24 @@ def fetch_accounts_or_events(
     """The events since the last run that knew of every account, where they reach so far; else the listing."""
     if order.events and not spool.parts():
         told = progress.stage("events", None)
-        if step("fetch events", events.fetch_events, stripe, spool, lake.complete_until(), told):
+        if step(
+            "fetch events",
+            events.fetch_events,
+            stripe,
+            spool,
+            lake.complete_until(stripe.settings.stripe_account),
+            told,
+        ):
             return
         progress.stage("no run within 29 days to go on from: listing every account", None)
-    known = known_accounts(lake, spool)
+    known = known_accounts(lake, spool, stripe.settings.stripe_account)
     told = progress.stage("accounts", None)
     step("fetch accounts", listing.fetch_accounts, stripe, spool, known, told)
 
 
-def known_accounts(lake: Lake, spool: Spool) -> list[str]:
+def known_accounts(lake: Lake, spool: Spool, stripe_account: str) -> list[str]:
     """Ids of accounts a page apart in the listing's order, newest first: the lake's, or those the sessions gave."""
-    known = lake.accounts_a_page_apart(fetch.PAGE_SIZE)
+    known = lake.accounts_a_page_apart(stripe_account, fetch.PAGE_SIZE)
     if known:
         return known
     found = {pair for page in spool.read_sessions() for pair in created_accounts(page.body)}
@@ -252,7 +261,7 @@ def transform_and_load(
     staged: Collection[tuple[int, int]],
 ) -> dict[str, Any]:
     """The run's pages into the lake; its row of ``runs``, which is written last."""
-    stage(spool.read(told, staged), run.run_id, folder)
+    stage(spool.read(told, staged), Origin(run.run_id, run.stripe_account), folder)
     seen = lake.load_staged(folder, run.run_id)
     row = {
         "run_id": run.run_id,
@@ -268,7 +277,7 @@ def transform_and_load(
         "pages": spool.count(),
         **seen,
         "stripe_version": run.stripe_version,
-        "stripe_account": run.stripe_account or None,
+        "stripe_account": run.stripe_account,
         "fincon_version": version("fincon"),
     }
     return lake.finish(row)

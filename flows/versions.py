@@ -24,7 +24,8 @@ def parquet(files: Sequence[str]) -> str:
 def same_object(table: Table, left: str = "version", right: str = "newest") -> str:
     """The join of two rows of one object; a key that cannot be null is compared plainly, and faster."""
     return " AND ".join(
-        f"{left}.{k} {'IS NOT DISTINCT FROM' if k in NULLABLE_KEYS else '='} {right}.{k}" for k in table.key
+        f"{left}.{k} {'IS NOT DISTINCT FROM' if k in NULLABLE_KEYS else '='} {right}.{k}"
+        for k in table.whole_key
     )
 
 
@@ -38,10 +39,10 @@ def latest_sql(table: Table, base: str, tail: str) -> str:
     if base:
         template = Template((SQL / "versions" / "latest.sql").read_text(encoding="utf-8"))
         return template.substitute(
-            table=table.name, key=", ".join(table.key), base=base, tail=tail, same=same_object(table)
+            table=table.name, key=", ".join(table.whole_key), base=base, tail=tail, same=same_object(table)
         )
     return f"""FROM {tail} AS version
-        SEMI JOIN (SELECT {", ".join(table.key)}, max(observed_at) AS observed_at FROM {tail} GROUP BY ALL) AS newest
+        SEMI JOIN (SELECT {", ".join(table.whole_key)}, max(observed_at) AS observed_at FROM {tail} GROUP BY ALL) AS newest
         ON {same_object(table)} AND version.observed_at = newest.observed_at"""
 
 
@@ -54,8 +55,8 @@ def changed_sql(table: Table, staged: str, known: str) -> str:
     together, so that a currency that is gone is a change. Contents are compared by 128 bits of two hashes that
     are computed here and now and kept nowhere, so that millions of objects fit into little memory.
     """
-    key = ", ".join(table.key)
-    kept = [c.name for c in table.columns if c.name not in {*table.key, *(c.name for c in SEEN)}]
+    key = ", ".join(table.whole_key)
+    kept = [c.name for c in table.columns if c.name not in {*table.whole_key, *(c.name for c in SEEN)}]
     content = ", ".join(kept) or "true"
     first, second = f"hash({content})", f"hash('other', {content})"
     if table.member:
@@ -94,17 +95,19 @@ def reconcile_sql(staged: str, known: str) -> str:
     """
     return f"""
         WITH seen_last AS ({latest_sql(BALANCES, "", staged)}),
-        known AS (FROM ({known}) SEMI JOIN seen_last USING (account_id)),
+        known AS (FROM ({known}) SEMI JOIN seen_last USING (stripe_account, account_id)),
         newer AS (
-            SELECT k.account_id FROM known AS k JOIN seen_last AS s USING (account_id) WHERE k.observed_at > s.observed_at
+            SELECT stripe_account, account_id
+            FROM known AS k JOIN seen_last AS s USING (stripe_account, account_id)
+            WHERE k.observed_at > s.observed_at
         ),
-        seen AS (FROM seen_last ANTI JOIN newer USING (account_id)),
+        seen AS (FROM seen_last ANTI JOIN newer USING (stripe_account, account_id)),
         sums AS (
             SELECT currency, 'seen' AS side, (count(*), sum(current), sum(available), sum(used)) AS sums
             FROM seen GROUP BY currency
             UNION ALL
             SELECT currency, 'known', (count(*), sum(current), sum(available), sum(used))
-            FROM known ANTI JOIN newer USING (account_id) GROUP BY currency
+            FROM known ANTI JOIN newer USING (stripe_account, account_id) GROUP BY currency
         )
         SELECT currency, max(sums) FILTER (side = 'seen') AS seen, max(sums) FILTER (side = 'known') AS known
         FROM sums GROUP BY currency HAVING seen IS DISTINCT FROM known"""

@@ -128,7 +128,9 @@ def statements(files: Mapping[str, Files]) -> Iterator[str]:
     for table in OBJECT_TABLES:
         for kind in ("history", "as_of"):
             template = Template((SQL / "versions" / f"{kind}.sql").read_text(encoding="utf-8"))
-            yield template.substitute(table=table.name, key=", ".join(table.key), same=same_object(table))
+            yield template.substitute(
+                table=table.name, key=", ".join(table.whole_key), same=same_object(table)
+            )
         yield from _latest(table, files[table.name])
         yield from _comments(f"history.{table.name}", table, "Every version.", VALID)
         yield from _comments(f"main.{table.name}", table, "The latest known.", ())

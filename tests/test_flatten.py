@@ -17,7 +17,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from transforms.envelope import Header, Page
+from transforms.envelope import Header, Origin, Page
 from transforms.flatten import flatten
 from transforms.schemas import OBJECT_TABLES
 
@@ -78,7 +78,7 @@ def readable(value: Any) -> Any:
 def rows(tables: dict[str, pa.Table]) -> Rows:
     """The rows of each table that has any, without the two columns that every table has."""
     return {
-        name: readable(table.drop_columns(["observed_at", "run_id"]).to_pylist())
+        name: readable(table.drop_columns(["stripe_account", "observed_at", "run_id"]).to_pylist())
         for name, table in tables.items()
         if table.num_rows
     }
@@ -90,23 +90,23 @@ def rows(tables: dict[str, pa.Table]) -> Rows:
 @pytest.mark.parametrize("case", CASES)
 def test_golden_pages_give_exactly_the_expected_rows(case: str):
     expected = json.loads((GOLDEN / case / "expected.json").read_text())
-    assert rows(flatten(pages_of(case), "run")) == expected
+    assert rows(flatten(pages_of(case), Origin("run"))) == expected
 
 
 @pytest.mark.parametrize("case", CASES)
 def test_every_table_has_its_schema_even_without_rows(case: str):
-    tables = flatten(pages_of(case), "run")
+    tables = flatten(pages_of(case), Origin("run"))
     assert {name: table.schema for name, table in tables.items()} == {t.name: t.schema for t in OBJECT_TABLES}
     for table in tables.values():
         table.validate(full=True)
 
 
 def test_no_pages_give_empty_tables():
-    assert rows(flatten([], "run")) == {}
+    assert rows(flatten([], Origin("run"))) == {}
 
 
 def test_each_row_says_when_its_page_was_seen_and_by_which_run():
-    tables = flatten(pages_of("session_of_three_pages"), "run_7")
+    tables = flatten(pages_of("session_of_three_pages"), Origin("run_7"))
     seen = {row["account_id"]: row["observed_at"] for row in tables["accounts"].to_pylist()}
     start = datetime(2026, 1, 1, tzinfo=UTC)
     assert {key: (at - start).microseconds for key, at in seen.items()} == {
@@ -121,7 +121,7 @@ def test_each_row_says_when_its_page_was_seen_and_by_which_run():
 
 
 def test_absent_and_null_are_the_same():
-    tables = rows(flatten(pages_of("absent_and_null"), "run"))
+    tables = rows(flatten(pages_of("absent_and_null"), Origin("run")))
     absent, null, nulls_inside, absent_inside = (
         {key: value for key, value in row.items() if key != "account_id"} for row in tables["accounts"]
     )
@@ -133,11 +133,11 @@ def test_white_space_between_objects_changes_no_row():
     """A page with unknown attributes, indented or on one line, gives the same ``extra``."""
     body = pages_of("unknown_attributes")[0].body
     packed = b" ".join(line.strip() for line in body.splitlines())
-    assert rows(flatten([page(packed)], "run")) == rows(flatten([page(body)], "run"))
+    assert rows(flatten([page(packed)], Origin("run"))) == rows(flatten([page(body)], Origin("run")))
 
 
 def test_no_secret_of_a_session_lands():
-    tables = flatten(pages_of("published_session"), "run")
+    tables = flatten(pages_of("published_session"), Origin("run"))
     assert b"_secret_" in pages_of("published_session")[0].body
     assert "_secret_" not in str(rows(tables))
 
@@ -173,7 +173,7 @@ def with_value(path: str, value: object) -> Json:
 @pytest.mark.parametrize("path", ["balance.current.usd", "balance.cash.available.usd"])
 def test_what_is_no_64_bit_integer_is_never_taken_for_an_amount(path: str, amount: object):
     bad = with_value(path, amount)
-    found = rows(flatten([listing([GOOD, bad, GOOD])], "run"))
+    found = rows(flatten([listing([GOOD, bad, GOOD])], Origin("run")))
     assert [row["account_id"] for row in found["accounts"]] == ["fca_good"] * 2
     assert {row["account_id"] for table in ("balances", "refreshes") for row in found[table]} == {"fca_good"}
     (reject,) = found["rejects"]
@@ -202,7 +202,7 @@ def test_what_is_no_64_bit_integer_is_never_taken_for_an_amount(path: str, amoun
 )
 def test_a_value_of_another_type_rejects_its_object_alone_and_names_the_path(path: str):
     bad = with_value(path, 1.5)
-    found = rows(flatten([listing([GOOD, bad])], "run"))
+    found = rows(flatten([listing([GOOD, bad])], Origin("run")))
     assert [row["account_id"] for row in found["accounts"]] == ["fca_good"]
     (reject,) = found["rejects"]
     assert reject["path"] == f"$.{path}"
@@ -314,7 +314,7 @@ def seconds(value: datetime | None) -> int | None:
 @any_pages
 @given(_ACCOUNTS)
 def test_no_amount_or_currency_is_lost_or_invented(accounts: list[Json]):
-    tables = flatten([listing(accounts)], "run")
+    tables = flatten([listing(accounts)], Origin("run"))
     assert Counter(landed_amounts(tables)) == Counter(sent_amounts(accounts))
     for row in tables["balances"].to_pylist():
         assert {row["current"], row["available"], row["used"]} != {None}
@@ -327,7 +327,7 @@ def test_sums_per_currency_are_equal_to_the_last_unit(accounts: list[Json]):
     landed: Counter[tuple[str, str]] = Counter()
     for _, currency, column, amount in sent_amounts(accounts):
         sent[currency, column] += amount
-    for _, currency, column, amount in landed_amounts(flatten([listing(accounts)], "run")):
+    for _, currency, column, amount in landed_amounts(flatten([listing(accounts)], Origin("run"))):
         landed[currency, column] += amount
     assert landed == sent
 
@@ -349,7 +349,7 @@ def test_no_refresh_is_lost_or_invented(accounts: list[Json]):
             seconds(row["last_attempted_at"]),
             seconds(row["next_refresh_available_at"]),
         )
-        for row in flatten([listing(accounts)], "run")["refreshes"].to_pylist()
+        for row in flatten([listing(accounts)], Origin("run"))["refreshes"].to_pylist()
     ]
     assert landed == sent
 
@@ -357,7 +357,7 @@ def test_no_refresh_is_lost_or_invented(accounts: list[Json]):
 @any_pages
 @given(_ACCOUNTS)
 def test_an_account_comes_back_from_its_row(accounts: list[Json]):
-    landed = flatten([listing(accounts)], "run")["accounts"].to_pylist()
+    landed = flatten([listing(accounts)], Origin("run"))["accounts"].to_pylist()
     assert len(landed) == len(accounts)
     for row, account in zip(landed, accounts, strict=True):
         same = "category subcategory status display_name institution_name last4 livemode permissions subscriptions"
@@ -393,14 +393,14 @@ def unknown(value: Json) -> Json:
 @any_pages
 @given(_ACCOUNTS)
 def test_extra_holds_exactly_the_unknown_attributes(accounts: list[Json]):
-    landed = flatten([listing(accounts)], "run")["accounts"]["extra"].to_pylist()
+    landed = flatten([listing(accounts)], Origin("run"))["accounts"]["extra"].to_pylist()
     assert [json.loads(extra or "{}") for extra in landed] == [unknown(account) for account in accounts]
 
 
 @any_pages
 @given(st.lists(_ACCOUNT.map(lambda a: (True, a)) | _BAD.map(lambda bad: (False, bad)), max_size=5))
 def test_every_object_of_a_page_is_in_accounts_or_in_rejects(marked: list[tuple[bool, Any]]):
-    tables = flatten([listing(item for _, item in marked)], "run")
+    tables = flatten([listing(item for _, item in marked)], Origin("run"))
     assert tables["accounts"]["account_id"].to_pylist() == [item["id"] for good, item in marked if good]
     rejected = [json.loads(raw) for raw in tables["rejects"]["raw"].to_pylist()]
     assert rejected == [item for good, item in marked if not good]
@@ -412,7 +412,7 @@ def test_a_session_names_its_accounts_in_order_over_its_pages(first: list[Json],
     session = {"id": "fcsess_1", "livemode": False, "permissions": []}
     body = {**session, "accounts": {"data": first, "has_more": bool(rest)}}
     more = [listing(accounts, parent="fcsess_1", number=n) for n, accounts in enumerate(rest, 1)]
-    tables = flatten([page(json.dumps(body).encode(), parent="fcsess_1"), *more], "run")
+    tables = flatten([page(json.dumps(body).encode(), parent="fcsess_1"), *more], Origin("run"))
     ids = [account["id"] for accounts in (first, *rest) for account in accounts]
     assert tables["accounts"]["account_id"].to_pylist() == ids
     ids = list(dict.fromkeys(ids))  # pages that overlap, where a cursor was gone, name an account once
@@ -429,8 +429,8 @@ def test_pages_together_give_what_each_gives_alone(pages: list[list[Any]]):
     """So a run may be flattened in pieces of any size, and a session's pages may stand among others."""
     sent = [listing(objects, number=number) for number, objects in enumerate(pages)]
     chains = [pages_of("session_of_three_pages"), *([one] for one in sent), pages_of("session_not_found")]
-    together = flatten([one for chain in chains for one in chain], "run")
-    alone = [flatten(chain, "run") for chain in chains]
+    together = flatten([one for chain in chains for one in chain], Origin("run"))
+    alone = [flatten(chain, Origin("run")) for chain in chains]
     for name, table in together.items():
         assert table.equals(pa.concat_tables([one[name] for one in alone]))
 
@@ -447,7 +447,7 @@ def test_a_session_that_cannot_be_read_does_not_lose_its_accounts():
         page(json.dumps(body).encode(), parent="fcsess_1"),
         listing([good("fca_2")], parent="fcsess_1", number=1),
     ]
-    tables = flatten(chain, "run")
+    tables = flatten(chain, Origin("run"))
     assert tables["accounts"]["account_id"].to_pylist() == ["fca_1", "fca_2"]
     assert tables["rejects"]["object_id"].to_pylist() == ["fcsess_1"]
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from transforms.envelope import Header, Page
+from transforms.envelope import Header, Origin, Page
 from transforms.flatten import flatten
 from transforms.schemas import FEATURES, NOT_KEPT, OBJECT_TABLES, TABLES, Column, Table
 
@@ -159,7 +159,7 @@ def columns_of(session: dict[str, Any]) -> dict[tuple[str, str], list[Any]]:
         observed_at=0,
         cursor=None,
     )
-    tables = flatten([Page(header, json.dumps(session).encode())], "run")
+    tables = flatten([Page(header, json.dumps(session).encode())], Origin("run"))
     assert tables["rejects"].num_rows == 0, tables["rejects"].to_pylist()
     return {
         (name, column): values

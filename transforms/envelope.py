@@ -39,6 +39,14 @@ class Header(Struct, frozen=True, kw_only=True):
     """``starting_after`` of the next page; None on the last."""
 
 
+class Origin(NamedTuple):
+    """What is the same for all rows of a run."""
+
+    run_id: str
+    stripe_account: str = ""
+    """``acct_…``; empty for the key's own."""
+
+
 class Page(NamedTuple):
     """A header and the body that it stands for, secrets removed."""
 

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import pyarrow as pa
 
-from transforms.envelope import ERASED, Page
+from transforms.envelope import ERASED, Origin, Page
 from transforms.schemas import (
     ACCOUNTS,
     BALANCES,
@@ -59,7 +59,7 @@ class Seen:
     """Whether the last page had an account that is not wholly known: the next is likely to have one too."""
 
 
-def flatten(pages: Iterable[Page], run_id: str) -> dict[str, pa.Table]:
+def flatten(pages: Iterable[Page], origin: Origin) -> dict[str, pa.Table]:
     """The rows of ``pages``: one Arrow table for each of `OBJECT_TABLES`, by name.
 
     The pages of one session must stand together and be complete; the listing's may be any part of it. What
@@ -82,7 +82,7 @@ def flatten(pages: Iterable[Page], run_id: str) -> dict[str, pa.Table]:
         REFRESHES.name: _refresh_columns(seen),
         REJECTS.name: _reject_columns(seen),
     }
-    return {table.name: _arrow(table, columns[table.name], run_id) for table in OBJECT_TABLES}
+    return {table.name: _arrow(table, columns[table.name], origin) for table in OBJECT_TABLES}
 
 
 def _read_accounts(seen: Seen, body: bytes, at: int) -> None:
@@ -360,12 +360,13 @@ def _micros(seconds: int | None) -> int | None:
     return None if seconds is None else seconds * 1_000_000
 
 
-def _arrow(table: Table, columns: Columns, run_id: str) -> pa.Table:
-    """``columns`` as an Arrow table of the table's schema; ``run_id`` is the same in every row."""
+def _arrow(table: Table, columns: Columns, origin: Origin) -> pa.Table:
+    """``columns`` as an Arrow table of the table's schema; ``origin`` is the same in every row."""
     rows = len(columns["observed_at"])
     made = {
         "observed_at": pa.array(columns["observed_at"], pa.int64()).cast(TIMESTAMP),
-        "run_id": pa.repeat(run_id, rows),
+        "run_id": pa.repeat(origin.run_id, rows),
+        "stripe_account": pa.repeat(origin.stripe_account, rows),
     }
     arrays = [made[c.name] if c.name in made else _array(columns[c.name], c.type) for c in table.columns]
     return pa.Table.from_arrays(arrays, schema=table.schema)

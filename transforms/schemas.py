@@ -41,7 +41,7 @@ class Column:
 
 @dataclass(frozen=True)
 class Table:
-    """A table of versions. ``key`` names the object; ``member`` orders the rows of one version of it.
+    """A table of versions. ``key`` names the object within its Stripe account; ``member`` orders the rows of one version.
 
     Two versions of an object differ when any of their other columns does, ``observed_at`` and ``run_id``
     aside. A table without a key is an append-only log.
@@ -55,9 +55,15 @@ class Table:
 
     @property
     def columns(self) -> tuple[Column, ...]:
-        """The table's own columns, then the two that every table has."""
+        """The table's own columns, then those that say where and when a row comes from."""
         names = {c.name for c in self.own}
-        return self.own + tuple(c for c in SEEN if c.name not in names)
+        origin = (STRIPE_ACCOUNT, *SEEN) if self.key else SEEN
+        return self.own + tuple(c for c in origin if c.name not in names)
+
+    @property
+    def whole_key(self) -> tuple[str, ...]:
+        """The key, of whichever Stripe account; empty for a log."""
+        return (STRIPE_ACCOUNT.name, *self.key) if self.key else ()
 
     @property
     def schema(self) -> pa.Schema:
@@ -67,6 +73,12 @@ class Table:
             for c in self.columns
         )
 
+
+STRIPE_ACCOUNT = Column(
+    "stripe_account",
+    pa.string(),
+    "The Stripe account that was asked (`acct_…`, the `Stripe-Account` header); empty = the key's own.",
+)
 
 SEEN = (
     Column("observed_at", TIMESTAMP, "When Stripe answered with this version, by Stripe's clock (UTC)."),
@@ -282,7 +294,7 @@ RUNS = Table(
         Column("rows_added", pa.int64(), "Rows added to all other tables: what was new or had changed."),
         Column("rejected", pa.int64(), "Objects that could not be read."),
         Column("stripe_version", pa.string(), "The `Stripe-Version` sent."),
-        Column("stripe_account", pa.string(), "The `Stripe-Account` sent, if any."),
+        STRIPE_ACCOUNT,
         Column("fincon_version", pa.string(), "The version of fincon."),
         Column(
             "complete_until",

@@ -39,6 +39,7 @@ def transform(size: str, kind: str) -> Figures:
     from sandbox.world import World
     from tests.benchmarks import duckdb_way
     from tests.benchmarks.pages import bodies, enveloped
+    from transforms.envelope import Origin
 
     found = list(bodies(World(accounts=int(size), sessions=0), unknown=kind == "mixed"))
     rounds: dict[str, list[float]] = {"ours": [], "orjson": [], "duckdb": []}
@@ -47,7 +48,7 @@ def transform(size: str, kind: str) -> Figures:
         file.write_bytes(b"".join(found))
 
         def ours(folder: Path) -> None:
-            stage(enveloped(found, 1_780_000_000), "run", folder)
+            stage(enveloped(found, 1_780_000_000), Origin("run"), folder)
 
         def floor(folder: Path) -> None:
             for content in found:
@@ -85,6 +86,7 @@ def memory(size: str) -> Figures:
     from flows.staging import stage
     from sandbox.world import World
     from tests.benchmarks.pages import bodies, enveloped
+    from transforms.envelope import Origin
 
     some = list(bodies(World(accounts=min(int(size), 10_000), sessions=0)))[:100]
 
@@ -95,7 +97,7 @@ def memory(size: str) -> Figures:
     before = peak_mb()
     with tempfile.TemporaryDirectory() as folder:
         start = cpu()
-        stage(enveloped(pages(), 1_780_000_000), "run", Path(folder))
+        stage(enveloped(pages(), 1_780_000_000), Origin("run"), Path(folder))
         seconds = cpu() - start
     return {"peak MB": peak_mb(), "of it before": before, "CPU s": round(seconds, 1)}
 

@@ -9,7 +9,7 @@ import duckdb
 import msgspec
 import pyarrow as pa
 
-from transforms.envelope import Header, Page, Stream
+from transforms.envelope import Header, Origin, Page, Stream
 from transforms.flatten import flatten
 from transforms.schemas import OBJECT_TABLES
 from transforms.secrets import without_secrets
@@ -116,7 +116,7 @@ def look(inputs: list[list[Page]], views: duckdb.DuckDBPyConnection) -> dict[str
     Raises:
         Lost: by count, by id or by amount. Anything else that is raised is a crash.
     """
-    tables = flatten([page for pages in inputs for page in pages], "run")
+    tables = flatten([page for pages in inputs for page in pages], Origin("run"))
     for page in (pages[0] for pages in inputs if pages[0].header.parent):
         created_accounts(page.body)
     rejects = tables["rejects"].to_pylist()
