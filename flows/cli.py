@@ -318,8 +318,8 @@ def _dry_run(settings: "Settings", order: "Order") -> None:
     known = count_accounts(settings.data)
     ids = list(order.session_ids)
     if known:
-        lake = Lake(settings.data / "lake")
-        ids = to_fetch(lake.snapshots, lake, ids, order.refetch)
+        with Lake(settings.data / "lake") as lake:
+            ids = to_fetch(lake.snapshots, lake, ids, order.refetch)
     for session_id in ids:
         click.echo(f"GET {fetch.first_request(session_id)}")
     if ids:

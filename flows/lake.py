@@ -13,8 +13,9 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 from urllib.parse import unquote
 
 import duckdb
@@ -45,6 +46,9 @@ WRITER = WriterProperties(compression="ZSTD", compression_level=1)
 MEMORY = "200MB"
 """What DuckDB may hold of a run before it spills to the data folder."""
 
+SPILL = ".staging-duckdb"
+"""Where it spills."""
+
 
 class Snapshot(msgspec.Struct, frozen=True):
     """The latest state of a table when its files were ``covers``, as the files ``base``; relative to the data folder."""
@@ -72,6 +76,26 @@ class Lake:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.snapshots = folder.parent / "snapshots"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if "_duckdb" in vars(self):
+            self._duckdb.close()
+
+    @cached_property
+    def _duckdb(self) -> duckdb.DuckDBPyConnection:
+        """One DuckDB for all queries, in bounded memory: to start one takes longer than most of them."""
+        spill = str(self.folder.parent / SPILL)
+        return duckdb.connect(config={"memory_limit": MEMORY, "temp_directory": spill})
+
+    @contextmanager
+    def query(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        """A connection for queries over `files`."""
+        with self._duckdb.cursor() as query:
+            query.execute("SET TimeZone = 'UTC'")
+            yield query
 
     def table(self, table: Table) -> DeltaTable:
         """The Delta table, created empty where it is not there yet.
@@ -129,7 +153,7 @@ class Lake:
 
         Loading the same run again changes nothing.
         """
-        with self._query(folder) as query:
+        with self.query() as query:
             for table in OBJECT_TABLES:
                 parts = staged_files(folder, table)
                 if parts and not self.holds(table, run_id):
@@ -172,10 +196,7 @@ class Lake:
 
     def _snapshot(self, table: Table, now: "Current") -> list[str]:
         """The latest state as files: the table's own where each object has one version, else a copy."""
-        with (
-            tempfile.TemporaryDirectory(prefix=".staging-", dir=self.folder.parent) as spill,
-            self._query(Path(spill)) as query,
-        ):
+        with self.query() as query:
             key = ", ".join(table.whole_key)
             once = f"SELECT count(*) = count(DISTINCT ({key})) FROM (SELECT DISTINCT {key}, observed_at FROM {parquet(now.tail)})"
             if not now.base and _value(query, once):
@@ -220,7 +241,7 @@ class Lake:
             " WHERE stripe_account = ? GROUP BY account_id"
         )
         placed = f"SELECT account_id, row_number() OVER (ORDER BY created_at DESC, account_id) AS place FROM ({known})"
-        with duckdb.connect() as query:
+        with self.query() as query:
             found = query.execute(
                 f"SELECT account_id FROM ({placed}) WHERE place % {size} = 0 ORDER BY place", [stripe_account]
             )
@@ -231,7 +252,7 @@ class Lake:
         files = [file for table in OBJECT_TABLES for file in self.files(table)]
         if not files:
             return 0
-        with duckdb.connect() as query:
+        with self.query() as query:
             found = query.execute(
                 "SELECT epoch_us(max(observed_at)) FROM read_parquet(?)", [files]
             ).fetchone()
@@ -270,8 +291,7 @@ class Lake:
     def finish(self, run: dict[str, Any]) -> dict[str, Any]:
         """Write the run's row: from here on its rows count. The row, with ``rows_added`` from the tables."""
         run_id = run["run_id"]
-        added = sum(self._rows_of(table, run_id) for table in OBJECT_TABLES)
-        row = {**run, "rows_added": added, "observed_at": datetime.now(UTC)}
+        row = {**run, "rows_added": self._rows_of(run_id), "observed_at": datetime.now(UTC)}
         self.append(RUNS, pa.Table.from_pylist([row], schema=RUNS.schema), run_id)
         return row
 
@@ -286,8 +306,7 @@ class Lake:
         files = self.files(table)
         if not files:
             return []
-        with duckdb.connect() as query:
-            query.execute("SET TimeZone = 'UTC'")
+        with self.query() as query:
             return query.execute(
                 f"SELECT {', '.join(columns)} FROM read_parquet(?) ORDER BY observed_at", [files]
             ).fetchall()
@@ -307,8 +326,7 @@ class Lake:
         self.table(table)  # raises if its log cannot be read
         match = _names_any(table, identities)
         erased: Counter[str] = Counter()
-        with duckdb.connect(config={"memory_limit": MEMORY}) as query:
-            query.execute("SET TimeZone = 'UTC'")
+        with self.query() as query:
             active = set(self.files(table))
             for path in [
                 *sorted(folder.glob("*.parquet")),
@@ -382,12 +400,13 @@ class Lake:
         runs = self.records(RUNS, "stripe_account", "mode", "run_id")
         return dict(sorted((mode, run_id) for whose, mode, run_id in runs if whose == stripe_account))
 
-    def _rows_of(self, table: Table, run_id: str) -> int:
-        files = self.files(table)
-        if not files:
-            return 0
-        with duckdb.connect() as query:
-            return int(_value(query, f"SELECT count(*) FROM {parquet(files)} WHERE run_id = {text(run_id)}"))
+    def _rows_of(self, run_id: str) -> int:
+        """How many rows of objects the run brought."""
+        filled = [parquet(files) for table in OBJECT_TABLES if (files := self.files(table))]
+        runs = " UNION ALL ".join(f"SELECT run_id FROM {files}" for files in filled)
+        with self.query() as query:
+            where = f"WHERE run_id = {text(run_id)}"
+            return int(_value(query, f"SELECT count(*) FROM ({runs}) {where}")) if filled else 0
 
     def load(self, pages: Iterable[Page], run_id: str, stripe_account: str = "") -> dict[str, int]:
         """Pages into the tables, staged and loaded at once; the pages of a session must stand together."""
@@ -401,14 +420,6 @@ class Lake:
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".staging-", dir=self.folder.parent) as folder:
             yield Path(folder)
-
-    @contextmanager
-    def _query(self, spill: Path) -> Iterator[duckdb.DuckDBPyConnection]:
-        """A DuckDB in bounded memory that spills into ``spill``."""
-        config: dict[str, Any] = {"memory_limit": MEMORY, "temp_directory": str(spill / "spill")}
-        with duckdb.connect(config=config) as query:
-            query.execute("SET TimeZone = 'UTC'")
-            yield query
 
 
 def _mark(run_id: str, version: int) -> CommitProperties:

@@ -32,9 +32,8 @@ def erase(data: Path, kind: str, identity: str) -> dict[str, int]:
     """
     _check(kind, identity)
     prepare(data)
-    with locked(data):
+    with locked(data), Lake(data / "lake") as lake:
         clean(data)
-        lake = Lake(data / "lake")
         _drop_unfinished(data, lake)
         identities = [identity, *_belonging(lake, kind, identity)]
         if not traces(data, identities):
@@ -62,9 +61,8 @@ def allow(data: Path, kind: str, identity: str) -> None:
     """Let a later sync bring back what was erased."""
     _check(kind, identity)
     prepare(data)
-    with locked(data):
+    with locked(data), Lake(data / "lake") as lake:
         clean(data)
-        lake = Lake(data / "lake")
         lake.add_records(ERASURES, [_entry(data, "allowed", kind, identity, {})])
         publish(data, {table.name: lake.current(table) for table in TABLES})
 
@@ -72,9 +70,8 @@ def allow(data: Path, kind: str, identity: str) -> None:
 def compact(data: Path, retention_days: int, pages_days: int) -> dict[str, Any]:
     """Merge small files, drop those no view has needed for ``retention_days``, and pages older than ``pages_days``."""
     prepare(data)
-    with locked(data):
+    with locked(data), Lake(data / "lake") as lake:
         clean(data)
-        lake = Lake(data / "lake")
         finished = lake.run_ids()
         waiting = {run.run_id for run in unfinished(data, finished)}
         sizes = lake.compact(timedelta(days=retention_days))
@@ -132,7 +129,7 @@ def _belonging(lake: Lake, kind: str, identity: str) -> list[str]:
     for table in OBJECT_TABLES:
         files = lake.files(table)
         if files and table.name in ("accounts", "sessions"):
-            with duckdb.connect() as query:
+            with lake.query() as query:
                 rows = query.execute(
                     f"SELECT DISTINCT {table.key[0]} FROM read_parquet($files) WHERE $id IN"  # noqa: S608 - our own names
                     " (account_holder_customer_id, account_holder_customer_account_id)",

@@ -9,7 +9,6 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Literal
 
-import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -64,6 +63,6 @@ def _first_seen(lake: Lake) -> dict[str, int]:
     files = lake.files(SESSIONS)
     if not files:
         return {}
-    query = f"SELECT session_id, epoch_us(min(observed_at)) FROM {parquet(files)} GROUP BY session_id"  # noqa: S608 - our own files
-    with duckdb.connect() as connection:
-        return dict(connection.execute(query).fetchall())
+    first = f"SELECT session_id, epoch_us(min(observed_at)) FROM {parquet(files)} GROUP BY session_id"  # noqa: S608 - our own files
+    with lake.query() as query:
+        return dict(query.execute(first).fetchall())

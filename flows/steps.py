@@ -113,9 +113,8 @@ def run_sync(
     progress = progress or Silent()
     with machine_errors(settings.data):
         prepare(settings.data)
-        with locked(settings.data):
+        with locked(settings.data), Lake(settings.data / "lake") as lake:
             clean(settings.data)
-            lake = Lake(settings.data / "lake")
             erased = known_erasures(settings.data, lake.records(ERASURES, "action", "identity_hash"))
             row = finish_interrupted(settings, lake, order, step, progress)
             resumed = 0

@@ -7,6 +7,7 @@ the file was made, whatever happens meanwhile.
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from string import Template
 from typing import Any, Protocol
@@ -196,10 +197,21 @@ def _comments(view: str, table: Table, about: str, more: tuple[Column, ...]) -> 
 
 
 def _nulls(table: Table) -> str:
-    """A null of each column's type, which DuckDB itself derives from the Arrow schema."""
+    """A null of each column's type."""
+    return ", ".join(f"NULL::{_types()[table.name, c.name]} AS {c.name}" for c in table.columns)
+
+
+@cache
+def _types() -> dict[tuple[str, str], str]:
+    """(table, column) → DuckDB's type, which DuckDB itself derives from the Arrow schema."""
     with duckdb.connect() as connection:
-        types = connection.from_arrow(table.schema.empty_table()).types
-    return ", ".join(f"NULL::{kind} AS {c.name}" for c, kind in zip(table.columns, types, strict=True))
+        return {
+            (table.name, column.name): str(kind)
+            for table in TABLES
+            for column, kind in zip(
+                table.columns, connection.from_arrow(table.schema.empty_table()).types, strict=True
+            )
+        }
 
 
 @contextmanager
