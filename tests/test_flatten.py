@@ -351,7 +351,7 @@ def test_no_refresh_is_lost_or_invented(accounts: list[Json]):
         )
         for row in flatten([listing(accounts)], Origin("run"))["refreshes"].to_pylist()
     ]
-    assert landed == sent
+    assert Counter(landed) == Counter(sent)
 
 
 @any_pages
@@ -432,7 +432,11 @@ def test_pages_together_give_what_each_gives_alone(pages: list[list[Any]]):
     together = flatten([one for chain in chains for one in chain], Origin("run"))
     alone = [flatten(chain, Origin("run")) for chain in chains]
     for name, table in together.items():
-        assert table.equals(pa.concat_tables([one[name] for one in alone]))
+        pieces = pa.concat_tables([one[name] for one in alone])
+        if name == "refreshes":  # which stand feature by feature
+            assert Counter(map(str, table.to_pylist())) == Counter(map(str, pieces.to_pylist()))
+            continue
+        assert table.equals(pieces)
 
 
 def test_a_session_that_cannot_be_read_does_not_lose_its_accounts():

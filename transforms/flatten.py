@@ -1,8 +1,8 @@
 """Pages → rows: sessions, session_accounts, accounts, balances, refreshes, rejects as Arrow tables."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from itertools import groupby
+from itertools import chain, compress, groupby
 from typing import Any
 
 import msgspec
@@ -12,6 +12,7 @@ from transforms.envelope import ERASED, Origin, Page
 from transforms.schemas import (
     ACCOUNTS,
     BALANCES,
+    FEATURES,
     OBJECT_TABLES,
     REFRESHES,
     REJECTS,
@@ -21,6 +22,7 @@ from transforms.schemas import (
     Table,
 )
 from transforms.stripe_objects import (
+    ACCOUNT,
     ACCOUNT_LIST,
     EVENT,
     RAW_LIST,
@@ -66,20 +68,21 @@ def flatten(pages: Iterable[Page], origin: Origin) -> dict[str, pa.Table]:
     cannot be read lands in ``rejects``; nothing is dropped.
     """
     seen = Seen()
-    for (stream, _), chain in groupby(pages, key=lambda page: (page.header.stream, page.header.parent)):
+    for (stream, _), found in groupby(pages, key=lambda page: (page.header.stream, page.header.parent)):
         if stream == "sessions":
-            _read_session(seen, list(chain))
+            _read_session(seen, list(found))
         elif stream == "events":
-            _read_events(seen, list(chain))
+            _read_events(seen, list(found))
         else:
-            for page in chain:
+            for page in found:
                 _read_accounts(seen, page.body, page.header.observed_at)
+    accounts = _fields(Account, seen.accounts)
     columns = {
         SESSIONS.name: _session_columns(seen),
         SESSION_ACCOUNTS.name: _session_account_columns(seen),
-        ACCOUNTS.name: _account_columns(seen),
-        BALANCES.name: _balance_columns(seen),
-        REFRESHES.name: _refresh_columns(seen),
+        ACCOUNTS.name: _account_columns(accounts, seen),
+        BALANCES.name: _balance_columns(accounts, seen.account_seen_at),
+        REFRESHES.name: _refresh_columns(accounts, seen.account_seen_at),
         REJECTS.name: _reject_columns(seen),
     }
     return {table.name: _arrow(table, columns[table.name], origin) for table in OBJECT_TABLES}
@@ -102,12 +105,23 @@ def _read_accounts(seen: Seen, body: bytes, at: int) -> None:
 
 def _read_each(seen: Seen, body: bytes, at: int) -> None:
     """Every account of a list page, each by itself."""
-    before = len(seen.accounts)
     raws = RAW_LIST.decode(body).data
+    unusual = 0
     for raw in raws:
-        _read_account(seen, raw, at)
-    extra = seen.account_extra[before:]
-    seen.one_by_one = len(extra) < len(raws) or any(extra)
+        try:
+            account = ACCOUNT.decode(raw)
+        except msgspec.DecodeError:
+            _read_account(seen, raw, at)
+            unusual += 1
+        else:
+            _add(seen, account, None, at)
+    seen.one_by_one = unusual > 0
+
+
+def _add(seen: Seen, account: Account, extra: str | None, at: int) -> None:
+    seen.accounts.append(account)
+    seen.account_extra.append(extra)
+    seen.account_seen_at.append(at)
 
 
 def _read_account(seen: Seen, raw: msgspec.Raw, at: int) -> str | None:
@@ -116,9 +130,7 @@ def _read_account(seen: Seen, raw: msgspec.Raw, at: int) -> str | None:
         account, extra = decode(Account, raw)
     except msgspec.DecodeError as error:
         return _reject(seen, "account", raw, str(error), at)
-    seen.accounts.append(account)
-    seen.account_extra.append(extra)
-    seen.account_seen_at.append(at)
+    _add(seen, account, extra, at)
     return account.id
 
 
@@ -220,12 +232,12 @@ _NO_HOLDER = AccountHolder(type="")
 
 
 def _holder_columns(holders: Iterable[AccountHolder | None]) -> Columns:
-    known = [holder or _NO_HOLDER for holder in holders]
+    of = _fields(AccountHolder, [holder or _NO_HOLDER for holder in holders])
     return {
-        "account_holder_type": [h.type or None for h in known],
-        "account_holder_account_id": _ids([h.account for h in known]),
-        "account_holder_customer_id": _ids([h.customer for h in known]),
-        "account_holder_customer_account_id": _ids([h.customer_account for h in known]),
+        "account_holder_type": [kind or None for kind in of["type"]],
+        "account_holder_account_id": _ids(of["account"]),
+        "account_holder_customer_id": _ids(of["customer"]),
+        "account_holder_customer_account_id": _ids(of["customer_account"]),
     }
 
 
@@ -262,31 +274,28 @@ def _session_account_columns(seen: Seen) -> Columns:
     return _columns(("session_id", "account_id", "position", "observed_at"), rows)
 
 
-def _account_columns(seen: Seen) -> Columns:
-    accounts = seen.accounts
-    balances = [a.balance for a in accounts]
+def _account_columns(of: Columns, seen: Seen) -> Columns:
+    balances = of["balance"]
     return {
-        "account_id": [a.id for a in accounts],
-        **_holder_columns(a.account_holder for a in accounts),
-        "category": [a.category for a in accounts],
-        "subcategory": [a.subcategory for a in accounts],
-        "status": [a.status for a in accounts],
-        "display_name": [a.display_name for a in accounts],
-        "institution_name": [a.institution_name for a in accounts],
-        "last4": [a.last4 for a in accounts],
-        "livemode": [a.livemode for a in accounts],
-        "created_at": [a.created for a in accounts],
-        "ownership_id": _ids([a.ownership for a in accounts]),
-        "permissions": [a.permissions for a in accounts],
-        "subscriptions": [a.subscriptions for a in accounts],
-        "supported_payment_method_types": [a.supported_payment_method_types for a in accounts],
-        "account_numbers": [a.account_numbers and _account_numbers(a.account_numbers) for a in accounts],
-        "status_details": [a.status_details and _status_details(a.status_details) for a in accounts],
+        "account_id": of["id"],
+        **_holder_columns(of["account_holder"]),
+        **{name: of[name] for name in AS_THEY_ARE},
+        "created_at": of["created"],
+        "ownership_id": _ids(of["ownership"]),
+        "account_numbers": [numbers and _account_numbers(numbers) for numbers in of["account_numbers"]],
+        "status_details": [details and _status_details(details) for details in of["status_details"]],
         "balance_type": [b.type if b else None for b in balances],
         "balance_as_of": [b.as_of if b else None for b in balances],
         "extra": seen.account_extra,
         "observed_at": seen.account_seen_at,
     }
+
+
+AS_THEY_ARE = (
+    *("category", "subcategory", "status", "display_name", "institution_name", "last4", "livemode"),
+    *("permissions", "subscriptions", "supported_payment_method_types"),
+)
+"""Columns of accounts that are attributes of the same name."""
 
 
 def _account_numbers(numbers: Sequence[AccountNumber]) -> list[dict[str, Any]]:
@@ -304,50 +313,50 @@ def _status_details(details: StatusDetails) -> dict[str, Any]:
     return {"active": {**msgspec.structs.asdict(active), "expected_deactivation_date": until}}
 
 
-def _balance_columns(seen: Seen) -> Columns:
+def _balance_columns(of: Columns, seen_at: Sequence[int]) -> Columns:
     rows = [
-        (account.id, *amounts, account.balance.type, account.balance.as_of, at)
-        for account, at in zip(seen.accounts, seen.account_seen_at, strict=True)
-        if account.balance is not None
-        for amounts in amounts_by_currency(account.balance)
+        (account_id, *amounts, balance.type, balance.as_of, at)
+        for account_id, balance, at in zip(of["id"], of["balance"], seen_at, strict=True)
+        if balance is not None
+        for amounts in amounts_by_currency(balance)
     ]
     names = ("account_id", "currency", "current", "available", "used", "balance_type", "as_of", "observed_at")
     return _columns(names, rows)
 
 
-def amounts_by_currency(balance: Balance) -> Iterator[tuple[str, int | None, int | None, int | None]]:
+Amount = tuple[str, int | None, int | None, int | None]
+
+
+def amounts_by_currency(balance: Balance) -> list[Amount]:
     """(currency, current, available, used), in minor units, for each currency that any of the maps names."""
     current = balance.current
     available = (balance.cash and balance.cash.available) or {}
     used = (balance.credit and balance.credit.used) or {}
-    for currency in {**current, **available, **used}:
-        yield currency, current.get(currency), available.get(currency), used.get(currency)
+    return [(c, current.get(c), available.get(c), used.get(c)) for c in {**current, **available, **used}]
 
 
-def _refresh_columns(seen: Seen) -> Columns:
-    attempts = [
-        (account.id, feature, refresh, at)
-        for account, at in zip(seen.accounts, seen.account_seen_at, strict=True)
-        for feature, refresh in (
-            ("balance", account.balance_refresh),
-            ("ownership", account.ownership_refresh),
-            ("transaction", account.transaction_refresh),
-        )
-        if refresh is not None
-    ]
-    columns = _columns(("account_id", "feature", "refresh", "observed_at"), attempts)
-    refreshes: Sequence[Refresh] = columns.pop("refresh")
+def _refresh_columns(of: Columns, seen_at: Sequence[int]) -> Columns:
+    """One feature after the other. A refresh counts as true and a null does not, so `compress` drops the nulls."""
+    by_feature = [(feature, of[f"{feature}_refresh"]) for feature in FEATURES]
+    refreshes = _fields(Refresh, [r for _, found in by_feature for r in found if r])
     return {
-        **columns,
-        "status": [r.status for r in refreshes],
-        "last_attempted_at": [r.last_attempted_at for r in refreshes],
-        "next_refresh_available_at": [r.next_refresh_available_at for r in refreshes],
-        "refresh_id": [r.id for r in refreshes],
+        "account_id": [*chain.from_iterable(compress(of["id"], found) for _, found in by_feature)],
+        "feature": [feature for feature, found in by_feature for r in found if r],
+        "status": refreshes["status"],
+        "last_attempted_at": refreshes["last_attempted_at"],
+        "next_refresh_available_at": refreshes["next_refresh_available_at"],
+        "refresh_id": refreshes["id"],
+        "observed_at": [*chain.from_iterable(compress(seen_at, found) for _, found in by_feature)],
     }
 
 
 def _reject_columns(seen: Seen) -> Columns:
     return _columns(("object_type", "object_id", "path", "reason", "raw", "observed_at"), seen.rejects)
+
+
+def _fields(kind: type[msgspec.Struct], objects: Sequence[msgspec.Struct]) -> Columns:
+    """Field → its values in ``objects``: taken apart and transposed in C, several times as fast as field by field."""
+    return _columns(kind.__struct_fields__, [*map(msgspec.structs.astuple, objects)])
 
 
 def _columns(names: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> Columns:
@@ -363,6 +372,8 @@ def _micros(seconds: int | None) -> int | None:
 def _arrow(table: Table, columns: Columns, origin: Origin) -> pa.Table:
     """``columns`` as an Arrow table of the table's schema; ``origin`` is the same in every row."""
     rows = len(columns["observed_at"])
+    if not rows:
+        return table.empty
     made = {
         "observed_at": pa.array(columns["observed_at"], pa.int64()).cast(TIMESTAMP),
         "run_id": pa.repeat(origin.run_id, rows),

@@ -1,6 +1,7 @@
 """What we keep: the tables, column by column. Schemas, comments, dictionary and drift tests come from here."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import pyarrow as pa
 
@@ -53,25 +54,30 @@ class Table:
     member: tuple[str, ...]
     own: tuple[Column, ...]
 
-    @property
+    @cached_property
     def columns(self) -> tuple[Column, ...]:
         """The table's own columns, then those that say where and when a row comes from."""
         names = {c.name for c in self.own}
         origin = (STRIPE_ACCOUNT, *SEEN) if self.key else SEEN
         return self.own + tuple(c for c in origin if c.name not in names)
 
-    @property
+    @cached_property
     def whole_key(self) -> tuple[str, ...]:
         """The key, of whichever Stripe account; empty for a log."""
         return (STRIPE_ACCOUNT.name, *self.key) if self.key else ()
 
-    @property
+    @cached_property
     def schema(self) -> pa.Schema:
         """The Arrow schema; each field's metadata holds its meaning and source."""
         return pa.schema(
             pa.field(c.name, c.type, metadata={"meaning": c.meaning, "source": c.source})
             for c in self.columns
         )
+
+    @cached_property
+    def empty(self) -> pa.Table:
+        """No rows of it."""
+        return self.schema.empty_table()
 
 
 STRIPE_ACCOUNT = Column(

@@ -190,9 +190,8 @@ EVENT = msgspec.json.Decoder(Event)
 
 T = TypeVar("T", Account, Session)
 
-_STRICT: dict[Any, msgspec.json.Decoder[Any]] = {
-    kind: msgspec.json.Decoder(kind) for kind in (Account, Session)
-}
+ACCOUNT = msgspec.json.Decoder(Account)
+_STRICT: dict[Any, msgspec.json.Decoder[Any]] = {Account: ACCOUNT, Session: msgspec.json.Decoder(Session)}
 ACCOUNT_LIST = msgspec.json.Decoder(AccountList)
 RAW_LIST = msgspec.json.Decoder(RawList)
 
