@@ -385,10 +385,16 @@ def sql(query: str, style: str, output: Path | None) -> None:
         show.write(connection, query, style, output)
 
 
+PAGES_AGREE = (
+    "Balances in the views add up to those on the raw pages of the last run, per currency and to the unit."
+)
+
+
 @command()
 def check() -> None:
     """Run every check; a row that a check finds is a failure."""
     from flows import show
+    from flows.steps import pages_disagree
     from flows.warehouse import checks, connect
 
     failed = 0
@@ -399,6 +405,16 @@ def check() -> None:
             if found:
                 failed += 1
                 click.echo(show.table(connection.execute(query), limit=10))
+    wrong = pages_disagree(data_folder(CHOICES.data))
+    if wrong is None:
+        click.echo(
+            "--    pages_agree: The raw pages of the last run are pruned: there is nothing to compare."
+        )
+    else:
+        click.echo(f"{'FAIL' if wrong else 'ok':4}  pages_agree: {PAGES_AGREE}")
+        failed += bool(wrong)
+        for row in wrong[:10]:
+            click.echo("  " + "  ".join(map(str, row)))
     if failed:
         raise RunFailed(
             f"{failed} checks failed.",

@@ -30,6 +30,7 @@ from flows.errors import RunFailed, reason_of
 from flows.staging import stage, staged_files
 from flows.versions import changed_sql, latest_sql, parquet, reconcile_sql, text
 from transforms.envelope import Origin, Page
+from transforms.reconcile import Sums
 from transforms.schemas import ACCOUNTS, BALANCES, OBJECT_TABLES, REJECTS, RUNS, SESSIONS, TABLES, Table
 
 SNAPSHOT_ROWS = 20_000
@@ -169,6 +170,33 @@ class Lake:
                     ("rejected", REJECTS, "*"),
                 )
             }
+
+    def staged_rejects(self, folder: Path) -> list[tuple[str, str | None]]:
+        """(object_type, raw) of the rejects staged in ``folder``."""
+        parts = staged_files(folder, REJECTS)
+        if not parts:
+            return []
+        with self.query() as query:
+            return query.execute(f"SELECT object_type, raw FROM {parquet(parts)}").fetchall()
+
+    def staged_sums(self, folder: Path) -> Sums:
+        """The sums over the balances staged in ``folder``: every row, however often an account was seen."""
+        parts = staged_files(folder, BALANCES)
+        if not parts:
+            return Counter()
+        columns = ("current", "available", "used")
+        summed = ", ".join(f"coalesce(sum({name}), 0)::HUGEINT" for name in columns)
+        with self.query() as query:
+            found = query.execute(
+                f"SELECT currency, count(*), {summed} FROM {parquet(parts)} GROUP BY currency"
+            ).fetchall()
+        return Counter(
+            {
+                (currency, name): int(value)
+                for currency, *values in found
+                for name, value in zip(("rows", *columns), values, strict=True)
+            }
+        )
 
     def current(self, table: Table) -> "Current":
         """The files from which the latest state is read: a snapshot of it, and what came since."""

@@ -1,6 +1,7 @@
 """A sync as plain functions, and the one composition of them. Prefect's flow and the command line both run it."""
 
 import json
+import tempfile
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -10,7 +11,6 @@ from pathlib import Path
 from typing import Any, ParamSpec, Protocol, TypeVar
 
 import duckdb
-import pyarrow as pa
 from deltalake.exceptions import DeltaError
 
 from flows import events, fetch, listing, sightings, warehouse
@@ -34,11 +34,12 @@ from flows.runs import (
 )
 from flows.settings import Settings
 from flows.sightings import Refetch
-from flows.staging import Stager, stage
+from flows.staging import Stager, stage, staged_files
 from flows.stripe_api import Stripe
+from flows.versions import parquet, reconcile_sql
 from transforms.envelope import Origin
-from transforms.reconcile import last_balances, sums
-from transforms.schemas import ERASURES, TABLES
+from transforms.reconcile import differences, sums_of_pages, sums_of_rejects
+from transforms.schemas import BALANCES, ERASURES, TABLES
 from transforms.stripe_objects import created_accounts
 
 P = ParamSpec("P")
@@ -261,6 +262,7 @@ def transform_and_load(
 ) -> dict[str, Any]:
     """The run's pages into the lake; its row of ``runs``, which is written last."""
     stage(spool.read(told, staged), Origin(run.run_id, run.stripe_account), folder)
+    agree_with_pages(lake, spool, run.run_id, folder)
     seen = lake.load_staged(folder, run.run_id)
     row = {
         "run_id": run.run_id,
@@ -282,6 +284,48 @@ def transform_and_load(
     return lake.finish(row)
 
 
+def staged_differences(lake: Lake, spool: Spool, folder: Path) -> list[tuple[str, str, int, int]]:
+    """Where the sums over what is staged in ``folder`` differ from those over the pages, read in another way."""
+    pages = sums_of_pages(spool.read())
+    return differences(pages, sums_of_rejects(lake.staged_rejects(folder)), lake.staged_sums(folder))
+
+
+def pages_disagree(data: Path) -> list[tuple[Any, ...]] | None:
+    """Where the views differ from the raw pages of the last run, in sums per currency, to the unit.
+
+    None where the pages are pruned. An account of which a later run knows something newer is left out.
+    """
+    with (
+        warehouse.connect(data) as views,
+        Lake(data / "lake") as lake,
+        tempfile.TemporaryDirectory(prefix="fincon-") as scratch,
+    ):
+        folder = Path(scratch)
+        last = views.execute("SELECT run_id, stripe_account FROM runs ORDER BY finished_at DESC").fetchone()
+        if last is None or not pages_folder(data, last[0]).exists():
+            return None
+        spool = Spool(pages_folder(data, last[0]))
+        stage(spool.read(), Origin(*last), folder)
+        parts = staged_files(folder, BALANCES)
+        held = views.execute(reconcile_sql(parquet(parts), "FROM balances")).fetchall() if parts else []
+        return [*staged_differences(lake, spool, folder), *held]
+
+
+def agree_with_pages(lake: Lake, spool: Spool, run_id: str, folder: Path) -> None:
+    """Compare what was staged with the pages it was made of, which are read once more in another way.
+
+    Raises:
+        RunFailed: the sums of a currency differ. Nothing was loaded.
+    """
+    wrong = staged_differences(lake, spool, folder)
+    if wrong:
+        currency, what, sent, made = wrong[0]
+        raise RunFailed(
+            f"Run {run_id}: {what} in {currency} adds up to {sent} on its pages and to {made} in the rows made of them.",
+            "This is a bug in fincon; the views still answer with the run before. Please report it.",
+        )
+
+
 def _utc(micros: int | None) -> datetime | None:
     return None if micros is None else datetime.fromtimestamp(0, UTC) + timedelta(microseconds=micros)
 
@@ -297,29 +341,6 @@ def failed_checks(settings: Settings) -> dict[str, int]:
     with warehouse.connect(settings.data) as connection:
         found = {name: len(connection.sql(query).fetchall()) for name, _, query in warehouse.checks()}
     return {name: rows for name, rows in found.items() if rows}
-
-
-def reconcile_with_pages(data: Path) -> list[tuple[str, Any, Any]]:
-    """(currency, sums over the last run's raw pages, sums in the views) where they differ, to the unit.
-
-    Accounts that were rejected are in neither. Nothing is compared once the pages are pruned.
-    """
-    with warehouse.connect(data) as views:
-        last = views.execute("SELECT run_id FROM runs ORDER BY finished_at DESC LIMIT 1").fetchone()
-        folder = pages_folder(data, last[0]) if last else None
-        if folder is None or not folder.exists():
-            return []
-        seen = last_balances(Spool(folder).read())
-        rejected = {i for (i,) in views.execute("SELECT DISTINCT object_id FROM rejects").fetchall()}
-        raw = sums(balance for account, (_, balance) in seen.items() if account not in rejected)
-        ids = pa.table({"account_id": pa.array([i for i in seen if i not in rejected], pa.string())})
-        views.register("seen", ids)
-        found = views.execute(
-            "SELECT currency, (count(*), coalesce(sum(current), 0), coalesce(sum(available), 0), coalesce(sum(used), 0))"
-            " FROM balances SEMI JOIN seen USING (account_id) GROUP BY currency"
-        ).fetchall()
-    known = {currency: tuple(int(value) for value in row) for currency, row in found}
-    return [(c, raw.get(c), known.get(c)) for c in sorted({*raw, *known}) if raw.get(c) != known.get(c)]
 
 
 def raise_if_wrong(outcome: Outcome, *, strict: bool) -> None:

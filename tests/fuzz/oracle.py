@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from transforms.envelope import Header, Origin, Page, Stream
 from transforms.flatten import flatten
+from transforms.reconcile import Sums, differences, sums_of_pages, sums_of_rejects
 from transforms.schemas import OBJECT_TABLES
 from transforms.secrets import without_secrets
 from transforms.stripe_objects import created_accounts, list_page
@@ -144,8 +145,21 @@ def look(inputs: list[list[Page]], views: duckdb.DuckDBPyConnection) -> dict[str
     amounts = Counter(found for item in items if _id(item) in wanted for found in _amounts_of(item))
     if amounts != (known := _balances(tables["balances"], wanted)):
         raise Lost(f"amounts: {dict(amounts - known)} became {dict(known - amounts)}")
+    if disagree := disagreement([page for pages in inputs for page in pages], tables):
+        raise Lost(f"sums: {disagree}")
     _readable(tables, views)
     return {"accounts": len(ids), "sessions": tables["sessions"].num_rows, "rejects": len(rejects)}
+
+
+def disagreement(pages: list[Page], tables: dict[str, pa.Table]) -> list[tuple[str, str, int, int]]:
+    """Where the sums over pages and over the rows made of them differ, as every run compares them."""
+    rows: Sums = Counter()
+    for row in tables["balances"].to_pylist():
+        rows[row["currency"], "rows"] += 1
+        for kind in ("current", "available", "used"):
+            rows[row["currency"], kind] += row[kind] or 0
+    rejects = [(row["object_type"], row["raw"]) for row in tables["rejects"].to_pylist()]
+    return differences(sums_of_pages(pages), sums_of_rejects(rejects), rows)
 
 
 def _id(item: Any) -> str | None:
