@@ -71,6 +71,11 @@ class Dice:
         rolls = ROLLS(UNPACK(blake2b(self.key + index.to_bytes(8, "big")).digest()))
         return _huge(rolls) if index % HUGE_EVERY == self.huge else rolls
 
+    def one(self, index: int, place: int) -> int:
+        """Give one of an account's dice of 16 bits, by its place in `Rolls`, as it fell: none is loaded."""
+        digest = blake2b(self.key + index.to_bytes(8, "big")).digest()
+        return digest[2 * place] | digest[2 * place + 1] << 8
+
 
 def _huge(rolls: Rolls) -> Rolls:
     """Load the dice, so that the account has a huge balance in one currency and all may see it."""

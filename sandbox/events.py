@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 from heapq import merge
+from math import lcm
 from typing import NamedTuple
 
 from sandbox.accounts import Accounts
@@ -109,7 +110,7 @@ class Events:
             if start <= time <= end:
                 indexes = range(residue, self.count, MINUTES)
                 for index in reversed(indexes) if newest_first else indexes:
-                    roll = self.accounts.roll(index)[feature.roll]
+                    roll = self.schedule.dice.one(index, feature.roll)
                     is_due = (day + (roll >> 3)) % feature.periods[roll & 7] == 0
                     if is_due and self._has_refreshed(feature, self.schedule.calendar(index), day):
                         yield Key(time, index, OF_FEATURE[feature.name])
@@ -126,29 +127,35 @@ class Events:
         )
 
     def _life(self, start: int, end: int, types: Collection[int], newest_first: bool) -> Iterator[Key]:
-        """Links which broke or came back in a span of time, day by day."""
+        """Links which broke or came back in a span of time, day by day and minute by minute."""
         days = range(start // DAY, end // DAY + 1)
         for day in reversed(days) if newest_first else days:
-            # In order first, then one by one: most accounts that could break on this day do not.
-            slots = [
-                (index * MINUTE_FACTOR % MINUTES) << 40 | index for index in self._candidates(day, types)
-            ]
-            for slot in sorted(slots, reverse=newest_first):
-                if start <= day * DAY + (slot >> 40) * 60 <= end:
-                    calendar = self.schedule.calendar(slot & (1 << 40) - 1)
-                    yield from (key for key in _breaks(calendar, day) if key.type in types)
+            by_minute: dict[int, list[range]] = {}
+            for first, step in self._candidates(day, types):
+                # So far apart, accounts have their turn in one and the same minute.
+                apart = lcm(step, MINUTES)
+                for index in range(first, min(first + apart, self.count), step):
+                    minute = index * MINUTE_FACTOR % MINUTES
+                    by_minute.setdefault(minute, []).append(range(index, self.count, apart))
+            for minute in sorted(by_minute, reverse=newest_first):
+                if start <= day * DAY + minute * 60 <= end:
+                    # One by one: most accounts that could break on this day do not.
+                    indexes = (reversed(one) if newest_first else one for one in by_minute[minute])
+                    for index in merge(*indexes, reverse=newest_first):
+                        calendar = self.schedule.calendar(index)
+                        yield from (key for key in _breaks(calendar, day) if key.type in types)
 
-    def _candidates(self, day: int, types: Collection[int]) -> Iterator[int]:
-        """Give the accounts whose links can break on a day, or come back."""
+    def _candidates(self, day: int, types: Collection[int]) -> Iterator[tuple[int, int]]:
+        """Give the accounts whose links can break on a day, or come back: the first, and how far apart they are."""
         for number, kind in enumerate(KINDS):
             if BREAKS.get(kind) in types:
-                yield from range(breaking(day, number), self.count, PATTERN)
+                yield breaking(day, number), PATTERN
             if kind == "flaky" and REACTIVATED in types:
                 for lasts in range(1, LONGEST_BREAK + 1):
-                    start, step = breaking(day - lasts, number), PATTERN * LONGEST_BREAK
+                    start = breaking(day - lasts, number)
                     while start % LONGEST_BREAK != lasts - 1:
                         start += PATTERN
-                    yield from range(start, self.count, step)
+                    yield start, PATTERN * LONGEST_BREAK
 
 
 def _breaks(calendar: Calendar, day: int) -> Iterator[Key]:

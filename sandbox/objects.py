@@ -116,7 +116,15 @@ def _holder(it: Holder, absent: int, expand: Collection[str]) -> Json:
 
 
 def _numbers(numbers: Sequence[AccountNumber]) -> list[Json]:
-    return [{**number._asdict(), "supported_networks": [*number.supported_networks]} for number in numbers]
+    return [
+        {
+            "expected_expiry_date": expiry,
+            "identifier_type": identifier_type,
+            "status": status,
+            "supported_networks": [*networks],
+        }
+        for expiry, identifier_type, status, networks in numbers
+    ]
 
 
 def _refresh(it: Refresh) -> Json:

@@ -182,6 +182,11 @@ class Calendar:
         since = time - (time - self.first) % (LIFE * DAY)
         return Link("inactive", since) if time < since + self.lasts else ACTIVE
 
+    def _works(self, time: int) -> bool:
+        """Whether the link is active at a time, of an account whose link can break."""
+        since = time - self.first
+        return since < 0 or (self.kind == "flaky" and since % (LIFE * DAY) >= self.lasts)
+
     def rhythm(self, feature: Feature) -> tuple[int, int, int]:
         """Period, phase, second: attempts fall at that second of days where (day + phase) % period is 0."""
         roll = self.rolls[feature.roll]
@@ -197,7 +202,7 @@ class Calendar:
     def outcome(self, feature: Feature, attempt: int) -> str:
         """How an attempt ends: succeeded, failed, or slow (pending for hours, then failed)."""
         dice = NOISE[attempt // DAY * STRIDE + (self.rolls[feature.roll] ^ self.index) & NOISE_MASK]
-        if self.kind and self.link(attempt) is not ACTIVE:
+        if self.kind and not self._works(attempt):
             return "failed"
         return "succeeded" if dice >= self.fails else "slow" if dice < HANGS else "failed"
 
@@ -240,12 +245,13 @@ class Calendar:
         if attempt is None:
             return None
         outcome = self.outcome(feature, attempt)
+        shows_next = self.rolls.next_at % 40
+        if outcome == "succeeded" and time >= attempt + feature.delay:
+            return "succeeded", attempt, attempt + feature.cooldown if shows_next else None, attempt
         success = self.success_before(feature, time)
         if time < attempt + (SLOW if outcome == "slow" else feature.delay):
             return "pending", attempt, None, success
-        status = "succeeded" if outcome == "succeeded" else "failed"
-        available = attempt + (feature.cooldown if status == "succeeded" else RETRY)
-        return status, attempt, available if self.rolls.next_at % 40 else None, success
+        return "failed", attempt, attempt + RETRY if shows_next else None, success
 
     def success_before(self, feature: Feature, time: int) -> int | None:
         """Give the last attempt that had succeeded by a time."""
