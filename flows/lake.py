@@ -43,7 +43,9 @@ LOADED, FORGOTTEN = 1, 0
 
 OLD_LOG = "_delta_log.old"
 
-WRITER = WriterProperties(compression="ZSTD", compression_level=1)
+WRITER = WriterProperties(compression="ZSTD", compression_level=1, max_row_group_size=122_880)
+"""A row group is held in memory until it is written; this many rows are what DuckDB reads at a time."""
+
 MEMORY = "200MB"
 """What DuckDB may hold of a run before it spills to the data folder."""
 

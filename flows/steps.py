@@ -16,7 +16,7 @@ from deltalake.exceptions import DeltaError
 from flows import events, fetch, listing, sightings, warehouse
 from flows.erasure import known_erasures
 from flows.errors import DamagedPage, RunFailed, reason_of
-from flows.lake import Lake
+from flows.lake import MEMORY, SPILL, Lake
 from flows.pages import Spool
 from flows.runs import (
     Run,
@@ -36,7 +36,7 @@ from flows.settings import Settings
 from flows.sightings import Refetch
 from flows.staging import Stager, stage, staged_files
 from flows.stripe_api import Stripe
-from flows.versions import parquet, reconcile_sql
+from flows.versions import parquet, reconcile_sql, text
 from transforms.envelope import Origin
 from transforms.reconcile import differences, sums_of_pages, sums_of_rejects
 from transforms.schemas import BALANCES, ERASURES, TABLES
@@ -339,6 +339,8 @@ def publish(settings: Settings, lake: Lake) -> None:
 def failed_checks(settings: Settings) -> dict[str, int]:
     """Check → how many rows it found wrong, for those that found any."""
     with warehouse.connect(settings.data) as connection:
+        spill = text(str(settings.data / SPILL))
+        connection.execute(f"SET memory_limit = '{MEMORY}'; SET temp_directory = {spill}")
         found = {name: len(connection.sql(query).fetchall()) for name, _, query in warehouse.checks()}
     return {name: rows for name, rows in found.items() if rows}
 
