@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from flows.errors import FinconError, RunFailed, UsageError
-from flows.settings import data_folder, load_settings, prefect_api_url, quiet_prefect
+from flows.settings import STRIPE_ACCOUNT_ID, data_folder, load_settings, prefect_api_url, quiet_prefect
 
 if TYPE_CHECKING:
     import duckdb
@@ -190,6 +190,20 @@ def _short(path: Path) -> str:
     metavar="FILE",
     help="Session ids: one a line, or CSV, Parquet or JSON with a column session_id or id; - = standard input.",
 )
+@click.option(
+    "--stripe-account",
+    "stripe_account",
+    metavar="ID",
+    multiple=True,
+    help="A connected account, acct_…, to act for [STRIPE_ACCOUNT]; may be repeated.",
+)
+@click.option(
+    "--stripe-accounts",
+    "accounts_file",
+    metavar="FILE",
+    help="Connected accounts from a file, like --sessions, with a column stripe_account or id.",
+)
+@click.option("--connected", is_flag=True, help="Every connected account of the platform.")
 @click.option("--accounts/--no-accounts", default=True, show_default=True, help="List every account as well.")
 @click.option("--dry-run", is_flag=True, help="Say which requests would be made, and make none.")
 @click.option("--strict", is_flag=True, help="Fail if an object was rejected.")
@@ -210,7 +224,10 @@ def _short(path: Path) -> str:
 )
 def sync(
     sessions: str | None,
+    stripe_account: tuple[str, ...],
+    accounts_file: str | None,
     *,
+    connected: bool,
     accounts: bool,
     dry_run: bool,
     strict: bool,
@@ -220,7 +237,7 @@ def sync(
     max_requests: int | None,
 ) -> None:
     """Fetch sessions and accounts, add what changed to the lake, publish the views."""
-    from flows.session_ids import read_session_ids
+    from flows.id_files import SessionIds, read_session_ids, read_stripe_accounts
     from flows.steps import Order
 
     if not sessions and not accounts and not events:
@@ -228,9 +245,17 @@ def sync(
             "There is nothing to fetch.",
             "Name a file of session ids with --sessions, or leave out --no-accounts.",
         )
-    ids = tuple(read_session_ids(sessions)) if sessions else ()
+    if sessions == accounts_file == "-":
+        raise UsageError("Standard input can be read but once.", "Name a file for one of them.")
+    for one in stripe_account:
+        if not STRIPE_ACCOUNT_ID.fullmatch(one):
+            raise UsageError(f"{one!r} is not a Stripe account.", "It looks like acct_….")
+    ids = read_session_ids(sessions) if sessions else SessionIds()
+    named = (*stripe_account, *(read_stripe_accounts(accounts_file) if accounts_file else ()))
     settings = load_settings(data=CHOICES.data)
-    order = Order(ids, accounts, events, refetch, restart, max_requests)
+    order = Order(
+        ids.plain, accounts, events, refetch, restart, max_requests, named, connected, sessions_of=ids.of
+    )
     if dry_run:
         _dry_run(settings, order)
         return
@@ -295,7 +320,9 @@ def _tell(outcome: "Outcome") -> None:
         parts.append(f"{_many(outcome.resumed_pages, 'page')} kept from the interrupted run")
     if run["rejected"]:
         parts.append(f"{run['rejected']:,} rejected")
-    say(f"Run {run['run_id']}: {', '.join(parts)}.")
+    many = len(outcome.runs)
+    what = f"Run {run['run_id']}" if many == 1 else f"{many:,} Stripe accounts"
+    say(f"{what}: {', '.join(parts)}.")
 
 
 def _many(count: int, what: str) -> str:
@@ -309,36 +336,43 @@ def _fail_if_wrong(outcome: "Outcome", *, strict: bool) -> None:
 
 
 def _dry_run(settings: "Settings", order: "Order") -> None:
-    from flows import fetch
+    from flows import fetch, sightings
+    from flows.connected import PATH
     from flows.lake import Lake
-    from flows.sightings import to_fetch
     from flows.stripe_api import PREFIX
     from flows.warehouse import count_accounts
 
     known = count_accounts(settings.data)
-    ids = list(order.session_ids)
-    if known:
-        with Lake(settings.data / "lake") as lake:
-            ids = to_fetch(lake.snapshots, lake, ids, order.refetch)
-    for session_id in ids:
-        click.echo(f"GET {fetch.first_request(session_id)}")
-    if ids:
-        click.echo(
-            f"GET {PREFIX}/accounts?session=…&limit=100, for each session with more accounts than its page holds"
-        )
-    if order.events:
-        click.echo("GET /v1/events?…&limit=100, until the last page: what changed since the last run")
-    elif order.accounts:
-        pages = (
-            f"about {-(-known // fetch.PAGE_SIZE):,} times: {known:,} accounts are known"
-            if known
-            else "until the last page"
-        )
-        click.echo(f"GET {PREFIX}/accounts?limit=100, {pages}")
-    if settled := len(order.session_ids) - len(ids):
-        say(
-            f"{settled:,} sessions are known and need not be fetched again (--sessions-refetch {order.refetch})."
-        )
+    with Lake(settings.data / "lake") as lake:
+        settled = sightings.not_to_fetch(lake, order.refetch) if known else set()
+    if order.connected:
+        click.echo(f"GET {PATH}?limit=100, until the last page; then for each connected account what follows")
+    asked = order.for_each(settings.stripe_account, sorted(filter(None, known)) if order.connected else ())
+    for account, own in asked.items():
+        as_whom = f" as {account}" if account else ""
+        ids = [session_id for session_id in own.session_ids if (account, session_id) not in settled]
+        for session_id in ids:
+            click.echo(f"GET {fetch.first_request(session_id)}{as_whom}")
+        if ids:
+            click.echo(
+                f"GET {PREFIX}/accounts?session=…&limit=100{as_whom}, for each session with more accounts than its page holds"
+            )
+        if own.events:
+            click.echo(
+                f"GET /v1/events?…&limit=100{as_whom}, until the last page: what changed since the last run"
+            )
+        elif own.accounts:
+            count = known.get(account, 0)
+            pages = (
+                f"about {-(-count // fetch.PAGE_SIZE):,} times: {count:,} accounts are known"
+                if count
+                else "until the last page"
+            )
+            click.echo(f"GET {PREFIX}/accounts?limit=100{as_whom}, {pages}")
+        if left := len(own.session_ids) - len(ids):
+            say(
+                f"{left:,} sessions are known and need not be fetched again (--sessions-refetch {order.refetch})."
+            )
     say(f"Nothing was sent to {settings.api_base}.")
 
 
@@ -488,6 +522,13 @@ def _existing(given: Path | None) -> Path:
     help="In June 2026; 0.5 % more a day since.",
 )
 @click.option("--sessions", type=click.IntRange(min=0), default=300, show_default=True, help="Likewise.")
+@click.option(
+    "--connected",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    help="Connected accounts, each with a world of its own as large.",
+)
 @click.option("--clock", metavar="TIME", help="The world's time, ISO 8601 [now].")
 @click.option(
     "--session-ids",
@@ -495,13 +536,19 @@ def _existing(given: Path | None) -> Path:
     help="Write the ids of its sessions to this file.",
 )
 def sandbox(
-    port: int, seed: int, accounts: int, sessions: int, clock: str | None, session_ids: Path | None
+    port: int,
+    seed: int,
+    accounts: int,
+    sessions: int,
+    connected: int,
+    clock: str | None,
+    session_ids: Path | None,
 ) -> None:
     """Serve a Stripe Financial Connections API on this machine."""
     from sandbox.server import serve
     from sandbox.world import World
 
-    world = World(seed=seed, clock=_time(clock), accounts=accounts, sessions=sessions)
+    world = World(seed, _time(clock), accounts, sessions, connected)
     if session_ids:
         session_ids.write_text("\n".join(world.session_ids()) + "\n", encoding="utf-8")
 

@@ -5,11 +5,13 @@ FinconError
 ├── StripeError         Stripe refused, or did not answer as its API says              exit 1
 │   ├── KeyRefused      401: the key is wrong or revoked
 │   ├── NotAllowed      403: the key lacks a permission
+│   │   └── AccountRefused  403: the key may not act for this Stripe account
 │   ├── CursorGone      400: the object to go on after is no more; the run goes on from one before it
 │   └── NotFound        404: no such object; for a session the run goes on
 ├── RequestsSpent       --max-requests is used up; the next run goes on                 exit 0
 └── RunFailed           the run cannot go on for a reason of this machine or its data  exit 1
-    └── DamagedPage     a page on disk is not what was written: cut short, or changed
+    ├── DamagedPage     a page on disk is not what was written: cut short, or changed
+    └── AccountsFailed  some Stripe accounts are not in; the others are
 """
 
 
@@ -41,6 +43,10 @@ class NotAllowed(StripeError):
     """403: the key lacks a permission, which the message names."""
 
 
+class AccountRefused(NotAllowed):
+    """403: the key may not act for this Stripe account, which was disconnected or never was of the platform."""
+
+
 class CursorGone(StripeError):
     """400: the object to go on after is no more."""
 
@@ -48,7 +54,9 @@ class CursorGone(StripeError):
 class NotFound(StripeError):
     """404: there is no such object. ``request_id`` and ``body`` are what Stripe answered."""
 
-    def __init__(self, message: str, hint: str, request_id: str, body: bytes, observed_at: int) -> None:
+    def __init__(
+        self, message: str, hint: str = "", request_id: str = "", body: bytes = b"", observed_at: int = 0
+    ) -> None:
         super().__init__(message, hint)
         self.request_id = request_id
         self.body = body
@@ -71,6 +79,10 @@ class RunFailed(FinconError):
 
 class DamagedPage(RunFailed):
     """A page on disk is not what was written: cut short, or changed."""
+
+
+class AccountsFailed(RunFailed):
+    """Some Stripe accounts are not in; the hint says of each why, in two lines."""
 
 
 def reason_of(error: Exception) -> str:

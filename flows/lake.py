@@ -10,7 +10,7 @@ import secrets
 import shutil
 import tempfile
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
@@ -49,8 +49,8 @@ WRITER = WriterProperties(compression="ZSTD", compression_level=1, max_row_group
 MEMORY = "200MB"
 """What DuckDB may hold of a run before it spills to the data folder."""
 
-SPILL = ".staging-duckdb"
-"""Where it spills."""
+SPILL = ".staging-duckdb-"
+"""How the folder begins into which it spills; each process has its own."""
 
 
 class Snapshot(msgspec.Struct, frozen=True):
@@ -90,7 +90,7 @@ class Lake:
     @cached_property
     def _duckdb(self) -> duckdb.DuckDBPyConnection:
         """One DuckDB for all queries, in bounded memory: to start one takes longer than most of them."""
-        spill = str(self.folder.parent / SPILL)
+        spill = str(self.folder.parent / (SPILL + secrets.token_hex(4)))
         return duckdb.connect(config={"memory_limit": MEMORY, "temp_directory": spill})
 
     @contextmanager
@@ -138,40 +138,44 @@ class Lake:
         """Whether the run's rows are in the table."""
         return self.table(table).transaction_version(run_id) == LOADED
 
-    def append(self, table: Table, rows: pa.RecordBatchReader | pa.Table, run_id: str) -> None:
-        """Add rows in one commit that is marked as the run's; nothing happens where it is in already."""
-        delta = self.table(table)
-        if delta.transaction_version(run_id) == LOADED:
-            return
+    def append(self, table: Table, rows: pa.RecordBatchReader | pa.Table, run_ids: Sequence[str]) -> None:
+        """Add rows in one commit that is marked as the runs', none of which is in yet."""
         write_deltalake(
-            delta,
+            self.table(table),
             rows,
             mode="append",
             writer_properties=WRITER,
-            commit_properties=_mark(run_id, LOADED),
+            commit_properties=_mark(run_ids, LOADED),
         )
 
-    def load_staged(self, folder: Path, run_id: str) -> dict[str, int]:
-        """What was staged in ``folder``: what changed, into every table but ``runs``. How many were seen and rejected.
+    def load_staged(self, folder: Path, origins: Sequence[Origin]) -> dict[str, dict[str, int]]:
+        """What runs have staged under ``folder``: what changed, into every table but ``runs``, one commit a table.
 
-        Loading the same run again changes nothing.
+        Run → how many sessions and accounts it saw, and how many objects were rejected. Loading a run again
+        changes nothing.
         """
         with self.query() as query:
             for table in OBJECT_TABLES:
-                parts = staged_files(folder, table)
-                if parts and not self.holds(table, run_id):
+                delta = self.table(table)
+                new = [o for o in origins if delta.transaction_version(o.run_id) != LOADED]
+                parts = staged_files(folder, table, origins)
+                if parts and new:
                     staged = parquet(parts)
-                    changed = changed_sql(table, staged, self._compared_with(query, table, staged))
-                    self.append(table, query.sql(changed).to_arrow_reader(50_000), run_id)
-            self._reconcile(query, staged_files(folder, BALANCES), run_id)
-            return {
-                name: _count(query, staged_files(folder, table), what)
+                    if len(new) < len(origins):
+                        staged = f"(FROM {staged} WHERE run_id IN ({_listed(o.run_id for o in new)}))"
+                    changed = changed_sql(table, staged, self._compared_with(query, table, staged, new))
+                    rows = query.sql(changed).to_arrow_reader(50_000)
+                    self.append(table, rows, [o.run_id for o in new])
+            self._reconcile(query, staged_files(folder, BALANCES, origins), origins)
+            counted = {
+                name: _count(query, staged_files(folder, table, origins), what)
                 for name, table, what in (
                     ("sessions_seen", SESSIONS, "*"),
                     ("accounts_seen", ACCOUNTS, "DISTINCT account_id"),
                     ("rejected", REJECTS, "*"),
                 )
             }
+        return {o.run_id: {name: by.get(o.run_id, 0) for name, by in counted.items()} for o in origins}
 
     def staged_rejects(self, folder: Path) -> list[tuple[str, str | None]]:
         """(object_type, raw) of the rejects staged in ``folder``."""
@@ -253,13 +257,13 @@ class Lake:
         except (FileNotFoundError, msgspec.DecodeError):
             return {}  # it is derived: without it the latest state is read from all versions
 
-    def complete_until(self, stripe_account: str) -> int | None:
-        """Up to when (microseconds, Stripe's clock) all that happened to the Stripe account's accounts is in.
+    def complete_until(self) -> dict[str, int]:
+        """Stripe account → up to when (microseconds, Stripe's clock) all that happened to its accounts is in.
 
-        None before any run that listed them all.
+        Those are left out of which no run has listed all accounts.
         """
         moments = self.records(RUNS, "stripe_account", "epoch_us(complete_until)")
-        return max((at for whose, at in moments if whose == stripe_account and at is not None), default=None)
+        return dict(sorted((whose, at) for whose, at in moments if at is not None))
 
     def accounts_a_page_apart(self, stripe_account: str, size: int) -> list[str]:
         """The last account of each page of ``size`` that the Stripe account's listing would have: newest first."""
@@ -288,24 +292,29 @@ class Lake:
             ).fetchone()
         return int(found[0]) if found and found[0] else 0
 
-    def _compared_with(self, query: duckdb.DuckDBPyConnection, table: Table, staged: str) -> str:
+    def _compared_with(
+        self, query: duckdb.DuckDBPyConnection, table: Table, staged: str, origins: Sequence[Origin]
+    ) -> str:
         """The versions that staged rows are compared with: the latest, or all where some are newer than the rows.
 
         Rows are older than what is known when they come from events, or when Stripe's clock was set back.
+        Other Stripe accounts than the staged rows' are left out; their files are hardly touched.
         """
         now = self.current(table)
         if not now.active:
             return ""
-        late = (
-            f"(SELECT min(observed_at) FROM {staged}) <= (SELECT max(observed_at) FROM {parquet(now.active)})"
-        )
-        return parquet(now.active) if _value(query, f"SELECT {late}") else f"({now.sql(table)})"
+        own = f"WHERE stripe_account IN ({_listed({o.stripe_account for o in origins})})"
+        versions = f"(FROM {parquet(now.active)} {own})"
+        late = f"(SELECT min(observed_at) FROM {staged}) <= (SELECT max(observed_at) FROM {versions})"
+        return versions if _value(query, f"SELECT {late}") else f"(FROM ({now.sql(table)}) {own})"
 
-    def _reconcile(self, query: duckdb.DuckDBPyConnection, staged: list[str], run_id: str) -> None:
-        """Compare the run's balances with the lake's, per currency and to the unit.
+    def _reconcile(
+        self, query: duckdb.DuckDBPyConnection, staged: list[str], origins: Sequence[Origin]
+    ) -> None:
+        """Compare the runs' balances with the lake's, per currency and to the unit.
 
         Raises:
-            RunFailed: they differ. The run is not finished, and readers stay on the one before.
+            RunFailed: they differ. No run is finished, and readers stay on the ones before.
         """
         if not staged:
             return
@@ -314,22 +323,29 @@ class Lake:
         if wrong:
             currency, seen, held = wrong[0]
             raise RunFailed(
-                f"Run {run_id}: the balances in {currency} add up to {seen} on its pages and to {held} in the lake.",
+                f"Run {', '.join(o.run_id for o in origins[:3])}: the balances in {currency} add up to {seen} on its pages"
+                f" and to {held} in the lake.",
                 "This is a bug in fincon; the views still answer with the run before. Please report it.",
             )
 
-    def finish(self, run: dict[str, Any]) -> dict[str, Any]:
-        """Write the run's row: from here on its rows count. The row, with ``rows_added`` from the tables."""
-        run_id = run["run_id"]
-        row = {**run, "rows_added": self._rows_of(run_id), "observed_at": datetime.now(UTC)}
-        self.append(RUNS, pa.Table.from_pylist([row], schema=RUNS.schema), run_id)
-        return row
+    def finish(self, runs: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Write the runs' rows: from here on theirs count. The rows, with ``rows_added`` from the tables."""
+        ids = [run["run_id"] for run in runs]
+        added = self._rows_of(ids)
+        now = datetime.now(UTC)
+        rows = [{**run, "rows_added": added.get(run["run_id"], 0), "observed_at": now} for run in runs]
+        delta = self.table(RUNS)
+        new = [row for row in rows if delta.transaction_version(row["run_id"]) != LOADED]
+        if new:
+            table = pa.Table.from_pylist(new, schema=RUNS.schema)
+            self.append(RUNS, table, [row["run_id"] for row in new])
+        return rows
 
     def forget(self, run_id: str) -> None:
         """Take a run's rows out of every table again: its load can never be finished."""
         for table in OBJECT_TABLES:
             if self.holds(table, run_id):
-                self.table(table).delete(f"run_id = '{run_id}'", commit_properties=_mark(run_id, FORGOTTEN))
+                self.table(table).delete(f"run_id = '{run_id}'", commit_properties=_mark([run_id], FORGOTTEN))
 
     def records(self, table: Table, *columns: str) -> list[tuple[Any, ...]]:
         """Columns of an append-only table, oldest rows first."""
@@ -425,24 +441,28 @@ class Lake:
         """The runs that are finished."""
         return {run_id for (run_id,) in self.records(RUNS, "run_id")}
 
-    def runs_by_mode(self, stripe_account: str) -> dict[str, str]:
-        """Mode → the last finished run of it for the Stripe account."""
+    def last_runs(self) -> dict[tuple[str, str], str]:
+        """(Stripe account, mode) → the last finished run."""
         runs = self.records(RUNS, "stripe_account", "mode", "run_id")
-        return dict(sorted((mode, run_id) for whose, mode, run_id in runs if whose == stripe_account))
+        return {(whose, mode): run_id for whose, mode, run_id in sorted(runs)}
 
-    def _rows_of(self, run_id: str) -> int:
-        """How many rows of objects the run brought."""
+    def _rows_of(self, run_ids: Sequence[str]) -> dict[str, int]:
+        """Run → how many rows of objects it brought."""
         filled = [parquet(files) for table in OBJECT_TABLES if (files := self.files(table))]
-        runs = " UNION ALL ".join(f"SELECT run_id FROM {files}" for files in filled)
+        if not filled:
+            return {}
+        rows = " UNION ALL ".join(f"SELECT run_id FROM {files}" for files in filled)
+        where = f"WHERE run_id IN ({_listed(run_ids)})"
         with self.query() as query:
-            where = f"WHERE run_id = {text(run_id)}"
-            return int(_value(query, f"SELECT count(*) FROM ({runs}) {where}")) if filled else 0
+            return dict(query.execute(f"SELECT run_id, count(*) FROM ({rows}) {where} GROUP BY ALL").fetchall())
+
 
     def load(self, pages: Iterable[Page], run_id: str, stripe_account: str = "") -> dict[str, int]:
         """Pages into the tables, staged and loaded at once; the pages of a session must stand together."""
+        origin = Origin(run_id, stripe_account)
         with self.staging() as folder:
-            stage(pages, Origin(run_id, stripe_account), folder)
-            return self.load_staged(folder, run_id)
+            stage(pages, origin, folder)
+            return self.load_staged(folder, [origin])[run_id]
 
     @contextmanager
     def staging(self) -> Iterator[Path]:
@@ -452,8 +472,12 @@ class Lake:
             yield Path(folder)
 
 
-def _mark(run_id: str, version: int) -> CommitProperties:
-    return CommitProperties(app_transactions=[Transaction(run_id, version)])
+def _mark(run_ids: Sequence[str], version: int) -> CommitProperties:
+    return CommitProperties(app_transactions=[Transaction(run_id, version) for run_id in run_ids])
+
+
+def _listed(values: Iterable[str]) -> str:
+    return ", ".join(text(value) for value in sorted(values))
 
 
 def rows_in(files: list[str]) -> int:
@@ -461,8 +485,11 @@ def rows_in(files: list[str]) -> int:
     return sum(pq.read_metadata(file).num_rows for file in files)
 
 
-def _count(query: duckdb.DuckDBPyConnection, files: list[str], what: str) -> int:
-    return int(_value(query, f"SELECT count({what}) FROM {parquet(files)}")) if files else 0
+def _count(query: duckdb.DuckDBPyConnection, files: list[str], what: str) -> dict[str, int]:
+    """Run → how many."""
+    if not files:
+        return {}
+    return dict(query.execute(f"SELECT run_id, count({what}) FROM {parquet(files)} GROUP BY ALL").fetchall())
 
 
 def _value(query: duckdb.DuckDBPyConnection, sql: str) -> Any:

@@ -47,7 +47,8 @@ def erase(data: Path, kind: str, identity: str) -> dict[str, int]:
             for run_id, count in lake.erase(table, identities).items():
                 removed[table.name] = removed.get(table.name, 0) + count
                 records.append({"table_name": table.name, "run_id": run_id, "rows_erased": count})
-        sightings.keep(lake.snapshots, sightings.settled(lake.snapshots) - set(identities))
+        settled = sightings.settled(lake.snapshots)
+        sightings.keep(lake.snapshots, {session for session in settled if session[1] not in identities})
         removed["pages"] = _erase_pages(data, identities)
         _record(data, lake, kind, identities, records)
         publish(data, {table.name: lake.current(table) for table in TABLES})

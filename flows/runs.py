@@ -5,7 +5,7 @@ import os
 import secrets
 import shutil
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -88,19 +88,16 @@ def locked(data: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def begin(
-    settings: Settings, mode: str, finished: set[str], last: Mapping[str, str], *, restart: bool = False
-) -> Run:
-    """The run to do: one that was interrupted and asked for the same, or a new one.
+def resumed_or_new(settings: Settings, mode: str, interrupted: Iterable[Run], last: str) -> Run:
+    """The run to do: the first of ``interrupted`` that asked for the same, or a new one.
 
-    ``last`` has the last finished run of each mode: one that began before it was given up, or is old news.
+    ``last`` is the last finished run of the mode: one that began before it was given up, or is old news.
     """
-    if not restart:
-        for run in unfinished(settings.data, finished):
-            if run.run_id > last.get(mode, "") and asked_for_the_same(run, settings, mode):
-                return run
+    for run in interrupted:
+        if run.run_id > last and asked_for_the_same(run, settings, mode):
+            return run
     now = datetime.now(UTC)
-    run = Run(
+    return Run(
         run_id=f"{now:%Y%m%dT%H%M%S}.{now.microsecond:06d}Z-{secrets.token_hex(3)}",
         started_at=now,
         mode=mode,
@@ -109,10 +106,14 @@ def begin(
         stripe_account=settings.stripe_account,
         stripe_version=settings.stripe_version,
     )
-    folder = pages_folder(settings.data, run.run_id)
-    folder.mkdir(mode=0o700, parents=True)
-    (folder / RUN_FILE).write_bytes(msgspec.json.encode(run))
-    return run
+
+
+def begin(data: Path, run: Run) -> None:
+    """The run's folder: from here on it can be gone on with."""
+    folder = pages_folder(data, run.run_id)
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if not (folder / RUN_FILE).exists():
+        (folder / RUN_FILE).write_bytes(msgspec.json.encode(run))
 
 
 def unfinished(data: Path, finished: set[str]) -> list[Run]:

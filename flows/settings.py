@@ -20,6 +20,8 @@ IDENTITIES = {
 }
 """What the ids look like that `fincon erase` takes."""
 
+STRIPE_ACCOUNT_ID = re.compile(r"acct_[A-Za-z0-9]{1,200}")
+
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 KEY_HINT = (
@@ -116,6 +118,11 @@ def data_folder(
 def prefect_api_url() -> str:
     """Where a Prefect server is, or an empty string: then runs stay in this process."""
     return os.environ.get("PREFECT_API_URL", "").strip()
+
+
+def dask_scheduler() -> str:
+    """The address of the Dask scheduler whose workers fetch, or an empty string: then this process does."""
+    return os.environ.get("FINCON_DASK", "").strip()
 
 
 def quiet_prefect() -> None:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from flows.steps import Progress
 
 LOG_EVERY_SECONDS = 5.0
+STRIPE_ACCOUNTS_SHOWN = 10
 
 DEMO = (
     (
@@ -161,7 +162,8 @@ def status(found: dict[str, Any]) -> str:
     lines = ["Runs, newest first:"]
     for run in found["runs"]:
         lines += [
-            f"  {run['finished_at']}Z  {run['run_id']}  {run['mode']}",
+            f"  {run['finished_at']}Z  {run['run_id']}  {run['mode']}"
+            + (f"  {run['stripe_account']}" if run["stripe_account"] else ""),
             f"    {run['sessions_seen']:,} sessions, {run['accounts_seen']:,} accounts, {run['rows_added']:,} rows added,"
             f" {run['requests']:,} requests, {run['rejected']:,} rejected",
         ]
@@ -171,6 +173,15 @@ def status(found: dict[str, Any]) -> str:
     lines += [
         "  Stripe allows 500 reads for each transaction of the last 30 days, and at least 10,000 a month."
     ]
+    accounts = found["stripe_accounts"]
+    if len(accounts) > 1:
+        lines += ["", f"Stripe accounts: {len(accounts):,}, the longest unsynced first"]
+        lines += [
+            f"  {of['stripe_account'] or '(the key itself)':<24} {of['accounts']:>10,} accounts   synced {of['last_run']}"
+            for of in accounts[:STRIPE_ACCOUNTS_SHOWN]
+        ]
+        if len(accounts) > STRIPE_ACCOUNTS_SHOWN:
+            lines.append("  … `fincon status --json` has all")
     lines += ["", "Tables:"]
     lines += [
         f"  {name:<17} {of['rows']:>10,} now {of['versions']:>10,} in history   changed {of['newest'] or '·'}"

@@ -4,7 +4,7 @@ A session is **settled** once it was fetched a day or more after it was first se
 whoever links again does so in a new session. Until then it is open, and every sync fetches it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Set
 from datetime import timedelta
 from pathlib import Path
 from typing import Literal
@@ -22,47 +22,61 @@ Refetch = Literal["never", "open", "all"]
 
 OPEN_FOR = timedelta(days=1)
 SETTLED_FILE = "settled.parquet"
-SETTLED = pa.schema({"session_id": pa.string()})
+SETTLED = pa.schema({"stripe_account": pa.string(), "session_id": pa.string()})
+
+Session = tuple[str, str]
+"""The Stripe account (empty: the key's own) and the id: another Stripe account may have a session of the same id."""
 
 
-def to_fetch(snapshots: Path, lake: Lake, session_ids: Sequence[str], refetch: Refetch) -> list[str]:
-    """Of ``session_ids``, in their order, those to fetch."""
-    if refetch == "all" or not session_ids:
-        return list(session_ids)
-    known = settled(snapshots) if refetch == "open" else set(_first_seen(lake))
-    return [session_id for session_id in session_ids if session_id not in known]
+def not_to_fetch(lake: Lake, refetch: Refetch) -> Set[Session]:
+    """The sessions that are known already and need not be fetched again."""
+    if refetch == "all":
+        return set()
+    return settled(lake.snapshots) if refetch == "open" else _first_seen(lake).keys()
 
 
-def settled(snapshots: Path) -> set[str]:
+def settled(snapshots: Path) -> set[Session]:
     """The settled sessions. Without the file all are open: more requests, nothing wrong."""
     path = snapshots / SETTLED_FILE
-    return set(pq.read_table(path)["session_id"].to_pylist()) if path.exists() else set()
+    if not path.exists():
+        return set()
+    table = pq.read_table(path)
+    return set(zip(*(table[name].to_pylist() for name in SETTLED.names), strict=True))
 
 
-def note_settled(lake: Lake, spool: Spool) -> None:
-    """Keep which sessions of a finished run are settled now."""
-    seen = {page.header.parent: page.header.observed_at for page in spool.read_sessions()}
+def note_settled(lake: Lake, spools: Mapping[str, Iterable[Spool]]) -> None:
+    """Keep which sessions of finished runs, given by their Stripe accounts, are settled now."""
+    seen = {
+        (stripe_account, page.header.parent): page.header.observed_at
+        for stripe_account, of_account in spools.items()
+        for spool in of_account
+        for page in spool.read_sessions()
+    }
     if not seen:
         return
     first = _first_seen(lake)
     day = OPEN_FOR // timedelta(microseconds=1)
-    now = {session_id for session_id, at in seen.items() if at - first.get(session_id, at) >= day}
+    now = {session for session, at in seen.items() if at - first.get(session, at) >= day}
     keep(lake.snapshots, settled(lake.snapshots) | now)
 
 
-def keep(snapshots: Path, session_ids: set[str]) -> None:
+def keep(snapshots: Path, sessions: set[Session]) -> None:
     """Write the settled sessions."""
     snapshots.mkdir(mode=0o700, parents=True, exist_ok=True)
     part = snapshots / f".{SETTLED_FILE}"
-    pq.write_table(pa.table({"session_id": sorted(session_ids)}, schema=SETTLED), part, compression="zstd")
+    accounts, ids = zip(*sorted(sessions), strict=True) if sessions else ((), ())
+    table = pa.table({"stripe_account": list(accounts), "session_id": list(ids)}, schema=SETTLED)
+    pq.write_table(table, part, compression="zstd")
     part.replace(snapshots / SETTLED_FILE)
 
 
-def _first_seen(lake: Lake) -> dict[str, int]:
+def _first_seen(lake: Lake) -> dict[Session, int]:
     """Session → when its first version was seen, in microseconds since the Unix epoch."""
     files = lake.files(SESSIONS)
     if not files:
         return {}
-    first = f"SELECT session_id, epoch_us(min(observed_at)) FROM {parquet(files)} GROUP BY session_id"  # noqa: S608 - our own files
+    first = (
+        f"SELECT stripe_account, session_id, epoch_us(min(observed_at)) FROM {parquet(files)} GROUP BY ALL"  # noqa: S608 - our own files
+    )
     with lake.query() as query:
-        return dict(query.execute(first).fetchall())
+        return {(account, session): at for account, session, at in query.execute(first).fetchall()}

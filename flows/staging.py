@@ -66,10 +66,12 @@ class Stager:
 
 
 def stage(pages: Iterable[Page], origin: Origin, folder: Path, prefix: str = "a") -> None:
-    """Flatten pages into Parquet parts in ``folder``, `BATCHES_A_PART` batches to a part.
+    """Flatten a run's pages into Parquet parts in its folder under ``folder``, `BATCHES_A_PART` batches to a part.
 
     ``prefix``, a letter, sets the parts of two calls apart.
     """
+    folder = folder / origin.run_id
+    folder.mkdir(mode=0o700, exist_ok=True)
     parts: dict[str, list[pa.Table]] = {table.name: [] for table in OBJECT_TABLES}
     number = 0
     for number, batch in enumerate(batches(pages), start=1):
@@ -91,9 +93,10 @@ def _write_parts(parts: dict[str, list[pa.Table]], folder: Path, number: str) ->
         tables.clear()
 
 
-def staged_files(folder: Path, table: Table) -> list[str]:
-    """The parts that `stage` wrote for a table, in order; none when the run brought no row of it."""
-    return sorted(str(path) for path in folder.glob(f"{table.name}-[a-z][0-9]*.parquet"))
+def staged_files(folder: Path, table: Table, origins: Iterable[Origin]) -> list[str]:
+    """The parts of a table that `stage` wrote for these runs, in order; none when they brought no row of it."""
+    parts = f"{table.name}-[a-z][0-9]*.parquet"
+    return [str(path) for origin in origins for path in sorted((folder / origin.run_id).glob(parts))]
 
 
 def batches(pages: Iterable[Page]) -> Iterator[list[Page]]:

@@ -17,11 +17,13 @@ from urllib3.util import Retry
 
 from flows.deadline import SILENCES, PatientAdapter
 from flows.errors import (
+    AccountRefused,
     CursorGone,
     KeyRefused,
     NotAllowed,
     NotFound,
     RequestsSpent,
+    RunFailed,
     StripeError,
     UnexpectedAnswer,
 )
@@ -74,12 +76,46 @@ class _Envelope(msgspec.Struct):
     error: ErrorBody
 
 
+class Allowance:
+    """How many requests the clients of a sync may still make together; without ``max_requests``, any number."""
+
+    def __init__(self, max_requests: int | None = None) -> None:
+        self.max_requests = max_requests
+        self._made = 0
+        self._stopped = False
+        self._lock = threading.Lock()
+
+    def stop(self) -> None:
+        """Allow no more."""
+        self._stopped = True
+
+    def share(self, of: int) -> int | None:
+        """What is left, divided by ``of``: for clients on other machines, which cannot share it. None = any number."""
+        return None if self.max_requests is None else (self.max_requests - self._made) // of
+
+    def take(self) -> None:
+        """One more request.
+
+        Raises:
+            RequestsSpent: there is none left. RunFailed: it was stopped.
+        """
+        with self._lock:
+            if self._stopped:
+                raise RunFailed("The sync was stopped.", "Run the same command again to go on.")
+            if self.max_requests is not None and self._made >= self.max_requests:
+                raise RequestsSpent(
+                    f"{self.max_requests:,} requests were made, as --max-requests allows.",
+                    "What was fetched is kept: run the same command again to go on.",
+                )
+            self._made += 1
+
+
 class Stripe:
     """What one run sends to Stripe. Shared by its threads; ``counts`` says what it cost."""
 
-    def __init__(self, settings: Settings, max_requests: int | None = None) -> None:
+    def __init__(self, settings: Settings, allowance: Allowance | None = None) -> None:
         self.settings = settings
-        self.max_requests = max_requests
+        self._allowance = allowance or Allowance()
         self.counts: Counter[str] = Counter()
         """``requests``, ``retries``, ``throttled``, and requests by ``endpoint:…``."""
         self._lock = threading.Lock()
@@ -113,7 +149,7 @@ class Stripe:
         a body is not what the API promises; that is tried again, but less often than an answer that is none.
 
         Raises:
-            KeyRefused: 401. NotAllowed: 403. NotFound: 404. CursorGone: 400 for a cursor.
+            KeyRefused: 401. NotAllowed, AccountRefused: 403. NotFound: 404. CursorGone: 400 for a cursor.
             StripeError: any other refusal, or no good answer within the tries.
         """
         request = path + ("?" + urlencode(params, doseq=True) if params else "")
@@ -163,12 +199,8 @@ class Stripe:
         return request
 
     def _count(self, endpoint: str, *, again: bool) -> None:
+        self._allowance.take()
         with self._lock:
-            if self.max_requests is not None and self.counts["requests"] >= self.max_requests:
-                raise RequestsSpent(
-                    f"{self.max_requests:,} requests were made, as --max-requests allows.",
-                    "What was fetched is kept: run the same command again to go on.",
-                )
             self.counts["requests"] += 1
             self.counts["retries"] += again
             self.counts[f"endpoint:{endpoint}"] += 1
@@ -236,6 +268,9 @@ def _judge(request: str, response: requests.Response, body: bytes) -> "Answer | 
     if status == 401:
         hint = "Check STRIPE_API_KEY: it is wrong, expired or revoked, or not of this account."
         return _Failure(KeyRefused(said, hint), again=False)
+    if status == 403 and refusal and refusal.code == "account_invalid":
+        hint = "It was disconnected from the platform, or never was of it: connect it again, or leave it out."
+        return _Failure(AccountRefused(said, hint), again=False)
     if status == 403:
         hint = "Give the restricted key the permission that Stripe names (Dashboard, Developers, API keys)."
         return _Failure(NotAllowed(said, hint), again=False)

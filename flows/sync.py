@@ -14,7 +14,7 @@ quiet_prefect()
 from prefect import flow, get_run_logger, task  # noqa: E402 - after quiet_prefect, which must come first
 from prefect.cache_policies import NO_CACHE  # noqa: E402
 
-from flows.session_ids import read_session_ids  # noqa: E402
+from flows.id_files import SessionIds, read_session_ids, read_stripe_accounts  # noqa: E402
 from flows.sightings import Refetch  # noqa: E402
 from flows.steps import Order, Outcome, Progress, raise_if_wrong, run_sync  # noqa: E402
 
@@ -37,16 +37,30 @@ def sync(
     events: bool = False,
     sessions_refetch: Refetch = "open",
     max_requests: int | None = None,
+    stripe_account: list[str] | None = None,
+    stripe_accounts: str | None = None,
+    connected: bool = False,
     data: str | None = None,
 ) -> dict[str, Any]:
     """Stripe Financial Connections → lake → views. Returns the run's row of ``runs``.
 
-    The parameters are the options of ``fincon sync``; ``sessions`` names a file, ``data`` the data folder.
+    The parameters are the options of ``fincon sync``; ``sessions`` and ``stripe_accounts`` name files, ``data``
+    the data folder.
     """
-    ids = tuple(read_session_ids(sessions)) if sessions else ()
-    outcome = sync_as_tasks(
-        Order(ids, accounts, events, sessions_refetch, restart, max_requests), Path(data) if data else None
+    ids = read_session_ids(sessions) if sessions else SessionIds()
+    listed = read_stripe_accounts(stripe_accounts) if stripe_accounts else ()
+    order = Order(
+        ids.plain,
+        accounts,
+        events,
+        sessions_refetch,
+        restart,
+        max_requests,
+        (*(stripe_account or ()), *listed),
+        connected,
+        ids.of,
     )
+    outcome = sync_as_tasks(order, Path(data) if data else None)
     raise_if_wrong(outcome, strict=strict)
     return {name: value for name, value in outcome.run.items() if value is not None}
 

@@ -235,17 +235,17 @@ def ask(query: str, data: str | Path | None = None) -> Iterator[duckdb.DuckDBPyC
             ) from error
 
 
-def count_accounts(data: Path) -> int:
-    """How many accounts are known; 0 before the first run."""
+def count_accounts(data: Path) -> dict[str, int]:
+    """Stripe account → how many linked accounts of it are known; empty before the first run."""
     if not (data / FILE).exists():
-        return 0
+        return {}
     with connect(data) as connection:
-        found = connection.execute("SELECT count(*) FROM accounts").fetchone()
-    return int(found[0]) if found else 0
+        query = "SELECT stripe_account, count(*) FROM accounts GROUP BY ALL"
+        return dict(connection.execute(query).fetchall())
 
 
 def summary(connection: duckdb.DuckDBPyConnection, runs: int) -> dict[str, Any]:
-    """Last runs, size and freshness of each table, and the newest rejects, as plain values."""
+    """Last runs, size and freshness of each table and Stripe account, and the newest rejects, as plain values."""
 
     def rows(query: str, *values: object) -> list[dict[str, Any]]:
         cursor = connection.execute(query, list(values))
@@ -274,6 +274,12 @@ def summary(connection: duckdb.DuckDBPyConnection, runs: int) -> dict[str, Any]:
                 " WHERE date_trunc('month', finished_at) = date_trunc('month', now())) GROUP BY ALL ORDER BY ALL"
             )
         },
+        "stripe_accounts": rows(
+            "SELECT stripe_account, count(*) AS runs, strftime(max(finished_at), '%Y-%m-%d %H:%M:%SZ') AS last_run, "
+            "coalesce(any_value(known.accounts), 0) AS accounts FROM runs LEFT JOIN "
+            "(SELECT stripe_account, count(*) AS accounts FROM accounts GROUP BY ALL) AS known USING (stripe_account) "
+            "GROUP BY ALL ORDER BY max(finished_at), stripe_account"
+        ),
         "tables": tables,
         "rejects": rows(
             "SELECT object_type, object_id, path, reason, observed_at::VARCHAR AS observed_at FROM rejects "

@@ -16,12 +16,14 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from sandbox.connect import connected_world
 from sandbox.endpoints import match
 from sandbox.interference import FaultInjector, Limiter
 from sandbox.model import Json
 from sandbox.objects import API_VERSION
 from sandbox.query import ApiError, Query
 from sandbox.state import CONTROL, State, render
+from sandbox.world import World
 
 KEY = re.compile(r"(sk|rk)_(test|live)_\w+")
 
@@ -65,6 +67,22 @@ def _authorize(state: State, headers: Headers, permission: str) -> None:
         )
 
 
+def _world(state: State, headers: Headers) -> World:
+    """Find the world of the Stripe account that the key acts for: its own, or a connected one."""
+    account = headers.get("stripe-account")
+    if not account:
+        return state.world
+    found = None if account in state.revoked else connected_world(state.world, account)
+    if found is None:
+        raise ApiError(
+            403,
+            f"The provided key '{redacted(_key_of(headers))}' does not have access to account '{account}' "
+            "(or that account does not exist). Application access may have been revoked.",
+            code="account_invalid",
+        )
+    return found
+
+
 def _answer(state: State, request: Request) -> Json:
     path: str = request.scope["path"]
     found = match(path)
@@ -72,10 +90,11 @@ def _answer(state: State, request: Request) -> Json:
         raise ApiError(404, f"Unrecognized request URL ({request.method}: {path}).")
     endpoint, id_ = found
     _authorize(state, request.headers, endpoint.permission)
+    world = _world(state, request.headers)
     if request.method != "GET":
         raise ApiError(405, f"The sandbox is read-only: {request.method} {path} is not supported.")
     query = Query(request.scope["query_string"], endpoint.params)
-    return endpoint.answer(state.world, query, id_, path)
+    return endpoint.answer(world, query, id_, path)
 
 
 async def clock(request: Request) -> Response:
@@ -119,10 +138,12 @@ class Recorder:
             await self.app(scope, receive, send)
             return
         state = self.state
+        asked = Headers(scope=scope)
         if not scope["path"].startswith(CONTROL):
-            state.record(scope["method"], scope["path"], scope["query_string"].decode("ascii", "replace"))
+            query = scope["query_string"].decode("ascii", "replace")
+            state.record(scope["method"], scope["path"], query, asked.get("stripe-account", ""))
         number = state.served
-        version = Headers(scope=scope).get("stripe-version", API_VERSION)
+        version = asked.get("stripe-version", API_VERSION)
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":

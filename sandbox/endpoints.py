@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from itertools import islice
 from typing import NamedTuple
 
-from sandbox import objects
+from sandbox import connect, objects
 from sandbox.events import PREFIX, TYPES, Key
 from sandbox.model import Json, Session
 from sandbox.query import PAGING, ApiError, Query, missing, times
@@ -161,6 +161,19 @@ def list_events(world: World, query: Query, id_: str, path: str) -> Json:
     return _list([world.event_json(key) for key in page], len(keys) > limit, path)
 
 
+def list_connected(world: World, query: Query, id_: str, path: str) -> Json:
+    """List the connected accounts of a platform."""
+    first, last = query.times("created")
+    numbers = [
+        number
+        for number in reversed(range(world.connected))
+        if first <= connect.OLDEST + number * connect.APART <= last
+    ]
+    data = [connect.account(world, number) for number in numbers]
+    places, more = query.page({one["id"]: place for place, one in enumerate(data)}, len(data), "account")
+    return _list(data[places.start : places.stop], more, path)
+
+
 def _types(query: Query) -> list[int]:
     """Find which types of events are asked for; types that never happen here are let through."""
     names = query.lists.get("types", [])
@@ -201,6 +214,7 @@ ENDPOINTS = (
         _params("account", "transaction_refresh[after]", *times("transacted_at")),
         list_transactions,
     ),
+    Endpoint("/v1/accounts", "accounts_kyc_basic", _params(*times("created")), list_connected),
     Endpoint("/v1/events", "events", _params("type", "types", *times("created")), list_events),
 )
 REGEXES = [(endpoint.regex, endpoint) for endpoint in ENDPOINTS]

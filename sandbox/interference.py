@@ -31,8 +31,10 @@ class Limiter:
         """Handle one request."""
         limits = self.state.limits
         if limits is not None and not scope["path"].startswith(CONTROL):
-            is_live = "_live_" in Headers(scope=scope).get("authorization", "")
-            reason = limits.refuse(pattern_of(scope["path"]), live=is_live)
+            headers = Headers(scope=scope)
+            is_live = "_live_" in headers.get("authorization", "")
+            account = headers.get("stripe-account", "")
+            reason = limits.refuse(pattern_of(scope["path"]), live=is_live, account=account)
             if reason is not None:
                 await _error(Fault("rate_limit", reason=reason))(scope, receive, send)
                 return

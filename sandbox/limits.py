@@ -31,9 +31,9 @@ class Bucket:
 class Limits:
     """How fast requests are let through, and how long each takes.
 
-    Rates are requests per second: `live` and `test` over all endpoints, by the key's mode, `endpoint` on
-    each one. `latency` is in seconds and varies by the share `jitter`. `throttled` counts the requests
-    refused, by reason.
+    Rates are requests per second for one Stripe account: `live` and `test` over all endpoints, by the key's
+    mode, `endpoint` on each one. `latency` is in seconds and varies by the share `jitter`. `throttled` counts
+    the requests refused, by reason.
     """
 
     live: float = 100
@@ -42,17 +42,17 @@ class Limits:
     latency: float = 0.0
     jitter: float = 0.2
     throttled: Counter[str] = field(default_factory=Counter, init=False)
-    _buckets: dict[str, Bucket] = field(default_factory=dict, init=False, repr=False)
+    _buckets: dict[tuple[str, str], Bucket] = field(default_factory=dict, init=False, repr=False)
 
-    def refuse(self, endpoint: str, *, live: bool) -> str | None:
-        """Give the reason to refuse a request, or None to let it through."""
+    def refuse(self, endpoint: str, *, live: bool, account: str = "") -> str | None:
+        """Give the reason to refuse a request for a Stripe account, or None to let it through."""
         checks = (
             ("global-rate", "live" if live else "test", self.live if live else self.test),
             ("endpoint-rate", endpoint, self.endpoint),
         )
         for reason, name, rate in checks:
             now = monotonic()
-            if not self._buckets.setdefault(name, Bucket(rate, rate, now)).take(now):
+            if not self._buckets.setdefault((account, name), Bucket(rate, rate, now)).take(now):
                 self.throttled[reason] += 1
                 return reason
         return None

@@ -15,6 +15,7 @@ import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from sandbox.app import create_app
+from sandbox.connect import connected_ids, connected_world
 from sandbox.faults import Faults
 from sandbox.limits import Limits
 from sandbox.state import State
@@ -45,6 +46,27 @@ class Sandbox:
     def requests(self) -> list[tuple[str, str, str]]:
         """The requests seen since the last reset: method, path, query."""
         return list(self.state.requests)
+
+    @property
+    def requests_by_account(self) -> dict[str, int]:
+        """How many requests were seen since the last reset, by Stripe account ("" is the key's own)."""
+        return dict(self.state.by_account)
+
+    @property
+    def connected(self) -> list[str]:
+        """The ids of the connected accounts, newest first."""
+        return connected_ids(self.world)
+
+    def world_of(self, account_id: str) -> World:
+        """The world of a connected account at its present clock."""
+        found = connected_world(self.world, account_id)
+        if found is None:
+            raise KeyError(account_id)
+        return found
+
+    def revoke(self, account_id: str) -> None:
+        """Let no key act for a connected account any more."""
+        self.state.revoked.add(account_id)
 
     def reset_requests(self) -> None:
         """Forget the requests seen so far."""

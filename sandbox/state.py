@@ -48,6 +48,8 @@ class State:
         self.denied = frozenset(denied)
         self.faults = faults
         self.limits = limits
+        self.revoked: set[str] = set()
+        """Connected accounts that the platform's keys may no longer act for, though the list still has them."""
         self.served = 0
         self.reset()
 
@@ -55,9 +57,11 @@ class State:
         """Forget the requests seen so far."""
         self.counts: Counter[tuple[str, str]] = Counter()
         self.requests: deque[tuple[str, str, str]] = deque(maxlen=REMEMBERED)
+        self.by_account: Counter[str] = Counter()
 
-    def record(self, method: str, path: str, query: str) -> None:
-        """Remember a request."""
+    def record(self, method: str, path: str, query: str, account: str = "") -> None:
+        """Remember a request for a Stripe account ("" is the key's own)."""
+        self.by_account[account] += 1
         self.served += 1
         self.counts[method, pattern_of(path)] += 1
         self.requests.append((method, path, query))

@@ -29,13 +29,16 @@ class World:
     """Everything that Stripe knows at `clock`.
 
     `accounts` and `sessions` are their numbers at the base time, 2026-06-01T00:00Z; as the clock moves on,
-    more are linked.
+    more are linked. `connected` is how many accounts a Connect platform has (see `sandbox.connect`); where
+    they are `alike`, each is a copy of the platform's own world, ids included.
     """
 
     seed: int = 1
     clock: datetime = datetime(2026, 6, 1, 12, tzinfo=UTC)
     accounts: int = 1000
     sessions: int = 300
+    connected: int = 0
+    alike: bool = False
 
     def __post_init__(self) -> None:
         if self.clock.tzinfo is None:

@@ -29,9 +29,9 @@ class Watched(Limits):
         self.let_through: dict[str, list[float]] = defaultdict(list)
         self.refused: dict[str, int] = defaultdict(int)
 
-    def refuse(self, endpoint: str, *, live: bool) -> str | None:
+    def refuse(self, endpoint: str, *, live: bool, account: str = "") -> str | None:
         """As the sandbox does."""
-        reason = super().refuse(endpoint, live=live)
+        reason = super().refuse(endpoint, live=live, account=account)
         if reason is None:
             self.let_through[endpoint].append(monotonic())
         else:

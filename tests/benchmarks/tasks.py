@@ -127,11 +127,11 @@ def sync(folder: str, ids: str = "", mode: str = "accounts") -> Figures:
 
     ``mode``: with every ``accounts``, what the ``events`` say, or the ``sessions`` alone.
     """
-    from flows.session_ids import read_session_ids
+    from flows.id_files import read_session_ids
     from flows.settings import load_settings
     from flows.steps import Order, run_sync
 
-    sessions = tuple(read_session_ids(ids)) if ids else ()
+    sessions = read_session_ids(ids).plain if ids else ()
     stages = Stages()
     start_wall, start_cpu = time.monotonic(), cpu()
     settings = load_settings(data=Path(folder) / "data")
@@ -194,7 +194,7 @@ def lake(folder: str, accounts: str, versions: str, hours: str = "24", every: st
             "started_at": now,
             "finished_at": now,
         }
-        rows += made.finish(row)["rows_added"]
+        rows += made.finish([row])[0]["rows_added"]
         if number % int(every) == int(every) - 1 or number == int(versions) - 1:
             made.renew_snapshots()
             publish(data, {table.name: made.current(table) for table in TABLES})

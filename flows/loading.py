@@ -1,0 +1,165 @@
+"""Fetched runs into the lake, many a commit, so that no table ever holds half of one."""
+
+import json
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from flows import sightings
+from flows.errands import Report, known_sessions
+from flows.errors import DamagedPage, FinconError
+from flows.lake import Lake
+from flows.orders import Order, Progress, Step
+from flows.pages import Spool
+from flows.runs import Run, asked_for_the_same, fetched, pages_folder, unfinished, unmark_fetched
+from flows.settings import Settings
+from flows.staging import stage
+from transforms.envelope import Origin
+
+PAGES_A_LOT, RUNS_A_LOT = 10_000, 500
+"""How many pages and runs are loaded in one commit: a million accounts, or many small Stripe accounts."""
+
+Loaded = tuple[list[dict[str, Any]], dict[str, FinconError]]
+"""Rows of ``runs``; and Stripe account → why its run could not be loaded."""
+
+
+def load(
+    settings: Settings,
+    lake: Lake,
+    reports: Sequence[Report],
+    step: Step,
+    progress: Progress,
+    folder: Path,
+) -> Loaded:
+    """Fetched runs into the lake. The pages of the listing that are staged already are in ``folder``."""
+    whole = [report for report in reports if report.failure is None]
+    if not whole:
+        return [], {}
+    pages = {report.run.run_id: _spool(settings, report.run).count() for report in whole}
+    told = progress.stage("pages into tables", sum(pages.values()))
+    return step("transform and load", transform_and_load, settings, lake, whole, pages, told, folder)
+
+
+def finish_interrupted(
+    settings: Settings, lake: Lake, step: Step, progress: Progress, folder: Path
+) -> list[tuple[Run, dict[str, Any]]]:
+    """Load every run that was fetched but not finished, so that no table holds half of one; oldest first.
+
+    One with a damaged page is left out: its rows are out again, and its whole pages are there to go on from.
+    """
+    waiting = reversed(unfinished(settings.data, lake.run_ids()))
+    runs = {run.run_id: run for run in waiting if fetched(settings.data, run) is not None}
+    rows, _ = load(settings, lake, [Report(run) for run in runs.values()], step, progress, folder)
+    return [(runs[row["run_id"]], row) for row in rows]
+
+
+def answered(
+    settings: Settings,
+    lake: Lake,
+    orders: Mapping[str, Order],
+    finished: Sequence[tuple[Run, dict[str, Any]]],
+) -> dict[str, dict[str, Any]]:
+    """Stripe account → the row of its newest run that was ``finished`` just now, where that is what is asked for."""
+    known = known_sessions(lake, orders) if finished else set()
+    answers = {}
+    for account, (run, row) in {run.stripe_account: (run, row) for run, row in finished}.items():
+        order = orders.get(account)
+        if order is None or order.restart:
+            continue
+        ids = {session_id for session_id in order.session_ids if (account, session_id) not in known}
+        own = replace(settings, stripe_account=account)
+        if asked_for_the_same(run, own, order.mode) and ids.issubset(_spool(settings, run).parents()):
+            answers[account] = row
+    return answers
+
+
+def note_settled(settings: Settings, lake: Lake, runs: Iterable[Run]) -> None:
+    """Keep which sessions of these runs, oldest first, are settled now."""
+    spools: dict[str, list[Spool]] = {}
+    for run in runs:
+        spools.setdefault(run.stripe_account, []).append(_spool(settings, run))
+    sightings.note_settled(lake, spools)
+
+
+def _spool(settings: Settings, run: Run) -> Spool:
+    return Spool(pages_folder(settings.data, run.run_id))
+
+
+def transform_and_load(
+    settings: Settings,
+    lake: Lake,
+    reports: Sequence[Report],
+    pages: Mapping[str, int],
+    told: Callable[[int], object],
+    folder: Path,
+) -> Loaded:
+    """The runs' pages into the lake, many runs a commit; their rows of ``runs``, which are written last.
+
+    A damaged page takes its run's mark away, so that the next sync fetches the page anew.
+    """
+    rows: list[dict[str, Any]] = []
+    failures: dict[str, FinconError] = {}
+    for lot in _lots(reports, pages):
+        staged = []
+        for report in lot:
+            run = report.run
+            try:
+                stage(_spool(settings, run).read(told, report.staged), _origin(run), folder)
+                staged.append(run)
+            except DamagedPage as damage:
+                lake.forget(run.run_id)
+                unmark_fetched(settings.data, run)
+                failures[run.stripe_account] = damage
+        seen = lake.load_staged(folder, [_origin(run) for run in staged])
+        rows += lake.finish([_row(settings, run, seen[run.run_id]) for run in staged])
+        for report in lot:
+            shutil.rmtree(folder / report.run.run_id, ignore_errors=True)
+    return rows, failures
+
+
+def _lots(reports: Sequence[Report], pages: Mapping[str, int]) -> Iterator[list[Report]]:
+    """Runs to load together: few commits, and no more staged rows than the largest run has anyhow."""
+    lot: list[Report] = []
+    for report in reports:
+        full = sum(pages[other.run.run_id] for other in lot) + pages[report.run.run_id] > PAGES_A_LOT
+        if lot and (full or len(lot) == RUNS_A_LOT):
+            yield lot
+            lot = []
+        lot.append(report)
+    if lot:
+        yield lot
+
+
+def _origin(run: Run) -> Origin:
+    return Origin(run.run_id, run.stripe_account)
+
+
+def _row(settings: Settings, run: Run, seen: Mapping[str, int]) -> dict[str, Any]:
+    """The run's row of ``runs``."""
+    spool = _spool(settings, run)
+    counts = fetched(settings.data, run) or {}
+    return {
+        "run_id": run.run_id,
+        "mode": run.mode.replace("events", "accounts") if spool.parts() else run.mode,
+        "status": "succeeded",
+        "started_at": run.started_at,
+        "finished_at": datetime.now(UTC),
+        **{name: counts.get(name, 0) for name in ("requests", "retries", "throttled")},
+        "requests_by_endpoint": json.dumps(
+            {name.partition(":")[2]: count for name, count in sorted(counts.items()) if ":" in name}
+        ),
+        "complete_until": _utc(spool.complete_until()),
+        "pages": spool.count(),
+        **seen,
+        "stripe_version": run.stripe_version,
+        "stripe_account": run.stripe_account,
+        "fincon_version": version("fincon"),
+    }
+
+
+def _utc(micros: int | None) -> datetime | None:
+    return None if micros is None else datetime.fromtimestamp(0, UTC) + timedelta(microseconds=micros)
