@@ -16,7 +16,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from flows.errors import FinconError, RunFailed, UsageError
-from flows.settings import STRIPE_ACCOUNT_ID, data_folder, load_settings, prefect_api_url, quiet_prefect
+from flows.settings import (
+    STRIPE_ACCOUNT_ID,
+    dask_scheduler,
+    data_folder,
+    load_settings,
+    prefect_api_url,
+    quiet_prefect,
+)
 
 if TYPE_CHECKING:
     import duckdb
@@ -283,6 +290,11 @@ def _run(settings: "Settings", order: "Order") -> "Outcome":
     from flows import show
     from flows.steps import run_sync
 
+    if dask_scheduler() and not prefect_api_url():
+        raise UsageError(
+            "FINCON_DASK is set, but PREFECT_API_URL is not: it is a flow run that maps its tasks over Dask.",
+            "Set PREFECT_API_URL, or unset FINCON_DASK.",
+        )
     with show.progress(quiet=CHOICES.quiet) as progress:
         if not prefect_api_url():
             return run_sync(settings, order, progress=progress)
@@ -293,9 +305,10 @@ def _run_as_flow(settings: "Settings", order: "Order", progress: Any) -> "Outcom
     quiet_prefect()
     from prefect import flow
 
+    from flows.cluster import task_runner
     from flows.sync import sync_as_tasks
 
-    @flow(name="sync", persist_result=False)
+    @flow(name="sync", persist_result=False, task_runner=task_runner())
     def sync_from_command_line(mode: str, session_count: int) -> None:
         outcomes.append(sync_as_tasks(order, settings.data, progress))
 

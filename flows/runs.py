@@ -178,9 +178,16 @@ def asked_for_the_same(run: Run, settings: Settings, mode: str) -> bool:
     """Whether an interrupted run is what is asked for now, and recent enough to pass for it."""
     return (
         run.mode == mode
-        and run.api_base == settings.api_base
-        and run.livemode == settings.livemode
+        and would_ask_as(run, settings)
         and run.stripe_account == settings.stripe_account
-        and run.stripe_version == settings.stripe_version
         and abs(datetime.now(UTC) - run.started_at) < RESUMED_WITHIN
+    )
+
+
+def would_ask_as(run: Run, settings: Settings) -> bool:
+    """Whether Stripe would be asked at the same address, in the same mode and for the same shapes."""
+    return (
+        run.api_base == settings.api_base
+        and run.livemode == settings.livemode
+        and run.stripe_version == settings.stripe_version
     )

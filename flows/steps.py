@@ -66,7 +66,7 @@ def run_sync(
             failures |= {report.run.stripe_account: report.failure for report in reports if report.failure}
             rows = [*answers.values(), *rows]
             if not rows:
-                raise failed_accounts(failures)
+                raise next(iter(failures.values())) if len(orders) == 1 else failed_accounts(failures)
             note_settled(settings, lake, [*(run for run, _ in finished), *(report.run for report in reports)])
             told = progress.stage("views and checks", 2)
             step("publish", publish, settings, lake)
@@ -101,18 +101,17 @@ def ask_whom(settings: Settings, order: Order, allowance: Allowance) -> tuple[di
 
 
 def failed_accounts(failures: Mapping[str, FinconError]) -> FinconError:
-    """What to tell of Stripe accounts that are not in: of one alone, its own error; of several, each by its id."""
+    """What to tell of those of several Stripe accounts that are not in: each by its id, or that no request was left."""
     real = {account: e for account, e in failures.items() if not isinstance(e, RequestsSpent)}
-    told = real or failures
-    if len(failures) == 1 or not real:
-        return next(iter(told.values()))
+    if not real:
+        return next(iter(failures.values()))
     lines = [
         f"{account or 'the own account of the key'}: {error}\n        {error.hint}"
-        for account, error in list(told.items())[:FAILURES_SHOWN]
+        for account, error in list(real.items())[:FAILURES_SHOWN]
     ]
-    more = len(told) - len(lines)
+    more = len(real) - len(lines)
     return AccountsFailed(
-        f"{_counted(len(told))} could not be fetched; what was fetched of them is kept.",
+        f"{_counted(len(real))} could not be fetched; what was fetched of them is kept.",
         "\n        ".join([*lines, *([f"… and {more:,} more."] if more else [])]),
     )
 

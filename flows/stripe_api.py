@@ -77,9 +77,13 @@ class _Envelope(msgspec.Struct):
 
 
 class Allowance:
-    """How many requests the clients of a sync may still make together; without ``max_requests``, any number."""
+    """How many requests the clients of a sync may still make together; without ``max_requests``, any number.
 
-    def __init__(self, max_requests: int | None = None) -> None:
+    None at all once ``lasts`` says no: the sync that they are made for has ended.
+    """
+
+    def __init__(self, max_requests: int | None = None, lasts: Callable[[], bool] = lambda: True) -> None:
+        self._lasts = lasts
         self.max_requests = max_requests
         self._made = 0
         self._stopped = False
@@ -91,7 +95,7 @@ class Allowance:
 
     def share(self, of: int) -> int | None:
         """What is left, divided by ``of``: for clients on other machines, which cannot share it. None = any number."""
-        return None if self.max_requests is None else (self.max_requests - self._made) // of
+        return None if self.max_requests is None else (self.max_requests - self._made) // max(1, of)
 
     def take(self) -> None:
         """One more request.
@@ -100,7 +104,7 @@ class Allowance:
             RequestsSpent: there is none left. RunFailed: it was stopped.
         """
         with self._lock:
-            if self._stopped:
+            if self._stopped or not self._lasts():
                 raise RunFailed("The sync was stopped.", "Run the same command again to go on.")
             if self.max_requests is not None and self._made >= self.max_requests:
                 raise RequestsSpent(

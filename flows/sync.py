@@ -7,13 +7,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
-from flows.settings import load_settings, quiet_prefect
+from flows.settings import dask_scheduler, load_settings, quiet_prefect
 
 quiet_prefect()
 
 from prefect import flow, get_run_logger, task  # noqa: E402 - after quiet_prefect, which must come first
 from prefect.cache_policies import NO_CACHE  # noqa: E402
 
+from flows.cluster import fetch_on_workers, task_runner  # noqa: E402
 from flows.id_files import SessionIds, read_session_ids, read_stripe_accounts  # noqa: E402
 from flows.sightings import Refetch  # noqa: E402
 from flows.steps import Order, Outcome, Progress, raise_if_wrong, run_sync  # noqa: E402
@@ -28,7 +29,7 @@ def as_task(name: str, do: Callable[P, R], *args: P.args, **kwargs: P.kwargs) ->
     return as_run(do)(*args, **kwargs)
 
 
-@flow(name="sync", persist_result=False, validate_parameters=True)
+@flow(name="sync", persist_result=False, validate_parameters=True, task_runner=task_runner())
 def sync(
     sessions: str | None = None,
     accounts: bool = True,
@@ -67,7 +68,8 @@ def sync(
 
 def sync_as_tasks(order: Order, data: Path | None, progress: Progress | None = None) -> Outcome:
     """`run_sync` under Prefect, within a flow run; the run's figures go to its log."""
-    outcome = run_sync(load_settings(data=data), order, as_task, progress)
+    fetch_errands = fetch_on_workers if dask_scheduler() else None
+    outcome = run_sync(load_settings(data=data), order, as_task, progress, fetch_errands)
     log = get_run_logger()
     log.info(
         "run %(run_id)s: %(requests)d requests, %(rows_added)d rows added, %(rejected)d rejected", outcome.run

@@ -1,0 +1,85 @@
+"""Errands on a Dask cluster, mapped by Prefect's own task runner.
+
+Workers write pages and staged parts into the shared data folder; the tables are loaded by the flow's process, which
+holds the lock. A Stripe account is fetched by one worker, where its limiter lives, so each keeps to Stripe's limits.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+from prefect.task_runners import TaskRunner
+from prefect.utilities.annotations import quote
+
+from flows.errands import Errand, Report, fetch_here
+from flows.errors import RunFailed, UsageError
+from flows.orders import Progress, Silent, Step, plainly
+from flows.runs import prepare, would_ask_as
+from flows.settings import Settings, dask_scheduler, load_settings
+from flows.stripe_api import Allowance
+
+LOTS = 12
+"""Task runs at most: each has many Stripe accounts, for a task run costs the server more than a small account does."""
+
+
+def task_runner() -> TaskRunner[Any] | None:
+    """Dask's, where ``FINCON_DASK`` names a scheduler; else None, which is Prefect's own threads.
+
+    Raises:
+        UsageError: prefect-dask is not installed.
+    """
+    address = dask_scheduler()
+    if not address:
+        return None
+    try:
+        from prefect_dask.task_runners import DaskTaskRunner
+    except ImportError as error:
+        raise UsageError(
+            "FINCON_DASK is set, but prefect-dask is not installed.", "pip install 'fincon[dask]'"
+        ) from error
+    return DaskTaskRunner(address=address)
+
+
+def fetch_on_workers(
+    settings: Settings, errands: Sequence[Errand], allowance: Allowance, step: Step, progress: Progress
+) -> list[Report]:
+    """Every errand, dealt out in lots of many; within a flow run whose task runner is Dask's.
+
+    Raises:
+        Exception: what a worker failed with, once all of them have ended: they write under this process's lock.
+    """
+    told = progress.stage("Stripe accounts", len(errands))
+    lots = [list(errands[first::LOTS]) for first in range(min(LOTS, len(errands)))]
+    fetch = task(name="fetch", cache_policy=NO_CACHE, persist_result=False)(fetch_lot)
+    share = allowance.share(len(lots))
+    futures = [fetch.submit(quote(lot), str(settings.data), share, return_state=False) for lot in lots]
+    for future in futures:
+        future.wait()
+    reports = []
+    for lot, future in zip(lots, futures, strict=True):
+        reports += future.result()
+        told(len(lot))
+    return reports
+
+
+def fetch_lot(errands: list[Errand], data: str, max_requests: int | None) -> list[Report]:
+    """Errands on a worker, with the key from its own environment. It ends when the sync that sent them has.
+
+    Raises:
+        UsageError, RunFailed: the worker's environment is not that of the sync.
+    """
+    settings = load_settings(data=Path(data))
+    prepare(settings.data)
+    if not errands[0].folder.exists():
+        raise RunFailed(
+            f"A worker does not see {errands[0].folder}.",
+            "The data folder must be the same one, under the same path, on all workers.",
+        )
+    if not would_ask_as(errands[0].run, settings):
+        raise RunFailed(
+            "A worker would not ask Stripe as the sync does.",
+            "Set STRIPE_API_KEY, STRIPE_API_BASE and STRIPE_VERSION alike on all workers.",
+        )
+    return fetch_here(settings, errands, Allowance(max_requests, errands[0].folder.exists), plainly, Silent())
