@@ -15,6 +15,7 @@ from prefect.utilities.annotations import quote
 
 from flows.errands import Errand, Report, fetch_here
 from flows.errors import RunFailed, UsageError
+from flows.lake import Lake
 from flows.orders import Progress, Silent, Step, plainly
 from flows.runs import prepare, would_ask_as
 from flows.settings import Settings, dask_scheduler, load_settings
@@ -43,7 +44,12 @@ def task_runner() -> TaskRunner[Any] | None:
 
 
 def fetch_on_workers(
-    settings: Settings, errands: Sequence[Errand], allowance: Allowance, step: Step, progress: Progress
+    settings: Settings,
+    lake: Lake,
+    errands: Sequence[Errand],
+    allowance: Allowance,
+    step: Step,
+    progress: Progress,
 ) -> list[Report]:
     """Every errand, dealt out in lots of many; within a flow run whose task runner is Dask's.
 

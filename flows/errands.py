@@ -46,7 +46,7 @@ class Report:
     failure: FinconError | None = None
 
 
-Fetch = Callable[[Settings, Sequence[Errand], Allowance, Step, Progress], list[Report]]
+Fetch = Callable[[Settings, Lake, Sequence[Errand], Allowance, Step, Progress], list[Report]]
 """Where errands are done: `fetch_here`, or on other machines."""
 
 
@@ -85,10 +85,14 @@ def known_sessions(lake: Lake, orders: Mapping[str, Order]) -> Set[Session]:
 
 
 def fetch_here(
-    settings: Settings, errands: Sequence[Errand], allowance: Allowance, step: Step, progress: Progress
+    settings: Settings,
+    lake: Lake,
+    errands: Sequence[Errand],
+    allowance: Allowance,
+    step: Step,
+    progress: Progress,
 ) -> list[Report]:
     """Every errand, several at a time; in this process."""
-    lake = Lake(settings.data / "lake")
     erased = known_erasures(settings.data, lake.records(ERASURES, "action", "identity_hash"))
     if len(errands) == 1:  # on this thread, with its stages seen: as steps, as progress, by Ctrl-C
         return [fetch_errand(settings, errands[0], lake, erased, allowance, step, progress)]

@@ -454,8 +454,9 @@ class Lake:
         rows = " UNION ALL ".join(f"SELECT run_id FROM {files}" for files in filled)
         where = f"WHERE run_id IN ({_listed(run_ids)})"
         with self.query() as query:
-            return dict(query.execute(f"SELECT run_id, count(*) FROM ({rows}) {where} GROUP BY ALL").fetchall())
-
+            return dict(
+                query.execute(f"SELECT run_id, count(*) FROM ({rows}) {where} GROUP BY ALL").fetchall()
+            )
 
     def load(self, pages: Iterable[Page], run_id: str, stripe_account: str = "") -> dict[str, int]:
         """Pages into the tables, staged and loaded at once; the pages of a session must stand together."""

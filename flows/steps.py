@@ -61,7 +61,7 @@ def run_sync(
                 if errands and costs:
                     begin(settings.data, errands[0].run)
                     add_costs(settings.data, errands[0].run, costs)
-                reports = (fetch_errands or fetch_here)(settings, errands, allowance, step, progress)
+                reports = (fetch_errands or fetch_here)(settings, lake, errands, allowance, step, progress)
                 rows, failures = load(settings, lake, reports, step, progress, folder)
             failures |= {report.run.stripe_account: report.failure for report in reports if report.failure}
             rows = [*answers.values(), *rows]

@@ -29,6 +29,7 @@ SLOW = (
     "test_hostile_api",
     "test_hostile_machine",
     "test_resume",
+    "test_scale",
     "test_secrets_at_rest",
     "test_soak_short",
 )

@@ -1,20 +1,17 @@
 """Many Stripe accounts in one lake: each is its own truth, and what goes wrong with one stays its own."""
 
 import json
-import signal
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 
 import polars as pl
 import pytest
-from conftest import KEY, START, environ, fincon, rows, settings_for, state, truth
-from test_resume import started, wait_for
-
 import stripe
+from conftest import KEY, START, environ, fincon, rows, settings_for, state, truth
+
 from flows.errors import AccountRefused, AccountsFailed, KeyRefused, RequestsSpent, UsageError
 from flows.steps import Order, Outcome, raise_if_wrong, run_sync
-from sandbox.faults import Fault, Faults, Rule
 from sandbox.limits import Limits
 from sandbox.server import Sandbox, running
 from sandbox.world import World
@@ -163,8 +160,12 @@ def test_events_go_on_where_each_account_was(platform: Sandbox, data: Path) -> N
     assert {run["mode"] for run in outcome.runs} == {"events"}
     assert not [path for _, path, _ in platform.requests if path == ACCOUNTS]
     for account in platform.connected:
-        found = rows(data, f"SELECT account_id, balance_as_of FROM accounts WHERE stripe_account = '{account}'")
-        true = [(row["account_id"], row["balance_as_of"]) for row in truth(platform.world_of(account))["accounts"]]
+        found = rows(
+            data, f"SELECT account_id, balance_as_of FROM accounts WHERE stripe_account = '{account}'"
+        )
+        true = [
+            (row["account_id"], row["balance_as_of"]) for row in truth(platform.world_of(account))["accounts"]
+        ]
         assert sorted((row["account_id"], row["balance_as_of"]) for row in found) == sorted(true)
 
 
@@ -180,7 +181,11 @@ def test_each_account_has_its_own_limit(platform: Sandbox, data: Path) -> None:
 def test_sessions_say_whose_they_are_in_a_file_or_are_refused(platform: Sandbox, data: Path) -> None:
     newer, older = platform.connected[:2]
     ids = platform.world_of(newer).session_ids()[:3]
-    lines = ["stripe_account,session_id", *(f"{newer},{i}" for i in ids), f",{platform.world.session_ids()[0]}"]
+    lines = [
+        "stripe_account,session_id",
+        *(f"{newer},{i}" for i in ids),
+        f",{platform.world.session_ids()[0]}",
+    ]
     (data.parent / "sessions.csv").write_text("\n".join(lines))
     (data.parent / "plain.txt").write_text("\n".join(ids))
     (data.parent / "accounts.txt").write_text(f"{newer}\n{older}\n")
@@ -193,7 +198,9 @@ def test_sessions_say_whose_they_are_in_a_file_or_are_refused(platform: Sandbox,
     both = ("--stripe-accounts", "accounts.txt")
     refused = fincon("sync", *both, "--sessions", "plain.txt", cwd=data.parent, env=env)
     assert (refused.returncode, "column stripe_account" in refused.stderr) == (2, True)
-    listed = fincon("sync", "--stripe-accounts", "-", "--dry-run", cwd=data.parent, env=env, stdin=f"{older}\n")
+    listed = fincon(
+        "sync", "--stripe-accounts", "-", "--dry-run", cwd=data.parent, env=env, stdin=f"{older}\n"
+    )
     assert f"as {older}, until the last page" in listed.stdout
     wrong = fincon("sync", "--stripe-account", "fca_1", cwd=data.parent, env=env)
     assert (wrong.returncode, "not a Stripe account" in wrong.stderr) == (2, True)
@@ -201,7 +208,9 @@ def test_sessions_say_whose_they_are_in_a_file_or_are_refused(platform: Sandbox,
     shown = fincon("status", cwd=data.parent, env=env).stdout
     assert "Stripe accounts: 3, the longest unsynced first" in shown
     found = json.loads(fincon("status", "--json", cwd=data.parent, env=env).stdout)["stripe_accounts"]
-    assert {of["stripe_account"]: of["accounts"] for of in found}[older] == platform.world_of(older).account_count
+    assert {of["stripe_account"]: of["accounts"] for of in found}[older] == platform.world_of(
+        older
+    ).account_count
 
 
 def test_a_platform_without_connected_accounts_is_told_so(sandbox: Sandbox, data: Path) -> None:
@@ -233,7 +242,9 @@ def test_another_engine_reads_the_lake(platform: Sandbox, data: Path) -> None:
     key = ["stripe_account", "account_id"]
     newest = balances.filter(pl.col("observed_at") == pl.col("observed_at").max().over(key))
     sums = newest.group_by("stripe_account", "currency").agg(pl.col("current").sum(), pl.len())
-    found = {(row["stripe_account"], row["currency"]): (row["current"], row["len"]) for row in sums.to_dicts()}
+    found = {
+        (row["stripe_account"], row["currency"]): (row["current"], row["len"]) for row in sums.to_dicts()
+    }
     known = rows(
         data,
         "SELECT stripe_account, currency, coalesce(sum(current), 0)::BIGINT AS current, count(*) AS n"
