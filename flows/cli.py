@@ -303,18 +303,9 @@ def _run(settings: "Settings", order: "Order") -> "Outcome":
 
 def _run_as_flow(settings: "Settings", order: "Order", progress: Any) -> "Outcome":
     quiet_prefect()
-    from prefect import flow
+    from flows.sync import sync_as_flow
 
-    from flows.cluster import task_runner
-    from flows.sync import sync_as_tasks
-
-    @flow(name="sync", persist_result=False, task_runner=task_runner())
-    def sync_from_command_line(mode: str, session_count: int) -> None:
-        outcomes.append(sync_as_tasks(order, settings.data, progress))
-
-    outcomes: list[Outcome] = []
-    sync_from_command_line(order.mode, len(order.session_ids))
-    return outcomes[0]
+    return sync_as_flow(order, settings.data, progress)
 
 
 def _tell(outcome: "Outcome") -> None:

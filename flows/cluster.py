@@ -11,7 +11,6 @@ from typing import Any
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 from prefect.task_runners import TaskRunner
-from prefect.utilities.annotations import quote
 
 from flows.errands import Errand, Report, fetch_here
 from flows.errors import RunFailed, UsageError
@@ -60,7 +59,7 @@ def fetch_on_workers(
     lots = [list(errands[first::LOTS]) for first in range(min(LOTS, len(errands)))]
     fetch = task(name="fetch", cache_policy=NO_CACHE, persist_result=False)(fetch_lot)
     share = allowance.share(len(lots))
-    futures = [fetch.submit(quote(lot), str(settings.data), share, return_state=False) for lot in lots]
+    futures = [fetch.submit(lot, str(settings.data), share, return_state=False) for lot in lots]
     for future in futures:
         future.wait()
     reports = []
@@ -88,4 +87,6 @@ def fetch_lot(errands: list[Errand], data: str, max_requests: int | None) -> lis
             "A worker would not ask Stripe as the sync does.",
             "Set STRIPE_API_KEY, STRIPE_API_BASE and STRIPE_VERSION alike on all workers.",
         )
-    return fetch_here(settings, errands, Allowance(max_requests, errands[0].folder.exists), plainly, Silent())
+    allowance = Allowance(max_requests, errands[0].folder.exists)
+    with Lake(settings.data / "lake") as lake:
+        return fetch_here(settings, lake, errands, allowance, plainly, Silent())

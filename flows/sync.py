@@ -4,6 +4,7 @@ Parameters hold no secret: the key comes from the environment of the process tha
 """
 
 from collections.abc import Callable
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
@@ -64,6 +65,29 @@ def sync(
     outcome = sync_as_tasks(order, Path(data) if data else None)
     raise_if_wrong(outcome, strict=strict)
     return {name: value for name, value in outcome.run.items() if value is not None}
+
+
+def sync_as_flow(order: Order, data: Path, progress: Progress | None = None) -> Outcome:
+    """The flow run of ``fincon sync``. Of what it is asked for, Prefect is told the mode and how many sessions."""
+    outcomes: list[Outcome] = []
+    _HANDED.set((order, data, progress, outcomes))
+    _sync_from_command_line(order.mode, len(order.session_ids))
+    return outcomes[0]
+
+
+_HANDED: ContextVar[tuple[Order, Path, Progress | None, list[Outcome]]] = ContextVar("handed")
+"""What a command hands to its flow beside the parameters, which Prefect stores."""
+
+
+@flow(name="sync", persist_result=False, task_runner=task_runner())
+def _sync_from_command_line(mode: str, session_count: int) -> None:
+    _sync_handed()
+
+
+def _sync_handed() -> None:
+    """Apart from the flow, which a task runner may send elsewhere with all that it refers to itself."""
+    order, data, progress, outcomes = _HANDED.get()
+    outcomes.append(sync_as_tasks(order, data, progress))
 
 
 def sync_as_tasks(order: Order, data: Path | None, progress: Progress | None = None) -> Outcome:

@@ -83,7 +83,7 @@ def test_killed_while_it_loads_the_next_sync_loads_all_and_asks_nothing(
 
 
 @pytest.fixture
-def scheduler(platform: Sandbox, server: dict[str, str], tmp_path: Path) -> Iterator[str]:  # noqa: F811
+def scheduler(platform: Sandbox, server: dict[str, str], tmp_path: Path) -> Iterator[str]:
     """A Dask scheduler and two workers, each a process with the key in its own environment."""
     address, env = tmp_path / "scheduler", {**os.environ, **environ(platform.url), **server}
     quiet = {"stdout": subprocess.DEVNULL, "stderr": (tmp_path / "dask.log").open("w")}
