@@ -41,7 +41,7 @@ bench: install
 # Needs uv (pip install uv). The lock holds versions and hashes for every platform, and no registry's address.
 lock:
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
-		--no-emit-find-links --no-header --no-annotate --group dev pyproject.toml --output-file requirements.lock
+		--no-emit-find-links --no-header --no-annotate --group dev --extra dask pyproject.toml --output-file requirements.lock
 
 clean:
 	rm -rf .venv dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

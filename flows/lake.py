@@ -177,17 +177,17 @@ class Lake:
             }
         return {o.run_id: {name: by.get(o.run_id, 0) for name, by in counted.items()} for o in origins}
 
-    def staged_rejects(self, folder: Path) -> list[tuple[str, str | None]]:
-        """(object_type, raw) of the rejects staged in ``folder``."""
-        parts = staged_files(folder, REJECTS)
+    def staged_rejects(self, folder: Path, origin: Origin) -> list[tuple[str, str | None]]:
+        """(object_type, raw) of the rejects that a run staged in ``folder``."""
+        parts = staged_files(folder, REJECTS, [origin])
         if not parts:
             return []
         with self.query() as query:
             return query.execute(f"SELECT object_type, raw FROM {parquet(parts)}").fetchall()
 
-    def staged_sums(self, folder: Path) -> Sums:
-        """The sums over the balances staged in ``folder``: every row, however often an account was seen."""
-        parts = staged_files(folder, BALANCES)
+    def staged_sums(self, folder: Path, origin: Origin) -> Sums:
+        """The sums over the balances that a run staged in ``folder``: every row, however often an account was seen."""
+        parts = staged_files(folder, BALANCES, [origin])
         if not parts:
             return Counter()
         columns = ("current", "available", "used")

@@ -11,7 +11,7 @@ from typing import Any
 
 from flows import sightings
 from flows.errands import Report, known_sessions
-from flows.errors import DamagedPage, FinconError
+from flows.errors import DamagedPage, FinconError, RunFailed
 from flows.lake import Lake
 from flows.orders import Order, Progress, Step
 from flows.pages import Spool
@@ -19,6 +19,7 @@ from flows.runs import Run, asked_for_the_same, fetched, pages_folder, unfinishe
 from flows.settings import Settings
 from flows.staging import stage
 from transforms.envelope import Origin
+from transforms.reconcile import differences, sums_of_pages, sums_of_rejects
 
 PAGES_A_LOT, RUNS_A_LOT = 10_000, 500
 """How many pages and runs are loaded in one commit: a million accounts, or many small Stripe accounts."""
@@ -108,17 +109,43 @@ def transform_and_load(
         for report in lot:
             run = report.run
             try:
-                stage(_spool(settings, run).read(told, report.staged), _origin(run), folder)
+                spool = _spool(settings, run)
+                stage(spool.read(told, report.staged), _origin(run), folder)
+                agree_with_pages(lake, spool, _origin(run), folder)
                 staged.append(run)
             except DamagedPage as damage:
                 lake.forget(run.run_id)
                 unmark_fetched(settings.data, run)
                 failures[run.stripe_account] = damage
-        seen = lake.load_staged(folder, [_origin(run) for run in staged])
-        rows += lake.finish([_row(settings, run, seen[run.run_id]) for run in staged])
+        if staged:
+            seen = lake.load_staged(folder, [_origin(run) for run in staged])
+            rows += lake.finish([_row(settings, run, seen[run.run_id]) for run in staged])
         for report in lot:
             shutil.rmtree(folder / report.run.run_id, ignore_errors=True)
     return rows, failures
+
+
+def staged_differences(
+    lake: Lake, spool: Spool, folder: Path, origin: Origin
+) -> list[tuple[str, str, int, int]]:
+    """Where the sums over what a run staged in ``folder`` differ from those over its pages, read in another way."""
+    rejects = sums_of_rejects(lake.staged_rejects(folder, origin))
+    return differences(sums_of_pages(spool.read()), rejects, lake.staged_sums(folder, origin))
+
+
+def agree_with_pages(lake: Lake, spool: Spool, origin: Origin, folder: Path) -> None:
+    """Compare what was staged with the pages it was made of, which are read once more in another way.
+
+    Raises:
+        RunFailed: the sums of a currency differ. Nothing was loaded.
+    """
+    wrong = staged_differences(lake, spool, folder, origin)
+    if wrong:
+        currency, what, sent, made = wrong[0]
+        raise RunFailed(
+            f"Run {origin.run_id}: {what} in {currency} adds up to {sent} on its pages and to {made} in the rows made of them.",
+            "This is a bug in fincon; the views still answer with the run before. Please report it.",
+        )
 
 
 def _lots(reports: Sequence[Report], pages: Mapping[str, int]) -> Iterator[list[Report]]:

@@ -163,7 +163,7 @@ def publish(settings: Settings, lake: Lake) -> None:
 def failed_checks(settings: Settings) -> dict[str, int]:
     """Check → how many rows it found wrong, for those that found any."""
     with warehouse.connect(settings.data) as connection:
-        spill = text(str(settings.data / SPILL))
+        spill = text(str(settings.data / f"{SPILL}checks"))
         connection.execute(f"SET memory_limit = '{MEMORY}'; SET temp_directory = {spill}")
         found = {name: len(connection.sql(query).fetchall()) for name, _, query in warehouse.checks()}
     return {name: rows for name, rows in found.items() if rows}
