@@ -5,6 +5,7 @@ import json
 import os
 import shlex
 import shutil
+import signal
 import sys
 import traceback
 from collections.abc import Callable, Iterator
@@ -106,6 +107,15 @@ def command(**settings: Any) -> Callable[[Callable[..., Any]], click.Command]:
         return made
 
     return add
+
+
+wait_option = click.option(
+    "--wait-seconds",
+    type=click.FloatRange(min=0),
+    default=0,
+    metavar="N",
+    help="While another run holds the data folder, wait so long at most.",
+)
 
 
 def say(line: str) -> None:
@@ -229,6 +239,7 @@ def _short(path: Path) -> str:
 @click.option(
     "--max-requests", type=click.IntRange(min=1), help="Stop after this many requests; the next run goes on."
 )
+@wait_option
 def sync(
     sessions: str | None,
     stripe_account: tuple[str, ...],
@@ -242,6 +253,7 @@ def sync(
     events: bool,
     refetch: "Refetch",
     max_requests: int | None,
+    wait_seconds: float,
 ) -> None:
     """Fetch sessions and accounts, add what changed to the lake, publish the views."""
     from flows.id_files import SessionIds, read_session_ids, read_stripe_accounts
@@ -266,7 +278,7 @@ def sync(
     if dry_run:
         _dry_run(settings, order)
         return
-    outcome = _run(settings, order)
+    outcome = _run(settings, order, wait_seconds)
     _tell(outcome)
     _fail_if_wrong(outcome, strict=strict)
 
@@ -276,18 +288,22 @@ def sync(
 @click.option(
     "--max-requests", type=click.IntRange(min=1), help="Stop after this many requests; the next run goes on."
 )
-def events(*, strict: bool, max_requests: int | None) -> None:
+@wait_option
+def events(*, strict: bool, max_requests: int | None, wait_seconds: float) -> None:
     """Read what changed since the last run: one request in a quiet minute. The same as sync --events."""
     from flows.steps import Order
 
-    outcome = _run(load_settings(data=CHOICES.data), Order(events=True, max_requests=max_requests))
+    outcome = _run(
+        load_settings(data=CHOICES.data), Order(events=True, max_requests=max_requests), wait_seconds
+    )
     _tell(outcome)
     _fail_if_wrong(outcome, strict=strict)
 
 
-def _run(settings: "Settings", order: "Order") -> "Outcome":
+def _run(settings: "Settings", order: "Order", wait_seconds: float = 0) -> "Outcome":
     """One run, with what shows its progress: a bar on a terminal, log lines elsewhere; seen by Prefect if it is there."""
     from flows import show
+    from flows.runs import when_free
     from flows.steps import run_sync
 
     if dask_scheduler() and not prefect_api_url():
@@ -297,15 +313,15 @@ def _run(settings: "Settings", order: "Order") -> "Outcome":
         )
     with show.progress(quiet=CHOICES.quiet) as progress:
         if not prefect_api_url():
-            return run_sync(settings, order, progress=progress)
-        return _run_as_flow(settings, order, progress)
+            return when_free(lambda: run_sync(settings, order, progress=progress), wait_seconds)
+        return _run_as_flow(settings, order, progress, wait_seconds)
 
 
-def _run_as_flow(settings: "Settings", order: "Order", progress: Any) -> "Outcome":
+def _run_as_flow(settings: "Settings", order: "Order", progress: Any, wait_seconds: float) -> "Outcome":
     quiet_prefect()
     from flows.sync import sync_as_flow
 
-    return sync_as_flow(order, settings.data, progress)
+    return sync_as_flow(order, settings.data, progress, wait_seconds)
 
 
 def _tell(outcome: "Outcome") -> None:
@@ -495,17 +511,53 @@ def erase(account: str | None, customer: str | None, session: str | None, *, all
 @click.option(
     "--pages-days", type=click.IntRange(min=0), default=7, show_default=True, help="How long raw pages stay."
 )
-def compact(retention_days: int, pages_days: int) -> None:
+@wait_option
+def compact(retention_days: int, pages_days: int, wait_seconds: float) -> None:
     """Merge small files, and remove old ones and old pages."""
     from flows import maintenance
+    from flows.runs import when_free
     from flows.steps import machine_errors
 
     data = _existing(CHOICES.data)
     with machine_errors(data):
-        done = maintenance.compact(data, retention_days, pages_days)
+        done = when_free(lambda: maintenance.compact(data, retention_days, pages_days), wait_seconds)
     for name, (before, after) in done["files"].items():
         click.echo(f"{name}: {before:,} files, now {after:,}")
     click.echo(f"pages of {done['runs_pruned']:,} runs removed")
+
+
+@command()
+@click.option(
+    "--schedules",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    default="prefect.yaml",
+    show_default=True,
+    help="The file of deployments.",
+)
+def serve(schedules: Path) -> None:
+    """Run what prefect.yaml schedules, from this process, until it is stopped.
+
+    No server is needed: each run is the command of its name, one after another. With PREFECT_API_URL, a sync is
+    seen on that server as any `fincon sync` is.
+    """
+    from flows import schedules as plan
+
+    deployments = plan.read(schedules)
+    load_settings(data=CHOICES.data)  # a missing key is told now, not at three in the morning
+    signal.signal(
+        signal.SIGTERM, signal.default_int_handler
+    )  # as Ctrl-C: a run that is stopped goes on later
+    for deployment in deployments:
+        say(f"{deployment.name}: {plan.when(deployment)}")
+    plan.run_when_due(deployments, ["--data", str(CHOICES.data)] if CHOICES.data else [], say)
+
+
+@command()
+def automations() -> None:
+    """Have the Prefect server mark runs whose process died as crashed. Again changes nothing."""
+    from flows.automations import NAME, set_up
+
+    say(f"{NAME}: {'created' if set_up() else 'it was there, and is up to date'}.")
 
 
 def _existing(given: Path | None) -> Path:

@@ -6,40 +6,20 @@ holds the lock. A Stripe account is fetched by one worker, where its limiter liv
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
-from prefect.task_runners import TaskRunner
 
 from flows.errands import Errand, Report, fetch_here
-from flows.errors import RunFailed, UsageError
+from flows.errors import RunFailed
 from flows.lake import Lake
 from flows.orders import Progress, Silent, Step, plainly
 from flows.runs import prepare, would_ask_as
-from flows.settings import Settings, dask_scheduler, load_settings
+from flows.settings import Settings, load_settings
 from flows.stripe_api import Allowance
 
 LOTS = 12
 """Task runs at most: each has many Stripe accounts, for a task run costs the server more than a small account does."""
-
-
-def task_runner() -> TaskRunner[Any] | None:
-    """Dask's, where ``FINCON_DASK`` names a scheduler; else None, which is Prefect's own threads.
-
-    Raises:
-        UsageError: prefect-dask is not installed.
-    """
-    address = dask_scheduler()
-    if not address:
-        return None
-    try:
-        from prefect_dask.task_runners import DaskTaskRunner
-    except ImportError as error:
-        raise UsageError(
-            "FINCON_DASK is set, but prefect-dask is not installed.", "pip install 'fincon[dask]'"
-        ) from error
-    return DaskTaskRunner(address=address)
 
 
 def fetch_on_workers(

@@ -14,7 +14,7 @@ from flows.runs import Run, add_costs, begin, mark_fetched, pages_folder, resume
 from flows.settings import Settings
 from flows.sightings import Session
 from flows.staging import Stager
-from flows.stripe_api import Allowance, Stripe
+from flows.stripe_api import LOG, Allowance, Stripe
 from flows.together import GIVE_UP_AFTER, together
 from transforms.envelope import Origin
 from transforms.schemas import ERASURES
@@ -128,6 +128,7 @@ def fetch_errand(
     begin(settings.data, run)
     spool = Spool(pages_folder(settings.data, run.run_id), erased, errand.newest)
     resumed = spool.catch_up()
+    LOG.info("run %s (%s): %d pages are on disk already", run.run_id, run.mode, resumed)
     stripe = Stripe(replace(settings, stripe_account=run.stripe_account), allowance)
     stager = Stager(Origin(run.run_id, run.stripe_account), errand.folder)
     spool.kept = stager.take
@@ -161,6 +162,10 @@ def fetch_all(
         stripe.stop()
         stripe.close()
         costs = add_costs(settings.data, errand.run, stripe.counts)
+        LOG.info(
+            "run %s: %d requests, %d of them retries, the last with Request-Id %s",
+            *(errand.run.run_id, stripe.counts["requests"], stripe.counts["retries"], stripe.last_request_id),
+        )
     mark_fetched(settings.data, errand.run, {**costs, "requests": max(costs["requests"], spool.count())})
 
 

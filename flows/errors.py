@@ -7,11 +7,13 @@ FinconError
 │   ├── NotAllowed      403: the key lacks a permission
 │   │   └── AccountRefused  403: the key may not act for this Stripe account
 │   ├── CursorGone      400: the object to go on after is no more; the run goes on from one before it
+│   ├── GaveUp          5xx, 429, silence: no good answer within the tries; a later run may succeed
 │   └── NotFound        404: no such object; for a session the run goes on
 ├── RequestsSpent       --max-requests is used up; the next run goes on                 exit 0
 └── RunFailed           the run cannot go on for a reason of this machine or its data  exit 1
     ├── DamagedPage     a page on disk is not what was written: cut short, or changed
-    └── AccountsFailed  some Stripe accounts are not in; the others are
+    ├── AccountsFailed  some Stripe accounts are not in; the others are
+    └── FolderInUse     another run holds the data folder; it may be free later
 """
 
 
@@ -51,6 +53,10 @@ class CursorGone(StripeError):
     """400: the object to go on after is no more."""
 
 
+class GaveUp(StripeError):
+    """No good answer within the tries, for a reason that may pass."""
+
+
 class NotFound(StripeError):
     """404: there is no such object. ``request_id`` and ``body`` are what Stripe answered."""
 
@@ -83,6 +89,10 @@ class DamagedPage(RunFailed):
 
 class AccountsFailed(RunFailed):
     """Some Stripe accounts are not in; the hint says of each why, in two lines."""
+
+
+class FolderInUse(RunFailed):
+    """Another run holds the data folder."""
 
 
 def reason_of(error: Exception) -> str:

@@ -58,7 +58,10 @@ def fetch_sessions(stripe: Stripe, spool: Spool, ids: Iterable[str], progress: P
 def end_early(stripe: Stripe, pool: ThreadPoolExecutor, error: BaseException) -> None:
     """Stop every thread. After Ctrl-C they are not waited for: one may hang on an answer, and pages are written whole."""
     stripe.stop()
-    pool.shutdown(wait=isinstance(error, Exception), cancel_futures=True)
+    may_go_on = isinstance(error, Exception)
+    pool.shutdown(wait=may_go_on, cancel_futures=True)
+    if may_go_on:
+        stripe.go_on()  # whoever tries the same again fetches only what is not on disk yet
 
 
 def fetch_session(stripe: Stripe, spool: Spool, session_id: str) -> None:

@@ -4,19 +4,26 @@ import fcntl
 import os
 import secrets
 import shutil
+import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import TypeVar
 
 import msgspec
 
-from flows.errors import RunFailed
+from flows.errors import FolderInUse, RunFailed
 from flows.settings import Settings
 
 RESUMED_WITHIN = timedelta(hours=24)
 """An interrupted run older than this is not gone on with: half of its pages would pass for fresh."""
+
+POLL_SECONDS = 0.5
+"""How often who waits for the data folder looks whether it is free."""
+
+R = TypeVar("R")
 
 RUN_FILE = "run.json"
 FETCHED_FILE = "fetched.json"
@@ -68,7 +75,7 @@ def locked(data: Path) -> Iterator[None]:
     """Hold the folder for one writer. The lock is the kernel's, so it ends with the process.
 
     Raises:
-        RunFailed: another run holds it.
+        FolderInUse: another run holds it.
     """
     path = data / ".lock"
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -77,15 +84,31 @@ def locked(data: Path) -> Iterator[None]:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             holder = os.pread(descriptor, 100, 0).decode(errors="replace").strip() or "another process"
-            raise RunFailed(
+            raise FolderInUse(
                 f"The data folder {data} is in use by {holder}.",
-                "Wait until it ends, or use another folder (--data).",
+                "Wait until it ends (--wait-seconds), or use another folder (--data).",
             ) from error
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, f"process {os.getpid()}".encode(), 0)
         yield
     finally:
         os.close(descriptor)
+
+
+def when_free(do: Callable[[], R], wait_seconds: float) -> R:
+    """What ``do`` returns, tried again for up to ``wait_seconds`` while another run holds the data folder.
+
+    Raises:
+        FolderInUse: it still does then.
+    """
+    deadline = time.monotonic() + wait_seconds
+    while True:
+        try:
+            return do()
+        except FolderInUse:
+            if time.monotonic() >= deadline:
+                raise
+        time.sleep(POLL_SECONDS)
 
 
 def resumed_or_new(settings: Settings, mode: str, interrupted: Iterable[Run], last: str) -> Run:

@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
@@ -21,6 +21,9 @@ IDENTITIES = {
 """What the ids look like that `fincon erase` takes."""
 
 STRIPE_ACCOUNT_ID = re.compile(r"acct_[A-Za-z0-9]{1,200}")
+
+HEARTBEAT_SECONDS = 30
+"""How often a flow run says that it is alive: the shortest that Prefect takes."""
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
@@ -72,14 +75,18 @@ class Settings:
         return "_live_" in self.key.reveal()
 
 
-def load_settings(environ: Mapping[str, str] | None = None, data: Path | None = None) -> Settings:
-    """`Settings` from the environment variables of the README.
+def load_settings(
+    environ: Mapping[str, str] | None = None,
+    data: Path | None = None,
+    other_key: Callable[[], str] = lambda: "",
+) -> Settings:
+    """`Settings` from the environment variables of the README; ``other_key`` is asked where they hold no key.
 
     Raises:
         UsageError: a variable is missing or cannot be used; the message names it, never its value if secret.
     """
     env = os.environ if environ is None else environ
-    key = env.get("STRIPE_API_KEY", "").strip()
+    key = env.get("STRIPE_API_KEY", "").strip() or other_key()
     if not key:
         raise UsageError("STRIPE_API_KEY is not set.", KEY_HINT)
     if not key.startswith(("sk_", "rk_")) or not key.isascii() or not key.isprintable() or " " in key:
@@ -132,6 +139,7 @@ def quiet_prefect() -> None:
     os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "WARNING")
     os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
     os.environ.setdefault("DO_NOT_TRACK", "1")
+    os.environ.setdefault("PREFECT_FLOWS_HEARTBEAT_FREQUENCY", str(HEARTBEAT_SECONDS))
 
 
 Number = TypeVar("Number", int, float)

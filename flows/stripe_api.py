@@ -1,5 +1,6 @@
 """A read-only Stripe client on requests: it sends ``GET`` alone, keeps to the limits, and retries what may pass."""
 
+import logging
 import threading
 import time
 from collections import Counter
@@ -19,6 +20,7 @@ from flows.deadline import SILENCES, PatientAdapter
 from flows.errors import (
     AccountRefused,
     CursorGone,
+    GaveUp,
     KeyRefused,
     NotAllowed,
     NotFound,
@@ -31,6 +33,9 @@ from flows.limiter import ENDPOINT_PER_SECOND, LIVE_PER_SECOND, TEST_PER_SECOND,
 from flows.settings import Settings
 
 T = TypeVar("T")
+
+LOG = logging.getLogger("fincon")
+"""Which run it is, retries, Request-Ids. Silent on the command line; under Prefect, in the run's log."""
 
 Params = Mapping[str, str | int | Sequence[str]]
 """Query parameters; a sequence is sent as one parameter for each of its items."""
@@ -125,6 +130,8 @@ class Stripe:
         self._lock = threading.Lock()
         self._stop = threading.Event()
         self._answered = False
+        self.last_request_id = "none yet"
+        """The ``Request-Id`` of the last answer: what Stripe's support asks for."""
         default = LIVE_PER_SECOND if settings.livemode else TEST_PER_SECOND
         self._limiter = Limiter(
             settings.requests_per_second or default,
@@ -154,7 +161,7 @@ class Stripe:
 
         Raises:
             KeyRefused: 401. NotAllowed, AccountRefused: 403. NotFound: 404. CursorGone: 400 for a cursor.
-            StripeError: any other refusal, or no good answer within the tries.
+            GaveUp: no good answer within the tries. StripeError: any other refusal.
         """
         request = path + ("?" + urlencode(params, doseq=True) if params else "")
         retry = Retry(
@@ -177,10 +184,12 @@ class Stripe:
             if attempt >= (outcome.tries if self._answered else FIRST_ATTEMPTS) or self._stop.is_set():
                 raise self._gave_up(outcome.error, attempt)
             retry = retry.increment("GET", request, error=outcome.error)
-            self._stop.wait(max(outcome.after, retry.get_backoff_time()))
+            wait = max(outcome.after, retry.get_backoff_time())
+            LOG.info("%s; tried again in %.1f s", outcome.error, wait)
+            self._stop.wait(wait)
         raise AssertionError("unreachable")
 
-    def _gave_up(self, error: StripeError, tries: int) -> StripeError:
+    def _gave_up(self, error: StripeError, tries: int) -> GaveUp:
         if self._answered:
             hint = (
                 "Stripe may be in trouble (https://status.stripe.com). "
@@ -188,11 +197,15 @@ class Stripe:
             )
         else:
             hint = f"Nothing answers at {self.settings.api_base} (STRIPE_API_BASE). Check the address and the network."
-        return StripeError(f"{error} ({tries} tries).", hint)
+        return GaveUp(f"{error} ({tries} tries).", hint)
 
     def stop(self) -> None:
         """Make every waiting thread give up at once."""
         self._stop.set()
+
+    def go_on(self) -> None:
+        """Take requests again after `stop`. Only once every thread that was stopped has ended."""
+        self._stop.clear()
 
     def close(self) -> None:
         """Close the pooled connections."""
@@ -221,6 +234,7 @@ class Stripe:
         except (requests.RequestException, HTTPError, OSError) as error:
             return _Failure(StripeError(f"GET {request}: {_plain(error)}"), again=True)
         self._answered = True
+        self.last_request_id = response.headers.get("Request-Id", "none given")
         if response.status_code == 429:
             with self._lock:
                 self.counts["throttled"] += 1

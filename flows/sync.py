@@ -1,36 +1,45 @@
-"""The Prefect flow: `flows.steps.run_sync` with each step a task, and nothing else.
+"""The Prefect flow of a sync: `flows.steps.run_sync` with each step a task, seen and told in Prefect's UI.
 
-Parameters hold no secret: the key comes from the environment of the process that runs the flow.
+Parameters hold no secret: the key comes from the environment of the process that runs the flow, or else from
+the Secret block ``stripe-api-key``.
+
+What leads to DuckDB is imported within the flow. Prefect's threads hold on to a flow function, and with it to
+what its module names, until the process is gone; DuckDB then takes its own module for leaked and says so.
 """
 
-from collections.abc import Callable
 from contextvars import ContextVar
 from pathlib import Path
-from typing import Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any
 
-from flows.settings import dask_scheduler, load_settings, quiet_prefect
+from flows.settings import quiet_prefect
 
 quiet_prefect()
 
-from prefect import flow, get_run_logger, task  # noqa: E402 - after quiet_prefect, which must come first
-from prefect.cache_policies import NO_CACHE  # noqa: E402
+from prefect import flow, tags  # noqa: E402 - after quiet_prefect, which must come first
+from prefect.client.schemas.objects import State  # noqa: E402
+from prefect.runtime import deployment, flow_run  # noqa: E402
 
-from flows.cluster import fetch_on_workers, task_runner  # noqa: E402
-from flows.id_files import SessionIds, read_session_ids, read_stripe_accounts  # noqa: E402
+from flows.dask_runner import task_runner  # noqa: E402
+from flows.errors import FolderInUse  # noqa: E402
 from flows.sightings import Refetch  # noqa: E402
-from flows.steps import Order, Outcome, Progress, raise_if_wrong, run_sync  # noqa: E402
 
-P = ParamSpec("P")
-R = TypeVar("R")
-
-
-def as_task(name: str, do: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
-    """The step as a task run. It is never cached and its result never stored: the pages are the checkpoint."""
-    as_run = task(name=name, cache_policy=NO_CACHE, persist_result=False)
-    return as_run(do)(*args, **kwargs)
+if TYPE_CHECKING:
+    from flows.orders import Order, Outcome, Progress
 
 
-@flow(name="sync", persist_result=False, validate_parameters=True, task_runner=task_runner())
+def run_name() -> str:
+    """What a flow run is called: its deployment, or its flow, and when it was due."""
+    what = deployment.name or flow_run.flow_name
+    return f"{what} {flow_run.scheduled_start_time:%Y-%m-%d %H:%M}"
+
+
+@flow(
+    name="sync",
+    flow_run_name=run_name,
+    persist_result=False,
+    validate_parameters=True,
+    task_runner=task_runner(),
+)
 def sync(
     sessions: str | None = None,
     accounts: bool = True,
@@ -43,12 +52,23 @@ def sync(
     stripe_accounts: str | None = None,
     connected: bool = False,
     data: str | None = None,
-) -> dict[str, Any]:
+    wait_seconds: float = 0,
+    retries: int = 2,
+    retry_seconds: float = 60,
+) -> "dict[str, Any] | State[Any]":
     """Stripe Financial Connections → lake → views. Returns the run's row of ``runs``.
 
     The parameters are the options of ``fincon sync``; ``sessions`` and ``stripe_accounts`` name files, ``data``
     the data folder.
+    A fetch that Stripe or the network let down is tried again ``retries`` times, ``retry_seconds`` apart; pages
+    on disk are not fetched again. While another run holds the folder this one waits for ``wait_seconds``, and
+    then ends as Skipped.
     """
+    from flows.flow_runs import skipped, sync_as_tasks
+    from flows.id_files import SessionIds, read_session_ids, read_stripe_accounts
+    from flows.orders import Order
+    from flows.steps import raise_if_wrong
+
     ids = read_session_ids(sessions) if sessions else SessionIds()
     listed = read_stripe_accounts(stripe_accounts) if stripe_accounts else ()
     order = Order(
@@ -62,45 +82,40 @@ def sync(
         connected,
         ids.of,
     )
-    outcome = sync_as_tasks(order, Path(data) if data else None)
+    folder = Path(data) if data else None
+    try:
+        outcome = sync_as_tasks(
+            order, folder, wait_seconds=wait_seconds, retries=retries, retry_seconds=retry_seconds
+        )
+    except FolderInUse as error:
+        return skipped(error)
     raise_if_wrong(outcome, strict=strict)
     return {name: value for name, value in outcome.run.items() if value is not None}
 
 
-def sync_as_flow(order: Order, data: Path, progress: Progress | None = None) -> Outcome:
+def sync_as_flow(
+    order: "Order", data: Path, progress: "Progress | None" = None, wait_seconds: float = 0
+) -> "Outcome":
     """The flow run of ``fincon sync``. Of what it is asked for, Prefect is told the mode and how many sessions."""
     outcomes: list[Outcome] = []
-    _HANDED.set((order, data, progress, outcomes))
-    _sync_from_command_line(order.mode, len(order.session_ids))
+    _HANDED.set((order, data, progress, wait_seconds, outcomes))
+    with tags("fincon"):
+        _sync_from_command_line(order.mode, len(order.session_ids))
     return outcomes[0]
 
 
-_HANDED: ContextVar[tuple[Order, Path, Progress | None, list[Outcome]]] = ContextVar("handed")
+_HANDED: "ContextVar[tuple[Order, Path, Progress | None, float, list[Outcome]]]" = ContextVar("handed")
 """What a command hands to its flow beside the parameters, which Prefect stores."""
 
 
-@flow(name="sync", persist_result=False, task_runner=task_runner())
+@flow(name="sync", flow_run_name=run_name, persist_result=False, task_runner=task_runner())
 def _sync_from_command_line(mode: str, session_count: int) -> None:
     _sync_handed()
 
 
 def _sync_handed() -> None:
     """Apart from the flow, which a task runner may send elsewhere with all that it refers to itself."""
-    order, data, progress, outcomes = _HANDED.get()
-    outcomes.append(sync_as_tasks(order, data, progress))
+    from flows.flow_runs import sync_as_tasks
 
-
-def sync_as_tasks(order: Order, data: Path | None, progress: Progress | None = None) -> Outcome:
-    """`run_sync` under Prefect, within a flow run; the run's figures go to its log."""
-    fetch_errands = fetch_on_workers if dask_scheduler() else None
-    outcome = run_sync(load_settings(data=data), order, as_task, progress, fetch_errands)
-    log = get_run_logger()
-    log.info(
-        "run %(run_id)s: %(requests)d requests, %(rows_added)d rows added, %(rejected)d rejected", outcome.run
-    )
-    if outcome.unknown_sessions:
-        log.info(
-            "Stripe does not know %d of the sessions: the view rejects names them",
-            len(outcome.unknown_sessions),
-        )
-    return outcome
+    order, data, progress, wait_seconds, outcomes = _HANDED.get()
+    outcomes.append(sync_as_tasks(order, data, progress, wait_seconds=wait_seconds))

@@ -118,6 +118,14 @@ def checks() -> Iterator[tuple[str, str, str]]:
         yield path.stem, query.split("\n", 1)[0].removeprefix("-- "), query
 
 
+def run_checks(data: Path) -> list[tuple[str, str, int]]:
+    """(name, promise, how many rows it found wrong) of each check."""
+    with connect(data) as connection:
+        return [
+            (name, promise, len(connection.execute(query).fetchall())) for name, promise, query in checks()
+        ]
+
+
 def statements(files: Mapping[str, Files]) -> Iterator[str]:
     """The SQL that makes the file, in order."""
     yield "CREATE SCHEMA lake"

@@ -30,6 +30,7 @@ SLOW = (
     "test_hostile_machine",
     "test_resume",
     "test_scale",
+    "test_scheduled_runs",
     "test_secrets_at_rest",
     "test_soak_short",
 )

@@ -1,14 +1,16 @@
 """The benchmarks by name: each yields rows of figures, with the bars that issues 2 and 4 set."""
 
 import statistics
+import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from tests.benchmarks.processes import Figures, Server, measure, peers_python, run, served
+from tests.benchmarks.processes import Figures, Server, environment, measure, peers_python, run, served
 
 START = "2026-06-01T12:00+00:00"
 NEXT_DAY = "2026-06-02T13:00+00:00"
@@ -225,8 +227,34 @@ def _ratio(theirs: list[float], ours: list[float]) -> float:
     return round(statistics.median(a / b for a, b in zip(theirs, ours, strict=True)), 1)
 
 
+def prefect(*, full: bool) -> Iterator[Row]:
+    """`fincon sync` as a flow run on a running Prefect server, against the same in process: medians, interleaved."""
+    from tests.prefect_server import ask, of_run
+    from tests.prefect_server import served as prefect_served
+
+    command = [str(Path(sys.executable).with_name("fincon")), "--quiet", "sync"]
+    took: dict[str, list[float]] = {"in process": [], "flow run": []}
+    accounts = 100_000 if full else 10_000
+    with tempfile.TemporaryDirectory() as home, prefect_served(Path(home)) as api:
+        with served("sandbox", "--accounts", str(accounts)) as server:
+            for _ in range(5):
+                for name, env in (("in process", {}), ("flow run", api)):
+                    with tempfile.TemporaryDirectory() as folder:
+                        found = environment(**server.reached(), **env, FINCON_DATA=folder)
+                        began = time.monotonic()
+                        subprocess.run(command, env=found, check=True)
+                        took[name].append(time.monotonic() - began)
+        tasks = max(len(of_run(api, "task_runs", run)) for run in ask(api, "flow_runs"))
+    walls = {f"{name} s": round(statistics.median(seconds), 2) for name, seconds in took.items()}
+    more = round(walls["flow run s"] - walls["in process s"], 2)
+    figures = {**walls, "more s": more, "task runs": tasks}
+    yield Row(
+        f"under Prefect, {accounts:,} accounts", figures, {"more s": ("<=", 3.0), "task runs": ("<=", 20.0)}
+    )
+
+
 BENCHMARKS: dict[str, Benchmark] = {
     benchmark.__name__: benchmark
-    for benchmark in (transform, memory, sync, peers, limits, requests, views, versions, hourly)
+    for benchmark in (transform, memory, sync, peers, limits, requests, views, versions, hourly, prefect)
 }
 QUICK = ("transform", "memory", "sync")

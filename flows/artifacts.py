@@ -1,0 +1,169 @@
+"""What a flow run shows in Prefect's UI: figures and a summary of a sync, checks, and progress while it lasts.
+
+Counts and times alone: no id of an account, no holder, no balance.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextvars import copy_context
+from typing import Any, cast
+from uuid import UUID
+
+from prefect.artifacts import (
+    create_markdown_artifact,
+    create_progress_artifact,
+    create_table_artifact,
+    update_progress_artifact,
+)
+from prefect.logging import get_run_logger
+
+from flows.orders import Outcome, Progress
+
+UPDATE_SECONDS = 5.0
+"""How long a stage lasts before its progress is shown, and how often that is renewed. An update takes 20 ms."""
+
+FIGURES = (
+    ("rows added", "rows_added"),
+    ("objects rejected", "rejected"),
+    ("sessions seen", "sessions_seen"),
+    ("accounts seen", "accounts_seen"),
+    ("pages", "pages"),
+    ("requests", "requests"),
+    ("requests tried again", "retries"),
+    ("requests throttled (429)", "throttled"),
+)
+"""What the table shows of a run, and the column of ``runs`` it is from."""
+
+
+def figures(outcome: Outcome, seconds: Mapping[str, float]) -> list[dict[str, Any]]:
+    """The rows of the table: the run's counts, then the time of each stage in seconds."""
+    rows = [{"figure": name, "value": outcome.run[column]} for name, column in FIGURES]
+    rows += [{"figure": f"seconds: {name}", "value": round(took, 1)} for name, took in seconds.items()]
+    return rows
+
+
+def summary(outcome: Outcome, seconds: Mapping[str, float]) -> str:
+    """The run in a few lines of Markdown."""
+    run = outcome.run
+    lines = [
+        f"## {run['mode']}: {run['rows_added']:,} rows added",
+        "",
+        f"Run `{run['run_id']}`, {sum(seconds.values()):,.1f} s.",
+        "",
+        f"- **Seen:** {run['sessions_seen']:,} sessions, {run['accounts_seen']:,} accounts.",
+        f"- **Asked:** {run['requests']:,} requests, {run['retries']:,} of them again, {run['throttled']:,} throttled.",
+        f"- **Rejected:** {run['rejected']:,} objects"
+        + (' (`fincon sql "FROM rejects"` says why).' if run["rejected"] else "."),
+        f"- **Checks:** {_failed(outcome.failed_checks)}.",
+    ]
+    if outcome.resumed_pages:
+        lines.append(f"- **Resumed:** {outcome.resumed_pages:,} pages were on disk already.")
+    if outcome.unknown_sessions:
+        lines.append(f"- **Unknown to Stripe:** {len(outcome.unknown_sessions):,} of the sessions.")
+    return "\n".join(lines)
+
+
+def _failed(checks: Mapping[str, int]) -> str:
+    """Which checks failed, or that none did."""
+    return ", ".join(f"{name} failed ({rows:,} rows)" for name, rows in checks.items()) or "all passed"
+
+
+def show_sync(outcome: Outcome, seconds: Mapping[str, float]) -> None:
+    """The table ``fincon-figures`` and the summary ``fincon-summary`` of this flow run."""
+    run = outcome.run
+    brief = f"{run['rows_added']:,} rows added, {run['rejected']:,} rejected"
+    cost = f"{run['requests']:,} requests in {sum(seconds.values()):,.0f} s, {run['throttled']:,} throttled"
+    _safely(create_markdown_artifact, summary(outcome, seconds), key="fincon-summary", description=brief)
+    _safely(create_table_artifact, figures(outcome, seconds), key="fincon-figures", description=cost)
+
+
+def show_checks(found: Sequence[tuple[str, str, int]]) -> None:
+    """The table ``fincon-checks``: each check, its promise, and how many rows break it."""
+    rows = [{"check": name, "promise": promise, "rows at fault": rows} for name, promise, rows in found]
+    failed = _failed({name: rows for name, _, rows in found if rows})
+    _safely(create_table_artifact, rows, key="fincon-checks", description=f"{len(found)} checks: {failed}")
+
+
+def show_compacted(files: Mapping[str, tuple[int, int]], runs_pruned: int) -> None:
+    """The table ``fincon-compacted``: files of each table before and after, and how many runs lost their pages."""
+    rows = [{"table": name, "files": before, "files now": after} for name, (before, after) in files.items()]
+    _safely(
+        create_table_artifact,
+        rows,
+        key="fincon-compacted",
+        description=f"Pages of {runs_pruned:,} runs removed.",
+    )
+
+
+class ProgressArtifacts:
+    """A `Progress` that keeps an artifact ``fincon-progress`` of each stage that lasts, and tells ``also`` as well.
+
+    ``known`` is how many accounts the last run knew: how long the listing will be, about.
+    """
+
+    def __init__(self, also: Progress, known: int) -> None:
+        self._also, self._known = also, known
+        self._bars: list[_Bar] = []
+
+    def stage(self, name: str, total: int | None) -> Callable[[int], object]:
+        """A stage begins; it may be told of from any thread."""
+        told_also = self._also.stage(name, total)
+        bar = _Bar(name, total or (self._known if name == "accounts" else 0))
+        self._bars.append(bar)
+
+        def told(count: int) -> None:
+            told_also(count)
+            bar.add(count)
+
+        return told
+
+    def end(self) -> None:
+        """Every stage is done."""
+        for bar in self._bars:
+            bar.end()
+
+
+class _Bar:
+    """The progress of one stage. ``total`` is 0 where it is not known."""
+
+    def __init__(self, name: str, total: int) -> None:
+        self._name, self._total, self._done = name, total, 0
+        self._artifact: UUID | None = None
+        self._next_at = time.monotonic() + UPDATE_SECONDS
+        self._counting, self._writing = threading.Lock(), threading.Lock()
+        self._run = copy_context()
+        """Which flow run this is: Prefect knows it by context, which threads of a pool have not."""
+
+    def add(self, count: int) -> None:
+        with self._counting:
+            self._done += count
+            due = time.monotonic() >= self._next_at
+        if due and self._writing.acquire(blocking=False):
+            try:
+                percent = min(99.0, 100 * self._done / self._total) if self._total else 0.0
+                self._run.copy().run(_safely, self._write, percent)
+                self._next_at = time.monotonic() + UPDATE_SECONDS
+            finally:
+                self._writing.release()
+
+    def end(self) -> None:
+        if self._artifact:
+            _safely(self._write, 100.0)
+
+    def _write(self, percent: float) -> None:
+        of = f" of about {self._total:,}" if self._total > self._done else ""
+        text = f"{self._name}: {self._done:,}{of}"
+        if self._artifact is None:
+            created = create_progress_artifact(percent, key="fincon-progress", description=text)
+            self._artifact = cast("UUID", created)  # a coroutine only where an event loop runs
+        else:
+            update_progress_artifact(self._artifact, percent, description=text)
+
+
+def _safely(show: Callable[..., object], *args: Any, **kwargs: Any) -> None:
+    """Show, or say in the log that it could not be shown: what is fetched counts more than its picture."""
+    try:
+        show(*args, **kwargs)
+    except Exception as error:  # noqa: BLE001 - whatever a server in trouble makes of it
+        get_run_logger().warning("An artifact could not be kept: %s", error)

@@ -1,0 +1,149 @@
+"""A run under Prefect: its steps as task runs, its log, its artifacts, its key, and how it ends when it is not its turn."""
+
+import logging
+import re
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, ParamSpec, TypeVar
+
+from flows.settings import dask_scheduler, load_settings, quiet_prefect
+
+quiet_prefect()
+
+from prefect import get_run_logger, task  # noqa: E402 - after quiet_prefect, which must come first
+from prefect.blocks.system import Secret as SecretBlock  # noqa: E402
+from prefect.cache_policies import NO_CACHE  # noqa: E402
+from prefect.client.schemas.objects import State  # noqa: E402
+from prefect.states import Completed  # noqa: E402
+
+from flows import artifacts  # noqa: E402
+from flows.cluster import fetch_on_workers  # noqa: E402
+from flows.errors import FinconError, FolderInUse, GaveUp, UsageError  # noqa: E402
+from flows.orders import Order, Outcome, Progress, Silent, Step  # noqa: E402
+from flows.runs import when_free  # noqa: E402
+from flows.steps import run_sync  # noqa: E402
+from flows.stripe_api import LOG  # noqa: E402
+from flows.warehouse import count_accounts  # noqa: E402
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+IDS = re.compile(r"\b(fca|fcsess|cus|acct)_\w+")
+"""Ids that no log on a server needs: a Request-Id says which request it was."""
+
+KEY_BLOCK = "stripe-api-key"
+"""The name of the Prefect Secret block that holds the key, where the environment does not."""
+
+
+def key_of_block() -> str:
+    """The key in the Secret block ``stripe-api-key``; empty where there is no such block."""
+    try:
+        return str(SecretBlock.load(KEY_BLOCK).get())  # type: ignore[union-attr]  # load is its own answer in sync code
+    except ValueError:
+        return ""  # Prefect's answer to a block that is not there
+
+
+def skipped(error: FolderInUse) -> State[Any]:
+    """How a scheduled run ends that found the folder in use: no failure that wakes anyone, as the next one comes."""
+    get_run_logger().info("%s", error)
+    return Completed(name="Skipped", message=str(error))
+
+
+def sync_as_tasks(
+    order: Order,
+    data: Path | None,
+    progress: Progress | None = None,
+    *,
+    wait_seconds: float = 0,
+    retries: int = 0,
+    retry_seconds: float = 0,
+) -> Outcome:
+    """`run_sync` under Prefect, within a flow run; its figures go to the log and into artifacts."""
+    settings = load_settings(data=data, other_key=key_of_block)
+    fetch_errands = fetch_on_workers if dask_scheduler() else None
+    seconds: dict[str, float] = {}
+    shown = artifacts.ProgressArtifacts(progress or Silent(), _known_accounts(settings.data))
+    with told_in_the_log():
+        step = as_tasks(seconds, retries, retry_seconds)
+        outcome = when_free(lambda: run_sync(settings, order, step, shown, fetch_errands), wait_seconds)
+    shown.end()
+    artifacts.show_sync(outcome, seconds)
+    log = get_run_logger()
+    log.info(
+        "run %(run_id)s: %(requests)d requests, %(rows_added)d rows added, %(rejected)d rejected", outcome.run
+    )
+    if outcome.unknown_sessions:
+        log.info(
+            "Stripe does not know %d of the sessions: the view rejects names them",
+            len(outcome.unknown_sessions),
+        )
+    return outcome
+
+
+def _known_accounts(data: Path) -> int:
+    """How many accounts the last run knew, about; 0 where its views cannot be read, which this run makes anew."""
+    try:
+        return sum(count_accounts(data).values())
+    except UsageError:
+        return 0
+
+
+def as_tasks(seconds: dict[str, float], retries: int = 0, retry_seconds: float = 0) -> Step:
+    """The `Step` that is a task run; how long each took is added to ``seconds``.
+
+    It is never cached and its result never stored: the pages are the checkpoint.
+    """
+
+    def step(name: str, do: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+        as_run = task(
+            name=name,
+            task_run_name=name,
+            cache_policy=NO_CACHE,
+            persist_result=False,
+            retries=retries,
+            retry_delay_seconds=retry_seconds,
+            retry_condition_fn=may_pass,
+        )
+        began = time.monotonic()
+        try:
+            return as_run(do)(*args, **kwargs)
+        finally:
+            seconds[name] = seconds.get(name, 0.0) + time.monotonic() - began
+
+    return step
+
+
+def may_pass(run: Any, task_run: Any, state: State[Any]) -> bool:
+    """Whether a failed task is worth another try: Stripe or the network were in trouble, and nothing else was wrong."""
+    return isinstance(state.data, GaveUp)
+
+
+@contextmanager
+def told_in_the_log() -> Iterator[None]:
+    """What fincon's modules log, in the flow run's log, whichever thread says it; and what to do about an error."""
+    handler = _ToRun(get_run_logger())
+    LOG.addHandler(handler)
+    LOG.setLevel(logging.INFO)
+    LOG.propagate = False
+    try:
+        yield
+    except FolderInUse:
+        raise
+    except FinconError as error:
+        LOG.error("%s %s", error, error.hint)
+        raise
+    finally:
+        LOG.removeHandler(handler)
+
+
+class _ToRun(logging.Handler):
+    """Hands records to a run's logger, without ids: it knows its run; Prefect's own handler knows it by thread alone."""
+
+    def __init__(self, log: Any) -> None:
+        super().__init__()
+        self._log = log
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._log.log(record.levelno, IDS.sub(r"\1_…", record.getMessage()))

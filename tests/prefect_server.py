@@ -1,0 +1,89 @@
+"""A real Prefect server for tests: started, asked through its API, and searched for secrets."""
+
+import os
+import socket
+import sqlite3
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import requests
+
+QUIET = {"PREFECT_SERVER_ANALYTICS_ENABLED": "false", "DO_NOT_TRACK": "1"}
+PREFECT = str(Path(sys.executable).with_name("prefect"))
+
+T = TypeVar("T")
+
+
+@contextmanager
+def served(home: Path) -> Iterator[dict[str, str]]:
+    """A server of its own in ``home``; the environment with which to reach it."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    env = {"PREFECT_HOME": str(home), "PREFECT_API_URL": f"http://127.0.0.1:{port}/api", **QUIET}
+    command = [PREFECT, "server", "start", "--host", "127.0.0.1", "--port", port]
+    with (home / "server.log").open("w") as log:
+        process = subprocess.Popen(command, env={**os.environ, **env}, stdout=log, stderr=log)
+        try:
+            until(
+                lambda: answers(f"{env['PREFECT_API_URL']}/health") or process.poll() is not None, seconds=120
+            )
+            assert process.poll() is None, "the Prefect server did not start"
+            yield env
+        finally:
+            process.terminate()
+            process.wait(30)
+
+
+def answers(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=2):  # noqa: S310 - loopback
+            return True
+    except OSError:
+        return False
+
+
+def until(found: Callable[[], T], seconds: float = 90) -> T:
+    """What ``found`` returns once that is true."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if answer := found():
+            return answer
+        time.sleep(0.2)
+    raise AssertionError(f"waited for {seconds} s in vain")
+
+
+def ask(server: dict[str, str], what: str, **body: Any) -> list[dict[str, Any]]:
+    """Everything of a kind that the server has, or what the filters in ``body`` leave of it."""
+    answer = requests.post(f"{server['PREFECT_API_URL']}/{what}/filter", json=body, timeout=30)
+    answer.raise_for_status()
+    found: list[dict[str, Any]] = answer.json()
+    return found
+
+
+def of_run(server: dict[str, str], what: str, run: dict[str, Any]) -> list[dict[str, Any]]:
+    """The logs, task runs or artifacts of a flow run."""
+    field = "flow_runs" if what == "task_runs" else what
+    key = "id" if what == "task_runs" else "flow_run_id"
+    return ask(server, what, **{field: {key: {"any_": [run["id"]]}}})
+
+
+def holds_no_secret(home: Path, *keys: str) -> None:
+    """No file of the server, and no row of any table of its database, has one of the keys."""
+    for path in home.rglob("*"):
+        if path.is_file():
+            content = path.read_bytes()
+            assert not any(key.encode() in content for key in keys), path
+    with sqlite3.connect(home / "prefect.db") as database:
+        tables = database.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
+        assert len(tables) > 20
+        for (table,) in tables:
+            for row in database.execute(f'SELECT * FROM "{table}"'):
+                assert not any(key in str(row) for key in keys), table
+    database.close()
