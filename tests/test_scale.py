@@ -90,13 +90,23 @@ def scheduler(platform: Sandbox, server: dict[str, str], tmp_path: Path) -> Iter
     dask = str(FINCON.with_name("dask"))
     host = ["--host", "127.0.0.1"]
     start = [dask, "scheduler", *host, "--port", "0", "--no-dashboard", "--scheduler-file", str(address)]
-    work = [dask, "worker", *host, "--no-dashboard", "--nthreads", "1", "--scheduler-file", str(address)]
+    work = [
+        dask,
+        "worker",
+        *host,
+        "--no-nanny",
+        "--no-dashboard",
+        "--nthreads",
+        "1",
+        "--scheduler-file",
+        str(address),
+    ]
     processes = [subprocess.Popen(command, env=env, cwd=tmp_path, **quiet) for command in (start, work, work)]  # type: ignore[call-overload]
     try:
         wait_for(lambda: address.exists() and '"address"' in address.read_text(), processes[0])
         yield json.loads(address.read_text())["address"]
     finally:
-        for process in processes:
+        for process in reversed(processes):  # workers first: without a scheduler they would look for it
             process.terminate()
             process.wait(30)
         quiet["stderr"].close()  # type: ignore[attr-defined]

@@ -104,12 +104,15 @@ def main() -> None:
     parser.add_argument("kind", choices=["replay", "sandbox"])
     parser.add_argument("--accounts", type=int, default=10_000)
     parser.add_argument("--sessions", type=int, default=0)
+    parser.add_argument("--connected", type=int, default=0)
     parser.add_argument("--clock", type=datetime.fromisoformat, default="2026-06-01T12:00+00:00")
     parser.add_argument(
         "--limited", action="store_true", help="Stripe's limits, and 150 ms ± 20 %% an answer"
     )
     given = parser.parse_args()
-    world = World(clock=given.clock, accounts=given.accounts, sessions=given.sessions)
+    world = World(
+        clock=given.clock, accounts=given.accounts, sessions=given.sessions, connected=given.connected
+    )
     limits = Watched(latency=0.15, jitter=0.2) if given.limited else None
     if given.kind == "replay":
         asyncio.run(replay(world))
