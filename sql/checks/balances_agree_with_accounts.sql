@@ -1,5 +1,5 @@
 -- No balance is newer than the one that its account speaks of (it is older where the newest names no currency).
-SELECT a.account_id, a.balance_as_of, b.as_of
+SELECT stripe_account, account_id, a.balance_as_of, b.as_of
 FROM accounts AS a
-JOIN (SELECT DISTINCT account_id, as_of FROM balances) AS b USING (account_id)
+JOIN (SELECT DISTINCT stripe_account, account_id, as_of FROM balances) AS b USING (stripe_account, account_id)
 WHERE a.balance_as_of IS NOT NULL AND b.as_of > a.balance_as_of;

@@ -1,2 +1,4 @@
 -- Every balance belongs to a known account.
-SELECT account_id, currency, observed_at FROM history.balances ANTI JOIN history.accounts USING (account_id);
+SELECT stripe_account, account_id, currency, observed_at
+FROM lake.balances
+ANTI JOIN lake.accounts USING (stripe_account, account_id);

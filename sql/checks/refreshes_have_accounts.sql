@@ -1,2 +1,4 @@
 -- Every refresh belongs to a known account.
-SELECT account_id, feature, observed_at FROM history.refreshes ANTI JOIN history.accounts USING (account_id);
+SELECT stripe_account, account_id, feature, observed_at
+FROM lake.refreshes
+ANTI JOIN lake.accounts USING (stripe_account, account_id);

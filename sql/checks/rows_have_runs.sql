@@ -1,9 +1,9 @@
--- Every row belongs to a finished run.
-SELECT DISTINCT in_table, run_id FROM (
-    SELECT 'accounts' AS in_table, run_id FROM history.accounts
-    UNION ALL SELECT 'sessions', run_id FROM history.sessions
-    UNION ALL SELECT 'session_accounts', run_id FROM history.session_accounts
-    UNION ALL SELECT 'balances', run_id FROM history.balances
-    UNION ALL SELECT 'refreshes', run_id FROM history.refreshes
-    UNION ALL SELECT 'rejects', run_id FROM history.rejects
-) ANTI JOIN runs USING (run_id);
+-- Every row belongs to a finished run of its Stripe account.
+SELECT DISTINCT in_table, stripe_account, run_id FROM (
+    SELECT 'accounts' AS in_table, stripe_account, run_id FROM lake.accounts
+    UNION ALL SELECT 'sessions', stripe_account, run_id FROM lake.sessions
+    UNION ALL SELECT 'session_accounts', stripe_account, run_id FROM lake.session_accounts
+    UNION ALL SELECT 'balances', stripe_account, run_id FROM lake.balances
+    UNION ALL SELECT 'refreshes', stripe_account, run_id FROM lake.refreshes
+    UNION ALL SELECT 'rejects', stripe_account, run_id FROM lake.rejects
+) ANTI JOIN runs USING (stripe_account, run_id);

@@ -1,5 +1,7 @@
 -- Every account that a session names is known, or was rejected.
-SELECT session_id, account_id
+SELECT stripe_account, session_id, account_id
 FROM session_accounts
-ANTI JOIN history.accounts USING (account_id)
-ANTI JOIN (SELECT object_id AS account_id FROM history.rejects WHERE object_type = 'account') USING (account_id);
+ANTI JOIN lake.accounts USING (stripe_account, account_id)
+ANTI JOIN (
+    SELECT stripe_account, object_id AS account_id FROM lake.rejects WHERE object_type = 'account'
+) USING (stripe_account, account_id);

@@ -1,4 +1,7 @@
--- How much is held and owed: one row per currency, category and institution, over active and inactive accounts.
+-- How much is held and owed now, where and in which currency.
+-- Grain: one row per currency, category of account and institution, over all that is not disconnected.
+-- Units: minor units of the currency, and `…_amount` in its major unit. Never add rows of different currencies.
+-- Example: SELECT currency, sum(current_amount) AS current FROM balance_totals WHERE category = 'cash' GROUP BY ALL;
 CREATE VIEW balance_totals AS
 SELECT
     b.currency,
@@ -13,19 +16,19 @@ SELECT
     sum(b.used_amount)::DECIMAL(38, 4) AS used_amount,
     min(b.as_of) AS oldest_as_of
 FROM balances AS b
-JOIN accounts AS a USING (account_id)
-WHERE a.status <> 'disconnected'
+JOIN accounts AS a USING (stripe_account, account_id)
+WHERE a.status IS DISTINCT FROM 'disconnected'
 GROUP BY ALL;
 
-COMMENT ON VIEW balance_totals IS 'What is held and owed now, per currency, category and institution; disconnected accounts left out.';
+COMMENT ON VIEW balance_totals IS 'One row per currency, category and institution: what is held and owed now; disconnected accounts left out.';
 COMMENT ON COLUMN balance_totals.currency IS 'ISO code in lower case; currencies are never added together.';
 COMMENT ON COLUMN balance_totals.category IS 'Category of the accounts.';
 COMMENT ON COLUMN balance_totals.institution_name IS 'Who holds the accounts.';
 COMMENT ON COLUMN balance_totals.accounts IS 'Accounts with a balance in this currency.';
-COMMENT ON COLUMN balance_totals.current IS 'Sum of current, in minor units.';
+COMMENT ON COLUMN balance_totals.current IS 'Sum of current, in minor units; negative = owed by the holders.';
 COMMENT ON COLUMN balance_totals.available IS 'Sum of available, in minor units.';
 COMMENT ON COLUMN balance_totals.used IS 'Sum of used, in minor units.';
-COMMENT ON COLUMN balance_totals.current_amount IS 'Sum of current, in major units.';
+COMMENT ON COLUMN balance_totals.current_amount IS 'Sum of current, in major units; negative = owed by the holders.';
 COMMENT ON COLUMN balance_totals.available_amount IS 'Sum of available, in major units.';
 COMMENT ON COLUMN balance_totals.used_amount IS 'Sum of used, in major units.';
-COMMENT ON COLUMN balance_totals.oldest_as_of IS 'The oldest balance in the sum.';
+COMMENT ON COLUMN balance_totals.oldest_as_of IS 'When the oldest balance in the sum was computed (UTC).';

@@ -1,4 +1,7 @@
--- One row per institution: how many accounts, in what state, and how its balance refreshes do.
+-- Where the accounts are, in what state, and how their balance refreshes do.
+-- Grain: one row per institution.
+-- Units: counts of accounts.
+-- Example: SELECT institution_name, accounts, active FROM institutions ORDER BY accounts DESC LIMIT 10;
 CREATE VIEW institutions AS
 SELECT
     a.institution_name,
@@ -6,19 +9,21 @@ SELECT
     count(*) FILTER (a.status = 'active') AS active,
     count(*) FILTER (a.status = 'inactive') AS inactive,
     count(*) FILTER (a.status = 'disconnected') AS disconnected,
-    count(r.account_id) AS with_balance_refresh,
+    accounts - active - inactive - disconnected AS other,
+    count(r.feature) AS with_balance_refresh,
     count(*) FILTER (r.status = 'failed') AS balance_refresh_failed,
     max(a.balance_as_of) AS newest_balance
 FROM accounts AS a
-LEFT JOIN refreshes AS r ON r.account_id = a.account_id AND r.feature = 'balance'
-GROUP BY ALL;
+LEFT JOIN (FROM refreshes WHERE feature = 'balance') AS r USING (stripe_account, account_id)
+GROUP BY a.institution_name;
 
-COMMENT ON VIEW institutions IS 'Accounts and their state per institution.';
+COMMENT ON VIEW institutions IS 'One row per institution: its accounts and their state.';
 COMMENT ON COLUMN institutions.institution_name IS 'Who holds the accounts.';
 COMMENT ON COLUMN institutions.accounts IS 'Accounts ever linked.';
 COMMENT ON COLUMN institutions.active IS 'Accounts that are active.';
 COMMENT ON COLUMN institutions.inactive IS 'Accounts that Stripe cannot read.';
 COMMENT ON COLUMN institutions.disconnected IS 'Accounts that were disconnected.';
+COMMENT ON COLUMN institutions.other IS 'Accounts in any other state.';
 COMMENT ON COLUMN institutions.with_balance_refresh IS 'Accounts with a balance refresh, whatever its outcome.';
 COMMENT ON COLUMN institutions.balance_refresh_failed IS 'Accounts whose last balance refresh failed.';
-COMMENT ON COLUMN institutions.newest_balance IS 'The newest balance known.';
+COMMENT ON COLUMN institutions.newest_balance IS 'When the newest balance known was computed (UTC).';

@@ -1,30 +1,54 @@
--- Of the sessions begun, how many linked an account, and how many of those accounts still work.
+-- Of the sessions begun, how many linked an account, how many of those accounts still work, and was what was asked granted.
+-- Grain: one row per holder type, filters and permissions asked for. Each session counts in one row, so counts can be
+--   added up over any of them; an account that two sessions collected counts in both.
+-- Units: counts; shares between 0 and 1.
+-- Example: SELECT account_holder_type, sum(sessions) AS begun, sum(sessions_with_accounts) AS linked FROM session_conversion GROUP BY ALL;
 CREATE VIEW session_conversion AS
-WITH outcome AS (
-    SELECT s.session_id, s.account_holder_type, s.permissions, count(a.account_id) AS linked, count(*) FILTER (a.status = 'active') AS active
+WITH links AS (
+    SELECT
+        (stripe_account, s.session_id) AS session,
+        s.account_holder_type,
+        list_sort(s.filter_countries) AS filter_countries,
+        list_sort(s.filter_account_subcategories) AS filter_account_subcategories,
+        list_sort(s.permissions) AS permissions,
+        l.account_id,
+        a.status,
+        CASE
+            WHEN a.permissions IS NOT NULL AND s.permissions IS NOT NULL
+            THEN [asked FOR asked IN s.permissions IF NOT list_contains(a.permissions, asked)]
+        END AS not_granted
     FROM sessions AS s
-    LEFT JOIN session_accounts AS l USING (session_id)
-    LEFT JOIN accounts AS a USING (account_id)
-    GROUP BY ALL
+    LEFT JOIN session_accounts AS l USING (stripe_account, session_id)
+    LEFT JOIN accounts AS a USING (stripe_account, account_id)
 )
 SELECT
     account_holder_type,
-    list_sort(permissions) AS permissions,
-    count(*) AS sessions,
-    count(*) FILTER (linked > 0) AS sessions_with_accounts,
-    count(*) FILTER (active > 0) AS sessions_with_active_accounts,
-    sum(linked)::BIGINT AS accounts,
-    sum(active)::BIGINT AS active_accounts,
+    filter_countries,
+    filter_account_subcategories,
+    permissions,
+    count(DISTINCT session) AS sessions,
+    count(DISTINCT session) FILTER (account_id IS NOT NULL) AS sessions_with_accounts,
+    count(DISTINCT session) FILTER (status = 'active') AS sessions_with_active_accounts,
+    count(account_id) AS accounts,
+    count(*) FILTER (status = 'active') AS active_accounts,
+    count(*) FILTER (len(not_granted) = 0) AS accounts_granted_all,
+    count(*) FILTER (len(not_granted) > 0) AS accounts_granted_less,
+    coalesce(list_sort(list_distinct(flatten(list(not_granted) FILTER (not_granted IS NOT NULL)))), []) AS not_granted,
     (sessions_with_accounts / sessions)::DECIMAL(9, 4) AS share_linked
-FROM outcome
+FROM links
 GROUP BY ALL;
 
-COMMENT ON VIEW session_conversion IS 'From sessions to linked accounts to active ones, per holder type and permissions asked for.';
-COMMENT ON COLUMN session_conversion.account_holder_type IS 'customer, account, …; null = no holder.';
+COMMENT ON VIEW session_conversion IS 'One row per holder type, filters and permissions asked for: from sessions to linked accounts to active ones.';
+COMMENT ON COLUMN session_conversion.account_holder_type IS '`customer`, `account`, …; null = no holder.';
+COMMENT ON COLUMN session_conversion.filter_countries IS 'Countries of accounts that could be collected, sorted; null = any.';
+COMMENT ON COLUMN session_conversion.filter_account_subcategories IS 'Subcategories of accounts that could be collected, sorted; null = any.';
 COMMENT ON COLUMN session_conversion.permissions IS 'Permissions asked for, sorted.';
 COMMENT ON COLUMN session_conversion.sessions IS 'Sessions.';
 COMMENT ON COLUMN session_conversion.sessions_with_accounts IS 'Sessions that linked an account.';
 COMMENT ON COLUMN session_conversion.sessions_with_active_accounts IS 'Sessions with an account that is active now.';
 COMMENT ON COLUMN session_conversion.accounts IS 'Accounts linked.';
 COMMENT ON COLUMN session_conversion.active_accounts IS 'Of these, active now.';
+COMMENT ON COLUMN session_conversion.accounts_granted_all IS 'Of the accounts linked, those that grant now all that was asked for.';
+COMMENT ON COLUMN session_conversion.accounts_granted_less IS 'Those that lack something; where Stripe does not say what an account grants, it is in neither.';
+COMMENT ON COLUMN session_conversion.not_granted IS 'Permissions asked for that at least one of the accounts does not grant now, sorted.';
 COMMENT ON COLUMN session_conversion.share_linked IS 'Sessions with accounts of all sessions, between 0 and 1.';
