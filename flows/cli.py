@@ -445,6 +445,24 @@ PAGES_AGREE = (
 
 
 @command()
+@click.argument("table", required=False)
+@click.option(
+    "--format", "style", type=click.Choice(["text", "markdown"]), default="text", show_default=True
+)
+def schema(table: str | None, style: str) -> None:
+    """What each view, column and macro means: all of them, or TABLE column by column. Needs no lake."""
+    from flows import dictionary
+
+    if table and style == "markdown":
+        raise UsageError("Markdown is for the whole dictionary.", "Leave out the table, or --format.")
+    with dictionary.empty_views() as connection:
+        if style == "markdown":
+            click.echo(dictionary.as_markdown(connection), nl=False)
+        else:
+            click.echo(dictionary.as_text(connection, table))
+
+
+@command()
 def check() -> None:
     """Run every check; a row that a check finds is a failure."""
     from flows import show

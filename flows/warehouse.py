@@ -66,6 +66,9 @@ def publish(data: Path, files: Mapping[str, Files]) -> Path:
             connection.execute(f"ATTACH {text(str(part))} AS warehouse (STORAGE_VERSION 'v1.2.0')")
             connection.execute("USE warehouse; SET TimeZone = 'UTC'; BEGIN")
             connection.execute(f"CREATE MACRO published_in() AS {text(str(data))}")
+            connection.execute(
+                "COMMENT ON MACRO published_in IS 'The data folder for which this file was made.'"
+            )
             for statement in statements(files):
                 connection.execute(statement)
             connection.execute("COMMIT; USE memory; DETACH warehouse")
@@ -131,6 +134,8 @@ def statements(files: Mapping[str, Files]) -> Iterator[str]:
     yield "CREATE SCHEMA lake"
     yield "CREATE SCHEMA history"
     yield _minor_unit_digits()
+    about = "Decimals of a currency''s major unit, as Stripe counts them; null for what is no currency code."
+    yield f"COMMENT ON MACRO minor_unit_digits IS '{about}'"
     for table in TABLES:
         yield _lake_view(table, table.name, files[table.name].active)
         yield from _comments(f"lake.{table.name}", table, "Its Parquet files, as they are.", ())
@@ -142,8 +147,8 @@ def statements(files: Mapping[str, Files]) -> Iterator[str]:
             )
         yield from _latest(table, files[table.name])
         yield from _comments(f"history.{table.name}", table, "Every version.", VALID)
-        yield from _comments(f"main.{table.name}", table, "The latest known.", ())
-        meaning = f"{table.meaning} What was known at ts (a timestamp with time zone)."
+        yield from _comments(f"main.{table.name}", table, "The latest version of each.", ())
+        meaning = f"{table.meaning} What was known at ts; a date or a time without a zone is UTC."
         yield f"COMMENT ON MACRO TABLE main.{table.name}_as_of IS {text(meaning)}"
     for table in LOGS:
         for schema in ("history", "main"):

@@ -1,6 +1,7 @@
 """``fincon.duckdb``: what readers may rest on."""
 
 import json
+import re
 import subprocess
 import sys
 from datetime import timedelta
@@ -14,6 +15,7 @@ from conftest import OBJECTS, START, rows, settings_for, sync
 from flows.errors import RunFailed, UsageError
 from flows.lake import Current
 from flows.steps import failed_checks
+from flows.versions import SQL
 from flows.warehouse import FILE, checks, connect, publish
 from sandbox.server import Sandbox, running
 from sandbox.world import World
@@ -21,17 +23,7 @@ from transforms.money import THREE_DECIMAL, ZERO_DECIMAL, major
 from transforms.schemas import TABLES
 
 OLDEST = Path(sys.prefix) / "duckdb-1.2"
-QUESTIONS = (
-    "balance_totals",
-    "balance_daily",
-    "refresh_health",
-    "refreshable_now",
-    "stale_balances",
-    "session_conversion",
-    "institutions",
-    "account_holders",
-    "account_changes",
-)
+QUESTIONS = {path.stem: path for path in sorted((SQL / "questions").glob("*.sql"))}
 
 
 @pytest.fixture(scope="module")
@@ -73,10 +65,10 @@ def test_every_view_macro_and_column_has_a_comment(synced: Path) -> None:
     assert rows(synced, "SELECT view_name FROM duckdb_views() WHERE NOT internal AND comment IS NULL") == []
     bare = "SELECT table_name, column_name FROM duckdb_columns() WHERE NOT internal AND comment IS NULL"
     assert rows(synced, bare) == []
-    macros = "SELECT function_name, comment FROM duckdb_functions() WHERE function_type = 'table_macro' AND NOT internal"
-    assert {row["function_name"]: bool(row["comment"]) for row in rows(synced, macros)} == {
-        f"{table.name}_as_of": True for table in TABLES if table.key
-    }
+    macros = "SELECT function_name AS name, comment FROM duckdb_functions() WHERE NOT internal AND schema_name = 'main'"
+    comments = {row["name"]: row["comment"] for row in rows(synced, macros)}
+    assert {name for name, comment in comments.items() if not comment} == set()
+    assert comments.keys() >= {f"{table.name}_as_of" for table in TABLES if table.key}
 
 
 @pytest.mark.parametrize("question", QUESTIONS)
@@ -84,8 +76,29 @@ def test_every_question_has_an_answer_and_no_float_for_money(synced: Path, quest
     with connect(synced) as connection:
         cursor = connection.execute(f"FROM {question}")
         kinds = {name: str(kind) for name, kind, *_ in cursor.description or ()}
-        assert cursor.fetchall() or question == "refreshable_now"
+        assert cursor.fetchall()
     assert not {name for name, kind in kinds.items() if kind in ("DOUBLE", "FLOAT")}
+
+
+def test_no_view_holds_a_float_and_every_amount_is_a_decimal(synced: Path) -> None:
+    kinds = "SELECT table_name, column_name, data_type FROM duckdb_columns() WHERE NOT internal"
+    columns = rows(synced, kinds)
+    assert [row for row in columns if re.search("DOUBLE|FLOAT|REAL", row["data_type"])] == []
+    amounts = [row["data_type"] for row in columns if row["column_name"].endswith("_amount")]
+    assert set(amounts) == {"DECIMAL(38,4)"}
+
+
+@pytest.mark.parametrize("question", QUESTIONS)
+def test_every_question_says_what_it_answers_its_grain_its_units_and_an_example_that_runs(
+    synced: Path, question: str
+) -> None:
+    header = QUESTIONS[question].read_text(encoding="utf-8").split("CREATE", 1)[0]
+    for part in ("-- Grain: one row per ", "-- Units: ", "-- Example: "):
+        assert f"\n{part}" in header
+    example = header.split("-- Example: ")[1].strip()
+    assert question in example
+    with connect(synced) as connection:
+        connection.execute(example).fetchall()
 
 
 def test_every_check_finds_nothing_wrong_and_finds_what_is_wrong(synced: Path) -> None:
