@@ -133,7 +133,7 @@ def say(line: str) -> None:
     help="Accounts that the sandbox had in June 2026; it grows.",
 )
 def demo(accounts: int) -> None:
-    """Sync a sandbox twice, a day apart, and show what can be asked."""
+    """Sync a sandbox twice, a week apart, and show what can be asked."""
     from flows.steps import Order
     from flows.warehouse import connect
     from sandbox.server import running
@@ -142,7 +142,7 @@ def demo(accounts: int) -> None:
     data = data_folder(CHOICES.data, default="data/demo")
     _start_afresh(data)
     now = datetime.now(UTC).replace(microsecond=0)
-    world = World(clock=now - timedelta(days=1), accounts=accounts, sessions=accounts * 3 // 10)
+    world = World(clock=now - timedelta(days=7), accounts=accounts, sessions=accounts * 3 // 10)
     with running(world) as sandbox:
         environ = {
             "STRIPE_API_KEY": "sk_test_sandbox",
@@ -150,12 +150,16 @@ def demo(accounts: int) -> None:
             "FINCON_REQUESTS_PER_SECOND": "1000",
         }
         settings = load_settings(environ, data)
-        for day in ("yesterday", "today"):
-            if day == "today":
+        for day in ("a week ago", "today"):
+            later = day == "today"
+            if later:
                 sandbox.set_clock(now)
             ids = tuple(sandbox.world.session_ids())
-            say(f"Syncing {len(ids)} sessions and every account from {sandbox.url}, as they were {day}.")
-            outcome = _run(settings, Order(ids))
+            say(
+                f"Syncing {len(ids)} sessions and {'what happened since' if later else 'every account'}"
+                f" from {sandbox.url}, as they were {day}."
+            )
+            outcome = _run(settings, Order(ids, events=later))
             _tell(outcome)
             _fail_if_wrong(outcome, strict=False)
     (data / ".demo").touch()
@@ -187,8 +191,9 @@ def _show_demo(connection: "duckdb.DuckDBPyConnection", data: Path) -> None:
     for line in (
         f'{where} sql "FROM refreshable_now LIMIT 5"',
         f'{where} sql "FROM account_changes LIMIT 5"',
+        f"{where} schema",
+        f"{where} report",
         f"{where} status",
-        f"{where} check",
     ):
         click.echo(f"  {line}")
     click.echo("With your own key:  export STRIPE_API_KEY=rk_…  and  fincon sync")
@@ -460,6 +465,35 @@ def schema(table: str | None, style: str) -> None:
             click.echo(dictionary.as_markdown(connection), nl=False)
         else:
             click.echo(dictionary.as_text(connection, table))
+
+
+@command()
+@click.option(
+    "--output",
+    type=click.Path(dir_okay=False, path_type=Path),
+    default=Path("report.html"),
+    show_default=True,
+    help="Where to write it.",
+)
+def report(output: Path) -> None:
+    """Write key tables and plots as one HTML page, to be opened in any browser."""
+    from flows.warehouse import connect
+
+    try:
+        from flows.report import page
+    except ModuleNotFoundError as error:
+        raise UsageError(
+            f"The report's plots need the package {error.name}.", "pip install 'fincon[notebooks]'"
+        ) from error
+    with connect(CHOICES.data) as connection:
+        written = page(connection)
+    try:
+        output.write_text(written, encoding="utf-8")
+    except OSError as error:
+        raise UsageError(
+            f"{output} cannot be written: {error.strerror}.", "Name another file with --output."
+        ) from error
+    click.echo(output)
 
 
 @command()

@@ -39,12 +39,11 @@ DEMO = (
         "FROM refresh_health GROUP BY ALL ORDER BY feature",
     ),
     (
-        "Which balances fell the most since yesterday (history.balances):",
-        "SELECT institution_name AS institution, display_name AS account, currency, was, now, "
-        "(now - was)::DECIMAL(38, 3) AS change "
-        "FROM (SELECT account_id, currency, valid_to, current_amount::DECIMAL(38, 3) AS now, lag(current_amount) "
-        "OVER (PARTITION BY account_id, currency ORDER BY valid_from)::DECIMAL(38, 3) AS was FROM history.balances) "
-        "JOIN accounts USING (account_id) WHERE valid_to IS NULL AND now < was AND currency = 'usd' ORDER BY change LIMIT 5",
+        "Which balances fell the most since yesterday (balances, balances_as_of):",
+        "SELECT institution_name AS institution, display_name AS account, currency, before.current_amount::DECIMAL(38, 3) AS was, "
+        "today.current_amount::DECIMAL(38, 3) AS now, (now - was)::DECIMAL(38, 3) AS change "
+        "FROM balances AS today JOIN balances_as_of(now() - INTERVAL 1 DAY) AS before USING (stripe_account, account_id, currency) "
+        "JOIN accounts USING (stripe_account, account_id) WHERE currency = 'usd' AND now < was ORDER BY change LIMIT 5",
     ),
 )
 """The demo's questions: a title, and the query behind it."""

@@ -25,6 +25,7 @@ START = datetime(2026, 6, 3, 12, tzinfo=UTC)
 Row = dict[str, Any]
 
 SLOW = (
+    "test_desk",
     "test_fuzz_short",
     "test_hostile_api",
     "test_hostile_machine",
@@ -34,7 +35,7 @@ SLOW = (
     "test_secrets_at_rest",
     "test_soak_short",
 )
-"""Files whose tests kill processes and wait for them: ``make test-slow``, which CI runs too."""
+"""Files whose tests kill processes and wait for them, or start kernels and browsers: ``make test-slow``, which CI runs too."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
