@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: install demo test test-slow soak fuzz bench lint lock clean
+.PHONY: install demo test test-slow soak fuzz bench docs lint lock clean
 
 install: .venv/.installed
 
@@ -38,10 +38,16 @@ lint: install
 bench: install
 	$(BIN)/python -m tests.benchmarks
 
+# The dictionary, which a test holds to the views; and the notebooks on the demo's lake as HTML, which git does not keep.
+docs: demo
+	$(BIN)/fincon schema --format markdown > docs/data-dictionary.md
+	FINCON_DATA=$(CURDIR)/data/demo $(BIN)/jupyter nbconvert --execute --to html --output-dir docs notebooks/*.ipynb
+
 # Needs uv (pip install uv). The lock holds versions and hashes for every platform, and no registry's address.
 lock:
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
-		--no-emit-find-links --no-header --no-annotate --group dev --extra dask pyproject.toml --output-file requirements.lock
+		--no-emit-find-links --no-header --no-annotate --group dev --extra dask --extra notebooks pyproject.toml \
+		--output-file requirements.lock
 
 clean:
 	rm -rf .venv dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -16,10 +16,10 @@ AGES = ("under 6 hours", "under a day", "under a week", "a week or more", "never
 
 
 def _styled(
-    chart: "alt.Chart | alt.LayerChart | alt.VConcatChart | alt.FacetChart", title: str, subtitle: str
+    chart: alt.Chart | alt.LayerChart | alt.VConcatChart, title: str, subtitle: str
 ) -> alt.TopLevelMixin:
     """The chart with its title and the looks that all share."""
-    return (
+    styled: alt.TopLevelMixin = (
         chart.properties(title=alt.Title(title, subtitle=subtitle))
         .configure(font=FONT, background="white", padding=8)
         .configure_title(anchor="start", fontSize=15, subtitleFontSize=12, subtitleColor="#555", offset=14)
@@ -36,6 +36,7 @@ def _styled(
         .configure_view(stroke=None)
         .configure_legend(labelFontSize=11, titleFontSize=11, titleFontWeight="normal", orient="top")
     )
+    return styled
 
 
 def holdings(frame: pd.DataFrame) -> alt.TopLevelMixin:
@@ -58,11 +59,15 @@ def holdings(frame: pd.DataFrame) -> alt.TopLevelMixin:
         )
         label = alt.Text("amount:Q", format=",.0f")
         held_text = base.transform_filter(~owed).mark_text(align="left", dx=5, fontSize=11).encode(text=label)
-        owed_text = base.transform_filter(owed).mark_text(align="right", dx=-5, fontSize=11).encode(text=label)
+        owed_text = (
+            base.transform_filter(owed).mark_text(align="right", dx=-5, fontSize=11).encode(text=label)
+        )
         panels.append((bars + held_text + owed_text).properties(width=WIDTH, height=alt.Step(22)))
     chart = alt.vconcat(*panels, spacing=18)
     return _styled(
-        chart, "What is held and owed", "One panel for each currency; blue is held, red is owed by the holders"
+        chart,
+        "What is held and owed",
+        "One panel for each currency; blue is held, red is owed by the holders",
     )
 
 
@@ -104,7 +109,10 @@ def distribution(frame: pd.DataFrame, currency: str, step: int) -> alt.TopLevelM
         .mark_bar(stroke="white")
         .encode(
             x=alt.X(
-                "bin:Q", bin="binned", title=f"Current balance, {code}, major units", axis=alt.Axis(format="~s")
+                "bin:Q",
+                bin="binned",
+                title=f"Current balance, {code}, major units",
+                axis=alt.Axis(format="~s"),
             ),
             x2="end:Q",
             y=alt.Y("accounts:Q", title="Accounts", axis=alt.Axis(tickMinStep=1)),
@@ -136,7 +144,9 @@ def changes(frame: pd.DataFrame, currency: str, since: str) -> alt.TopLevelMixin
         + base.transform_filter(~down).mark_text(align="left", dx=5, fontSize=11).encode(text=label)
         + base.transform_filter(down).mark_text(align="right", dx=-5, fontSize=11).encode(text=label)
     ).properties(width=WIDTH - 120, height=alt.Step(22))
-    return _styled(chart, f"Cash since {since}", "Sum of current balances by institution; blue rose, red fell")
+    return _styled(
+        chart, f"Cash since {since}", "Sum of current balances by institution; blue rose, red fell"
+    )
 
 
 def failures(frame: pd.DataFrame) -> alt.TopLevelMixin:

@@ -451,9 +451,7 @@ PAGES_AGREE = (
 
 @command()
 @click.argument("table", required=False)
-@click.option(
-    "--format", "style", type=click.Choice(["text", "markdown"]), default="text", show_default=True
-)
+@click.option("--format", "style", type=click.Choice(["text", "markdown"]), default="text", show_default=True)
 def schema(table: str | None, style: str) -> None:
     """What each view, column and macro means: all of them, or TABLE column by column. Needs no lake."""
     from flows import dictionary

@@ -71,7 +71,9 @@ def views(connection: duckdb.DuckDBPyConnection, schema: str = "main") -> list[E
     found = connection.execute(VIEWS, {"schema": schema}).fetchall()
     tables = [table.name for table in TABLES]
     entries = [Entry(name, meaning, columns[name]) for name, meaning in found]
-    return sorted(entries, key=lambda it: (tables.index(it.name) if it.name in tables else len(tables), it.name))
+    return sorted(
+        entries, key=lambda it: (tables.index(it.name) if it.name in tables else len(tables), it.name)
+    )
 
 
 def macros(connection: duckdb.DuckDBPyConnection) -> list[Entry]:

@@ -40,7 +40,8 @@ footer {{ margin-top: 3rem; color: #6b7583; font-size: .85rem; }}
 <h1>Linked bank accounts</h1>
 <p>As Stripe Financial Connections had them at {as_of} UTC. Currencies are never added together.</p>
 {body}
-<footer>Made by fincon at {made} UTC from {runs} runs. Every number is a query on the views; <code>fincon schema</code> says what they mean.</footer>
+<footer>Made by fincon at {made} UTC from {runs} runs. Every number is a query on the views;
+<code>fincon schema</code> says what they mean.</footer>
 </body></html>
 """
 
@@ -177,14 +178,19 @@ PARTS = (
 
 def page(views: duckdb.DuckDBPyConnection) -> str:
     """The whole page as HTML."""
-    at, runs = views.execute("SELECT max(observed_at), (SELECT count(*) FROM runs) FROM lake.accounts").fetchall()[0]
+    at, runs = views.execute(
+        "SELECT max(observed_at), (SELECT count(*) FROM runs) FROM lake.accounts"
+    ).fetchall()[0]
     body = [_figures(views.execute(FIGURES).fetchall()), _checked(views)]
     for number, part in enumerate(PARTS):
         body.append(f"<h2>{part.heading}</h2><p>{part.about}</p>")
         body += [_plot(views, *part.plot, prefix=f"p{number}")] if part.plot else []
         body += [_table(views.execute(part.table))] if part.table else []
     return PAGE.format(
-        as_of=_text(at) or "no time yet", made=_text(datetime.now(UTC)), runs=f"{runs:,}", body="\n".join(body)
+        as_of=_text(at) or "no time yet",
+        made=_text(datetime.now(UTC)),
+        runs=f"{runs:,}",
+        body="\n".join(body),
     )
 
 
@@ -205,7 +211,9 @@ def _plot(
         return "<p>Nothing is known yet.</p>"
     drawn = svg(draw(frame))
     for name in ("gradient", "clip"):  # ids, which must differ within a page
-        drawn = drawn.replace(f'id="{name}', f'id="{prefix}{name}').replace(f"url(#{name}", f"url(#{prefix}{name}")
+        drawn = drawn.replace(f'id="{name}', f'id="{prefix}{name}').replace(
+            f"url(#{name}", f"url(#{prefix}{name}"
+        )
     return f'<div class="wide">{drawn}</div>'
 
 
@@ -228,11 +236,18 @@ def _table(result: duckdb.DuckDBPyConnection) -> str:
     rows = result.fetchall()
     if not rows:
         return "<p>None.</p>"
-    numeric = [all(isinstance(row[place], int) or _is_decimal(row[place]) for row in rows) for place in range(len(names))]
+    numeric = [
+        all(isinstance(row[place], int) or _is_decimal(row[place]) for row in rows)
+        for place in range(len(names))
+    ]
     classes = [' class="n"' if is_number else "" for is_number in numeric]
     head = "".join(f"<th{css}>{html.escape(name)}</th>" for css, name in zip(classes, names, strict=True))
     lines = [
-        "<tr>" + "".join(f"<td{css}>{html.escape(_text(value))}</td>" for css, value in zip(classes, row, strict=True)) + "</tr>"
+        "<tr>"
+        + "".join(
+            f"<td{css}>{html.escape(_text(value))}</td>" for css, value in zip(classes, row, strict=True)
+        )
+        + "</tr>"
         for row in rows
     ]
     return f'<div class="wide"><table><tr>{head}</tr>{"".join(lines)}</table></div>'

@@ -40,9 +40,10 @@ DEMO = (
     ),
     (
         "Which balances fell the most since yesterday (balances, balances_as_of):",
-        "SELECT institution_name AS institution, display_name AS account, currency, before.current_amount::DECIMAL(38, 3) AS was, "
-        "today.current_amount::DECIMAL(38, 3) AS now, (now - was)::DECIMAL(38, 3) AS change "
-        "FROM balances AS today JOIN balances_as_of(now() - INTERVAL 1 DAY) AS before USING (stripe_account, account_id, currency) "
+        "SELECT institution_name AS institution, display_name AS account, currency, "
+        "before.current_amount::DECIMAL(38, 3) AS was, today.current_amount::DECIMAL(38, 3) AS now, "
+        "(now - was)::DECIMAL(38, 3) AS change FROM balances AS today "
+        "JOIN balances_as_of(now() - INTERVAL 1 DAY) AS before USING (stripe_account, account_id, currency) "
         "JOIN accounts USING (stripe_account, account_id) WHERE currency = 'usd' AND now < was ORDER BY change LIMIT 5",
     ),
 )

@@ -49,7 +49,11 @@ def test_a_time_without_a_zone_is_utc_wherever_the_reader_is(
     with connect(data) as connection:
         connection.execute(f"SET TimeZone = '{zone}'")
         for at, forms in {
-            datetime(2026, 6, 4, tzinfo=UTC): ("'2026-06-04'", "DATE '2026-06-04'", "'2026-06-04 12:00:00+12'"),
+            datetime(2026, 6, 4, tzinfo=UTC): (
+                "'2026-06-04'",
+                "DATE '2026-06-04'",
+                "'2026-06-04 12:00:00+12'",
+            ),
             clocks[1] + timedelta(seconds=1): (
                 "'2026-06-03 13:00:01'",
                 "'2026-06-03T13:00:01Z'",
