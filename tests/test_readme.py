@@ -65,3 +65,9 @@ def test_every_setting_is_in_the_readme() -> None:
     source = (ROOT / "flows" / "settings.py").read_text()
     for name in set(re.findall(r'"((?:STRIPE|FINCON)_[A-Z_]+)"', source)):
         assert f"`{name}`" in README
+
+
+def test_every_question_is_in_the_readme_and_no_other() -> None:
+    table = README.split("| question | one row per |", 1)[1].split("\n\n", 1)[0]
+    questions = {path.stem for path in (ROOT / "sql" / "questions").glob("*.sql")}
+    assert set(re.findall(r"^\| `(\w+)`", table, re.MULTILINE)) == questions
