@@ -41,7 +41,8 @@ bench: install
 # The dictionary, which a test holds to the views; and the notebooks on the demo's lake as HTML, which git does not keep.
 docs: demo
 	$(BIN)/fincon schema --format markdown > docs/data-dictionary.md
-	FINCON_DATA=$(CURDIR)/data/demo $(BIN)/jupyter nbconvert --execute --to html --output-dir docs notebooks/*.ipynb
+	FINCON_DATA=$(CURDIR)/data/demo $(BIN)/jupyter nbconvert --execute --to html --output-dir docs \
+		--HTMLExporter.mathjax_url= --HTMLExporter.require_js_url= notebooks/*.ipynb
 
 # Needs uv (pip install uv). The lock holds versions and hashes for every platform, and no registry's address.
 lock:
