@@ -125,8 +125,9 @@ def distribution(frame: pd.DataFrame, currency: str, step: int) -> alt.TopLevelM
 
 def changes(frame: pd.DataFrame, currency: str, since: str) -> alt.TopLevelMixin:
     """Bars of what came and went: ``institution`` and ``change`` in major units, of one currency."""
+    order = list(frame.sort_values("change", ascending=False)["institution"])
     base = alt.Chart(frame).encode(
-        y=alt.Y("institution:N", title=None, sort="-x"),
+        y=alt.Y("institution:N", title=None, sort=order),
         x=alt.X(
             "change:Q",
             title=f"Change since {since}, {currency.upper()}, major units",
@@ -202,12 +203,17 @@ def ages(frame: pd.DataFrame) -> alt.TopLevelMixin:
     return _styled(chart, "How old the balances are", "Accounts by the age of what we know")
 
 
+def _largest_first(frame: pd.DataFrame, by: str) -> list[str]:
+    """The names of the rows, in the order of their bars."""
+    return list(frame.sort_values(by, ascending=False)["name"])
+
+
 def counts(
     frame: pd.DataFrame, title: str, subtitle: str, axis: str, order: Sequence[str] | None = None
 ) -> alt.TopLevelMixin:
     """Bars of counts with their numbers: ``name`` and ``count``; ``share`` (0 to 1) is written behind if there."""
     base = alt.Chart(frame).encode(
-        y=alt.Y("name:N", title=None, sort=list(order) if order else "-x"),
+        y=alt.Y("name:N", title=None, sort=list(order or _largest_first(frame, "count"))),
         x=alt.X("count:Q", title=axis, axis=alt.Axis(tickMinStep=1)),
     )
     said = "format(datum.count, ',')" + (
@@ -226,7 +232,7 @@ def pairs(
         "name", list(names), "which", "count"
     )
     base = alt.Chart(long).encode(
-        y=alt.Y("name:N", title=None),
+        y=alt.Y("name:N", title=None, sort=_largest_first(frame, "first")),
         yOffset=alt.YOffset("which:N", sort=list(names)),
         x=alt.X("count:Q", title=axis, axis=alt.Axis(tickMinStep=1)),
     )
