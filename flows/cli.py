@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from flows.settings import Settings
     from flows.sightings import Refetch
     from flows.steps import Order, Outcome
+    from transforms.personal import Choice
 
 INTERRUPTED = 130
 
@@ -206,6 +207,44 @@ def _short(path: Path) -> str:
         return str(path)
 
 
+def details_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """``--transactions`` and ``--owners``: what else accounts tell."""
+    for option in (
+        click.option(
+            "--owners",
+            is_flag=True,
+            help="Read the owners of accounts whose ownership was refreshed as well.",
+        ),
+        click.option(
+            "--transactions",
+            is_flag=True,
+            help="Read the transactions of accounts whose transactions were refreshed as well.",
+        ),
+    ):
+        function = option(function)
+    return function
+
+
+def run_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """What every command that fetches takes."""
+    for option in (
+        click.option(
+            "--pii",
+            type=click.Choice(["keep", "hash", "drop"]),
+            help="Names, email and postal addresses, phone numbers, last digits [as before; hash with owners; else keep].",
+        ),
+        click.option(
+            "--max-requests",
+            type=click.IntRange(min=1),
+            help="Stop after this many requests; the next run goes on.",
+        ),
+        click.option("--strict", is_flag=True, help="Fail if an object was rejected."),
+        wait_option,
+    ):
+        function = option(function)
+    return function
+
+
 @command()
 @click.option(
     "--sessions",
@@ -228,7 +267,6 @@ def _short(path: Path) -> str:
 @click.option("--connected", is_flag=True, help="Every connected account of the platform.")
 @click.option("--accounts/--no-accounts", default=True, show_default=True, help="List every account as well.")
 @click.option("--dry-run", is_flag=True, help="Say which requests would be made, and make none.")
-@click.option("--strict", is_flag=True, help="Fail if an object was rejected.")
 @click.option("--restart", is_flag=True, help="Do not go on with a run that was interrupted.")
 @click.option(
     "--events", is_flag=True, help="Read what changed since the last run instead of listing every account."
@@ -241,10 +279,8 @@ def _short(path: Path) -> str:
     show_default=True,
     help="Of sessions known already, fetch again: none, those first seen less than a day before their last fetch, or all.",
 )
-@click.option(
-    "--max-requests", type=click.IntRange(min=1), help="Stop after this many requests; the next run goes on."
-)
-@wait_option
+@details_options
+@run_options
 def sync(
     sessions: str | None,
     stripe_account: tuple[str, ...],
@@ -259,12 +295,15 @@ def sync(
     refetch: "Refetch",
     max_requests: int | None,
     wait_seconds: float,
+    transactions: bool,
+    owners: bool,
+    pii: "Choice | None",
 ) -> None:
     """Fetch sessions and accounts, add what changed to the lake, publish the views."""
     from flows.id_files import SessionIds, read_session_ids, read_stripe_accounts
     from flows.steps import Order
 
-    if not sessions and not accounts and not events:
+    if not any((sessions, accounts, events, transactions, owners)):
         raise UsageError(
             "There is nothing to fetch.",
             "Name a file of session ids with --sessions, or leave out --no-accounts.",
@@ -278,7 +317,18 @@ def sync(
     named = (*stripe_account, *(read_stripe_accounts(accounts_file) if accounts_file else ()))
     settings = load_settings(data=CHOICES.data)
     order = Order(
-        ids.plain, accounts, events, refetch, restart, max_requests, named, connected, sessions_of=ids.of
+        ids.plain,
+        accounts,
+        events,
+        refetch,
+        restart,
+        max_requests,
+        named,
+        connected,
+        ids.of,
+        transactions,
+        owners,
+        pii,
     )
     if dry_run:
         _dry_run(settings, order)
@@ -289,18 +339,31 @@ def sync(
 
 
 @command()
-@click.option("--strict", is_flag=True, help="Fail if an object was rejected.")
-@click.option(
-    "--max-requests", type=click.IntRange(min=1), help="Stop after this many requests; the next run goes on."
-)
-@wait_option
-def events(*, strict: bool, max_requests: int | None, wait_seconds: float) -> None:
+@details_options
+@run_options
+def events(**asked: Any) -> None:
     """Read what changed since the last run: one request in a quiet minute. The same as sync --events."""
+    _run_events(**asked)
+
+
+@command()
+@run_options
+def transactions(**asked: Any) -> None:
+    """Read what changed, and new transactions. The same as sync --events --transactions."""
+    _run_events(transactions=True, **asked)
+
+
+@command()
+@run_options
+def owners(**asked: Any) -> None:
+    """Read what changed, and new owners. The same as sync --events --owners."""
+    _run_events(owners=True, **asked)
+
+
+def _run_events(*, strict: bool, wait_seconds: float, **asked: Any) -> None:
     from flows.steps import Order
 
-    outcome = _run(
-        load_settings(data=CHOICES.data), Order(events=True, max_requests=max_requests), wait_seconds
-    )
+    outcome = _run(load_settings(data=CHOICES.data), Order(events=True, **asked), wait_seconds)
     _tell(outcome)
     _fail_if_wrong(outcome, strict=strict)
 
@@ -394,6 +457,14 @@ def _dry_run(settings: "Settings", order: "Order") -> None:
                 else "until the last page"
             )
             click.echo(f"GET {PREFIX}/accounts?limit=100{as_whom}, {pages}")
+        if own.transactions:
+            click.echo(
+                f"GET {PREFIX}/transactions?account=…{as_whom}, for each account whose transactions were refreshed since"
+            )
+        if own.owners:
+            click.echo(
+                f"GET {PREFIX}/accounts/…/owners?ownership=…{as_whom}, for each account whose owners were refreshed since"
+            )
         if left := len(own.session_ids) - len(ids):
             say(
                 f"{left:,} sessions are known and need not be fetched again (--sessions-refetch {order.refetch})."

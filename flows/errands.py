@@ -4,7 +4,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from flows import events, fetch, listing, sightings
+from flows import details, events, fetch, listing, privacy, sightings
 from flows.erasure import Erased, known_erasures
 from flows.errors import FinconError, RequestsSpent, RunFailed, StripeError
 from flows.lake import Lake
@@ -54,6 +54,7 @@ def errands_for(
     settings: Settings,
     lake: Lake,
     orders: Mapping[str, Order],
+    pii: str,
     folder: Path,
     answers: Collection[str],
 ) -> list[Errand]:
@@ -71,7 +72,7 @@ def errands_for(
         if account not in answers:
             own = replace(settings, stripe_account=account)
             waiting = [] if order.restart else interrupted.get(account, [])
-            run = resumed_or_new(own, order.mode, waiting, last.get((account, order.mode), ""))
+            run = resumed_or_new(own, order.mode, pii, waiting, last.get((account, order.mode), ""))
             ids = tuple(i for i in order.session_ids if (account, i) not in known)
             asked = replace(order, session_ids=ids)
             errands.append(Errand(run, asked, until.get(account), newest, folder))
@@ -126,7 +127,8 @@ def fetch_errand(
     """One Stripe account's pages onto disk, and from there into staged parts."""
     run = errand.run
     begin(settings.data, run)
-    spool = Spool(pages_folder(settings.data, run.run_id), erased, errand.newest)
+    chosen = privacy.of(run.pii, settings.pii_key)
+    spool = Spool(pages_folder(settings.data, run.run_id), erased, errand.newest, chosen)
     resumed = spool.catch_up()
     LOG.info("run %s (%s): %d pages are on disk already", run.run_id, run.mode, resumed)
     stripe = Stripe(replace(settings, stripe_account=run.stripe_account), allowance)
@@ -158,6 +160,8 @@ def fetch_all(
             step("fetch sessions", fetch.fetch_sessions, stripe, spool, order.session_ids, told)
         if order.accounts or order.events:
             fetch_accounts_or_events(errand, lake, stripe, spool, step, progress)
+        if order.transactions or order.owners:
+            fetch_details(errand, lake, stripe, spool, step, progress)
     finally:
         stripe.stop()
         stripe.close()
@@ -181,6 +185,20 @@ def fetch_accounts_or_events(
     known = known_accounts(lake, spool, errand.run.stripe_account)
     told = progress.stage("accounts", None)
     step("fetch accounts", listing.fetch_accounts, stripe, spool, known, told)
+
+
+def fetch_details(
+    errand: Errand, lake: Lake, stripe: Stripe, spool: Spool, step: Step, progress: Progress
+) -> None:
+    """The transactions and the owners, as far as they are asked for, of the accounts that moved on."""
+    order, origin = errand.order, Origin(errand.run.run_id, errand.run.stripe_account)
+    seen = details.seen(spool, origin)
+    asked: dict[details.Feature, bool] = {"transaction": order.transactions, "ownership": order.owners}
+    for feature in (name for name, wanted in asked.items() if wanted):
+        moved = details.due(lake, spool, origin, feature, seen)
+        name = details.STREAMS[feature]
+        told = progress.stage(f"{name} of accounts", len(moved))
+        step(f"fetch {name}", details.fetch_details, stripe, spool, moved, told)
 
 
 def known_accounts(lake: Lake, spool: Spool, stripe_account: str) -> list[str]:

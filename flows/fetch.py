@@ -3,6 +3,7 @@
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import replace
+from typing import NamedTuple, TypeVar
 
 import msgspec
 from msgspec.structs import replace as replace_header
@@ -19,11 +20,27 @@ PAGE_SIZE = 100
 
 NO_LIST = ListPage([], 0, False)
 
+
+class Listed(NamedTuple):
+    """A list of Stripe's: the limit that its requests count against, its path, and which of its objects are asked for."""
+
+    endpoint: str
+    path: str
+    query: Mapping[str, str]
+
+
+def listed_accounts(**query: str) -> Listed:
+    """The list of accounts: all, or a session's."""
+    return Listed("accounts", f"{PREFIX}/accounts", query)
+
+
 CURSORS_TRIED = 10
 """How many objects of a page are tried as a cursor when its last ones are gone."""
 
 Progress = Callable[[int], object]
 """Told how many more objects have been fetched."""
+
+T = TypeVar("T")
 
 
 def first_request(session_id: str) -> str:
@@ -39,13 +56,23 @@ def fetch_sessions(stripe: Stripe, spool: Spool, ids: Iterable[str], progress: P
     Raises:
         StripeError: a request failed for good; sessions already fetched stay on disk.
     """
-    pool = ThreadPoolExecutor(stripe.settings.concurrency, thread_name_prefix="sessions")
+    wanted = (session_id for session_id in ids if not spool.erased.hides(session_id))
+    fetch_each(
+        stripe, "sessions", lambda session_id: fetch_session(stripe, spool, session_id), wanted, progress
+    )
+
+
+def fetch_each(
+    stripe: Stripe, name: str, fetch: Callable[[T], object], wanted: Iterable[T], progress: Progress
+) -> None:
+    """``fetch`` each of ``wanted``, several at a time.
+
+    Raises:
+        StripeError: one failed for good; those already fetched stay on disk.
+    """
+    pool = ThreadPoolExecutor(stripe.settings.concurrency, thread_name_prefix=name)
     try:
-        futures = [
-            pool.submit(fetch_session, stripe, spool, session_id)
-            for session_id in ids
-            if not spool.erased.hides(session_id)
-        ]
+        futures = [pool.submit(fetch, one) for one in wanted]
         for future in as_completed(futures):
             future.result()
             progress(1)
@@ -68,7 +95,7 @@ def fetch_session(stripe: Stripe, spool: Spool, session_id: str) -> None:
     """One session, and the accounts that its own page did not hold."""
     chain = spool.chain("sessions", session_id)
     last = chain[-1].header if chain else _first_of_session(stripe, spool, session_id)
-    _follow(stripe, spool, last, {"session": session_id}, lambda count: None)
+    follow(stripe, spool, last, listed_accounts(session=session_id))
 
 
 def _first_of_session(stripe: Stripe, spool: Spool, session_id: str) -> Header:
@@ -93,20 +120,19 @@ def no_page(stream: Stream, parent: str = "", part: int = 0) -> Header:
     )  # fmt: skip
 
 
-def _follow(stripe: Stripe, spool: Spool, last: Header, query: dict[str, str], progress: Progress) -> None:
+def follow(stripe: Stripe, spool: Spool, last: Header, listed: Listed) -> None:
     """Every page after ``last``, until one says that no more follow."""
     cursors = {last.cursor}
     while last.cursor is not None:
-        answer, page = after_page(stripe, spool, last, query, cursors)
+        answer, page = after_page(stripe, spool, last, listed, cursors)
         last = keep(spool, answer, page, last)
-        progress(page.count)
         cursors.add(last.cursor)
 
 
 def after_page(
-    stripe: Stripe, spool: Spool, before: Header, query: Mapping[str, str], cursors: Collection[str | None]
+    stripe: Stripe, spool: Spool, before: Header, listed: Listed, cursors: Collection[str | None]
 ) -> tuple[Answer, ListPage]:
-    """The page of accounts after ``before``.
+    """The page of a list after ``before``.
 
     Where the object to go on after is gone, it goes on after one before it, so that some objects come twice.
 
@@ -115,7 +141,7 @@ def after_page(
     """
     for cursor in _cursors(spool, before):
         try:
-            return accounts_after(stripe, cursor, query, cursors)
+            return list_after(stripe, cursor, listed, cursors)
         except CursorGone:
             continue
     raise StripeError(
@@ -124,19 +150,17 @@ def after_page(
     )
 
 
-def accounts_after(
-    stripe: Stripe, cursor: str, query: Mapping[str, str] | None = None, cursors: Collection[str | None] = ()
+def list_after(
+    stripe: Stripe, cursor: str, listed: Listed, cursors: Collection[str | None] = ()
 ) -> tuple[Answer, ListPage]:
-    """The page of accounts after ``cursor``; the first where it is empty.
+    """The page of a list after ``cursor``; the first where it is empty.
 
     Raises:
         CursorGone: there is no such object. StripeError: as `after_page`.
     """
     after = {"starting_after": cursor} if cursor else {}
-    params: dict[str, str | int] = {**(query or {}), "limit": PAGE_SIZE, **after}
-    return stripe.get(
-        "accounts", f"{PREFIX}/accounts", lambda body: check_page(body, cursors=cursors), params
-    )
+    params: dict[str, str | int] = {**listed.query, "limit": PAGE_SIZE, **after}
+    return stripe.get(listed.endpoint, listed.path, lambda body: check_page(body, cursors=cursors), params)
 
 
 def _cursors(spool: Spool, before: Header) -> Iterator[str]:

@@ -265,6 +265,10 @@ class Lake:
         moments = self.records(RUNS, "stripe_account", "epoch_us(complete_until)")
         return dict(sorted((whose, at) for whose, at in moments if at is not None))
 
+    def last_pii(self) -> str:
+        """What the last run that made a choice about personal data chose: `transforms.personal.Privacy.mark`; or empty."""
+        return next((pii for (pii,) in reversed(self.records(RUNS, "pii")) if pii), "")
+
     def accounts_a_page_apart(self, stripe_account: str, size: int) -> list[str]:
         """The last account of each page of ``size`` that the Stripe account's listing would have: newest first."""
         now = self.current(ACCOUNTS)

@@ -14,7 +14,16 @@ from dataclasses import dataclass, field
 import msgspec
 
 from flows.errors import CursorGone, StripeError
-from flows.fetch import PAGE_SIZE, Progress, accounts_after, after_page, end_early, keep, no_page
+from flows.fetch import (
+    PAGE_SIZE,
+    Progress,
+    after_page,
+    end_early,
+    keep,
+    list_after,
+    listed_accounts,
+    no_page,
+)
 from flows.pages import Spool
 from flows.stripe_api import PREFIX, Stripe
 from transforms.envelope import Header
@@ -129,7 +138,7 @@ class Listing:
             last = self._first_page(walked)
         cursors = {last.cursor} if last else set()
         while last is not None and last.cursor is not None:
-            answer, page = after_page(self.stripe, self.spool, last, {}, cursors)
+            answer, page = after_page(self.stripe, self.spool, last, listed_accounts(), cursors)
             ends = self._arrived(walked, page)
             last = keep(self.spool, answer, page, last, ends=ends)
             self.progress(page.count)
@@ -141,7 +150,7 @@ class Listing:
         """The first page of a range, kept on disk. None where its beginning is gone and the range before goes on over it."""
         while True:
             try:
-                answer, page = accounts_after(self.stripe, walked.start)
+                answer, page = list_after(self.stripe, walked.start, listed_accounts())
                 break
             except CursorGone:
                 if not self._take_over(walked):

@@ -62,6 +62,7 @@ def answered(
     settings: Settings,
     lake: Lake,
     orders: Mapping[str, Order],
+    pii: str,
     finished: Sequence[tuple[Run, dict[str, Any]]],
 ) -> dict[str, dict[str, Any]]:
     """Stripe account → the row of its newest run that was ``finished`` just now, where that is what is asked for."""
@@ -73,7 +74,7 @@ def answered(
             continue
         ids = {session_id for session_id in order.session_ids if (account, session_id) not in known}
         own = replace(settings, stripe_account=account)
-        if asked_for_the_same(run, own, order.mode) and ids.issubset(_spool(settings, run).parents()):
+        if asked_for_the_same(run, own, order.mode, pii) and ids.issubset(_spool(settings, run).parents()):
             answers[account] = row
     return answers
 
@@ -130,7 +131,7 @@ def staged_differences(
 ) -> list[tuple[str, str, int, int]]:
     """Where the sums over what a run staged in ``folder`` differ from those over its pages, read in another way."""
     rejects = sums_of_rejects(lake.staged_rejects(folder, origin))
-    return differences(sums_of_pages(spool.read()), rejects, lake.staged_sums(folder, origin))
+    return differences(sums_of_pages(spool.read_accounts()), rejects, lake.staged_sums(folder, origin))
 
 
 def agree_with_pages(lake: Lake, spool: Spool, origin: Origin, folder: Path) -> None:
@@ -185,6 +186,7 @@ def _row(settings: Settings, run: Run, seen: Mapping[str, int]) -> dict[str, Any
         "stripe_version": run.stripe_version,
         "stripe_account": run.stripe_account,
         "fincon_version": version("fincon"),
+        "pii": run.pii or None,
     }
 
 

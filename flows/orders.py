@@ -6,6 +6,7 @@ from typing import Any, ParamSpec, Protocol, TypeVar
 
 from flows.errors import FinconError, UsageError
 from flows.sightings import Refetch
+from transforms.personal import Choice
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -56,6 +57,12 @@ class Order:
     """Ask every connected account of the platform as well."""
     sessions_of: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """Sessions by the Stripe account that they belong to; ``session_ids`` belong to the one that is asked."""
+    transactions: bool = False
+    """Read the transactions of the accounts whose transaction refresh moved on."""
+    owners: bool = False
+    """Read the owners of the accounts whose ownership moved on."""
+    pii: Choice | None = None
+    """What becomes of personal data; None = as before (`flows.privacy.choose`)."""
 
     def for_each(self, own: str, connected: Sequence[str] = ()) -> "dict[str, Order]":
         """Stripe account → what is asked of it. ``own`` is asked where none is named.
@@ -86,8 +93,14 @@ class Order:
     @property
     def mode(self) -> str:
         """As the table ``runs`` says it."""
-        accounts = "events" if self.events else "accounts"
-        return "+".join(["sessions"] * bool(self.session_ids) + [accounts] * (self.accounts or self.events))
+        asked = {
+            "sessions": bool(self.session_ids),
+            "events": self.events,
+            "accounts": self.accounts and not self.events,
+            "transactions": self.transactions,
+            "owners": self.owners,
+        }
+        return "+".join(name for name, wanted in asked.items() if wanted)
 
 
 COUNTS = (

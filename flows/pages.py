@@ -1,7 +1,8 @@
 """The spool: each page of a run in a file of its own, so that a run can stop anywhere and go on.
 
 A file is one line (checksum and header) and the body, compressed with zstd. It is written aside, fsynced and
-renamed, so it is there entirely or not at all. Secrets are taken out before anything is written.
+renamed, so it is there entirely or not at all. Secrets are taken out, and personal data treated, before anything is
+written.
 """
 
 import os
@@ -17,8 +18,9 @@ import pyarrow as pa
 
 from flows.erasure import Erased
 from flows.errors import DamagedPage
-from transforms.envelope import Header, Page, Stream
+from transforms.envelope import DETAILS, Header, Page, Stream
 from transforms.hidden import without_hidden
+from transforms.personal import Privacy, without_personal
 from transforms.secrets import without_secrets
 
 SUFFIX = ".json.zst"
@@ -32,13 +34,16 @@ _CODEC = pa.Codec("zstd", compression_level=1)
 class Spool:
     """The pages of one run, in ``folder``."""
 
-    def __init__(self, folder: Path, erased: Erased | None = None, newest: int = 0) -> None:
+    def __init__(
+        self, folder: Path, erased: Erased | None = None, newest: int = 0, privacy: Privacy | None = None
+    ) -> None:
         """``newest`` is the latest time (microseconds) that any earlier run gave to a page."""
         self.folder = folder
         self._newest = newest
         self.kept: Callable[[Page], object] = lambda page: None
         """Told of each page once it is on disk."""
         self.erased = erased or Erased()
+        self.privacy = privacy or Privacy()
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._lock = threading.Lock()
         self._latest = 0
@@ -56,8 +61,10 @@ class Spool:
             return self._latest
 
     def write(self, page: Page) -> Page:
-        """Keep ``page`` for good and return it as it was kept: without secrets, and without who was erased."""
-        body = without_secrets(page.body)
+        """Keep ``page`` for good and return it as it was kept: without secrets, without who was erased, and with
+        personal data as was chosen.
+        """  # noqa: D205 - one sentence, over two lines
+        body = without_personal(without_secrets(page.body), page.header.stream, self.privacy)
         if self.erased.hashes and page.header.status == 200:
             body = without_hidden(body, self.erased.hides)
         kept = Page(page.header, body)
@@ -100,10 +107,10 @@ class Spool:
             if needles.search(path.name.encode()) or needles.search(_content(path))
         ]
 
-    def parents(self) -> list[str]:
-        """The sessions of which there is at least a first page, in order."""
-        names = (path.name for path in self.folder.glob(f"sessions-*-000000{SUFFIX}"))
-        return sorted(name.removeprefix("sessions-").removesuffix(f"-000000{SUFFIX}") for name in names)
+    def parents(self, stream: Stream = "sessions") -> list[str]:
+        """The sessions (or accounts, of their details) of which there is at least a first page, in order."""
+        names = (path.name for path in self.folder.glob(f"{stream}-*-000000{SUFFIX}"))
+        return sorted(name.removeprefix(f"{stream}-").removesuffix(f"-000000{SUFFIX}") for name in names)
 
     def count(self) -> int:
         """How many pages are on disk."""
@@ -154,13 +161,24 @@ class Spool:
         told: Callable[[int], object] = lambda count: None,
         without: Collection[tuple[int, int]] = (),
     ) -> Iterator[Page]:
-        """Every page: session by session, then the listing, then events. ``told`` hears of each.
+        """Every page: session by session, the listing, events, then the details of each account. ``told`` hears of each.
 
         The pages of the listing in ``without``, as (part, number), are passed over unread.
 
         Raises:
             DamagedPage: a page is not what was written; running again fetches it anew.
         """
+        yield from self.read_accounts(told, without)
+        for stream in DETAILS:
+            for parent in self.parents(stream):
+                yield from self._whole(stream, parent, told)
+
+    def read_accounts(
+        self,
+        told: Callable[[int], object] = lambda count: None,
+        without: Collection[tuple[int, int]] = (),
+    ) -> Iterator[Page]:
+        """As `read`, the pages alone on which accounts stand."""
         for parent in self.parents():
             yield from self._whole("sessions", parent, told)
         for part in self.parts():

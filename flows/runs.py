@@ -36,11 +36,13 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     run_id: str
     started_at: datetime
     mode: str
-    """What is fetched: ``sessions``, ``accounts``, ``events``, joined by ``+``."""
+    """What is fetched: ``sessions``, ``accounts``, ``events``, ``transactions``, ``owners``, joined by ``+``."""
     api_base: str
     livemode: bool
     stripe_account: str
     stripe_version: str
+    pii: str = ""
+    """What becomes of personal data: `transforms.personal.Privacy.mark`."""
 
 
 def prepare(data: Path) -> None:
@@ -111,13 +113,13 @@ def when_free(do: Callable[[], R], wait_seconds: float) -> R:
         time.sleep(POLL_SECONDS)
 
 
-def resumed_or_new(settings: Settings, mode: str, interrupted: Iterable[Run], last: str) -> Run:
+def resumed_or_new(settings: Settings, mode: str, pii: str, interrupted: Iterable[Run], last: str) -> Run:
     """The run to do: the first of ``interrupted`` that asked for the same, or a new one.
 
     ``last`` is the last finished run of the mode: one that began before it was given up, or is old news.
     """
     for run in interrupted:
-        if run.run_id > last and asked_for_the_same(run, settings, mode):
+        if run.run_id > last and asked_for_the_same(run, settings, mode, pii):
             return run
     now = datetime.now(UTC)
     return Run(
@@ -128,6 +130,7 @@ def resumed_or_new(settings: Settings, mode: str, interrupted: Iterable[Run], la
         livemode=settings.livemode,
         stripe_account=settings.stripe_account,
         stripe_version=settings.stripe_version,
+        pii=pii,
     )
 
 
@@ -197,10 +200,11 @@ def pages_folder(data: Path, run_id: str) -> Path:
     return data / "pages" / run_id
 
 
-def asked_for_the_same(run: Run, settings: Settings, mode: str) -> bool:
+def asked_for_the_same(run: Run, settings: Settings, mode: str, pii: str) -> bool:
     """Whether an interrupted run is what is asked for now, and recent enough to pass for it."""
     return (
         run.mode == mode
+        and run.pii == pii
         and would_ask_as(run, settings)
         and run.stripe_account == settings.stripe_account
         and abs(datetime.now(UTC) - run.started_at) < RESUMED_WITHIN

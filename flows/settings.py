@@ -24,6 +24,7 @@ STRIPE_ACCOUNT_ID = re.compile(r"acct_[A-Za-z0-9]{1,200}")
 
 HEARTBEAT_SECONDS = 30
 """How often a flow run says that it is alive: the shortest that Prefect takes."""
+PII_KEY_LENGTH = 16
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
@@ -41,7 +42,7 @@ class Secret:
         self._value = value
 
     def reveal(self) -> str:
-        """The secret itself. Only the line that signs a request calls this."""
+        """The secret itself. Only what signs a request, or keys a hash, calls this."""
         return self._value
 
     def __repr__(self) -> str:
@@ -61,6 +62,8 @@ class Settings:
     api_base: str = "https://api.stripe.com"
     stripe_account: str = ""
     stripe_version: str = STRIPE_VERSION
+    pii_key: Secret | None = None
+    """With what personal data is hashed; needed only where it is."""
     data: Path = field(default_factory=lambda: Path("data"))
     requests_per_second: float | None = None
     concurrency: int = 8
@@ -96,6 +99,7 @@ def load_settings(
         api_base=env.get("STRIPE_API_BASE", "").strip().rstrip("/") or Settings.api_base,
         stripe_account=env.get("STRIPE_ACCOUNT", "").strip(),
         stripe_version=env.get("STRIPE_VERSION", "").strip() or STRIPE_VERSION,
+        pii_key=_pii_key(env),
         data=data_folder(data, env),
         requests_per_second=_positive(env, "FINCON_REQUESTS_PER_SECOND", float, None),
         concurrency=_positive(env, "FINCON_CONCURRENCY", int, 8) or 8,
@@ -140,6 +144,16 @@ def quiet_prefect() -> None:
     os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
     os.environ.setdefault("DO_NOT_TRACK", "1")
     os.environ.setdefault("PREFECT_FLOWS_HEARTBEAT_FREQUENCY", str(HEARTBEAT_SECONDS))
+
+
+def _pii_key(env: Mapping[str, str]) -> Secret | None:
+    key = env.get("FINCON_PII_KEY", "")
+    if 0 < len(key) < PII_KEY_LENGTH:
+        raise UsageError(
+            f"FINCON_PII_KEY is shorter than {PII_KEY_LENGTH} characters: its hashes could be guessed.",
+            "`openssl rand -hex 32` makes a good one. Keep it: hashes made with another no longer join.",
+        )
+    return Secret(key) if key else None
 
 
 Number = TypeVar("Number", int, float)

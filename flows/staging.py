@@ -21,6 +21,9 @@ PAGES_A_BATCH = 10
 BATCHES_A_PART = 20
 """Batches to a staged Parquet part: some 20,000 accounts."""
 
+WHOLE = ("sessions", "owners")
+"""Streams whose chains are flattened in one piece."""
+
 QUEUED_PAGES = 40
 """Pages that may wait to be flattened; whoever brings another waits, so that memory stays bounded."""
 
@@ -100,11 +103,12 @@ def staged_files(folder: Path, table: Table, origins: Iterable[Origin]) -> list[
 
 
 def batches(pages: Iterable[Page]) -> Iterator[list[Page]]:
-    """Pages in lots of `PAGES_A_BATCH` or a little more, so that no session is split."""
+    """Pages in lots of `PAGES_A_BATCH` or a little more, so that no session is split, nor an account's owners."""
     pages = iter(pages)
     while batch := list(islice(pages, PAGES_A_BATCH)):
         for page in pages:
-            if not page.header.parent or page.header.parent != batch[-1].header.parent:
+            last = batch[-1].header
+            if page.header.stream not in WHOLE or page.header.parent != last.parent:
                 pages = chain([page], pages)
                 break
             batch.append(page)

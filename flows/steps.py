@@ -11,7 +11,7 @@ from typing import Any
 import duckdb
 from deltalake.exceptions import DeltaError
 
-from flows import warehouse
+from flows import privacy, warehouse
 from flows.connected import connected_accounts
 from flows.errands import Fetch, errands_for, fetch_here
 from flows.errors import AccountsFailed, FinconError, RequestsSpent, RunFailed, UsageError, reason_of
@@ -56,8 +56,9 @@ def run_sync(
             with lake.staging() as folder:
                 finished = finish_interrupted(settings, lake, step, progress, folder)
                 orders, costs = ask_whom(settings, order, allowance)
-                answers = answered(settings, lake, orders, finished)
-                errands = errands_for(settings, lake, orders, folder, answers)
+                pii = privacy.choose(order.pii, lake.last_pii(), settings.pii_key, owners=order.owners)
+                answers = answered(settings, lake, orders, pii, finished)
+                errands = errands_for(settings, lake, orders, pii, folder, answers)
                 if errands and costs:
                     begin(settings.data, errands[0].run)
                     add_costs(settings.data, errands[0].run, costs)

@@ -56,6 +56,12 @@ FIRST_ATTEMPTS = 3
 
 RETRIED = frozenset({409, 429, 500, 502, 503, 504})
 
+CURSORS = ("starting_after", "ending_before", "transaction_refresh[after]")
+"""Parameters that name after what to go on."""
+
+PARENTS = ("account", "ownership")
+"""Parameters that name whose list is asked for: one that is not there answers 400, as a path that is not answers 404."""
+
 
 @dataclass(frozen=True)
 class Answer:
@@ -292,13 +298,10 @@ def _judge(request: str, response: requests.Response, body: bytes) -> "Answer | 
     if status == 403:
         hint = "Give the restricted key the permission that Stripe names (Dashboard, Developers, API keys)."
         return _Failure(NotAllowed(said, hint), again=False)
-    if (
-        refusal
-        and refusal.code == "resource_missing"
-        and refusal.param in ("starting_after", "ending_before")
-    ):
+    missing = refusal.param if refusal and refusal.code == "resource_missing" else None
+    if missing in CURSORS:
         return _Failure(CursorGone(said), again=False)
-    if status == 404:
+    if status == 404 or (status == 400 and missing in PARENTS):
         return _Failure(
             NotFound(said, "Check the id and the key's account and mode.", request_id, body, _date(headers)),
             again=False,

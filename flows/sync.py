@@ -22,6 +22,7 @@ from prefect.runtime import deployment, flow_run  # noqa: E402
 from flows.dask_runner import task_runner  # noqa: E402
 from flows.errors import FolderInUse  # noqa: E402
 from flows.sightings import Refetch  # noqa: E402
+from transforms.personal import Choice  # noqa: E402
 
 if TYPE_CHECKING:
     from flows.orders import Order, Outcome, Progress
@@ -51,6 +52,9 @@ def sync(
     stripe_account: list[str] | None = None,
     stripe_accounts: str | None = None,
     connected: bool = False,
+    transactions: bool = False,
+    owners: bool = False,
+    pii: Choice | None = None,
     data: str | None = None,
     wait_seconds: float = 0,
     retries: int = 2,
@@ -81,6 +85,9 @@ def sync(
         (*(stripe_account or ()), *listed),
         connected,
         ids.of,
+        transactions,
+        owners,
+        pii,
     )
     folder = Path(data) if data else None
     try:

@@ -8,7 +8,7 @@ from transforms.schemas import BALANCES, SEEN, Table
 
 SQL = Path(__file__).resolve().parent.parent / "sql"
 
-NULLABLE_KEYS = frozenset({"object_id", "path", "raw"})
+NULLABLE_KEYS = frozenset({"object_id", "parent_id", "path", "raw"})
 
 
 def text(value: str) -> str:

@@ -19,7 +19,16 @@ from flows.errors import RunFailed, UsageError, reason_of
 from flows.settings import data_folder
 from flows.versions import SQL, latest_sql, parquet, same_object, text
 from transforms.money import THREE_DECIMAL, ZERO_DECIMAL
-from transforms.schemas import LOGS, OBJECT_TABLES, SEEN, TABLES, Column, Table
+from transforms.schemas import (
+    BALANCES,
+    LOGS,
+    OBJECT_TABLES,
+    SEEN,
+    TABLES,
+    TRANSACTIONS,
+    Column,
+    Table,
+)
 
 FILE = "fincon.duckdb"
 AGAIN = "`fincon compact` or the next `fincon sync` makes the views anew."
@@ -31,15 +40,19 @@ VALID = (
 )
 """What ``history`` adds to each table."""
 
-AMOUNTS = tuple(
-    Column(
-        f"{name}_amount",
-        pa.decimal128(38, 4),
-        f"`{name}` in major units; null where the currency is not known.",
+AMOUNTS = {
+    table.name: {
+        name: Column(
+            major, pa.decimal128(38, 4), f"`{name}` in major units; null where the currency is not known."
+        )
+        for name, major in columns
+    }
+    for table, columns in (
+        (BALANCES, [(name, f"{name}_amount") for name in ("current", "available", "used")]),
+        (TRANSACTIONS, [("amount", "major_amount")]),
     )
-    for name in ("current", "available", "used")
-)
-"""What every view of ``balances`` adds."""
+}
+"""Table → column in minor units → the column in major units that every view of it adds."""
 
 
 class Files(Protocol):
@@ -136,6 +149,7 @@ def statements(files: Mapping[str, Files]) -> Iterator[str]:
     yield _minor_unit_digits()
     about = "Decimals of a currency''s major unit, as Stripe counts them; null for what is no currency code."
     yield f"COMMENT ON MACRO minor_unit_digits IS '{about}'"
+    yield _major_units()
     for table in TABLES:
         yield _lake_view(table, table.name, files[table.name].active)
         yield from _comments(f"lake.{table.name}", table, "Its Parquet files, as they are.", ())
@@ -173,10 +187,9 @@ def _latest(table: Table, files: Files) -> Iterator[str]:
 
 
 def _lake_view(table: Table, view: str, files: Sequence[str]) -> str:
-    """Some of the table's files as one view, with DuckDB's types and, for balances, amounts in major units."""
+    """Some of the table's files as one view, with DuckDB's types and amounts in major units."""
     columns = [f"{c.name}::JSON AS {c.name}" if c.json else c.name for c in table.columns]
-    if "currency" in table.member:
-        columns += [_amount(column.name.removesuffix("_amount")) for column in AMOUNTS]
+    columns += [_amount(minor, major.name) for minor, major in AMOUNTS.get(table.name, {}).items()]
     source = parquet(files) if files else f"(SELECT {_nulls(table)} WHERE false)"
     return f"CREATE VIEW lake.{view} AS SELECT {', '.join(columns)} FROM {source}"
 
@@ -192,19 +205,28 @@ def _minor_unit_digits() -> str:
         ELSE 2 END"""
 
 
-def _amount(name: str) -> str:
+def _major_units() -> str:
+    """For sums: the same multiplication, in a width that holds them."""
+    return """CREATE MACRO major_units(minor, currency) AS (minor::DECIMAL(30, 0) * CASE minor_unit_digits(currency)
+        WHEN 0 THEN 1::DECIMAL(4, 3)
+        WHEN 2 THEN 0.01::DECIMAL(4, 3)
+        WHEN 3 THEN 0.001::DECIMAL(4, 3)
+        END)::DECIMAL(38, 4)"""
+
+
+def _amount(name: str, major: str) -> str:
     """A multiplication of decimals, which is exact; a division would go through DOUBLE."""
     wide = f"{name}::DECIMAL(19, 0)"
     return f"""(CASE minor_unit_digits(currency)
         WHEN 0 THEN {wide}::DECIMAL(38, 4)
         WHEN 2 THEN ({wide} * 0.01::DECIMAL(3, 2))::DECIMAL(38, 4)
         WHEN 3 THEN ({wide} * 0.001::DECIMAL(4, 3))::DECIMAL(38, 4)
-        END) AS {name}_amount"""
+        END) AS {major}"""
 
 
 def _comments(view: str, table: Table, about: str, more: tuple[Column, ...]) -> Iterator[str]:
     yield f"COMMENT ON VIEW {view} IS {text(f'{table.meaning} {about}'.strip())}"
-    amounts = AMOUNTS if "currency" in table.member else ()
+    amounts = AMOUNTS.get(table.name, {}).values()
     for column in (*table.columns, *amounts, *more):
         yield f"COMMENT ON COLUMN {view}.{column.name} IS {text(column.meaning)}"
 

@@ -30,7 +30,7 @@ class Fault:
 
     - Errors: `rate_limit` (429 with `reason`), `lock_timeout` (429 without), `conflict` (409),
       `server_error` (500), `unavailable` (503), `bad_gateway` (502 in HTML), `forbidden` (403),
-      `cursor_gone` (400, where the request has a cursor).
+      `cursor_gone` (400, where the request has a cursor, or names a refresh).
     - Connections: `reset` (torn down), `no_answer` (closed without a byte), `timeout` (the same after
       `seconds`), `cut_short` (less body than Content-Length says).
     - Bodies: `cut_short_quietly` (half a body, with the Content-Length of that half), `invalid_json`,

@@ -18,6 +18,7 @@ from sandbox.state import CONTROL, State, pattern_of, render
 
 HTML = b"<html><head><title>502 Bad Gateway</title></head><body><h1>502 Bad Gateway</h1></body></html>"
 CURSORS = ("starting_after", "ending_before")
+GONE = (*CURSORS, "transaction_refresh")  # what names an object that may be gone
 
 
 class Limiter:
@@ -58,7 +59,7 @@ class FaultInjector:
         query = scope["query_string"].decode("ascii", "replace")
         fault = faults.choose(pattern_of(scope["path"]), query)
         self.state.advance(faults.drift())
-        if fault is None or (fault.kind == "cursor_gone" and not any(name in query for name in CURSORS)):
+        if fault is None or (fault.kind == "cursor_gone" and not any(name in query for name in GONE)):
             await self.app(scope, receive, send)
         elif fault.kind in ERRORS or fault.kind == "bad_gateway":
             await _error(fault)(scope, receive, send)

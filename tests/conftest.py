@@ -26,6 +26,7 @@ Row = dict[str, Any]
 
 SLOW = (
     "test_desk",
+    "test_details",
     "test_fuzz_short",
     "test_hostile_api",
     "test_hostile_machine",

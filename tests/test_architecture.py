@@ -17,7 +17,7 @@ SHARED = {"flows.settings", "flows.errors"}
 
 PURE = {
     *("abc", "bisect", "collections", "dataclasses", "datetime", "decimal", "enum", "fractions", "functools"),
-    *("heapq", "itertools", "json", "math", "operator", "re", "string", "types", "typing"),
+    *("hashlib", "heapq", "hmac", "itertools", "json", "math", "operator", "re", "string", "types", "typing"),
 }
 """What ``transforms`` may take from the standard library: nothing that reads, writes or waits."""
 

@@ -2,7 +2,8 @@
 
 ``golden/`` has a folder per case. Its pages are bodies as Stripe would send them: ``page.json`` of the listing;
 or ``session.json`` (``session_404.json``: the answer that it is not there), then ``page_1.json``, … with more of
-its accounts. ``expected.json`` holds the rows, table by table; tables without rows and nulls are not written.
+its accounts; or ``transactions.json`` or ``owners.json`` of the account ``fca_1``. ``expected.json`` holds the rows,
+table by table; tables without rows and nulls are not written.
 """
 
 import json
@@ -17,7 +18,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from transforms.envelope import Header, Origin, Page
+from transforms.envelope import Header, Origin, Page, Stream, Watermark
 from transforms.flatten import flatten
 from transforms.schemas import OBJECT_TABLES
 
@@ -31,9 +32,26 @@ Json = dict[str, Any]
 Rows = dict[str, list[Json]]
 
 
-def page(body: bytes, *, parent: str = "", number: int = 0, status: int = 200) -> Page:
+WATERMARKS: dict[Stream, Watermark] = {
+    "transactions": Watermark(
+        feature="transaction", last_attempted_at=1_234_567_890, status="succeeded", refresh_id="fctxnref_1"
+    ),
+    "owners": Watermark(
+        feature="ownership",
+        last_attempted_at=1_234_567_890,
+        status="failed",
+        ownership_id="fcaowns_1",
+        pii="drop",
+    ),
+}
+
+
+def page(
+    body: bytes, *, parent: str = "", number: int = 0, status: int = 200, stream: Stream | None = None
+) -> Page:
     header = Header(
-        stream="sessions" if parent else "accounts",
+        stream=stream or ("sessions" if parent else "accounts"),
+        watermark=WATERMARKS.get(stream) if stream else None,
         parent=parent,
         number=number,
         offset=0,
@@ -53,6 +71,9 @@ def listing(objects: Iterable[object], **header: Any) -> Page:
 
 def pages_of(case: str) -> list[Page]:
     folder = GOLDEN / case
+    for stream in WATERMARKS:
+        if (folder / f"{stream}.json").exists():
+            return [page((folder / f"{stream}.json").read_bytes(), parent="fca_1", stream=stream)]
     first = next(path for path in folder.glob("*.json") if path.stem in ("page", "session", "session_404"))
     parent = {"page": "", "session": "fcsess_1", "session_404": "fcsess_2"}[first.stem]
     rest = sorted(folder.glob("page_*.json"))

@@ -2,14 +2,14 @@
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from transforms.envelope import Header, Origin, Page
+from transforms.envelope import Header, Origin, Page, Stream
 from transforms.flatten import flatten
 from transforms.schemas import FEATURES, NOT_KEPT, OBJECT_TABLES, TABLES, Column, Table
 
@@ -30,11 +30,31 @@ NEWER = {
 """Attributes that Stripe's SDK has and the reference has not yet."""
 
 
+PUBLISHED = {
+    root: json.loads((REFERENCE.parent / folder / file).read_text())["data"][0]
+    for root, folder, file in (
+        ("transaction", "published_transaction", "transactions.json"),
+        ("owner", "published_owner", "owners.json"),
+    )
+}
+"""The objects that the session's reference does not have, as Stripe publishes a sample of each, whole."""
+
+
 @cache
 def attributes() -> tuple[str, ...]:
-    """The reference's attributes in order, as ``session.…`` and, for those of ``accounts.data``, ``account.…``."""
+    """The reference's attributes in order, as ``session.…`` and, for those of ``accounts.data``, ``account.…``; then
+    those of what Stripe publishes as samples.
+    """  # noqa: D205 - one sentence, over two lines
     names = (match[1].replace(" ", "") for match in ATTRIBUTE.finditer(REFERENCE.read_text()))
-    return tuple(re.sub(r"^session\.accounts\.data\.", "account.", f"session.{name}") for name in names)
+    found = (re.sub(r"^session\.accounts\.data\.", "account.", f"session.{name}") for name in names)
+    return (*found, *(path for root, it in PUBLISHED.items() for path in paths_of(it, root)))
+
+
+def paths_of(it: dict[str, Any], root: str) -> Iterator[str]:
+    for name, value in it.items():
+        yield f"{root}.{name}"
+        if isinstance(value, dict):
+            yield from paths_of(value, f"{root}.{name}")
 
 
 def parts(attribute: str) -> list[str]:
@@ -71,7 +91,8 @@ def test_the_parser_finds_every_attribute():
         session.accounts.has_more session.client_secret session.filters.account_subcategories session.return_url
         account.id account.object account.account_holder account.balance.as_of account.balance.cash.available
         account.balance.credit.used account.balance.current account.balance_refresh.next_refresh_available_at
-        account.last4 account.ownership account.supported_payment_method_types account.transaction_refresh.id"""
+        account.last4 account.ownership transaction.status_transitions.posted_at owner.email
+        account.supported_payment_method_types account.transaction_refresh.id"""
     assert set(named.split()) <= set(found)
 
 
@@ -145,11 +166,34 @@ SESSION = {
 }
 
 
-def columns_of(session: dict[str, Any]) -> dict[tuple[str, str], list[Any]]:
-    """(table, column) → values, of one session's page."""
+STREAMS: dict[str, Stream] = {"session": "sessions", "transaction": "transactions", "owner": "owners"}
+
+
+def sample() -> dict[str, dict[str, Any]]:
+    """One object of each stream, with no part in common."""
+    found: dict[str, dict[str, Any]] = json.loads(json.dumps({"session": SESSION, **PUBLISHED}))
+    found["transaction"]["status_transitions"]["void_at"] = 7  # a sample's null could not change
+    return found
+
+
+def columns_of(objects: dict[str, dict[str, Any]]) -> dict[tuple[str, str], list[Any]]:
+    """(table, column) → values, of a page of each stream."""
+    session, details = objects["session"], {root: it for root, it in objects.items() if root != "session"}
+    pages = [page("sessions", "fcsess_1", session)]
+    pages += [page(STREAMS[root], "fca_1", {"data": [it], "has_more": False}) for root, it in details.items()]
+    tables = flatten(pages, Origin("run"))
+    assert tables["rejects"].num_rows == 0, tables["rejects"].to_pylist()
+    return {
+        (name, column): values
+        for name, table in tables.items()
+        for column, values in table.to_pydict().items()
+    }
+
+
+def page(stream: Stream, parent: str, body: dict[str, Any]) -> Page:
     header = Header(
-        stream="sessions",
-        parent="fcsess_1",
+        stream=stream,
+        parent=parent,
         number=0,
         offset=0,
         count=1,
@@ -159,13 +203,7 @@ def columns_of(session: dict[str, Any]) -> dict[tuple[str, str], list[Any]]:
         observed_at=0,
         cursor=None,
     )
-    tables = flatten([Page(header, json.dumps(session).encode())], Origin("run"))
-    assert tables["rejects"].num_rows == 0, tables["rejects"].to_pylist()
-    return {
-        (name, column): values
-        for name, table in tables.items()
-        for column, values in table.to_pydict().items()
-    }
+    return Page(header, json.dumps(body).encode())
 
 
 def changed(value: Any) -> Any:
@@ -185,11 +223,11 @@ def changed(value: Any) -> Any:
             raise TypeError(value)
 
 
-def with_change(source: str) -> dict[str, Any]:
-    """`SESSION` with another value where ``source`` points."""
-    session: dict[str, Any] = json.loads(json.dumps(SESSION))  # no two parts are the same object
+def with_change(source: str) -> dict[str, dict[str, Any]]:
+    """`sample` with another value where ``source`` points."""
+    objects = sample()
     root, *path, last = source.split(".")
-    inside = session if root == "session" else session["accounts"]["data"][0]
+    inside = objects["session"]["accounts"]["data"][0] if root == "account" else objects[root]
     for name in path:
         inside = inside[name]
     if source == "account.balance":
@@ -200,7 +238,7 @@ def with_change(source: str) -> dict[str, Any]:
         inside["data"][0] = {**inside["data"][0], "id": "fca_other"}
     else:
         inside[last] = changed(inside[last])
-    return session
+    return objects
 
 
 SOURCED = [
@@ -214,14 +252,14 @@ SOURCED = [
 @pytest.mark.parametrize(("table", "column", "source"), SOURCED)
 def test_a_column_changes_with_its_source(table: str, column: str, source: str):
     """The source that a column names is where its values come from."""
-    before, after = columns_of(SESSION), columns_of(with_change(source))
+    before, after = columns_of(sample()), columns_of(with_change(source))
     assert after[table, column] != before[table, column]
 
 
 @pytest.mark.parametrize("source", sorted(sources(OBJECT_TABLES)))
 def test_no_column_changes_with_an_attribute_that_is_not_its_source(source: str):
     """``extra`` included: it holds nothing that a column holds. Objects' ids and lists' lengths aside."""
-    before, after = columns_of(SESSION), columns_of(with_change(source))
+    before, after = columns_of(sample()), columns_of(with_change(source))
     named = {(table, column) for table, column, name in SOURCED if name == source}
     moved = {key for key in before if before[key] != after[key]}
     if source in ("session.accounts", "session.accounts.data"):

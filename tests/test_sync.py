@@ -106,7 +106,7 @@ def test_money_is_exact_beyond_what_a_float_can_hold(sandbox: Sandbox, data: Pat
     for row in beyond:
         assert row["current_amount"] * 100 == row["current"]
         assert row["current"] in {r["current"] for r in sandbox.world.truth()["balances"]}
-    types = rows(data, "SELECT DISTINCT data_type FROM duckdb_columns() WHERE column_name LIKE '%amount'")
+    types = rows(data, "SELECT DISTINCT data_type FROM duckdb_columns() WHERE column_name LIKE '%_amount'")
     assert types == [{"data_type": "DECIMAL(38,4)"}]
 
 

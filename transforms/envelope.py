@@ -4,12 +4,32 @@ from typing import Literal, NamedTuple
 
 from msgspec import Struct
 
-Stream = Literal["sessions", "accounts", "events"]
-"""A session with its accounts, the listing of all accounts, or the events of accounts."""
+Stream = Literal["sessions", "accounts", "events", "transactions", "owners"]
+"""A session with its accounts, the listing of all accounts, the events of accounts; or what one account tells: its
+transactions, its owners."""
+
+DETAILS: tuple[Stream, ...] = ("transactions", "owners")
+"""The streams of one account each."""
 
 
 ERASED = 410
 """The status of a page that was answered but is not kept: its session belongs to someone who was erased."""
+
+
+class Watermark(Struct, frozen=True, kw_only=True):
+    """How far an account's transactions or owners are in once the pages of a chain are."""
+
+    feature: Literal["transaction", "ownership"]
+    last_attempted_at: int
+    """Of the account's refresh of that feature, as it was known when the chain was begun; Unix seconds."""
+    status: str
+    """Of that attempt."""
+    refresh_id: str | None = None
+    """The last transaction refresh that is known to have succeeded; the next chain asks for what came after it."""
+    ownership_id: str | None = None
+    """The ownership whose owners these are."""
+    pii: str = ""
+    """What became of the owners' personal data: `transforms.personal.Privacy.mark`."""
 
 
 class Header(Struct, frozen=True, kw_only=True):
@@ -17,7 +37,7 @@ class Header(Struct, frozen=True, kw_only=True):
 
     stream: Stream
     parent: str = ""
-    """The session's id for a page of ``sessions``; empty for the listing."""
+    """The session's id for a page of ``sessions``, the account's for its transactions and owners; else empty."""
     part: int = 0
     """Which range of the listing the chain walks; 0 begins at its top."""
     number: int
@@ -31,12 +51,16 @@ class Header(Struct, frozen=True, kw_only=True):
     request_id: str
     """Stripe's ``Request-Id``."""
     status: int
-    """The HTTP status: 200; or 404 for a session that is not there; or `ERASED`."""
+    """The HTTP status: 200; or 404 for a session or account that is not there; or `ERASED`."""
     observed_at: int
     """Microseconds since the Unix epoch: the second by Stripe's clock (the response's ``Date``), and the page's
     place in its run below that, so that every page of a run has a time of its own."""
     cursor: str | None
     """``starting_after`` of the next page; None on the last."""
+    watermark: Watermark | None = None
+    """What the chain brings; of transactions and owners alone."""
+    after: str = ""
+    """``transaction_refresh[after]`` of the chain; empty where it begins at an account's first transaction."""
 
 
 class Origin(NamedTuple):

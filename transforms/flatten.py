@@ -1,4 +1,4 @@
-"""Pages → rows: sessions, session_accounts, accounts, balances, refreshes, rejects as Arrow tables."""
+"""Pages → rows of every table that a run fills, as Arrow tables."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -8,17 +8,28 @@ from typing import Any
 import msgspec
 import pyarrow as pa
 
-from transforms.envelope import ERASED, Origin, Page
+from transforms.details import (
+    Details,
+    owner_columns,
+    read_details,
+    transaction_columns,
+    watermark_columns,
+)
+from transforms.envelope import DETAILS, ERASED, Origin, Page
+from transforms.rejects import Reject, object_id, unknown, unreadable
 from transforms.schemas import (
     ACCOUNTS,
     BALANCES,
     FEATURES,
     OBJECT_TABLES,
+    OWNERS,
     REFRESHES,
     REJECTS,
     SESSION_ACCOUNTS,
     SESSIONS,
     TIMESTAMP,
+    TRANSACTIONS,
+    WATERMARKS,
     Table,
 )
 from transforms.stripe_objects import (
@@ -36,7 +47,6 @@ from transforms.stripe_objects import (
     Refresh,
     Session,
     StatusDetails,
-    compact,
     decode,
 )
 
@@ -56,7 +66,7 @@ class Seen:
     session_extra: list[str | None] = field(default_factory=list)
     session_seen_at: list[int] = field(default_factory=list)
     session_account_ids: list[list[str]] = field(default_factory=list)
-    rejects: list[tuple[str, str | None, str | None, str, str | None, int]] = field(default_factory=list)
+    rejects: list[Reject] = field(default_factory=list)
     one_by_one: bool = False
     """Whether the last page had an account that is not wholly known: the next is likely to have one too."""
 
@@ -64,15 +74,18 @@ class Seen:
 def flatten(pages: Iterable[Page], origin: Origin) -> dict[str, pa.Table]:
     """The rows of ``pages``: one Arrow table for each of `OBJECT_TABLES`, by name.
 
-    The pages of one session must stand together and be complete; the listing's may be any part of it. What
-    cannot be read lands in ``rejects``; nothing is dropped.
+    The pages of one session must stand together and be complete, and so must those of an account's owners; the
+    listing's and those of transactions may be any part. What cannot be read lands in ``rejects``; nothing is
+    dropped.
     """
-    seen = Seen()
+    seen, details = Seen(), Details()
     for (stream, _), found in groupby(pages, key=lambda page: (page.header.stream, page.header.parent)):
         if stream == "sessions":
             _read_session(seen, list(found))
         elif stream == "events":
             _read_events(seen, list(found))
+        elif stream in DETAILS:
+            read_details(details, list(found))
         else:
             for page in found:
                 _read_accounts(seen, page.body, page.header.observed_at)
@@ -83,7 +96,10 @@ def flatten(pages: Iterable[Page], origin: Origin) -> dict[str, pa.Table]:
         ACCOUNTS.name: _account_columns(accounts, seen),
         BALANCES.name: _balance_columns(accounts, seen.account_seen_at),
         REFRESHES.name: _refresh_columns(accounts, seen.account_seen_at),
-        REJECTS.name: _reject_columns(seen),
+        TRANSACTIONS.name: transaction_columns(details),
+        OWNERS.name: owner_columns(details),
+        WATERMARKS.name: watermark_columns(details),
+        REJECTS.name: _reject_columns(seen.rejects + details.rejects),
     }
     return {table.name: _arrow(table, columns[table.name], origin) for table in OBJECT_TABLES}
 
@@ -149,7 +165,7 @@ def _read_events(seen: Seen, pages: Sequence[Page]) -> None:
                 _reject(seen, "event", raw, str(error), page.header.observed_at)
                 continue
             second = event.created * 1_000_000 + EVENTS_COUNT_AS
-            account_id = _object_id(event.data.object)
+            account_id = object_id(event.data.object)
             turn = turns.get((account_id, second), 0)
             turns[account_id, second] = turn + 1
             _read_account(seen, event.data.object, second + turn)
@@ -166,7 +182,7 @@ def _read_session(seen: Seen, chain: Sequence[Page]) -> None:
     if first.header.status == ERASED:
         return
     if first.header.status != 200:
-        seen.rejects.append(("session", first.header.parent, None, "Stripe does not know it (404)", None, at))
+        seen.rejects.append(unknown("session", first.header.parent, at))
         return
     try:
         session, extra = decode(Session, first.body)
@@ -203,24 +219,10 @@ def _each_once(ids: Sequence[str | None]) -> list[str]:
     return [i or "" for i in ids if not i or not (i in known or known.add(i))]  # type: ignore[func-returns-value]
 
 
-class _Id(msgspec.Struct):
-    id: str
-
-
 def _reject(seen: Seen, kind: str, raw: msgspec.Raw, message: str, at: int) -> str | None:
     """Record an object that could not be read; its id, where that can."""
-    object_id = _object_id(raw)
-    reason, _, path = message.partition(" - at `")
-    seen.rejects.append((kind, object_id, path.rstrip("`") or "$", reason, compact(raw), at))
-    return object_id
-
-
-def _object_id(raw: msgspec.Raw) -> str | None:
-    """The id of an object that may be anything."""
-    try:
-        return msgspec.json.decode(raw, type=_Id).id
-    except msgspec.DecodeError:
-        return None
+    seen.rejects.append(unreadable(kind, raw, message, at))
+    return seen.rejects[-1].object_id
 
 
 def _ids(values: Sequence[str | Expanded | None]) -> Sequence[str | None]:
@@ -350,8 +352,8 @@ def _refresh_columns(of: Columns, seen_at: Sequence[int]) -> Columns:
     }
 
 
-def _reject_columns(seen: Seen) -> Columns:
-    return _columns(("object_type", "object_id", "path", "reason", "raw", "observed_at"), seen.rejects)
+def _reject_columns(rejects: Sequence[Reject]) -> Columns:
+    return _columns(Reject._fields, rejects)
 
 
 def _fields(kind: type[msgspec.Struct], objects: Sequence[msgspec.Struct]) -> Columns:

@@ -169,9 +169,19 @@ ACCOUNTS = Table(
             "account.subcategory",
         ),
         Column("status", pa.string(), "The link: `active`, `inactive`, `disconnected`, …", "account.status"),
-        Column("display_name", pa.string(), "The account's name for people.", "account.display_name"),
+        Column(
+            "display_name",
+            pa.string(),
+            "The account's name for people; treated as `--pii` says.",
+            "account.display_name",
+        ),
         Column("institution_name", pa.string(), "Who holds the account.", "account.institution_name"),
-        Column("last4", pa.string(), "Last four digits of the account number.", "account.last4"),
+        Column(
+            "last4",
+            pa.string(),
+            "Last four digits of the account number; treated as `--pii` says.",
+            "account.last4",
+        ),
         Column("livemode", pa.bool_(), "True in live mode, false in test mode.", "account.livemode"),
         Column("created_at", TIMESTAMP, "When it was linked (UTC).", "account.created"),
         Column("ownership_id", pa.string(), "The latest ownership (`fcaowns_…`).", "account.ownership"),
@@ -276,6 +286,90 @@ REFRESHES = Table(
     ),
 )
 
+TRANSACTIONS = Table(
+    "transactions",
+    "One row per version of a transaction of a linked account: pending, then posted or void.",
+    ("transaction_id",),
+    (),
+    (
+        Column("transaction_id", pa.string(), "The transaction (`fctxn_…`).", "transaction.id"),
+        Column("account_id", pa.string(), "The account.", "transaction.account"),
+        Column(
+            "amount",
+            pa.int64(),
+            "In minor units; positive = to the account holder, negative = from it.",
+            "transaction.amount",
+        ),
+        Column(
+            "currency", pa.string(), "ISO code in lower case, as Stripe names it.", "transaction.currency"
+        ),
+        Column("description", pa.string(), "The institution's text.", "transaction.description"),
+        Column("status", pa.string(), "`pending`, `posted`, `void`, …", "transaction.status"),
+        Column("transacted_at", TIMESTAMP, "When it was made (UTC).", "transaction.transacted_at"),
+        Column(
+            "posted_at",
+            TIMESTAMP,
+            "When it was booked (UTC); null = not yet.",
+            "transaction.status_transitions.posted_at",
+        ),
+        Column(
+            "void_at",
+            TIMESTAMP,
+            "When it was cancelled (UTC); null = it was not.",
+            "transaction.status_transitions.void_at",
+        ),
+        Column("updated_at", TIMESTAMP, "When Stripe last changed it (UTC).", "transaction.updated"),
+        Column(
+            "transaction_refresh_id",
+            pa.string(),
+            "The refresh that brought or last changed it (`fctxnref_…`).",
+            "transaction.transaction_refresh",
+        ),
+        Column("livemode", pa.bool_(), "True in live mode, false in test mode.", "transaction.livemode"),
+        Column("extra", JSON, "Attributes this version of fincon does not know, nested as sent.", json=True),
+    ),
+)
+
+_PERSONAL = "Personal data: as `--pii` says plain, as a keyed hash (`pii_…`), or null."
+
+OWNERS = Table(
+    "owners",
+    "One row per owner of an account, for each version of its owners; the owners of a version stand together.",
+    ("account_id",),
+    ("owner_id",),
+    (
+        Column("owner_id", pa.string(), "The owner (`fcaown_…`), of this account alone.", "owner.id"),
+        Column("account_id", pa.string(), "The account."),
+        Column("ownership_id", pa.string(), "The ownership that named them.", "owner.ownership"),
+        Column("name", pa.string(), f"Full name. {_PERSONAL}", "owner.name"),
+        Column("email", pa.string(), f"Email address. {_PERSONAL}", "owner.email"),
+        Column("phone", pa.string(), f"Phone number. {_PERSONAL}", "owner.phone"),
+        Column("raw_address", pa.string(), f"Postal address. {_PERSONAL}", "owner.raw_address"),
+        Column("refreshed_at", TIMESTAMP, "When the institution told them (UTC).", "owner.refreshed_at"),
+        Column("extra", JSON, "Attributes this version of fincon does not know, nested as sent.", json=True),
+    ),
+)
+
+WATERMARKS = Table(
+    "watermarks",
+    "How far an account's transactions and owners are in: one row per version, account and feature.",
+    ("account_id", "feature"),
+    (),
+    (
+        Column("account_id", pa.string(), "The account."),
+        Column("feature", pa.string(), "`transaction` or `ownership`."),
+        Column("last_attempted_at", TIMESTAMP, "The last attempt to refresh it when they were read (UTC)."),
+        Column("status", pa.string(), "Of that attempt, then."),
+        Column(
+            "refresh_id",
+            pa.string(),
+            "The last transaction refresh known to have succeeded then: the next run asks for what came after it.",
+        ),
+        Column("ownership_id", pa.string(), "The ownership whose owners were read."),
+        Column("pii", pa.string(), "What became of the owners' personal data, as in `runs`."),
+    ),
+)
+
 RUNS = Table(
     "runs",
     "One row per finished run.",
@@ -286,7 +380,7 @@ RUNS = Table(
         Column(
             "mode",
             pa.string(),
-            "What was fetched: `sessions`, `accounts` (the listing), `events`, joined by `+`.",
+            "What was fetched: `sessions`, `accounts` (the listing), `events`, `transactions`, `owners`, joined by `+`.",
         ),
         Column("status", pa.string(), "`succeeded`."),
         Column("started_at", TIMESTAMP, "When it began, by this machine's clock (UTC)."),
@@ -308,17 +402,23 @@ RUNS = Table(
             "By Stripe's clock (UTC), what happened to any account before this is in; null = not every account was asked for.",
         ),
         Column("requests_by_endpoint", JSON, "Requests sent, per endpoint.", json=True),
+        Column(
+            "pii",
+            pa.string(),
+            "What became of personal data: `keep`, `drop`, or `hash:` and the key's fingerprint; null = never chosen, and kept.",
+        ),
     ),
 )
 
 REJECTS = Table(
     "rejects",
     "One row per object that could not be read, and why.",
-    ("object_type", "object_id", "path", "reason", "raw"),
+    ("object_type", "object_id", "parent_id", "path", "reason", "raw"),
     (),
     (
-        Column("object_type", pa.string(), "`session` or `account`."),
+        Column("object_type", pa.string(), "`session`, `account`, `event`, `transaction` or `owner`."),
         Column("object_id", pa.string(), "Its id, if that could be read."),
+        Column("parent_id", pa.string(), "Of a transaction or an owner: the account that was asked for."),
         Column("path", pa.string(), "The field at fault (`$.balance.current[...]`)."),
         Column("reason", pa.string(), "What is wrong with it."),
         Column("raw", JSON, "The object as sent, without secrets.", json=True),
@@ -343,7 +443,17 @@ ERASURES = Table(
     ),
 )
 
-OBJECT_TABLES = (SESSIONS, SESSION_ACCOUNTS, ACCOUNTS, BALANCES, REFRESHES, REJECTS)
+OBJECT_TABLES = (
+    SESSIONS,
+    SESSION_ACCOUNTS,
+    ACCOUNTS,
+    BALANCES,
+    REFRESHES,
+    TRANSACTIONS,
+    OWNERS,
+    WATERMARKS,
+    REJECTS,
+)
 """What a run fills from pages; `RUNS` is written last, when they are in."""
 
 LOGS = (RUNS, ERASURES)
@@ -354,6 +464,8 @@ TABLES = (*OBJECT_TABLES, *LOGS)
 NOT_KEPT = {
     "session.object": "the table's name says it",
     "account.object": "the table's name says it",
+    "transaction.object": "the table's name says it",
+    "owner.object": "the table's name says it",
     "session.client_secret": "whoever holds it can drive the session",
     "session.accounts.object": "list plumbing",
     "session.accounts.has_more": "list plumbing",

@@ -173,6 +173,50 @@ class Session(Known):
     return_url: str | None = None
 
 
+class StatusTransitions(Known):
+    """``transaction.status_transitions``: when it was booked, or cancelled."""
+
+    posted_at: Unix | None = None
+    void_at: Unix | None = None
+
+
+class Transaction(Known):
+    """A ``financial_connections.transaction``."""
+
+    id: str
+    account: str
+    amount: Minor
+    currency: str
+    description: str
+    livemode: bool
+    status: str
+    transacted_at: Unix
+    transaction_refresh: str
+    updated: Unix
+    object: str = "financial_connections.transaction"
+    status_transitions: StatusTransitions | None = None
+
+
+class Owner(Known):
+    """A ``financial_connections.account_owner``. Without personal data (``--pii drop``) it has no name."""
+
+    id: str
+    ownership: str
+    object: str = "financial_connections.account_owner"
+    name: str | None = None
+    email: str | None = None
+    phone: str | None = None
+    raw_address: str | None = None
+    refreshed_at: Unix | None = None
+
+
+class TransactionList(Struct, gc=False):
+    """A page of transactions, all of them well-formed and with no unknown attribute: the common case."""
+
+    data: list[Transaction]
+    has_more: bool
+
+
 class EventData(Struct, gc=False):
     """``event.data``: the account as it was, not decoded yet."""
 
@@ -188,12 +232,16 @@ class Event(Struct, gc=False):
 
 EVENT = msgspec.json.Decoder(Event)
 
-T = TypeVar("T", Account, Session)
+T = TypeVar("T", Account, Session, Transaction, Owner)
 
 ACCOUNT = msgspec.json.Decoder(Account)
-_STRICT: dict[Any, msgspec.json.Decoder[Any]] = {Account: ACCOUNT, Session: msgspec.json.Decoder(Session)}
+_STRICT: dict[Any, msgspec.json.Decoder[Any]] = {
+    Account: ACCOUNT,
+    **{kind: msgspec.json.Decoder(kind) for kind in (Session, Transaction, Owner)},
+}
 ACCOUNT_LIST = msgspec.json.Decoder(AccountList)
 RAW_LIST = msgspec.json.Decoder(RawList)
+TRANSACTION_LIST = msgspec.json.Decoder(TransactionList)
 
 
 def decode(kind: type[T], raw: bytes | msgspec.Raw) -> tuple[T, str | None]:

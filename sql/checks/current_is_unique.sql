@@ -12,4 +12,13 @@ SELECT 'refreshes', stripe_account, account_id, feature, count(*) AS found
 FROM refreshes GROUP BY ALL HAVING found > 1
 UNION ALL
 SELECT 'session_accounts', stripe_account, session_id, position::VARCHAR, count(*) AS found
-FROM session_accounts GROUP BY ALL HAVING found > 1;
+FROM session_accounts GROUP BY ALL HAVING found > 1
+UNION ALL
+SELECT 'transactions', stripe_account, transaction_id, NULL, count(*) AS found
+FROM transactions GROUP BY ALL HAVING found > 1
+UNION ALL
+SELECT 'owners', stripe_account, owner_id, NULL, count(*) AS found
+FROM owners GROUP BY ALL HAVING found > 1
+UNION ALL
+SELECT 'watermarks', stripe_account, account_id, feature, count(*) AS found
+FROM watermarks GROUP BY ALL HAVING found > 1;

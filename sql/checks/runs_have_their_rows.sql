@@ -7,6 +7,9 @@ WITH found AS (
         UNION ALL SELECT run_id FROM history.session_accounts
         UNION ALL SELECT run_id FROM history.balances
         UNION ALL SELECT run_id FROM history.refreshes
+        UNION ALL SELECT run_id FROM history.transactions
+        UNION ALL SELECT run_id FROM history.owners
+        UNION ALL SELECT run_id FROM history.watermarks
         UNION ALL SELECT run_id FROM history.rejects
     )
     GROUP BY ALL

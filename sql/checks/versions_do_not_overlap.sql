@@ -14,5 +14,14 @@ UNION ALL
 SELECT 'refreshes', stripe_account, account_id, feature, valid_from, count(*) AS found
 FROM history.refreshes GROUP BY ALL HAVING found > 1
 UNION ALL
+SELECT 'transactions', stripe_account, transaction_id, NULL, valid_from, count(*) AS found
+FROM history.transactions GROUP BY ALL HAVING found > 1
+UNION ALL
+SELECT 'owners', stripe_account, owner_id, NULL, valid_from, count(*) AS found
+FROM history.owners GROUP BY ALL HAVING found > 1
+UNION ALL
+SELECT 'watermarks', stripe_account, account_id, feature, valid_from, count(*) AS found
+FROM history.watermarks GROUP BY ALL HAVING found > 1
+UNION ALL
 SELECT 'periods', stripe_account, account_id, NULL, valid_from, 1
 FROM history.accounts WHERE valid_to <= valid_from;

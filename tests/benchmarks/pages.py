@@ -47,6 +47,24 @@ def listing(world: World) -> Iterator[Page]:
     return enveloped(bodies(world), world.time)
 
 
+def transaction_pages(world: World, count: int) -> Iterator[Page]:
+    """The transactions of a world's accounts as a first run would have kept them, ``count`` and a few more of them."""
+    found = 0
+    for index in range(world.account_count):
+        if found >= count:
+            return
+        known = [objects.transaction(one) for one in world.transactions(index)]
+        for number, start in enumerate(range(0, len(known), PAGE)):
+            data = known[start : start + PAGE]
+            header = Header(
+                stream="transactions", parent=world.account_id(index), number=number, offset=start,
+                count=len(data), request="", request_id="", status=200,
+                observed_at=world.time * 1_000_000 + index, cursor=None,
+            )  # fmt: skip
+            yield Page(header, orjson.dumps({"object": "list", "data": data, "has_more": False}))
+        found += len(known)
+
+
 def later(world: World, by: timedelta) -> World:
     """The same world, some time on."""
     return world.at(world.clock + by)

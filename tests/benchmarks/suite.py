@@ -210,6 +210,15 @@ def hourly(*, full: bool) -> Iterator[Row]:
                 yield Row("fincon compact", measure("compact", folder))
 
 
+def transactions(*, full: bool) -> Iterator[Row]:
+    """Transactions, loaded in one run without HTTP: what the questions about them take."""
+    count = 1_000_000 if full else 200_000
+    with tempfile.TemporaryDirectory() as folder:
+        yield Row(f"load {count:,} transactions, no HTTP", measure("transactions", folder, count))
+        bars = {"transaction_monthly s": ("<", 0.5)}
+        yield Row(f"questions over {count:,} transactions", measure("ask_transactions", folder), bars)
+
+
 def _asked(name: str, folder: str) -> Row:
     bars = {"count s": ("<", 0.3), "balance_totals s": ("<", 0.3)}
     return Row(name, measure("ask", folder), bars)
@@ -255,6 +264,18 @@ def prefect(*, full: bool) -> Iterator[Row]:
 
 BENCHMARKS: dict[str, Benchmark] = {
     benchmark.__name__: benchmark
-    for benchmark in (transform, memory, sync, peers, limits, requests, views, versions, hourly, prefect)
+    for benchmark in (
+        transform,
+        memory,
+        sync,
+        peers,
+        limits,
+        requests,
+        views,
+        versions,
+        hourly,
+        transactions,
+        prefect,
+    )
 }
 QUICK = ("transform", "memory", "sync")

@@ -208,6 +208,56 @@ def lake(folder: str, accounts: str, versions: str, hours: str = "24", every: st
     }
 
 
+def transactions(folder: str, count: str) -> Figures:
+    """A lake of so many transactions, loaded without HTTP from the pages of a world's accounts, and published."""
+    from flows.lake import Lake
+    from flows.warehouse import publish
+    from sandbox.world import World
+    from tests.benchmarks.pages import transaction_pages
+    from transforms.schemas import TABLES
+
+    data = Path(folder) / "data"
+    data.mkdir(parents=True, exist_ok=True)
+    start, start_cpu = time.monotonic(), cpu()
+    with Lake(data / "lake") as made:
+        made.load(transaction_pages(World(accounts=int(count) // 20, sessions=1), int(count)), "run")
+        now = datetime.now(UTC)
+        row = {
+            "run_id": "run",
+            "mode": "transactions",
+            "status": "succeeded",
+            "started_at": now,
+            "finished_at": now,
+        }
+        rows = made.finish(row)["rows_added"]
+        made.renew_snapshots()
+        publish(data, {table.name: made.current(table) for table in TABLES})
+    return {
+        "rows": rows,
+        "wall s": round(time.monotonic() - start, 2),
+        "CPU s": round(cpu() - start_cpu, 2),
+        "peak MB": peak_mb(),
+    }
+
+
+def ask_transactions(folder: str) -> Figures:
+    """Every row of the questions about transactions, into Arrow: the first answer, and the median of five more."""
+    from flows.warehouse import connect
+
+    figures: Figures = {}
+    for name in ("transaction_monthly", "recurring_transactions"):
+        taken, rows = [], 0
+        for _ in range(6):
+            start = time.monotonic()
+            with connect(Path(folder) / "data") as views:
+                rows = views.sql(f"FROM {name}").to_arrow_table().num_rows
+            taken.append(time.monotonic() - start)
+        figures[f"{name} s"] = round(statistics.median(taken[1:]), 3)
+        figures[f"{name} s, first"] = round(taken[0], 3)
+        figures[f"{name} rows"] = rows
+    return {**figures, "peak MB": peak_mb()}
+
+
 def compact(folder: str) -> Figures:
     """`fincon compact`."""
     from flows import maintenance
@@ -249,7 +299,8 @@ def _rows(views: Any, name: str) -> int:
 
 
 TASKS: dict[str, Callable[..., Figures]] = {
-    task.__name__: task for task in (transform, memory, sync, ids, lake, compact, ask)
+    task.__name__: task
+    for task in (transform, memory, sync, ids, lake, transactions, compact, ask, ask_transactions)
 }
 
 if __name__ == "__main__":

@@ -1,0 +1,130 @@
+"""What a linked account tells beside itself: its transactions and its owners, asked for where a refresh moved on.
+
+A refresh moved on where another attempt was made than the last one when the rows were read, whatever became of it: of
+the attempts between two runs only the last can be seen, and one before it may have succeeded.
+"""
+
+from collections.abc import Mapping
+from string import Template
+from typing import Literal, NamedTuple
+
+import pyarrow as pa
+from msgspec.structs import replace as replace_header
+
+from flows.errors import CursorGone, NotFound
+from flows.fetch import NO_LIST, Listed, Progress, fetch_each, follow, keep, list_after, no_page
+from flows.lake import Lake
+from flows.pages import Spool
+from flows.staging import batches
+from flows.stripe_api import PREFIX, Answer, Stripe
+from flows.versions import SQL
+from transforms.envelope import Header, Origin, Stream, Watermark
+from transforms.flatten import flatten
+from transforms.schemas import ACCOUNTS, REFRESHES, WATERMARKS, Table
+
+Feature = Literal["transaction", "ownership"]
+
+STREAMS: dict[Feature, Stream] = {"transaction": "transactions", "ownership": "owners"}
+
+NEEDED = {
+    REFRESHES: ("account_id", "feature", "status", "last_attempted_at", "refresh_id", "observed_at"),
+    ACCOUNTS: ("account_id", "ownership_id", "observed_at"),
+}
+"""What a run's own pages must say of accounts to tell which moved on."""
+
+
+class Due(NamedTuple):
+    """An account whose transactions or owners are to be read: after which refresh, and how far they are in then."""
+
+    account_id: str
+    after: str
+    watermark: Watermark
+
+
+def seen(spool: Spool, origin: Origin) -> Mapping[Table, pa.Table]:
+    """What this run's pages say of accounts, as far as it is `NEEDED`."""
+    found = {table: [table.schema.empty_table().select(columns)] for table, columns in NEEDED.items()}
+    for batch in batches(spool.read_accounts()):
+        flat = flatten(batch, origin)
+        for table, columns in NEEDED.items():
+            found[table].append(flat[table.name].select(columns))
+    return {table: pa.concat_tables(parts) for table, parts in found.items()}
+
+
+def due(
+    lake: Lake, spool: Spool, origin: Origin, feature: Feature, seen_now: Mapping[Table, pa.Table]
+) -> list[Due]:
+    """The accounts whose ``feature`` moved on, as the lake and this run's pages know them; nobody who was erased."""
+    template = Template((SQL / "versions" / "due.sql").read_text(encoding="utf-8"))
+    pii = spool.privacy.mark if feature == "ownership" else ""
+    with lake.query() as query:
+        for table, rows in seen_now.items():
+            query.register(f"seen_{table.name}", rows)
+        known = {}
+        for table in (REFRESHES, ACCOUNTS, WATERMARKS):
+            query.register(f"no_{table.name}", table.schema.empty_table())
+            now = lake.current(table)
+            known[table.name] = now.sql(table) if now.active else f"FROM no_{table.name}"
+        found = query.execute(
+            template.substitute(known, feature=feature),
+            {"stripe_account": origin.stripe_account, "pii": pii},
+        ).fetchall()
+    return [
+        Due(
+            account_id,
+            after or "",
+            Watermark(
+                feature=feature,
+                last_attempted_at=attempted,
+                status=status,
+                refresh_id=refresh_id,
+                ownership_id=ownership_id if feature == "ownership" else None,
+                pii=pii,
+            ),
+        )
+        for account_id, attempted, status, after, refresh_id, ownership_id in found
+        if (feature != "ownership" or ownership_id) and not spool.erased.hides(account_id)
+    ]
+
+
+def fetch_details(stripe: Stripe, spool: Spool, wanted: list[Due], progress: Progress) -> None:
+    """The transactions or owners of each account, several accounts at a time. What is on disk is not asked for.
+
+    Raises:
+        NotAllowed: the key may not read them. StripeError: a request failed for good; accounts already read stay
+            on disk.
+    """
+    fetch_each(stripe, "details", lambda one: _fetch(stripe, spool, one), wanted, progress)
+
+
+def _fetch(stripe: Stripe, spool: Spool, wanted: Due) -> None:
+    stream = STREAMS[wanted.watermark.feature]
+    chain = spool.chain(stream, wanted.account_id)
+    begin = replace_header(no_page(stream, wanted.account_id), watermark=wanted.watermark, after=wanted.after)
+    last = chain[-1].header if chain else _first_page(stripe, spool, begin)
+    follow(stripe, spool, last, _listed(last))
+
+
+def _listed(header: Header) -> Listed:
+    """The list that a chain walks."""
+    if header.stream == "transactions":
+        after = {"transaction_refresh[after]": header.after} if header.after else {}
+        return Listed("transactions", f"{PREFIX}/transactions", {"account": header.parent, **after})
+    ownership = (header.watermark and header.watermark.ownership_id) or ""
+    return Listed("owners", f"{PREFIX}/accounts/{header.parent}/owners", {"ownership": ownership})
+
+
+def _first_page(stripe: Stripe, spool: Spool, before: Header) -> Header:
+    """The first page of a chain, kept on disk; of an account that is not there, that answer."""
+    listed = _listed(before)
+    try:
+        answer, page = list_after(stripe, "", listed)
+    except CursorGone:
+        if not before.after:
+            raise
+        # Stripe has forgotten that refresh: from the first transaction, most of which are known and add no row.
+        return _first_page(stripe, spool, replace_header(before, after=""))
+    except NotFound as missing:
+        answer = Answer(missing.body, listed.path, missing.request_id, missing.observed_at)
+        return keep(spool, answer, NO_LIST, replace_header(before, status=404))
+    return keep(spool, answer, page, before)

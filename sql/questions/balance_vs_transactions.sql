@@ -1,0 +1,69 @@
+-- Does the change of a balance agree with what was posted meanwhile.
+-- Grain: one row per account, currency and pair of balances that follow each other, of accounts whose transactions are
+--   read. `unexplained` is the rest: 0 where they agree.
+-- Units: minor units of the currency, and `…_amount` in its major unit.
+-- A transaction that the institution tells late leaves a rest until it is known: see `is_complete`.
+-- Example: SELECT * FROM balance_vs_transactions WHERE is_complete AND unexplained <> 0;
+CREATE VIEW balance_vs_transactions AS
+WITH known AS (
+    SELECT stripe_account, account_id, currency, as_of, max_by(current, observed_at) AS current
+    FROM lake.balances
+    WHERE current IS NOT NULL
+    GROUP BY ALL
+),
+steps AS (
+    SELECT
+        *,
+        lag(as_of) OVER one_account AS from_as_of,
+        lag(current) OVER one_account AS from_current
+    FROM known
+    SEMI JOIN (FROM watermarks WHERE feature = 'transaction') USING (stripe_account, account_id)
+    WINDOW one_account AS (PARTITION BY stripe_account, account_id, currency ORDER BY as_of)
+),
+posted AS (
+    SELECT s.stripe_account, s.account_id, s.currency, s.as_of, count(*) AS transactions, sum(t.amount) AS posted
+    FROM (FROM transactions WHERE status = 'posted') AS t
+    ASOF JOIN steps AS s
+        ON t.stripe_account = s.stripe_account AND t.account_id = s.account_id AND t.currency = s.currency
+        AND t.posted_at <= s.as_of
+    GROUP BY ALL
+),
+read AS (
+    SELECT stripe_account, account_id, max(last_attempted_at) AS read_until
+    FROM lake.watermarks
+    WHERE feature = 'transaction' AND status = 'succeeded'
+    GROUP BY ALL
+)
+SELECT
+    stripe_account,
+    account_id,
+    currency,
+    s.from_as_of,
+    s.as_of AS to_as_of,
+    s.from_current,
+    s.current AS to_current,
+    (s.current::HUGEINT - s.from_current)::HUGEINT AS change,
+    coalesce(p.transactions, 0) AS transactions,
+    coalesce(p.posted, 0)::HUGEINT AS posted,
+    (change - coalesce(p.posted, 0))::HUGEINT AS unexplained,
+    major_units(unexplained, currency) AS unexplained_amount,
+    coalesce(s.as_of <= r.read_until, false) AS is_complete
+FROM steps AS s
+LEFT JOIN posted AS p USING (stripe_account, account_id, currency, as_of)
+LEFT JOIN read AS r USING (stripe_account, account_id)
+WHERE s.from_as_of IS NOT NULL;
+
+COMMENT ON VIEW balance_vs_transactions IS 'One row per account, currency and pair of balances that follow each other: the change, what was posted between them, and the rest.';
+COMMENT ON COLUMN balance_vs_transactions.stripe_account IS 'The Stripe account that was asked; empty = the key''s own.';
+COMMENT ON COLUMN balance_vs_transactions.account_id IS 'The account.';
+COMMENT ON COLUMN balance_vs_transactions.currency IS 'ISO code in lower case.';
+COMMENT ON COLUMN balance_vs_transactions.from_as_of IS 'When the institution computed the first balance (UTC).';
+COMMENT ON COLUMN balance_vs_transactions.to_as_of IS 'When it computed the second (UTC).';
+COMMENT ON COLUMN balance_vs_transactions.from_current IS 'The first balance, in minor units.';
+COMMENT ON COLUMN balance_vs_transactions.to_current IS 'The second balance, in minor units.';
+COMMENT ON COLUMN balance_vs_transactions.change IS 'The second less the first, in minor units.';
+COMMENT ON COLUMN balance_vs_transactions.transactions IS 'Transactions posted after the first and up to the second.';
+COMMENT ON COLUMN balance_vs_transactions.posted IS 'Their sum, in minor units.';
+COMMENT ON COLUMN balance_vs_transactions.unexplained IS '`change` less `posted`, in minor units; 0 = they agree.';
+COMMENT ON COLUMN balance_vs_transactions.unexplained_amount IS '`unexplained` in major units; null where the currency is not known.';
+COMMENT ON COLUMN balance_vs_transactions.is_complete IS 'True where the transactions are read up to a refresh after the second balance; false = the rest may be transactions still to come.';

@@ -1,0 +1,70 @@
+-- Which payments come again and again: how often, how much, and when the next is expected.
+-- Grain: one row per account, currency, direction and description that came three times or more at a steady pace: no
+--   interval is further from the typical (median) one than a fifth of it, or two days where that is more. Descriptions
+--   are compared in lower case and without digits and signs, so that a number of a payment does not set it apart.
+-- Units: days; minor units of the currency, and `…_amount` in its major unit. Void transactions are left out.
+-- Example: SELECT description, typical_amount, next_expected_on FROM recurring_transactions WHERE next_expected_on > today();
+CREATE VIEW recurring_transactions AS
+WITH payments AS (
+    SELECT
+        stripe_account,
+        account_id,
+        currency,
+        amount > 0 AS is_income,
+        trim(regexp_replace(lower(description), '[^\pL]+', ' ', 'g')) AS payee,
+        description,
+        amount,
+        make_timestamp(epoch_us(transacted_at))::DATE AS day,
+        transacted_at
+    FROM transactions
+    WHERE status <> 'void' AND amount <> 0
+),
+intervals AS (
+    SELECT
+        *,
+        (day - lag(day) OVER (
+            PARTITION BY stripe_account, account_id, currency, is_income, payee ORDER BY transacted_at
+        ))::BIGINT AS days_since
+    FROM payments
+    WHERE payee <> ''
+)
+SELECT
+    stripe_account,
+    account_id,
+    currency,
+    is_income,
+    max_by(description, transacted_at) AS description,
+    count(*) AS occurrences,
+    quantile_disc(days_since, 0.5) AS period_days,
+    quantile_disc(amount, 0.5) AS typical,
+    max_by(amount, transacted_at) AS last,
+    min(amount) AS lowest,
+    max(amount) AS highest,
+    major_units(typical, currency) AS typical_amount,
+    major_units(last, currency) AS last_amount,
+    min(day) AS first_on,
+    max(day) AS last_on,
+    max(day) + quantile_disc(days_since, 0.5)::INTEGER AS next_expected_on
+FROM intervals
+GROUP BY stripe_account, account_id, currency, is_income, payee
+HAVING count(*) >= 3
+    AND period_days > 0
+    AND greatest(max(days_since) - period_days, period_days - min(days_since)) <= greatest(2, period_days // 5);
+
+COMMENT ON VIEW recurring_transactions IS 'One row per account, currency, direction and payee that came three times or more at a steady pace.';
+COMMENT ON COLUMN recurring_transactions.stripe_account IS 'The Stripe account that was asked; empty = the key''s own.';
+COMMENT ON COLUMN recurring_transactions.account_id IS 'The account.';
+COMMENT ON COLUMN recurring_transactions.currency IS 'ISO code in lower case.';
+COMMENT ON COLUMN recurring_transactions.is_income IS 'True for money to the account holder.';
+COMMENT ON COLUMN recurring_transactions.description IS 'The institution''s text on the last one.';
+COMMENT ON COLUMN recurring_transactions.occurrences IS 'How many are known, pending ones included.';
+COMMENT ON COLUMN recurring_transactions.period_days IS 'Typical (median) number of days between two.';
+COMMENT ON COLUMN recurring_transactions.typical IS 'Typical (median) amount, in minor units.';
+COMMENT ON COLUMN recurring_transactions.last IS 'Amount of the last one, in minor units.';
+COMMENT ON COLUMN recurring_transactions.lowest IS 'Lowest amount, in minor units.';
+COMMENT ON COLUMN recurring_transactions.highest IS 'Highest amount, in minor units.';
+COMMENT ON COLUMN recurring_transactions.typical_amount IS '`typical` in major units.';
+COMMENT ON COLUMN recurring_transactions.last_amount IS '`last` in major units.';
+COMMENT ON COLUMN recurring_transactions.first_on IS 'Day (UTC) of the first one known.';
+COMMENT ON COLUMN recurring_transactions.last_on IS 'Day (UTC) of the last one.';
+COMMENT ON COLUMN recurring_transactions.next_expected_on IS 'Day on which the next is expected: the last and one period. A day in the past = it is late, or came to an end.';

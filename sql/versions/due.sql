@@ -1,0 +1,44 @@
+-- The accounts whose $feature refresh moved on since its rows were read: another attempt than then, or that attempt has
+-- succeeded since. Of owners also: another ownership, or another choice about personal data.
+WITH states AS (
+    FROM ($refreshes) WHERE feature = '$feature' AND stripe_account = $$stripe_account
+    UNION ALL BY NAME
+    FROM seen_refreshes WHERE feature = '$feature'
+),
+latest AS (
+    SELECT
+        account_id,
+        unnest(max_by(
+            struct_pack(status := status, last_attempted_at := last_attempted_at, refresh_id := refresh_id), observed_at
+        ))
+    FROM states
+    GROUP BY account_id
+),
+ownerships AS (
+    SELECT account_id, unnest(max_by(struct_pack(ownership_id := ownership_id), observed_at))
+    FROM (
+        FROM ($accounts) WHERE stripe_account = $$stripe_account
+        UNION ALL BY NAME
+        FROM seen_accounts
+    )
+    GROUP BY account_id
+),
+watermark AS (
+    FROM ($watermarks) WHERE feature = '$feature' AND stripe_account = $$stripe_account
+)
+SELECT
+    account_id,
+    epoch_us(latest.last_attempted_at) // 1000000 AS last_attempted_at,
+    latest.status,
+    watermark.refresh_id AS after,
+    CASE WHEN latest.status = 'succeeded' THEN latest.refresh_id ELSE watermark.refresh_id END AS refresh_id,
+    ownerships.ownership_id
+FROM latest
+LEFT JOIN ownerships USING (account_id)
+LEFT JOIN watermark USING (account_id)
+WHERE watermark.account_id IS NULL
+    OR watermark.last_attempted_at <> latest.last_attempted_at
+    OR (latest.status = 'succeeded' AND watermark.status <> 'succeeded')
+    OR ('$feature' = 'ownership' AND watermark.ownership_id IS DISTINCT FROM ownerships.ownership_id)
+    OR ('$feature' = 'ownership' AND watermark.pii IS DISTINCT FROM nullif($$pii, ''))
+ORDER BY account_id

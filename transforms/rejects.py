@@ -1,0 +1,42 @@
+"""Objects that could not be read, as rows of ``rejects``."""
+
+from typing import NamedTuple
+
+import msgspec
+
+from transforms.stripe_objects import compact
+
+
+class Reject(NamedTuple):
+    """A row of ``rejects``; ``observed_at`` in microseconds."""
+
+    object_type: str
+    object_id: str | None
+    parent_id: str | None
+    path: str | None
+    reason: str
+    raw: str | None
+    observed_at: int
+
+
+class _Id(msgspec.Struct):
+    id: str
+
+
+def unreadable(kind: str, raw: msgspec.Raw, message: str, at: int, parent: str | None = None) -> Reject:
+    """An object that msgspec refused with ``message``, which ends with the path of the field at fault."""
+    reason, _, path = message.partition(" - at `")
+    return Reject(kind, object_id(raw), parent, path.rstrip("`") or "$", reason, compact(raw), at)
+
+
+def unknown(kind: str, identity: str, at: int, parent: str | None = None) -> Reject:
+    """An object that is not there."""
+    return Reject(kind, identity, parent, None, "Stripe does not know it (404)", None, at)
+
+
+def object_id(raw: msgspec.Raw) -> str | None:
+    """The id of an object that may be anything."""
+    try:
+        return msgspec.json.decode(raw, type=_Id).id
+    except msgspec.DecodeError:
+        return None
