@@ -147,9 +147,9 @@ def statements(files: Mapping[str, Files]) -> Iterator[str]:
     yield "CREATE SCHEMA lake"
     yield "CREATE SCHEMA history"
     yield _minor_unit_digits()
-    about = "Decimals of a currency''s major unit, as Stripe counts them; null for what is no currency code."
-    yield f"COMMENT ON MACRO minor_unit_digits IS '{about}'"
     yield _major_units()
+    for macro, meaning in MONEY_MACROS.items():
+        yield f"COMMENT ON MACRO {macro} IS {text(meaning)}"
     for table in TABLES:
         yield _lake_view(table, table.name, files[table.name].active)
         yield from _comments(f"lake.{table.name}", table, "Its Parquet files, as they are.", ())
@@ -192,6 +192,12 @@ def _lake_view(table: Table, view: str, files: Sequence[str]) -> str:
     columns += [_amount(minor, major.name) for minor, major in AMOUNTS.get(table.name, {}).items()]
     source = parquet(files) if files else f"(SELECT {_nulls(table)} WHERE false)"
     return f"CREATE VIEW lake.{view} AS SELECT {', '.join(columns)} FROM {source}"
+
+
+MONEY_MACROS = {
+    "minor_unit_digits": "Decimals of a currency's major unit, as Stripe counts them; null for what is no currency code.",
+    "major_units": "An amount in minor units, or a sum of such, in its currency's major unit; exact.",
+}
 
 
 def _minor_unit_digits() -> str:

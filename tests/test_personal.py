@@ -32,7 +32,7 @@ def run(sandbox: Sandbox, data: Path, order: Order, key: str = KEY) -> Outcome:
     return run_sync(settings_for(sandbox.url, data, FINCON_PII_KEY=key), order)
 
 
-def needles(world: World) -> set[bytes]:
+def personal_data(world: World) -> set[bytes]:
     """Every name, email address, phone number and address of the world's owners, and every name of an account."""
     owners, accounts = world.owners_truth(), world.truth()["accounts"]
     found = {row[name] for row in owners for name in ("name", "email", "phone", "raw_address")}
@@ -57,7 +57,7 @@ def test_no_file_holds_personal_data_that_is_hashed_or_dropped(
     sandbox: Sandbox, data: Path, choice: Any
 ) -> None:
     run(sandbox, data, Order(tuple(WORLD.session_ids()), owners=True, transactions=True, pii=choice))
-    assert where(data, needles(WORLD)) == []
+    assert where(data, personal_data(WORLD)) == []
     columns = "name, email, phone, raw_address"
     values = {v for row in rows(data, f"SELECT {columns} FROM owners") for v in row.values()}
     values |= {v for row in rows(data, "SELECT display_name, last4 FROM accounts") for v in row.values()}
@@ -68,7 +68,7 @@ def test_no_file_holds_personal_data_that_is_hashed_or_dropped(
 def test_kept_data_is_found_where_it_should_be(sandbox: Sandbox, data: Path) -> None:
     """The search above finds what is there."""
     run(sandbox, data, replace(OWNERS, pii="keep"))
-    assert {line.split("/")[0] for line in where(data, needles(WORLD))} == {"lake", "pages"}
+    assert {line.split("/")[0] for line in where(data, personal_data(WORLD))} == {"lake", "pages"}
 
 
 def test_equal_people_still_join_across_runs_and_folders(sandbox: Sandbox, tmp_path: Path) -> None:
@@ -85,7 +85,7 @@ def test_a_folder_stays_with_its_choice_and_its_key(sandbox: Sandbox, data: Path
     """A run that says nothing never brings plain names back."""
     plain = run(sandbox, data, Order(), key="")
     assert plain.run["pii"] is None
-    assert where(data, needles(WORLD))
+    assert where(data, personal_data(WORLD))
     run(sandbox, data, OWNERS)
     names = "SELECT display_name FROM accounts WHERE display_name NOT LIKE 'pii_%'"
     assert rows(data, names) == []

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from conftest import FINCON, KEY, environ, fincon, rows, state
 from prefect_server import ask, holds_no_secret, of_run, served
+from test_personal import personal_data, where
 
 from sandbox.server import Sandbox
 
@@ -72,3 +73,18 @@ def test_the_flow_itself_runs_and_fails_as_the_command_does(
     assert refused.returncode == 1
     assert "the connection failed" in refused.stderr
     holds_no_secret(Path(server["PREFECT_HOME"]), KEY)
+
+
+def test_prefect_is_told_no_personal_data_and_not_the_key_of_its_hashes(
+    server: dict[str, str], sandbox: Sandbox, tmp_path: Path
+) -> None:
+    key = "a-key-that-stays-out-of-prefect"
+    env = environ(sandbox.url, FINCON_PII_KEY=key) | server
+    done = fincon("sync", "--owners", "--verbose", cwd=tmp_path, env=env)
+    assert done.returncode == 0, done.stderr
+    assert rows(tmp_path / "data", "SELECT count(*) > 50 AS many FROM owners") == [{"many": True}]
+    needles = personal_data(sandbox.world) | {key.encode()}
+    assert where(tmp_path / "data", needles) == []
+    home = Path(server["PREFECT_HOME"])
+    stored = b"".join(path.read_bytes() for path in home.rglob("*") if path.is_file())
+    assert [needle for needle in needles if len(needle) > 8 and needle in stored] == []

@@ -220,7 +220,7 @@ def transactions(folder: str, count: str) -> Figures:
     data.mkdir(parents=True, exist_ok=True)
     start, start_cpu = time.monotonic(), cpu()
     with Lake(data / "lake") as made:
-        made.load(transaction_pages(World(accounts=int(count) // 20, sessions=1), int(count)), "run")
+        made.load(transaction_pages(World(accounts=int(count) // 20, sessions=0), int(count)), "run")
         now = datetime.now(UTC)
         row = {
             "run_id": "run",
@@ -229,7 +229,7 @@ def transactions(folder: str, count: str) -> Figures:
             "started_at": now,
             "finished_at": now,
         }
-        rows = made.finish(row)["rows_added"]
+        rows = made.finish([row])[0]["rows_added"]
         made.renew_snapshots()
         publish(data, {table.name: made.current(table) for table in TABLES})
     return {
