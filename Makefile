@@ -47,7 +47,7 @@ docs: demo
 # Needs uv (pip install uv). The lock holds versions and hashes for every platform, and no registry's address.
 lock:
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
-		--no-emit-find-links --no-header --no-annotate --group dev --extra dask --extra notebooks pyproject.toml \
+		--no-emit-find-links --no-header --no-annotate --group dev --extra dask --extra notebooks --extra s3 pyproject.toml \
 		--output-file requirements.lock
 
 clean:

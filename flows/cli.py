@@ -29,6 +29,7 @@ from flows.settings import (
 if TYPE_CHECKING:
     import duckdb
 
+    from flows.bucket import Folder
     from flows.settings import Settings
     from flows.sightings import Refetch
     from flows.steps import Order, Outcome
@@ -41,7 +42,7 @@ class Choices:
     """The global options, as every command reads them."""
 
     def __init__(self) -> None:
-        self.data: Path | None = None
+        self.data: str | None = None
         self.quiet = False
         self.verbose = False
 
@@ -76,10 +77,10 @@ def global_options(command: Callable[..., Any]) -> Callable[..., Any]:
         ),
         click.option(
             "--data",
-            type=click.Path(file_okay=False, path_type=Path),
+            type=click.Path(file_okay=False),
             expose_value=False,
             callback=_global("data"),
-            help="The data folder [FINCON_DATA, else ./data].",
+            help="The data folder, or s3://bucket/folder [FINCON_DATA, else ./data].",
         ),
     ):
         command = option(command)
@@ -141,6 +142,8 @@ def demo(accounts: int) -> None:
     from sandbox.world import World
 
     data = data_folder(CHOICES.data, default="data/demo")
+    if not isinstance(data, Path):
+        raise UsageError(f"The demo is not for {data}.", "Name a folder of this machine with --data.")
     _start_afresh(data)
     now = datetime.now(UTC).replace(microsecond=0)
     world = World(clock=now - timedelta(days=7), accounts=accounts, sessions=accounts * 3 // 10)
@@ -583,7 +586,7 @@ def check() -> None:
     wrong = pages_disagree(data_folder(CHOICES.data))
     if wrong is None:
         click.echo(
-            "--    pages_agree: The raw pages of the last run are pruned: there is nothing to compare."
+            "--    pages_agree: The raw pages of the last run are pruned, or on another machine: there is nothing to compare."
         )
     else:
         click.echo(f"{'FAIL' if wrong else 'ok':4}  pages_agree: {PAGES_AGREE}")
@@ -681,9 +684,10 @@ def automations() -> None:
     say(f"{NAME}: {'created' if set_up() else 'it was there, and is up to date'}.")
 
 
-def _existing(given: Path | None) -> Path:
+def _existing(given: str | None) -> "Folder":
     data = data_folder(given)
-    if not (data / "lake").is_dir():
+    there = (data / "lake").is_dir() if isinstance(data, Path) else (data / "fincon.duckdb").exists()
+    if not there:
         raise UsageError(f"There is no lake in {data}.", "Name the folder with --data.")
     return data
 

@@ -5,7 +5,6 @@ holds the lock. A Stripe account is fetched by one worker, where its limiter liv
 """
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
@@ -55,7 +54,7 @@ def fetch_lot(errands: list[Errand], data: str, max_requests: int | None) -> lis
     Raises:
         UsageError, RunFailed: the worker's environment is not that of the sync.
     """
-    settings = load_settings(data=Path(data))
+    settings = load_settings(data=data)
     prepare(settings.data)
     if not errands[0].folder.exists():
         raise RunFailed(

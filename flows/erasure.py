@@ -10,7 +10,8 @@ import os
 import secrets
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
+
+from flows.bucket import Folder, Remote
 
 KEY_FILE = ".erasure-key"
 
@@ -31,10 +32,13 @@ class Erased:
         return hmac.new(self.key, identity.encode(), hashlib.sha256).hexdigest()
 
 
-def erasure_key(data: Path) -> bytes:
+def erasure_key(data: Folder) -> bytes:
     """The folder's key, made at its first erasure."""
     path = data / KEY_FILE
-    if not path.exists():
+    if isinstance(path, Remote):
+        if not path.exists():
+            path.put(secrets.token_hex(32).encode(), "create")
+    elif not path.exists():
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(descriptor, "wb") as file:
             file.write(secrets.token_hex(32).encode())
@@ -43,7 +47,7 @@ def erasure_key(data: Path) -> bytes:
     return path.read_bytes()
 
 
-def known_erasures(data: Path, records: Iterable[tuple[str, str]]) -> Erased:
+def known_erasures(data: Folder, records: Iterable[tuple[str, str]]) -> Erased:
     """What stays hidden after ``records`` of (action, hash), oldest first: ``erased`` hides, ``allowed`` lifts it."""
     hashes: set[str] = set()
     for action, identity_hash in records:

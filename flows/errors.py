@@ -100,4 +100,8 @@ def reason_of(error: Exception) -> str:
     text = str(error)
     if "No space left on device" in text or "os error 28" in text:
         return "No space left on device"
+    if text == "Failed to commit transaction: 0":
+        return "another writer committed in between"
+    if text.startswith("Traceback"):  # DuckDB, of a file that Python reads for it
+        text = next(line for line in text.split("\n")[1:] if line and not line.startswith(" "))
     return text.split("\n", 1)[0]

@@ -5,7 +5,6 @@ import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
 from flows.settings import dask_scheduler, load_settings, quiet_prefect
@@ -19,6 +18,7 @@ from prefect.client.schemas.objects import State  # noqa: E402
 from prefect.states import Completed  # noqa: E402
 
 from flows import artifacts  # noqa: E402
+from flows.bucket import Folder  # noqa: E402
 from flows.cluster import fetch_on_workers  # noqa: E402
 from flows.errors import FinconError, FolderInUse, GaveUp, UsageError  # noqa: E402
 from flows.orders import Order, Outcome, Progress, Silent, Step  # noqa: E402
@@ -53,7 +53,7 @@ def skipped(error: FolderInUse) -> State[Any]:
 
 def sync_as_tasks(
     order: Order,
-    data: Path | None,
+    data: str | Folder | None,
     progress: Progress | None = None,
     *,
     wait_seconds: float = 0,
@@ -82,7 +82,7 @@ def sync_as_tasks(
     return outcome
 
 
-def _known_accounts(data: Path) -> int:
+def _known_accounts(data: Folder) -> int:
     """How many accounts the last run knew, about; 0 where its views cannot be read, which this run makes anew."""
     try:
         return sum(count_accounts(data).values())

@@ -5,9 +5,7 @@ are loaded.
 """
 
 import json
-import os
 import secrets
-import shutil
 import tempfile
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -26,8 +24,10 @@ from deltalake import CommitProperties, DeltaTable, Transaction, WriterPropertie
 from deltalake.exceptions import DeltaError
 from deltalake.transaction import AddAction, RemoveAction
 
+from flows.bucket import Folder, work_folder
 from flows.errors import RunFailed, reason_of
 from flows.staging import stage, staged_files
+from flows.store import cut_short, delta_options, delta_settings, make, new_file, querying, still_ours
 from flows.versions import changed_sql, latest_sql, parquet, reconcile_sql, text
 from transforms.envelope import Origin, Page
 from transforms.reconcile import Sums
@@ -41,7 +41,8 @@ SNAPSHOT_FILE = "snapshots.json"
 LOADED, FORGOTTEN = 1, 0
 """What a table's log says of a run: its rows are in; or they were, and are out again."""
 
-OLD_LOG = "_delta_log.old"
+ALONE = CommitProperties(max_commit_retries=0)
+"""There is one writer: a commit that finds another's in its way is not tried again behind it."""
 
 WRITER = WriterProperties(compression="ZSTD", compression_level=1, max_row_group_size=122_880)
 """A row group is held in memory until it is written; this many rows are what DuckDB reads at a time."""
@@ -76,9 +77,11 @@ class Current(NamedTuple):
 class Lake:
     """The Delta tables under ``folder`` (``lake/`` of the data folder)."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Folder) -> None:
         self.folder = folder
         self.snapshots = folder.parent / "snapshots"
+        self.work = work_folder(folder.parent)
+        self._tables: dict[str, DeltaTable] = {}
 
     def __enter__(self) -> Self:
         return self
@@ -90,8 +93,8 @@ class Lake:
     @cached_property
     def _duckdb(self) -> duckdb.DuckDBPyConnection:
         """One DuckDB for all queries, in bounded memory: to start one takes longer than most of them."""
-        spill = str(self.folder.parent / (SPILL + secrets.token_hex(4)))
-        return duckdb.connect(config={"memory_limit": MEMORY, "temp_directory": spill})
+        spill = str(self.work / (SPILL + secrets.token_hex(4)))
+        return querying(self.folder, memory_limit=MEMORY, temp_directory=spill)
 
     @contextmanager
     def query(self) -> Iterator[duckdb.DuckDBPyConnection]:
@@ -101,26 +104,33 @@ class Lake:
             yield query
 
     def table(self, table: Table) -> DeltaTable:
-        """The Delta table, created empty where it is not there yet.
+        """The Delta table, created empty where it is not there yet. It is opened once: nobody else changes it.
 
         Raises:
             RunFailed: its log cannot be read.
         """
+        if table.name not in self._tables:
+            self._tables[table.name] = self._open(table)
+        return self._tables[table.name]
+
+    def _open(self, table: Table) -> DeltaTable:
         path = self.folder / table.name
-        if (path / OLD_LOG).exists() and not (path / "_delta_log").exists():
-            (path / OLD_LOG).replace(
-                path / "_delta_log"
-            )  # killed in the middle of an erasure, which is to be repeated
+        options = delta_options(path)
         try:
-            if not DeltaTable.is_deltatable(str(path)):
-                path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            if not DeltaTable.is_deltatable(str(path), options):
+                make(path)
                 return DeltaTable.create(
-                    str(path), table.schema, mode="ignore", name=table.name, description=table.meaning
+                    str(path),
+                    table.schema,
+                    mode="ignore",
+                    name=table.name,
+                    description=table.meaning,
+                    configuration=delta_settings(path),
+                    storage_options=options,
                 )
-            newest = max((path / "_delta_log").glob("*.json"), default=None)
-            if newest and not newest.stat().st_size:
-                raise ValueError(f"{newest.name} is empty")  # noqa: TRY301 - delta-rs takes it for a commit of nothing
-            return DeltaTable(str(path))
+            if cut := cut_short(path / "_delta_log"):
+                raise ValueError(f"{cut} is empty")  # noqa: TRY301 - delta-rs takes it for a commit of nothing
+            return DeltaTable(str(path), storage_options=options)
         except (DeltaError, ValueError, OSError) as error:
             reason = reason_of(error)
             if reason == "No space left on device":
@@ -140,8 +150,10 @@ class Lake:
 
     def append(self, table: Table, rows: pa.RecordBatchReader | pa.Table, run_ids: Sequence[str]) -> None:
         """Add rows in one commit that is marked as the runs', none of which is in yet."""
+        delta = self.table(table)
+        still_ours(self.folder)
         write_deltalake(
-            self.table(table),
+            delta,
             rows,
             mode="append",
             writer_properties=WRITER,
@@ -210,7 +222,7 @@ class Lake:
         snapshot = self._snapshots().get(table.name)
         if snapshot:
             base, covers = self._absolute(snapshot.base), set(self._absolute(snapshot.covers))
-            if covers <= set(active) and all(map(os.path.exists, base)):
+            if covers <= set(active) and all((self.folder.parent / file).exists() for file in snapshot.base):
                 return Current(base, sorted(set(active) - covers), active)
         return Current([], active, active)
 
@@ -219,14 +231,13 @@ class Lake:
         snapshots = self._snapshots()
         for table in OBJECT_TABLES:
             now = self.current(table)
-            since, before = rows_in(now.tail), rows_in(now.base)
+            since, before = self._rows_in(now.tail), self._rows_in(now.base)
             if since and (always or since > max(SNAPSHOT_ROWS, before // 4)):
                 base = self._snapshot(table, now)
                 snapshots[table.name] = Snapshot(self._relative(now.active), self._relative(base))
-        self.snapshots.mkdir(mode=0o700, parents=True, exist_ok=True)
-        part = self.snapshots / ".part"
-        part.write_bytes(msgspec.json.encode(snapshots))
-        part.replace(self.snapshots / SNAPSHOT_FILE)
+        make(self.snapshots)
+        with new_file(self.snapshots / SNAPSHOT_FILE) as part:
+            part.write_bytes(msgspec.json.encode(snapshots))
 
     def _snapshot(self, table: Table, now: "Current") -> list[str]:
         """The latest state as files: the table's own where each object has one version, else a copy."""
@@ -235,16 +246,19 @@ class Lake:
             once = f"SELECT count(*) = count(DISTINCT ({key})) FROM (SELECT DISTINCT {key}, observed_at FROM {parquet(now.tail)})"
             if not now.base and _value(query, once):
                 return now.tail
-            self.snapshots.mkdir(mode=0o700, parents=True, exist_ok=True)
+            make(self.snapshots)
             path = self.snapshots / f"{table.name}-{secrets.token_hex(8)}.parquet"
             rows = query.sql(now.sql(table)).to_arrow_reader(50_000)
-            with pq.ParquetWriter(path, rows.schema, compression="zstd", compression_level=1) as writer:
+            with (
+                new_file(path) as part,
+                pq.ParquetWriter(part, rows.schema, compression="zstd", compression_level=1) as writer,
+            ):
                 for batch in rows:
                     writer.write_batch(batch)
             return [str(path)]
 
     def _relative(self, files: list[str]) -> list[str]:
-        return [os.path.relpath(file, self.folder.parent) for file in files]
+        return [file.removeprefix(f"{self.folder.parent}/") for file in files]
 
     def _absolute(self, files: list[str]) -> list[str]:
         return [str(self.folder.parent / file) for file in files]
@@ -349,7 +363,9 @@ class Lake:
         """Take a run's rows out of every table again: its load can never be finished."""
         for table in OBJECT_TABLES:
             if self.holds(table, run_id):
-                self.table(table).delete(f"run_id = '{run_id}'", commit_properties=_mark([run_id], FORGOTTEN))
+                delta = self.table(table)
+                still_ours(self.folder)
+                delta.delete(f"run_id = '{run_id}'", commit_properties=_mark([run_id], FORGOTTEN))
 
     def records(self, table: Table, *columns: str) -> list[tuple[Any, ...]]:
         """Columns of an append-only table, oldest rows first."""
@@ -364,7 +380,9 @@ class Lake:
     def add_records(self, table: Table, records: list[dict[str, Any]]) -> None:
         """Rows into an append-only table."""
         rows = pa.Table.from_pylist(records, schema=table.schema)
-        write_deltalake(self.table(table), rows, mode="append", writer_properties=WRITER)
+        delta = self.table(table)
+        still_ours(self.folder)
+        write_deltalake(delta, rows, mode="append", writer_properties=WRITER, commit_properties=ALONE)
 
     def erase(self, table: Table, identities: list[str]) -> dict[str, int]:
         """Take out every row that names one of ``identities``; how many, by the run that had brought them.
@@ -372,48 +390,58 @@ class Lake:
         Files are written anew under their own names, those too that older views still read, so that no reader
         loses a file. The log is made anew as well: the old one holds identities in its statistics.
         """
-        folder = self.folder / table.name
         self.table(table)  # raises if its log cannot be read
         match = _names_any(table, identities)
         erased: Counter[str] = Counter()
+        active = set(self.files(table))
+        copies = self.snapshots.glob(f"{table.name}-*.parquet")
         with self.query() as query:
-            active = set(self.files(table))
-            for path in [
-                *sorted(folder.glob("*.parquet")),
-                *sorted(self.snapshots.glob(f"{table.name}-*.parquet")),
-            ]:
+            for path in [*(self.folder / table.name).glob("*.parquet"), *copies]:
                 found = query.execute(
                     f"SELECT run_id, count(*) FROM read_parquet(?) WHERE {match} GROUP BY ALL", [str(path)]
                 ).fetchall()
                 if found:
+                    still_ours(self.folder)
                     _without_rows(query, path, match)
                     erased.update(dict(found) if str(path) in active else {})
-        if erased:
-            self._new_log(table, sorted(active))
+        self._renew_log(table)
         return dict(erased)
 
-    def _new_log(self, table: Table, files: list[str]) -> None:
-        """A log that holds the files as they are now, and no history."""
+    def _renew_log(self, table: Table) -> None:
+        """Make the log begin with the files as they are now; whatever it said of them before is gone.
+
+        They are added once more, which replaces what was known of them; a checkpoint follows; then all before it goes.
+        So the log is whole at every moment, and runs keep their marks.
+        """
         folder = self.folder / table.name
-        with tempfile.TemporaryDirectory(prefix=".staging-", dir=self.folder.parent) as aside:
-            delta = DeltaTable.create(aside, table.schema, name=table.name, description=table.meaning)
-            adds: list[AddAction | RemoveAction] = [
-                AddAction(
-                    path=Path(file).name,
-                    size=Path(file).stat().st_size,
-                    partition_values={},
-                    modification_time=int(Path(file).stat().st_mtime * 1000),
-                    data_change=True,
-                    stats=json.dumps({"numRecords": pq.read_metadata(file).num_rows}),
-                )
-                for file in files
-            ]
-            delta.create_write_transaction(adds, "append", delta.schema())
-            old, new = folder / OLD_LOG, Path(aside) / "_delta_log"
-            shutil.rmtree(old, ignore_errors=True)
-            (folder / "_delta_log").replace(old)
-            new.replace(folder / "_delta_log")
-            shutil.rmtree(old)
+        delta = self.table(table)
+        stats = {str(path): path.stat() for path in folder.glob("*.parquet")}
+        adds: list[AddAction | RemoveAction] = [
+            AddAction(
+                path=file.rpartition("/")[2],
+                size=stats[file].st_size,
+                partition_values={},
+                modification_time=int(stats[file].st_mtime * 1000),
+                data_change=False,
+                stats=json.dumps({"numRecords": self._rows_in([file])}),
+            )
+            for file in self.files(table)
+        ]
+        still_ours(self.folder)
+        delta.create_write_transaction(adds, "append", delta.schema(), commit_properties=ALONE)
+        delta.update_incremental()
+        delta.create_checkpoint()
+        kept = f"{delta.version():020}."
+        for path in (folder / "_delta_log").glob("*"):
+            if not path.name.startswith((kept, "_last_checkpoint")):
+                path.unlink()
+
+    def shut_out(self) -> None:
+        """A commit to every table, so that none which another writer began before can follow."""
+        for table in TABLES:
+            delta = self.table(table)
+            delta.create_write_transaction([], "append", delta.schema())
+            delta.update_incremental()
 
     def compact(self, retention: timedelta) -> dict[str, tuple[int, int]]:
         """Merge small files, and remove those that no table has needed for ``retention``.
@@ -425,7 +453,8 @@ class Lake:
             delta = self.table(table)
             before = len(delta.file_uris())
             if before > 1:
-                delta.optimize.compact(writer_properties=WRITER)
+                still_ours(self.folder)
+                delta.optimize.compact(writer_properties=WRITER, commit_properties=ALONE)
             hours = int(retention.total_seconds() // 3600)
             delta.vacuum(retention_hours=hours, dry_run=False, enforce_retention_duration=False, full=True)
             delta.create_checkpoint()
@@ -450,6 +479,11 @@ class Lake:
         runs = self.records(RUNS, "stripe_account", "mode", "run_id")
         return {(whose, mode): run_id for whose, mode, run_id in sorted(runs)}
 
+    def _rows_in(self, files: list[str]) -> int:
+        """How many rows Parquet files have, by their footers."""
+        with self.query() as query:
+            return int(_value(query, f"SELECT count(*) FROM {parquet(files)}")) if files else 0
+
     def _rows_of(self, run_ids: Sequence[str]) -> dict[str, int]:
         """Run → how many rows of objects it brought."""
         filled = [parquet(files) for table in OBJECT_TABLES if (files := self.files(table))]
@@ -472,22 +506,18 @@ class Lake:
     @contextmanager
     def staging(self) -> Iterator[Path]:
         """A folder beside the lake that is gone when the load ends."""
-        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".staging-", dir=self.folder.parent) as folder:
+        make(self.folder)
+        with tempfile.TemporaryDirectory(prefix=".staging-", dir=self.work) as folder:
             yield Path(folder)
 
 
 def _mark(run_ids: Sequence[str], version: int) -> CommitProperties:
-    return CommitProperties(app_transactions=[Transaction(run_id, version) for run_id in run_ids])
+    marks = [Transaction(run_id, version) for run_id in run_ids]
+    return CommitProperties(max_commit_retries=0, app_transactions=marks)
 
 
 def _listed(values: Iterable[str]) -> str:
     return ", ".join(text(value) for value in sorted(values))
-
-
-def rows_in(files: list[str]) -> int:
-    """How many rows Parquet files have, by their footers."""
-    return sum(pq.read_metadata(file).num_rows for file in files)
 
 
 def _count(query: duckdb.DuckDBPyConnection, files: list[str], what: str) -> dict[str, int]:
@@ -513,14 +543,8 @@ def _names_any(table: Table, identities: list[str]) -> str:
     return "coalesce(" + " OR ".join(f"coalesce({test}, false)" for test in tests) + ", false)"
 
 
-def _without_rows(query: duckdb.DuckDBPyConnection, path: Path, match: str) -> None:
+def _without_rows(query: duckdb.DuckDBPyConnection, path: Folder, match: str) -> None:
     """Write a Parquet file anew without the rows that match; it is swapped in whole."""
-    part = path.with_suffix(".part")
-    source = str(path).replace("'", "''")
-    query.execute(
-        f"COPY (FROM read_parquet('{source}') WHERE NOT {match}) TO '{str(part).replace(chr(39), chr(39) * 2)}'"
-        " (FORMAT parquet, COMPRESSION zstd)"
-    )
-    with part.open("rb") as file:
-        os.fsync(file.fileno())
-    part.replace(path)
+    with new_file(path) as part:
+        kept = f"FROM read_parquet({text(str(path))}) WHERE NOT {match}"
+        query.execute(f"COPY ({kept}) TO {text(str(part))} (FORMAT parquet, COMPRESSION zstd)")

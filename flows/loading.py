@@ -12,6 +12,7 @@ from typing import Any
 from flows import sightings
 from flows.errands import Report, known_sessions
 from flows.errors import DamagedPage, FinconError, RunFailed
+from flows.halves import noted
 from flows.lake import Lake
 from flows.orders import Order, Progress, Step
 from flows.pages import Spool
@@ -119,8 +120,9 @@ def transform_and_load(
                 unmark_fetched(settings.data, run)
                 failures[run.stripe_account] = damage
         if staged:
-            seen = lake.load_staged(folder, [_origin(run) for run in staged])
-            rows += lake.finish([_row(settings, run, seen[run.run_id]) for run in staged])
+            with noted(settings.data, [run.run_id for run in staged]):
+                seen = lake.load_staged(folder, [_origin(run) for run in staged])
+                rows += lake.finish([_row(settings, run, seen[run.run_id]) for run in staged])
         for report in lot:
             shutil.rmtree(folder / report.run.run_id, ignore_errors=True)
     return rows, failures

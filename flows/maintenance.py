@@ -1,25 +1,25 @@
 """What is done to a lake beside syncing it: erasing a person, and keeping it small."""
 
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
-import duckdb
-
 from flows import sightings
+from flows.bucket import Folder, Remote, work_folder
 from flows.erasure import Erased, erasure_key
 from flows.errors import RunFailed, UsageError
+from flows.halves import refuse_halves, settle
 from flows.lake import Lake
 from flows.pages import Spool
 from flows.runs import clean, fetched, locked, pages_folder, prepare, unfinished
 from flows.settings import IDENTITIES
+from flows.store import querying
 from flows.warehouse import publish
 from transforms.schemas import ERASURES, OBJECT_TABLES, TABLES
 
 
-def erase(data: Path, kind: str, identity: str) -> dict[str, int]:
+def erase(data: Folder, kind: str, identity: str) -> dict[str, int]:
     """Remove every trace of an account, a customer or a session; the rows and pages removed, by table.
 
     A customer goes with their accounts and sessions. Files are rewritten or removed, the views published anew,
@@ -34,6 +34,7 @@ def erase(data: Path, kind: str, identity: str) -> dict[str, int]:
     prepare(data)
     with locked(data), Lake(data / "lake") as lake:
         clean(data)
+        settle(data, lake)
         _drop_unfinished(data, lake)
         identities = [identity, *_belonging(lake, kind, identity)]
         if not traces(data, identities):
@@ -58,44 +59,48 @@ def erase(data: Path, kind: str, identity: str) -> dict[str, int]:
         return removed
 
 
-def allow(data: Path, kind: str, identity: str) -> None:
+def allow(data: Folder, kind: str, identity: str) -> None:
     """Let a later sync bring back what was erased."""
     _check(kind, identity)
     prepare(data)
     with locked(data), Lake(data / "lake") as lake:
         clean(data)
+        settle(data, lake)
+        refuse_halves(data)
         lake.add_records(ERASURES, [_entry(data, "allowed", kind, identity, {})])
         publish(data, {table.name: lake.current(table) for table in TABLES})
 
 
-def compact(data: Path, retention_days: int, pages_days: int) -> dict[str, Any]:
+def compact(data: Folder, retention_days: int, pages_days: int) -> dict[str, Any]:
     """Merge small files, drop those no view has needed for ``retention_days``, and pages older than ``pages_days``."""
     prepare(data)
     with locked(data), Lake(data / "lake") as lake:
         clean(data)
+        settle(data, lake)
+        refuse_halves(data)
         finished = lake.run_ids()
         waiting = {run.run_id for run in unfinished(data, finished)}
         sizes = lake.compact(timedelta(days=retention_days))
         publish(data, {table.name: lake.current(table) for table in TABLES})
         pruned = 0
         oldest = datetime.now(UTC).timestamp() - pages_days * 86_400
-        for folder in sorted((data / "pages").glob("*")):
+        for folder in sorted((work_folder(data) / "pages").glob("*")):
             if folder.name not in waiting and folder.stat().st_mtime < oldest:
                 shutil.rmtree(folder)
                 pruned += 1
         return {"files": sizes, "runs_pruned": pruned}
 
 
-def traces(data: Path, identities: list[str]) -> list[str]:
+def traces(data: Folder, identities: list[str]) -> list[str]:
     """The files under ``data`` that still name one of the ids: pages and Parquet unpacked, all else byte by byte."""
     found = {
         str(path)
-        for folder in sorted((data / "pages").glob("*"))
+        for folder in sorted((work_folder(data) / "pages").glob("*"))
         for path in Spool(folder).naming(identities)
     }
     needles = [identity.encode() for identity in identities]
-    with duckdb.connect() as query:
-        for path in sorted(p for p in data.rglob("*") if p.is_file()):
+    with querying(data) as query:
+        for path in _files(data):
             if path.suffix == ".parquet":
                 text = "SELECT count(*) FROM read_parquet(?) AS t WHERE regexp_matches(t::VARCHAR, ?)"
                 if (query.execute(text, [str(path), "|".join(identities)]).fetchone() or (0,))[0]:
@@ -105,6 +110,13 @@ def traces(data: Path, identities: list[str]) -> list[str]:
     return sorted(found)
 
 
+def _files(data: Folder) -> Iterator[Folder]:
+    """Every file of the data folder, and of the work folder where that is another."""
+    if isinstance(data, Remote):
+        yield from data.rglob("*")
+    yield from (path for path in work_folder(data).rglob("*") if path.is_file())
+
+
 def _check(kind: str, identity: str) -> None:
     if not IDENTITIES[kind].fullmatch(identity):
         raise UsageError(
@@ -112,7 +124,7 @@ def _check(kind: str, identity: str) -> None:
         )
 
 
-def _drop_unfinished(data: Path, lake: Lake) -> None:
+def _drop_unfinished(data: Folder, lake: Lake) -> None:
     """Pages of an interrupted run are fetched again after an erasure; those of a fetched one are loaded before it."""
     for run in unfinished(data, lake.run_ids()):
         if fetched(data, run) is not None:
@@ -140,10 +152,12 @@ def _belonging(lake: Lake, kind: str, identity: str) -> list[str]:
     return found
 
 
-def _erase_pages(data: Path, identities: list[str]) -> int:
+def _erase_pages(data: Folder, identities: list[str]) -> int:
     """Remove the pages that name one of the ids; they are copies of what the tables hold."""
     paths = [
-        path for folder in sorted((data / "pages").glob("*")) for path in Spool(folder).naming(identities)
+        path
+        for folder in sorted((work_folder(data) / "pages").glob("*"))
+        for path in Spool(folder).naming(identities)
     ]
     for path in paths:
         path.unlink()
@@ -151,7 +165,7 @@ def _erase_pages(data: Path, identities: list[str]) -> int:
 
 
 def _record(
-    data: Path, lake: Lake, kind: str, identities: list[str], records: Iterable[dict[str, Any]]
+    data: Folder, lake: Lake, kind: str, identities: list[str], records: Iterable[dict[str, Any]]
 ) -> None:
     """The erasure in the table ``erasures``: one row per table and run, and one per identity that must stay away."""
     rows = [_entry(data, "erased", kind, identities[0], record) for record in records]
@@ -163,7 +177,7 @@ def _kind(identity: str) -> str:
     return next(kind for kind, pattern in IDENTITIES.items() if pattern.fullmatch(identity))
 
 
-def _entry(data: Path, action: str, kind: str, identity: str, record: dict[str, Any]) -> dict[str, Any]:
+def _entry(data: Folder, action: str, kind: str, identity: str, record: dict[str, Any]) -> dict[str, Any]:
     return {
         "action": action,
         "identity_kind": kind,

@@ -14,7 +14,9 @@ from typing import TypeVar
 
 import msgspec
 
+from flows.bucket import Folder, Remote, work_folder
 from flows.errors import FolderInUse, RunFailed
+from flows.lease import leased
 from flows.settings import Settings
 
 RESUMED_WITHIN = timedelta(hours=24)
@@ -45,40 +47,53 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     """What becomes of personal data: `transforms.personal.Privacy.mark`."""
 
 
-def prepare(data: Path) -> None:
-    """The data folder, for its owner alone; all that this process writes from now on is private too.
+def prepare(data: Folder) -> None:
+    """The folder on this machine, for its owner alone; all that this process writes from now on is private too.
 
     Raises:
         RunFailed: it cannot be made or written.
     """
     os.umask(0o077)
+    folder = work_folder(data)
     try:
-        data.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if data.stat().st_uid == os.getuid():
-            data.chmod(0o700)
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if folder.stat().st_uid == os.getuid():
+            folder.chmod(0o700)
     except OSError as error:
         raise RunFailed(
-            f"The data folder {data} cannot be written: {error.strerror}.",
+            f"The data folder {folder} cannot be written: {error.strerror}.",
             "Name another with --data or FINCON_DATA.",
         ) from error
 
 
-def clean(data: Path) -> None:
+def clean(data: Folder) -> None:
     """Remove what killed runs left of their work in progress. Only for who holds the lock."""
-    for leftover in data.glob(".staging-*"):
+    folder = work_folder(data)
+    for leftover in folder.glob(".staging-*"):
         shutil.rmtree(leftover, ignore_errors=True)
-    for pattern in ("pages/*/*.part", "lake/*/*.part", "snapshots/.part"):
-        for leftover in data.glob(pattern):
+    for pattern in ("pages/*/*.part", "lake/*/*.part", "snapshots/*.part"):
+        for leftover in folder.glob(pattern):
             leftover.unlink()
 
 
 @contextmanager
-def locked(data: Path) -> Iterator[None]:
-    """Hold the folder for one writer. The lock is the kernel's, so it ends with the process.
+def locked(data: Folder) -> Iterator[None]:
+    """Hold the folder for one writer: here with a lock of the kernel, and in a bucket with a lease as well.
 
     Raises:
         FolderInUse: another run holds it.
     """
+    with _locked(work_folder(data)):
+        if isinstance(data, Remote):
+            with leased(data):
+                yield
+        else:
+            yield
+
+
+@contextmanager
+def _locked(data: Path) -> Iterator[None]:
+    """Hold a folder of this machine. The lock is the kernel's, so it ends with the process."""
     path = data / ".lock"
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
@@ -134,7 +149,7 @@ def resumed_or_new(settings: Settings, mode: str, pii: str, interrupted: Iterabl
     )
 
 
-def begin(data: Path, run: Run) -> None:
+def begin(data: Folder, run: Run) -> None:
     """The run's folder: from here on it can be gone on with."""
     folder = pages_folder(data, run.run_id)
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -142,10 +157,10 @@ def begin(data: Path, run: Run) -> None:
         (folder / RUN_FILE).write_bytes(msgspec.json.encode(run))
 
 
-def unfinished(data: Path, finished: set[str]) -> list[Run]:
+def unfinished(data: Folder, finished: set[str]) -> list[Run]:
     """Runs with pages on disk that are in no table, newest first."""
     runs = []
-    for path in sorted((data / "pages").glob(f"*/{RUN_FILE}"), reverse=True):
+    for path in sorted((work_folder(data) / "pages").glob(f"*/{RUN_FILE}"), reverse=True):
         if path.parent.name in finished:
             continue
         try:
@@ -155,12 +170,12 @@ def unfinished(data: Path, finished: set[str]) -> list[Run]:
     return runs
 
 
-def mark_fetched(data: Path, run: Run, counts: Mapping[str, int]) -> None:
+def mark_fetched(data: Folder, run: Run, counts: Mapping[str, int]) -> None:
     """Say on disk that all pages of the run are there, and what they cost: from here on it is only loaded."""
     _write(pages_folder(data, run.run_id) / FETCHED_FILE, counts)
 
 
-def add_costs(data: Path, run: Run, counts: Mapping[str, int]) -> Counter[str]:
+def add_costs(data: Folder, run: Run, counts: Mapping[str, int]) -> Counter[str]:
     """Add what an attempt to fetch the run cost to what earlier ones did; the sum."""
     path = pages_folder(data, run.run_id) / COSTS_FILE
     try:
@@ -181,7 +196,7 @@ def _write(path: Path, counts: Mapping[str, int]) -> None:
     part.replace(path)
 
 
-def fetched(data: Path, run: Run) -> dict[str, int] | None:
+def fetched(data: Folder, run: Run) -> dict[str, int] | None:
     """What the fetching of a run cost, if all its pages are there; None where some are still to be fetched."""
     try:
         content = (pages_folder(data, run.run_id) / FETCHED_FILE).read_bytes()
@@ -190,14 +205,14 @@ def fetched(data: Path, run: Run) -> dict[str, int] | None:
     return msgspec.json.decode(content, type=dict[str, int])
 
 
-def unmark_fetched(data: Path, run: Run) -> None:
+def unmark_fetched(data: Folder, run: Run) -> None:
     """Pages are missing after all."""
     (pages_folder(data, run.run_id) / FETCHED_FILE).unlink(missing_ok=True)
 
 
-def pages_folder(data: Path, run_id: str) -> Path:
+def pages_folder(data: Folder, run_id: str) -> Path:
     """Where a run's pages are."""
-    return data / "pages" / run_id
+    return work_folder(data) / "pages" / run_id
 
 
 def asked_for_the_same(run: Run, settings: Settings, mode: str, pii: str) -> bool:

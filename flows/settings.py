@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TypeVar
 from urllib.parse import urlsplit
 
+from flows.bucket import ADDRESS, SCHEME, Bucket, Folder, Remote
 from flows.errors import UsageError
 
 STRIPE_VERSION = "2026-06-24.dahlia"
@@ -64,7 +65,7 @@ class Settings:
     stripe_version: str = STRIPE_VERSION
     pii_key: Secret | None = None
     """With what personal data is hashed; needed only where it is."""
-    data: Path = field(default_factory=lambda: Path("data"))
+    data: Folder = field(default_factory=lambda: Path("data"))
     requests_per_second: float | None = None
     concurrency: int = 8
     read_seconds: float = 30.0
@@ -80,7 +81,7 @@ class Settings:
 
 def load_settings(
     environ: Mapping[str, str] | None = None,
-    data: Path | None = None,
+    data: str | Folder | None = None,
     other_key: Callable[[], str] = lambda: "",
 ) -> Settings:
     """`Settings` from the environment variables of the README; ``other_key`` is asked where they hold no key.
@@ -109,21 +110,41 @@ def load_settings(
 
 
 def data_folder(
-    data: Path | None = None, environ: Mapping[str, str] | None = None, default: str = "data"
-) -> Path:
+    data: str | Folder | None = None, environ: Mapping[str, str] | None = None, default: str = "data"
+) -> Folder:
     """The data folder: ``--data`` if given, else ``FINCON_DATA``, else ``default``; without links.
 
+    One in a bucket is named ``s3://bucket/folder``; what stays on this machine is then under ``FINCON_WORK``.
+
     Raises:
-        UsageError: its path cannot be used.
+        UsageError: its path or address cannot be used.
     """
     env = os.environ if environ is None else environ
-    folder = (data or Path(env.get("FINCON_DATA") or default)).expanduser().resolve()
+    where = data or env.get("FINCON_DATA") or default
+    if isinstance(where, Remote):
+        return where
+    if isinstance(where, str) and where.startswith(SCHEME):
+        return _in_bucket(where, Path(env.get("FINCON_WORK") or "fincon-work"))
+    folder = Path(where).expanduser().resolve()
     if "%" in str(folder):
         raise UsageError(
             f"The data folder {folder} has a % in its path, which Delta Lake takes for an escape.",
             "Name another.",
         )
     return folder
+
+
+def _in_bucket(address: str, work: Path) -> Remote:
+    """The data folder ``s3://bucket/folder``, with a work folder of its own, so that no two lakes share their pages."""
+    parts = ADDRESS.fullmatch(address)
+    if not parts:
+        raise UsageError(
+            f"The data folder {address!r} cannot be used.",
+            f"Name it like {SCHEME}bucket/folder, of letters, digits, dots, hyphens and underscores.",
+        )
+    bucket, key = parts[1], parts[2].lstrip("/")
+    own = work.expanduser().resolve() / f"{bucket}/{key}".rstrip("/").replace("/", "+")
+    return Remote(Bucket(bucket, own), key)
 
 
 def prefect_api_url() -> str:

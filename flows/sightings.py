@@ -6,14 +6,15 @@ whoever links again does so in a new session. Until then it is open, and every s
 
 from collections.abc import Iterable, Mapping, Set
 from datetime import timedelta
-from pathlib import Path
 from typing import Literal
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from flows.bucket import Folder
 from flows.lake import Lake
 from flows.pages import Spool
+from flows.store import make, new_file
 from flows.versions import parquet
 from transforms.schemas import SESSIONS
 
@@ -35,12 +36,12 @@ def not_to_fetch(lake: Lake, refetch: Refetch) -> Set[Session]:
     return settled(lake.snapshots) if refetch == "open" else _first_seen(lake).keys()
 
 
-def settled(snapshots: Path) -> set[Session]:
+def settled(snapshots: Folder) -> set[Session]:
     """The settled sessions. Without the file all are open: more requests, nothing wrong."""
     path = snapshots / SETTLED_FILE
     if not path.exists():
         return set()
-    table = pq.read_table(path)
+    table = pq.read_table(pa.BufferReader(path.read_bytes()))
     return set(zip(*(table[name].to_pylist() for name in SETTLED.names), strict=True))
 
 
@@ -60,14 +61,13 @@ def note_settled(lake: Lake, spools: Mapping[str, Iterable[Spool]]) -> None:
     keep(lake.snapshots, settled(lake.snapshots) | now)
 
 
-def keep(snapshots: Path, sessions: set[Session]) -> None:
+def keep(snapshots: Folder, sessions: set[Session]) -> None:
     """Write the settled sessions."""
-    snapshots.mkdir(mode=0o700, parents=True, exist_ok=True)
-    part = snapshots / f".{SETTLED_FILE}"
     accounts, ids = zip(*sorted(sessions), strict=True) if sessions else ((), ())
     table = pa.table({"stripe_account": list(accounts), "session_id": list(ids)}, schema=SETTLED)
-    pq.write_table(table, part, compression="zstd")
-    part.replace(snapshots / SETTLED_FILE)
+    make(snapshots)
+    with new_file(snapshots / SETTLED_FILE) as part:
+        pq.write_table(table, part, compression="zstd")
 
 
 def _first_seen(lake: Lake) -> dict[Session, int]:

@@ -12,9 +12,11 @@ import duckdb
 from deltalake.exceptions import DeltaError
 
 from flows import privacy, warehouse
+from flows.bucket import Folder, work_folder
 from flows.connected import connected_accounts
 from flows.errands import Fetch, errands_for, fetch_here
 from flows.errors import AccountsFailed, FinconError, RequestsSpent, RunFailed, UsageError, reason_of
+from flows.halves import settle
 from flows.lake import MEMORY, SPILL, Lake
 from flows.loading import answered, finish_interrupted, load, note_settled, staged_differences
 from flows.orders import Order as Order
@@ -52,6 +54,7 @@ def run_sync(
         prepare(settings.data)
         with locked(settings.data), Lake(settings.data / "lake") as lake:
             clean(settings.data)
+            settle(settings.data, lake)
             allowance = Allowance(order.max_requests)
             with lake.staging() as folder:
                 finished = finish_interrupted(settings, lake, step, progress, folder)
@@ -122,7 +125,7 @@ def _counted(count: int) -> str:
 
 
 @contextmanager
-def machine_errors(data: Path) -> Iterator[None]:
+def machine_errors(data: Folder) -> Iterator[None]:
     """What the machine refuses (a full disk, a folder that cannot be written) as a `RunFailed` in two lines."""
     try:
         yield
@@ -133,10 +136,10 @@ def machine_errors(data: Path) -> Iterator[None]:
         ) from error
 
 
-def pages_disagree(data: Path) -> list[tuple[Any, ...]] | None:
+def pages_disagree(data: Folder) -> list[tuple[Any, ...]] | None:
     """Where the views differ from the raw pages of the last run, in sums per currency, to the unit.
 
-    None where the pages are pruned. An account of which a later run knows something newer is left out.
+    None where the pages are pruned, or on another machine. An account of which a later run knows something newer is left out.
     """
     with (
         warehouse.connect(data) as views,
@@ -164,7 +167,7 @@ def publish(settings: Settings, lake: Lake) -> None:
 def failed_checks(settings: Settings) -> dict[str, int]:
     """Check → how many rows it found wrong, for those that found any."""
     with warehouse.connect(settings.data) as connection:
-        spill = text(str(settings.data / f"{SPILL}checks"))
+        spill = text(str(work_folder(settings.data) / f"{SPILL}checks"))
         connection.execute(f"SET memory_limit = '{MEMORY}'; SET temp_directory = {spill}")
         found = {name: len(connection.sql(query).fetchall()) for name, _, query in warehouse.checks()}
     return {name: rows for name, rows in found.items() if rows}

@@ -8,7 +8,6 @@ what its module names, until the process is gone; DuckDB then takes its own modu
 """
 
 from contextvars import ContextVar
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flows.settings import quiet_prefect
@@ -19,6 +18,7 @@ from prefect import flow, tags  # noqa: E402 - after quiet_prefect, which must c
 from prefect.client.schemas.objects import State  # noqa: E402
 from prefect.runtime import deployment, flow_run  # noqa: E402
 
+from flows.bucket import Folder  # noqa: E402
 from flows.dask_runner import task_runner  # noqa: E402
 from flows.errors import FolderInUse  # noqa: E402
 from flows.sightings import Refetch  # noqa: E402
@@ -89,10 +89,9 @@ def sync(
         owners,
         pii,
     )
-    folder = Path(data) if data else None
     try:
         outcome = sync_as_tasks(
-            order, folder, wait_seconds=wait_seconds, retries=retries, retry_seconds=retry_seconds
+            order, data, wait_seconds=wait_seconds, retries=retries, retry_seconds=retry_seconds
         )
     except FolderInUse as error:
         return skipped(error)
@@ -101,7 +100,7 @@ def sync(
 
 
 def sync_as_flow(
-    order: "Order", data: Path, progress: "Progress | None" = None, wait_seconds: float = 0
+    order: "Order", data: Folder, progress: "Progress | None" = None, wait_seconds: float = 0
 ) -> "Outcome":
     """The flow run of ``fincon sync``. Of what it is asked for, Prefect is told the mode and how many sessions."""
     outcomes: list[Outcome] = []
@@ -111,7 +110,7 @@ def sync_as_flow(
     return outcomes[0]
 
 
-_HANDED: "ContextVar[tuple[Order, Path, Progress | None, float, list[Outcome]]]" = ContextVar("handed")
+_HANDED: "ContextVar[tuple[Order, Folder, Progress | None, float, list[Outcome]]]" = ContextVar("handed")
 """What a command hands to its flow beside the parameters, which Prefect stores."""
 
 

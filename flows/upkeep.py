@@ -3,7 +3,6 @@
 What leads to DuckDB is imported within the flows, as in `flows.sync`.
 """
 
-from pathlib import Path
 from typing import Any
 
 from flows.settings import data_folder, quiet_prefect
@@ -29,7 +28,7 @@ def compact(
     from flows.runs import when_free
     from flows.steps import machine_errors
 
-    folder = data_folder(Path(data) if data else None)
+    folder = data_folder(data)
     try:
         with machine_errors(folder):
             done = when_free(lambda: maintenance.compact(folder, retention_days, pages_days), wait_seconds)
@@ -49,7 +48,7 @@ def check(data: str | None = None) -> dict[str, int]:
     from flows import artifacts, warehouse
     from flows.steps import pages_disagree
 
-    folder = data_folder(Path(data) if data else None)
+    folder = data_folder(data)
     found = warehouse.run_checks(folder)
     found.append(("pages_agree", PAGES_AGREE, len(pages_disagree(folder) or ())))
     artifacts.show_checks(found)

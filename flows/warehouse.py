@@ -4,19 +4,19 @@ The file holds no data. Its views name their Parquet files one by one, so a read
 the file was made, whatever happens meanwhile.
 """
 
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
-from pathlib import Path
 from string import Template
 from typing import Any, Protocol
 
 import duckdb
 import pyarrow as pa
 
+from flows.bucket import Folder
 from flows.errors import RunFailed, UsageError, reason_of
 from flows.settings import data_folder
+from flows.store import local_copy, new_file, querying
 from flows.versions import SQL, latest_sql, parquet, same_object, text
 from transforms.money import THREE_DECIMAL, ZERO_DECIMAL
 from transforms.schemas import (
@@ -66,16 +66,15 @@ class Files(Protocol):
     def active(self) -> Sequence[str]: ...  # noqa: D102
 
 
-def publish(data: Path, files: Mapping[str, Files]) -> Path:
+def publish(data: Folder, files: Mapping[str, Files]) -> Folder:
     """Make ``fincon.duckdb`` in ``data`` over ``files`` (table → where its rows are) and swap it in.
 
     Raises:
         RunFailed: the file could not be written.
     """
-    target, part = data / FILE, data / f".{FILE}.part"
-    part.unlink(missing_ok=True)
+    target = data / FILE
     try:
-        with duckdb.connect(config={"threads": 1}) as connection:
+        with new_file(target) as part, querying(data, threads=1) as connection:
             connection.execute(f"ATTACH {text(str(part))} AS warehouse (STORAGE_VERSION 'v1.2.0')")
             connection.execute("USE warehouse; SET TimeZone = 'UTC'; BEGIN")
             connection.execute(f"CREATE MACRO published_in() AS {text(str(data))}")
@@ -85,10 +84,6 @@ def publish(data: Path, files: Mapping[str, Files]) -> Path:
             for statement in statements(files):
                 connection.execute(statement)
             connection.execute("COMMIT; USE memory; DETACH warehouse")
-        with part.open("rb") as written:
-            os.fsync(written.fileno())
-        part.chmod(0o600)
-        part.replace(target)
     except (duckdb.Error, OSError) as error:
         raise RunFailed(
             f"The views could not be published in {target}: {reason_of(error)}", "The last ones still answer."
@@ -96,7 +91,7 @@ def publish(data: Path, files: Mapping[str, Files]) -> Path:
     return target
 
 
-def connect(data: str | Path | None = None) -> duckdb.DuckDBPyConnection:
+def connect(data: str | Folder | None = None) -> duckdb.DuckDBPyConnection:
     """A connection to the views as they are now, for notebooks: ``connect().sql("FROM accounts").df()``.
 
     Read-only and never in the way of a run. It goes on seeing the same state; connect again to see a newer one.
@@ -104,7 +99,8 @@ def connect(data: str | Path | None = None) -> duckdb.DuckDBPyConnection:
     Raises:
         UsageError: nothing has been synced into ``data`` (by default ``FINCON_DATA``, or ``./data``).
     """
-    path = data_folder(Path(data) if data is not None else None) / FILE
+    folder = data_folder(data)
+    path = folder / FILE
     if not path.exists():
         raise UsageError(
             f"There is no {path}.",
@@ -112,16 +108,17 @@ def connect(data: str | Path | None = None) -> duckdb.DuckDBPyConnection:
         )
     # Attached, not opened: DuckDB shares one instance among all who open the same path in a process, and
     # that would go on showing the file as it was when the first of them opened it.
-    connection = duckdb.connect()
+    connection = querying(folder)
     try:
-        connection.execute(
-            f"SET TimeZone = 'UTC'; ATTACH {text(str(path))} AS fincon (READ_ONLY); USE fincon"
-        )
+        with local_copy(path) as file:
+            connection.execute(
+                f"SET TimeZone = 'UTC'; ATTACH {text(str(file))} AS fincon (READ_ONLY); USE fincon"
+            )
         published_in = connection.execute("SELECT published_in()").fetchall()[0][0]
     except duckdb.Error as error:
         connection.close()
         raise UsageError(f"{path} cannot be read: {str(error).splitlines()[0]}", AGAIN) from error
-    if published_in != str(path.parent):
+    if published_in != str(folder):
         connection.close()
         raise UsageError(f"{path} was made for {published_in}: the folder was moved or copied.", AGAIN)
     return connection
@@ -134,7 +131,7 @@ def checks() -> Iterator[tuple[str, str, str]]:
         yield path.stem, query.split("\n", 1)[0].removeprefix("-- "), query
 
 
-def run_checks(data: Path) -> list[tuple[str, str, int]]:
+def run_checks(data: Folder) -> list[tuple[str, str, int]]:
     """(name, promise, how many rows it found wrong) of each check."""
     with connect(data) as connection:
         return [
@@ -256,7 +253,7 @@ def _types() -> dict[tuple[str, str], str]:
 
 
 @contextmanager
-def ask(query: str, data: str | Path | None = None) -> Iterator[duckdb.DuckDBPyConnection]:
+def ask(query: str, data: str | Folder | None = None) -> Iterator[duckdb.DuckDBPyConnection]:
     """A connection on which ``query`` can be asked: one that reads (SELECT, FROM, DESCRIBE, SUMMARIZE, EXPLAIN).
 
     Raises:
@@ -271,12 +268,13 @@ def ask(query: str, data: str | Path | None = None) -> Iterator[duckdb.DuckDBPyC
                 )
             yield connection
         except duckdb.Error as error:
+            said = reason_of(error) if str(error).startswith("Traceback") else error
             raise UsageError(
-                f"DuckDB: {error}", '`fincon sql "SHOW TABLES"` lists what can be asked.'
+                f"DuckDB: {said}", '`fincon sql "SHOW TABLES"` lists what can be asked.'
             ) from error
 
 
-def count_accounts(data: Path) -> dict[str, int]:
+def count_accounts(data: Folder) -> dict[str, int]:
     """Stripe account → how many linked accounts of it are known; empty before the first run."""
     if not (data / FILE).exists():
         return {}

@@ -25,6 +25,7 @@ START = datetime(2026, 6, 3, 12, tzinfo=UTC)
 Row = dict[str, Any]
 
 SLOW = (
+    "test_bucket",
     "test_desk",
     "test_details",
     "test_fuzz_short",

@@ -281,6 +281,26 @@ def test_a_crash_between_two_commits_leaves_readers_on_the_last_whole_run(
     assert len(rows(synced, "FROM runs")) == 2
 
 
+def test_a_run_half_committed_whose_pages_are_then_removed_is_taken_out_again(
+    sandbox: Sandbox, synced: Path
+) -> None:
+    """What can never be completed does not stay: the tables hold whole runs alone."""
+    first = truth(sandbox.world)
+    sandbox.advance(LATER)
+    ids = sandbox.world.session_ids()
+    with blocked(synced / "lake" / "balances"), pytest.raises(FinconError):
+        sync(sandbox.url, synced, ids)
+    lost = max((synced / "pages").iterdir())
+    with Lake(synced / "lake") as lake:
+        assert lake.holds(OBJECT_TABLES[0], lost.name)
+    shutil.rmtree(lost)
+
+    outcome = sync(sandbox.url, synced, ids)
+    assert rows(synced, f"FROM lake.sessions WHERE run_id = '{lost.name}'") == []
+    assert state(synced) == known_after(first, truth(sandbox.world))
+    assert outcome.failed_checks == {}
+
+
 def test_a_run_half_committed_whose_page_is_then_damaged_is_still_whole_in_the_end(
     sandbox: Sandbox, synced: Path
 ) -> None:

@@ -1,0 +1,65 @@
+"""Runs that are half in the tables: noted before their first row goes in, until the last is.
+
+Mostly the pages are still there, and the next run loads the rest. Where they are not (another machine goes on with a
+lake in a bucket, or somebody removed them), the half that is in can never be completed, and is taken out again.
+"""
+
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from flows.bucket import Folder, Remote
+from flows.errors import RunFailed
+from flows.lake import Lake
+from flows.runs import fetched, pages_folder, unfinished
+from flows.store import make, new_file
+from transforms.schemas import ERASURES
+
+NOTES = "loading"
+
+
+@contextmanager
+def noted(data: Folder, run_ids: Sequence[str]) -> Iterator[None]:
+    """Runs are being loaded. The note stays where that fails."""
+    note = data / NOTES / run_ids[0]
+    make(note.parent)
+    with new_file(note) as part:
+        part.write_text("\n".join(run_ids), encoding="utf-8")
+    yield
+    note.unlink()
+
+
+def settle(data: Folder, lake: Lake) -> None:
+    """Put right what a writer that died or failed left: before anything else is done, and under the lock."""
+    lease = data.bucket.lease if isinstance(data, Remote) else None
+    if lease and lease.record.unsettled:
+        lake.shut_out()
+        lease.settled()
+    finished = lake.run_ids()
+    _drop_from_before_an_erasure(data, lake, finished)
+    loadable = {run.run_id for run in unfinished(data, finished) if fetched(data, run) is not None}
+    for note in (data / NOTES).glob("*"):
+        waiting = set(note.read_bytes().decode().split()) - finished
+        for run_id in waiting - loadable:
+            lake.forget(run_id)
+        if not waiting & loadable:
+            note.unlink()
+
+
+def _drop_from_before_an_erasure(data: Folder, lake: Lake, finished: set[str]) -> None:
+    """Pages in no table yet that may name who was erased since, on another machine: they are fetched again."""
+    moments = lake.records(ERASURES, "epoch_us(observed_at)", "action")
+    erased = max((at for at, action in moments if action == "erased"), default=0)
+    for run in unfinished(data, finished):
+        if run.started_at.timestamp() * 1_000_000 < erased:
+            shutil.rmtree(pages_folder(data, run.run_id))
+
+
+def refuse_halves(data: Folder) -> None:
+    """Nothing is published while a run is half in the tables.
+
+    Raises:
+        RunFailed: one is.
+    """
+    for note in (data / NOTES).glob("*"):
+        raise RunFailed(f"Run {note.name} is fetched but not loaded.", "Run `fincon sync` first.")
