@@ -31,9 +31,7 @@ def served(home: Path) -> Iterator[dict[str, str]]:
     with (home / "server.log").open("w") as log:
         process = subprocess.Popen(command, env={**os.environ, **env}, stdout=log, stderr=log)
         try:
-            until(
-                lambda: answers(f"{env['PREFECT_API_URL']}/health") or process.poll() is not None, seconds=120
-            )
+            until(lambda: answers(f"{env['PREFECT_API_URL']}/health") or process.poll() is not None)
             assert process.poll() is None, "the Prefect server did not start"
             yield env
         finally:
@@ -49,7 +47,7 @@ def answers(url: str) -> bool:
         return False
 
 
-def until(found: Callable[[], T], seconds: float = 90) -> T:
+def until(found: Callable[[], T], seconds: float = 300) -> T:
     """What ``found`` returns once that is true."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
