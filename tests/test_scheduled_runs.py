@@ -237,22 +237,22 @@ def test_a_check_that_finds_something_fails_its_run(
     in_python(server, sync_code(data), environ(sandbox.url))
     spoil = f"""
 from pathlib import Path
-import pyarrow as pa
 from flows.lake import Lake
 from flows.settings import load_settings
 from flows.steps import publish
 from transforms.schemas import SESSIONS
-lake = Lake(Path({str(data)!r}) / "lake")
-row = {{name: None for name in SESSIONS.schema.names}}
-lake.append(SESSIONS, pa.Table.from_pylist([row | {{"run_id": "nobodys"}}], schema=SESSIONS.schema), "nobodys")
-publish(load_settings(data=Path({str(data)!r})), lake)
+data = Path({str(data)!r})
+with Lake(data / "lake") as lake:
+    row = {{name: None for name in SESSIONS.schema.names}}
+    lake.add_records(SESSIONS, [row | {{"run_id": "nobodys"}}])
+    publish(load_settings(data=data), lake)
 from flows.upkeep import check
 check(data={str(data)!r})
 """
     run = in_python(server, spoil, environ(sandbox.url))
     assert run["state_type"] == "FAILED"
     assert "rows_have_runs (1 rows)" in run["state"]["message"]
-    assert {artifact["key"] for artifact in of_run(server, "artifacts", run)} == {"fincon-checks"}
+    assert "fincon-checks" in {artifact["key"] for artifact in of_run(server, "artifacts", run)}
 
 
 def test_a_key_from_a_secret_block_is_used_and_is_nowhere_in_clear(
