@@ -25,6 +25,7 @@ STRIPE_ACCOUNT_ID = re.compile(r"acct_[A-Za-z0-9]{1,200}")
 
 HEARTBEAT_SECONDS = 30
 """How often a flow run says that it is alive: the shortest that Prefect takes."""
+
 PII_KEY_LENGTH = 16
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")

@@ -1,6 +1,6 @@
 """The Prefect flow of a sync: `flows.steps.run_sync` with each step a task, seen and told in Prefect's UI.
 
-Parameters hold no secret: the key comes from the environment of the process that runs the flow, or else from
+Parameters hold no secret: the keys come from the environment of the process that runs the flow, Stripe's or else from
 the Secret block ``stripe-api-key``.
 
 What leads to DuckDB is imported within the flow. Prefect's threads hold on to a flow function, and with it to

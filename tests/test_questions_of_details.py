@@ -182,9 +182,8 @@ def test_accounts_of_the_same_person_are_found_whether_owners_were_kept_or_hashe
     with Lake(tmp_path / "lake") as lake:
         lake.load(pages, "run")
         now = datetime.now(UTC)
-        lake.finish(
-            {"run_id": "run", "mode": "", "status": "succeeded", "started_at": now, "finished_at": now}
-        )
+        row = {"run_id": "run", "mode": "", "status": "succeeded", "started_at": now, "finished_at": now}
+        lake.finish([row])
         publish(tmp_path, {table.name: lake.current(table) for table in TABLES})
     found = rows(tmp_path, "SELECT matched_on, account_ids, accounts FROM shared_owners ORDER BY ALL")
     expected = [

@@ -17,7 +17,7 @@ UNION ALL
 SELECT 'transactions', stripe_account, transaction_id, NULL, count(*) AS found
 FROM transactions GROUP BY ALL HAVING found > 1
 UNION ALL
-SELECT 'owners', stripe_account, owner_id, NULL, count(*) AS found
+SELECT 'owners', stripe_account, account_id, owner_id, count(*) AS found
 FROM owners GROUP BY ALL HAVING found > 1
 UNION ALL
 SELECT 'watermarks', stripe_account, account_id, feature, count(*) AS found

@@ -17,7 +17,7 @@ UNION ALL
 SELECT 'transactions', stripe_account, transaction_id, NULL, valid_from, count(*) AS found
 FROM history.transactions GROUP BY ALL HAVING found > 1
 UNION ALL
-SELECT 'owners', stripe_account, owner_id, NULL, valid_from, count(*) AS found
+SELECT 'owners', stripe_account, account_id, owner_id, valid_from, count(*) AS found
 FROM history.owners GROUP BY ALL HAVING found > 1
 UNION ALL
 SELECT 'watermarks', stripe_account, account_id, feature, valid_from, count(*) AS found
