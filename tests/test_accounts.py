@@ -170,7 +170,7 @@ def test_events_go_on_where_each_account_was(platform: Sandbox, data: Path) -> N
 
 
 def test_each_account_has_its_own_limit(platform: Sandbox, data: Path) -> None:
-    """Sixty requests at ten a second for each of three: held to one account's limit, it would take three times as long."""
+    """Three accounts at ten requests a second each: on one limit for all, it would take three times as long."""
     platform.limits = Limits(test=10, endpoint=10)
     outcome = sync(platform, data, everything(platform), FINCON_REQUESTS_PER_SECOND="10")
     assert outcome.run["throttled"] == sum(platform.limits.throttled.values())
