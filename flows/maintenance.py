@@ -12,11 +12,11 @@ from flows.errors import RunFailed, UsageError
 from flows.halves import refuse_halves, settle
 from flows.lake import Lake
 from flows.pages import Spool
-from flows.runs import clean, fetched, locked, pages_folder, prepare, unfinished
+from flows.runs import RESUMED_WITHIN, Run, clean, fetched, locked, pages_folder, prepare, unfinished
 from flows.settings import IDENTITIES
 from flows.store import querying
 from flows.warehouse import publish
-from transforms.schemas import ERASURES, OBJECT_TABLES, TABLES
+from transforms.schemas import ERASURES, OBJECT_TABLES, RUNS, TABLES
 
 
 def erase(data: Folder, kind: str, identity: str) -> dict[str, int]:
@@ -35,6 +35,7 @@ def erase(data: Folder, kind: str, identity: str) -> dict[str, int]:
     with locked(data), Lake(data / "lake") as lake:
         clean(data)
         settle(data, lake)
+        _refuse_stripe_account(lake, identity)
         _drop_unfinished(data, lake)
         identities = [identity, *_belonging(lake, kind, identity)]
         if not traces(data, identities):
@@ -79,7 +80,7 @@ def compact(data: Folder, retention_days: int, pages_days: int) -> dict[str, Any
         settle(data, lake)
         refuse_halves(data)
         finished = lake.run_ids()
-        waiting = {run.run_id for run in unfinished(data, finished)}
+        waiting = {run.run_id for run in unfinished(data, finished) if _is_awaited(data, run)}
         sizes = lake.compact(timedelta(days=retention_days))
         publish(data, {table.name: lake.current(table) for table in TABLES})
         pruned = 0
@@ -89,6 +90,11 @@ def compact(data: Folder, retention_days: int, pages_days: int) -> dict[str, Any
                 shutil.rmtree(folder)
                 pruned += 1
         return {"files": sizes, "runs_pruned": pruned}
+
+
+def _is_awaited(data: Folder, run: Run) -> bool:
+    """Whether an unfinished run will still be loaded or gone on with: any other was given up."""
+    return fetched(data, run) is not None or datetime.now(UTC) - run.started_at < RESUMED_WITHIN
 
 
 def traces(data: Folder, identities: list[str]) -> list[str]:
@@ -121,6 +127,15 @@ def _check(kind: str, identity: str) -> None:
     if not IDENTITIES[kind].fullmatch(identity):
         raise UsageError(
             f"{identity!r} is not the id of {kind}.", f"It looks like {IDENTITIES[kind].pattern}."
+        )
+
+
+def _refuse_stripe_account(lake: Lake, identity: str) -> None:
+    """An account holder can be erased; a Stripe account that is synced stands in every row and run of its own."""
+    if any(identity == asked for (asked,) in lake.records(RUNS, "stripe_account")):
+        raise UsageError(
+            f"{identity} is a Stripe account that is synced here, not an account holder.",
+            "Name its customers one by one, or keep it in a data folder of its own. Nothing was changed.",
         )
 
 

@@ -11,6 +11,7 @@ import stripe
 from conftest import KEY, START, environ, fincon, rows, settings_for, state, truth
 
 from flows.errors import AccountRefused, AccountsFailed, KeyRefused, RequestsSpent, UsageError
+from flows.maintenance import erase
 from flows.steps import Order, Outcome, raise_if_wrong, run_sync
 from sandbox.limits import Limits
 from sandbox.server import Sandbox, running
@@ -132,6 +133,13 @@ def test_requests_are_bounded_over_all_and_each_gets_its_turn(platform: Sandbox,
     second = sync(platform, data, order)
     assert len(platform.requests) == 8
     assert {run["stripe_account"] for run in (*first.runs, *second.runs)} == set(platform.connected)
+
+
+def test_a_stripe_account_that_is_synced_is_no_holder_to_be_erased(platform: Sandbox, data: Path) -> None:
+    account = platform.connected[0]
+    sync(platform, data, Order(stripe_accounts=(account,)))
+    with pytest.raises(UsageError, match="is synced here, not an account holder"):
+        erase(data, "customer", account)
 
 
 def test_a_sync_of_one_account_costs_what_it_costs_alone(platform: Sandbox, data: Path) -> None:

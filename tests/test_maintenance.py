@@ -4,11 +4,13 @@ import os
 from datetime import timedelta
 from pathlib import Path
 
+import msgspec
 import pytest
 from conftest import OBJECTS, environ, fincon, rows, settings_for, state, sync
 
 from flows.errors import UsageError
 from flows.maintenance import allow, compact, erase, traces
+from flows.runs import RESUMED_WITHIN, begin, resumed_or_new
 from flows.steps import failed_checks
 from flows.warehouse import connect
 from sandbox.server import Sandbox
@@ -116,6 +118,20 @@ def test_old_pages_are_pruned_and_new_ones_stay(synced: Path) -> None:
     assert compact(synced, retention_days=7, pages_days=7)["runs_pruned"] == 1
     assert not first.exists()
     assert second.exists()
+
+
+def test_pages_of_a_run_that_was_given_up_are_pruned_and_those_of_one_to_go_on_with_stay(
+    sandbox: Sandbox, synced: Path
+) -> None:
+    settings = settings_for(sandbox.url, synced)
+    run = resumed_or_new(settings, "accounts", "", [], "")
+    given_up = msgspec.structs.replace(run, run_id="given-up", started_at=run.started_at - 2 * RESUMED_WITHIN)
+    for one in (run, given_up):
+        begin(synced, one)
+        os.utime(synced / "pages" / one.run_id, (0, 0))
+    assert compact(synced, retention_days=7, pages_days=7)["runs_pruned"] == 1
+    assert (synced / "pages" / run.run_id).exists()
+    assert not (synced / "pages" / "given-up").exists()
 
 
 def test_erase_and_compact_at_the_command_line(sandbox: Sandbox, synced: Path) -> None:
