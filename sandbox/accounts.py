@@ -151,14 +151,17 @@ class Accounts:
         return self.ledger.transactions(calendar, account, traits.currency(rolls), time)
 
     def _owner(self, index: int, place: int, rolls: Rolls, refreshed: int) -> Owner:
-        dice = rolls.person + place * 4_099
+        dice, whose = rolls.person + place * 4_099, str(index)
+        if place == 0 and rolls.owners & 8:  # whoever linked the account; so several accounts have one owner
+            session = self.membership.session_of(index)
+            dice, whose = mix(session ^ self.salt), f"of-{session + self.membership.sessions}"
         first, last = traits.FIRST[dice % 8], traits.LAST[dice // 8 % 8]
         return Owner(
             id=self.ids.owner.encode(index * 4 + place),
             account=self.ids.account.encode(index),
             ownership=self.ids.ownership(self.ids.account.encode(index)),
             name=f"{first} {last}",
-            email=f"{first}.{last}.{index}@example.com".lower() if dice % 5 else None,
+            email=f"{first}.{last}.{whose}@example.com".lower() if dice % 5 else None,
             phone=f"+1 555-{dice % 1000:03}-{dice % 9973:04}" if dice % 3 else None,
             raw_address=f"{dice % 999 + 1} Main Street, Everytown USA" if dice % 4 else None,
             refreshed_at=refreshed,

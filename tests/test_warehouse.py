@@ -14,7 +14,7 @@ from conftest import OBJECTS, START, rows, settings_for, sync
 
 from flows.errors import RunFailed, UsageError
 from flows.lake import Current
-from flows.steps import failed_checks
+from flows.steps import Order, failed_checks, run_sync
 from flows.versions import SQL
 from flows.warehouse import FILE, checks, connect, publish
 from sandbox.server import Sandbox, running
@@ -31,9 +31,11 @@ def synced(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A lake with two syncs, two days apart, for tests that leave it as they find it."""
     data = tmp_path_factory.mktemp("synced") / "data"
     with running(World(seed=1, clock=START, accounts=300, sessions=90)) as sandbox:
-        sync(sandbox.url, data, sandbox.world.session_ids())
-        sandbox.advance(timedelta(days=2))
-        sync(sandbox.url, data, sandbox.world.session_ids())
+        settings = settings_for(sandbox.url, data)
+        for _ in range(2):
+            ids = tuple(sandbox.world.session_ids())
+            run_sync(settings, Order(ids, transactions=True, owners=True, pii="keep"))
+            sandbox.advance(timedelta(days=2))
     return data
 
 

@@ -1,5 +1,6 @@
 -- Which accounts belong to the same person: they share an email address, a phone number, or a name and postal address.
 -- Grain: one row per Stripe account and shared value that stands on two accounts or more.
+-- Units: counts of accounts and of account holders; values as the table owners has them, plain or hashed.
 -- Plain values are compared in lower case and with single spaces, as they are before they are hashed; so the answer is
 --   the same whether owners were kept or hashed (not across the two). Where they were dropped there is none.
 -- Example: SELECT matched_on, accounts, account_ids FROM shared_owners WHERE account_holders > 1 ORDER BY accounts DESC;
