@@ -1,6 +1,6 @@
 -- What came in and went out each day, and what that adds up to since the first transaction known.
 -- Grain: one row per account, currency and day (UTC), from its first posted transaction known to its last; a day on which
---   nothing was posted has zeros.
+--   nothing was posted has zeros. What was posted at a time that is not known is left out.
 -- Units: minor units of the currency, and `…_amount` in its major unit. `money_out` is negative or zero.
 -- Example: SELECT day, net_amount, running_net_amount FROM cash_flow_daily WHERE account_id = 'fca_…' ORDER BY day;
 CREATE VIEW cash_flow_daily AS

@@ -1,8 +1,9 @@
 -- Which payments come again and again: how often, how much, and when the next is expected.
 -- Grain: one row per account, currency, direction and description that came three times or more at a steady pace: no
 --   interval is further from the typical (median) one than a fifth of it, or two days where that is more. Descriptions
---   are compared in lower case and without digits and signs, so that a number of a payment does not set it apart.
--- Units: days; minor units of the currency, and `…_amount` in its major unit. Void transactions are left out.
+--   are compared in lower case and without digits and signs, so that a number of a payment does not set it apart; one
+--   without a letter names nobody and is left out.
+-- Units: days; minor units of the currency, and `…_amount` in its major unit. Void transactions and amounts of zero are left out.
 -- Example: SELECT description, typical_amount, next_expected_on FROM recurring_transactions WHERE next_expected_on > today();
 CREATE VIEW recurring_transactions AS
 WITH payments AS (

@@ -2,22 +2,24 @@
 -- Grain: one row per Stripe account and shared value that stands on two accounts or more.
 -- Units: counts of accounts and of account holders; values as the table owners has them, plain or hashed.
 -- Plain values are compared in lower case and with single spaces, as they are before they are hashed; so the answer is
---   the same whether owners were kept or hashed (not across the two). Where they were dropped there is none.
+--   the same whether owners were kept or hashed (not across the two). Where they were dropped there is none. A plain value
+--   that is blank counts as unknown: a name alone, without an address, does not match.
 -- Example: SELECT matched_on, accounts, account_ids FROM shared_owners WHERE account_holders > 1 ORDER BY accounts DESC;
 CREATE VIEW shared_owners AS
-WITH people AS (
+WITH plain AS (
     SELECT
         stripe_account,
         account_id,
-        owner_id,
-        unnest(['email', 'phone', 'name and address']) AS matched_on,
-        unnest([
-            trim(regexp_replace(lower(email), '\s+', ' ', 'g')),
-            trim(regexp_replace(lower(phone), '\s+', ' ', 'g')),
-            trim(regexp_replace(lower(name), '\s+', ' ', 'g'))
-                || ', ' || trim(regexp_replace(lower(raw_address), '\s+', ' ', 'g'))
-        ]) AS value
+        nullif(trim(regexp_replace(lower(COLUMNS(['name', 'email', 'phone', 'raw_address'])), '[\s\pZ]+', ' ', 'g')), '')
     FROM owners
+),
+people AS (
+    SELECT
+        stripe_account,
+        account_id,
+        unnest(['email', 'phone', 'name and address']) AS matched_on,
+        unnest([email, phone, name || ', ' || raw_address]) AS value
+    FROM plain
 )
 SELECT
     stripe_account,
@@ -31,7 +33,7 @@ SELECT
     count(DISTINCT a.institution_name) AS institutions
 FROM people AS p
 JOIN accounts AS a USING (stripe_account, account_id)
-WHERE p.value IS NOT NULL AND p.value NOT IN ('', ', ')
+WHERE p.value IS NOT NULL
 GROUP BY stripe_account, p.matched_on, p.value
 HAVING count(DISTINCT account_id) > 1;
 

@@ -1,6 +1,6 @@
 -- What came into and went out of each account, month by month.
 -- Grain: one row per account, currency and month (UTC) in which something was posted. Pending and void transactions are
---   left out: the first are not sure yet, the second never were.
+--   left out: the first are not sure yet, the second never were. So is what was posted at a time that is not known.
 -- Units: minor units of the currency, and `…_amount` in its major unit. `money_out` is negative or zero.
 -- Example: SELECT month, sum(net_amount) AS net FROM transaction_monthly WHERE currency = 'usd' GROUP BY ALL ORDER BY month;
 CREATE VIEW transaction_monthly AS
@@ -17,7 +17,7 @@ SELECT
     major_units(money_out, currency) AS money_out_amount,
     major_units(net, currency) AS net_amount
 FROM transactions
-WHERE status = 'posted'
+WHERE status = 'posted' AND posted_at IS NOT NULL
 GROUP BY stripe_account, account_id, currency, month;
 
 COMMENT ON VIEW transaction_monthly IS 'One row per account, currency and month (UTC): what was posted, in, out and net.';
