@@ -151,5 +151,17 @@ def test_case_and_spaces_do_not_set_equal_people_apart() -> None:
     assert one == other != third
 
 
+def test_owners_without_an_address_do_not_join_by_it() -> None:
+    blank = {
+        "id": "fcaown_1",
+        "ownership": "fcaowns_1",
+        "email": "",
+        "raw_address": " \u00a0 ",
+        "phone": None,
+    }
+    treated = json.loads(without_personal(page(blank), "owners", HASH))["data"][0]
+    assert [treated[name] for name in ("email", "raw_address", "phone")] == [None, None, None]
+
+
 def test_the_key_is_never_shown() -> None:
     assert KEY not in repr(HASH) + HASH.mark

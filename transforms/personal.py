@@ -43,7 +43,7 @@ class Privacy:
         return self.choice if self.chosen else ""
 
     def treat(self, raw: msgspec.Raw) -> bytes:
-        """A personal value as JSON, treated. Null stays null.
+        """A personal value as JSON, treated. Null stays null, and blank text becomes it: it tells nothing apart.
 
         Equal people still join: text is hashed (HMAC-SHA-256) in lower case and with single spaces.
         """
@@ -53,7 +53,8 @@ class Privacy:
             text = msgspec.json.decode(raw, type=str)
         except msgspec.ValidationError:
             text = msgspec.json.format(bytes(raw), indent=-1).decode()
-        return f'"{PREFIX}{self._digest(" ".join(text.lower().split()))}"'.encode()
+        plain = " ".join(text.lower().split())
+        return f'"{PREFIX}{self._digest(plain)}"'.encode() if plain else b"null"
 
     def _digest(self, text: str) -> str:
         return hmac.new(self.key, text.encode(), hashlib.sha256).hexdigest()

@@ -66,4 +66,4 @@ COMMENT ON COLUMN balance_vs_transactions.transactions IS 'Transactions posted a
 COMMENT ON COLUMN balance_vs_transactions.posted IS 'Their sum, in minor units.';
 COMMENT ON COLUMN balance_vs_transactions.unexplained IS '`change` less `posted`, in minor units; 0 = they agree.';
 COMMENT ON COLUMN balance_vs_transactions.unexplained_amount IS '`unexplained` in major units; null where the currency is not known.';
-COMMENT ON COLUMN balance_vs_transactions.is_complete IS 'True where the transactions are read up to a refresh after the second balance; false = the rest may be transactions still to come.';
+COMMENT ON COLUMN balance_vs_transactions.is_complete IS 'True where the transactions are read up to a refresh at or after the second balance; false = the rest may be transactions still to come.';
