@@ -784,6 +784,8 @@ def _plain_errors() -> Iterator[None]:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         _leave(0)
     except Exception as error:  # noqa: BLE001 - the last resort: a person sees two lines, not a traceback
+        if _is_of_an_interrupt(error):
+            _interrupted()
         if CHOICES.verbose:
             traceback.print_exc()
         click.echo(
@@ -791,6 +793,13 @@ def _plain_errors() -> Iterator[None]:
             err=True,
         )
         _leave(1)
+
+
+def _is_of_an_interrupt(error: BaseException | None) -> bool:
+    """Whether Ctrl-C led to it: within a wait for a lock Python may raise another error in its place."""
+    while error and not isinstance(error, KeyboardInterrupt):
+        error = error.__context__
+    return error is not None
 
 
 def _interrupted() -> None:

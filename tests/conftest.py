@@ -25,19 +25,25 @@ START = datetime(2026, 6, 3, 12, tzinfo=UTC)
 Row = dict[str, Any]
 
 SLOW = (
+    "test_accounts",
     "test_bucket",
     "test_desk",
     "test_details",
+    "test_events",
     "test_fuzz_short",
     "test_hostile_api",
     "test_hostile_machine",
+    "test_maintenance",
+    "test_personal",
+    "test_prefect",
+    "test_questions_of_details",
     "test_resume",
     "test_scale",
     "test_scheduled_runs",
     "test_secrets_at_rest",
     "test_soak_short",
 )
-"""Files whose tests kill processes and wait for them, or start kernels and browsers: ``make test-slow``, which CI runs too."""
+"""Files whose tests kill processes, wait for servers or browsers, or sync again and again: ``make test-slow``, which CI runs too."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
