@@ -43,7 +43,7 @@ SLOW = (
     "test_secrets_at_rest",
     "test_soak_short",
 )
-"""Files whose tests kill processes, wait for servers or browsers, or sync again and again: ``make test-slow``, which CI runs too."""
+"""Files whose tests kill processes, wait for servers or sync again and again: ``make test-slow``, which CI runs too."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
