@@ -30,7 +30,7 @@ def test_help_names_every_command_and_each_has_its_own(tmp_path: Path) -> None:
 
 def test_demo_is_repeatable_and_ends_with_answers_and_what_to_type_next(tmp_path: Path) -> None:
     for _ in range(2):
-        done = fincon("demo", cwd=tmp_path)
+        done = fincon("demo", "--accounts", "100", cwd=tmp_path)
         assert done.returncode == 0, done.stderr
         for shown in ("usd", "refresh_health", "fincon --data data/demo status", "export STRIPE_API_KEY"):
             assert shown in done.stdout
