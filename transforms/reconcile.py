@@ -39,6 +39,8 @@ class _Account(Struct):
 
 
 _ITEMS = msgspec.json.Decoder(list[Raw])
+_ACCOUNT = msgspec.json.Decoder(_Account)
+_ANYTHING = msgspec.json.Decoder()
 
 T = TypeVar("T", bound=Struct)
 
@@ -91,7 +93,7 @@ def _read(kind: type[T], raw: Raw | bytes) -> T:
 def _sums(accounts: Iterable[Raw]) -> Sums:
     found: Sums = Counter()
     for account in accounts:
-        balance = json.loads(bytes(_read(_Account, account).balance), parse_int=_integer)
+        balance = _anything(_balance(account))
         maps = {
             "current": _part(balance, "current"),
             "available": _part(_part(balance, "cash"), "available"),
@@ -102,6 +104,21 @@ def _sums(accounts: Iterable[Raw]) -> Sums:
             for currency, amount in amounts.items():
                 found[currency, name] += amount if type(amount) is int else 0
     return found
+
+
+def _balance(account: Raw) -> Raw:
+    try:
+        return _ACCOUNT.decode(account).balance
+    except msgspec.DecodeError:
+        return _NULL  # no object, and so none with a balance
+
+
+def _anything(raw: Raw) -> Any:
+    """``raw`` as it stands; by Python's own reader where a number in it is beyond what msgspec takes."""
+    try:
+        return _ANYTHING.decode(raw)
+    except msgspec.DecodeError:
+        return json.loads(bytes(raw), parse_int=_integer)
 
 
 def _integer(digits: str) -> int:

@@ -8,8 +8,7 @@ import msgspec
 _OBJECT = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _ARRAY = msgspec.json.Decoder(list[msgspec.Raw])
 
-_SUSPECT = re.compile(rb"(?i)secret|\\u00[4-7]")
-"""Bytes without a match hold no secret: an attribute's name is spelt out, or spelt in escapes."""
+_ESCAPED_LETTER = re.compile(rb"\\u00[4-7]")
 
 
 def without_secrets(body: bytes) -> bytes:
@@ -20,9 +19,15 @@ def without_secrets(body: bytes) -> bytes:
     Raises:
         msgspec.DecodeError: a body that may hold a secret is not JSON.
     """
-    if not _SUSPECT.search(body):
+    if not _may_hold_a_secret(body):
         return body
     return _clean(msgspec.Raw(body), anew=_repeats_a_name(body))
+
+
+def _may_hold_a_secret(body: bytes) -> bool:
+    """Whether the name of one may be spelt out in it, or spelt in escapes. Plain searches: a pattern takes ten times as long."""
+    lower = body.lower()
+    return b"secret" in lower or (b"\\u00" in lower and _ESCAPED_LETTER.search(lower) is not None)
 
 
 def _clean(raw: msgspec.Raw, *, anew: bool) -> bytes:
