@@ -26,6 +26,7 @@ Row = dict[str, Any]
 
 SLOW = (
     "test_accounts",
+    "test_as_of",
     "test_bucket",
     "test_desk",
     "test_details",
@@ -33,10 +34,12 @@ SLOW = (
     "test_fuzz_short",
     "test_hostile_api",
     "test_hostile_machine",
+    "test_listing",
     "test_maintenance",
     "test_personal",
     "test_prefect",
     "test_questions_of_details",
+    "test_reconcile",
     "test_resume",
     "test_scale",
     "test_scheduled_runs",
