@@ -519,11 +519,6 @@ def sql(query: str, style: str, output: Path | None) -> None:
         show.write(connection, query, style, output)
 
 
-PAGES_AGREE = (
-    "Balances in the views add up to those on the raw pages of the last run, per currency and to the unit."
-)
-
-
 @command()
 @click.argument("table", required=False)
 @click.option("--format", "style", type=click.Choice(["text", "markdown"]), default="text", show_default=True)
@@ -573,7 +568,7 @@ def report(output: Path) -> None:
 def check() -> None:
     """Run every check; a row that a check finds is a failure."""
     from flows import show
-    from flows.steps import pages_disagree
+    from flows.steps import PAGES_AGREE, pages_disagree
     from flows.warehouse import checks, connect
 
     failed = 0

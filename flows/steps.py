@@ -136,6 +136,12 @@ def machine_errors(data: Folder) -> Iterator[None]:
         ) from error
 
 
+PAGES_AGREE = (
+    "Balances in the views add up to those on the raw pages of the last run, per currency and to the unit."
+)
+"""What `pages_disagree` checks, as the checks in ``sql/checks`` say theirs."""
+
+
 def pages_disagree(data: Folder) -> list[tuple[Any, ...]] | None:
     """Where the views differ from the raw pages of the last run, in sums per currency, to the unit.
 
@@ -166,11 +172,9 @@ def publish(settings: Settings, lake: Lake) -> None:
 
 def failed_checks(settings: Settings) -> dict[str, int]:
     """Check → how many rows it found wrong, for those that found any."""
-    with warehouse.connect(settings.data) as connection:
-        spill = text(str(work_folder(settings.data) / f"{SPILL}checks"))
-        connection.execute(f"SET memory_limit = '{MEMORY}'; SET temp_directory = {spill}")
-        found = {name: len(connection.sql(query).fetchall()) for name, _, query in warehouse.checks()}
-    return {name: rows for name, rows in found.items() if rows}
+    spill = text(str(work_folder(settings.data) / f"{SPILL}checks"))
+    bounds = f"SET memory_limit = '{MEMORY}'; SET temp_directory = {spill}"
+    return {name: rows for name, _, rows in warehouse.run_checks(settings.data, bounds) if rows}
 
 
 def raise_if_wrong(outcome: Outcome, *, strict: bool) -> None:

@@ -15,8 +15,6 @@ from prefect.client.schemas.objects import State  # noqa: E402
 from flows.errors import FolderInUse, RunFailed  # noqa: E402
 from flows.sync import run_name  # noqa: E402
 
-PAGES_AGREE = "The last run's rows are what its raw pages hold, where those are kept."
-
 
 @flow(name="compact", flow_run_name=run_name, persist_result=False)
 def compact(
@@ -46,7 +44,7 @@ def check(data: str | None = None) -> dict[str, int]:
         RunFailed: a check found rows.
     """
     from flows import artifacts, warehouse
-    from flows.steps import pages_disagree
+    from flows.steps import PAGES_AGREE, pages_disagree
 
     folder = data_folder(data)
     found = warehouse.run_checks(folder)
