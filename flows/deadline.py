@@ -2,6 +2,7 @@
 
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -15,43 +16,74 @@ SILENCES = 3
 """How many read time-outs a head may take as a whole, and a body again."""
 
 
-@contextmanager
-def _deadline(connection: HTTPConnection) -> Iterator[None]:
-    """Shut the connection's socket when its head has taken too long.
+class _Watch:
+    """One thread for all connections: a timer each would cost as much as the rest of a request."""
 
-    Raises:
-        TimeoutError: it had.
-    """
-    late = threading.Event()
+    def __init__(self) -> None:
+        self._until: dict[HTTPConnection, float] = {}
+        self._late: set[HTTPConnection] = set()
+        self._changed = threading.Condition()
+        self._awake_at = 0.0
+        """When the thread looks again by itself; 0 while there is none."""
 
-    def shut() -> None:
-        late.set()
-        if isinstance(connection.sock, socket.socket):
-            try:
-                connection.sock.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                return  # the other side was faster: there is nothing left to shut
+    @contextmanager
+    def deadline(self, connection: HTTPConnection) -> Iterator[None]:
+        """Shut the connection's socket when its head has taken too long.
 
-    timer = threading.Timer(SILENCES * float(connection.timeout or 0), shut)
-    timer.daemon = True
-    timer.start()
-    try:
-        yield
-    finally:
-        timer.cancel()
-        if late.is_set():  # the head was cut off, which can look like a whole one
-            raise TimeoutError("the head of the answer took too long")
+        Raises:
+            TimeoutError: it had.
+        """
+        at = time.monotonic() + SILENCES * float(connection.timeout or 0)
+        with self._changed:
+            self._until[connection] = at
+            if not self._awake_at:
+                threading.Thread(target=self._look, name="deadlines", daemon=True).start()
+            if not self._awake_at or at < self._awake_at:
+                self._awake_at = at
+                self._changed.notify()
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._until.pop(connection, None)
+                was_late = connection in self._late
+                self._late.discard(connection)
+            if was_late:  # the head was cut off, which can look like a whole one
+                raise TimeoutError("the head of the answer took too long")
+
+    def _look(self) -> None:
+        with self._changed:
+            while self._until:
+                now = time.monotonic()
+                for connection in [c for c, at in self._until.items() if at <= now]:
+                    del self._until[connection]
+                    self._late.add(connection)
+                    _shut(connection)
+                self._awake_at = min(self._until.values(), default=now)
+                self._changed.wait(self._awake_at - now)
+            self._awake_at = 0.0
+
+
+def _shut(connection: HTTPConnection) -> None:
+    if isinstance(connection.sock, socket.socket):
+        try:
+            connection.sock.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            return  # the other side was faster: there is nothing left to shut
+
+
+_WATCH = _Watch()
 
 
 class _Connection(HTTPConnection):
     def getresponse(self) -> HTTPResponse:  # type: ignore[override]  # urllib3 narrows it the same way
-        with _deadline(self):
+        with _WATCH.deadline(self):
             return super().getresponse()
 
 
 class _SecureConnection(HTTPSConnection):
     def getresponse(self) -> HTTPResponse:  # type: ignore[override]  # urllib3 narrows it the same way
-        with _deadline(self):
+        with _WATCH.deadline(self):
             return super().getresponse()
 
 

@@ -1,7 +1,8 @@
 """What is fetched of each Stripe account: planned under the lock, done here or on other machines, onto the same disk."""
 
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence, Set
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from flows import details, events, fetch, listing, privacy, sightings
@@ -17,6 +18,7 @@ from flows.staging import Stager
 from flows.stripe_api import LOG, Allowance, Stripe
 from flows.together import GIVE_UP_AFTER, together
 from transforms.envelope import Origin
+from transforms.reconcile import Sums
 from transforms.schemas import ERASURES
 from transforms.stripe_objects import created_accounts
 
@@ -42,6 +44,8 @@ class Report:
 
     run: Run
     staged: frozenset[tuple[int, int]] = frozenset()
+    sums: Sums = field(default_factory=Counter)
+    """What is on the staged pages."""
     resumed_pages: int = 0
     failure: FinconError | None = None
 
@@ -140,7 +144,7 @@ def fetch_errand(
         return Report(run, resumed_pages=resumed, failure=error)
     finally:
         stager.close()
-    return Report(run, frozenset(stager.staged), resumed)
+    return Report(run, frozenset(stager.staged), stager.sums, resumed)
 
 
 def fetch_all(

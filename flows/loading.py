@@ -20,7 +20,7 @@ from flows.runs import Run, asked_for_the_same, fetched, pages_folder, unfinishe
 from flows.settings import Settings
 from flows.staging import stage
 from transforms.envelope import Origin
-from transforms.reconcile import differences, sums_of_pages, sums_of_rejects
+from transforms.reconcile import Sums, differences, sums_of_pages, sums_of_rejects
 
 PAGES_A_LOT, RUNS_A_LOT = 10_000, 500
 """How many pages and runs are loaded in one commit: a million accounts, or many small Stripe accounts."""
@@ -113,7 +113,9 @@ def transform_and_load(
             try:
                 spool = _spool(settings, run)
                 stage(spool.read(told, report.staged), _origin(run), folder)
-                agree_with_pages(lake, spool, _origin(run), folder)
+                on_pages = sums_of_pages(spool.read_accounts(without=report.staged))
+                on_pages.update(report.sums)  # adds; "+" would drop what is negative
+                agree_with_pages(lake, on_pages, _origin(run), folder)
                 staged.append(run)
             except DamagedPage as damage:
                 lake.forget(run.run_id)
@@ -129,20 +131,20 @@ def transform_and_load(
 
 
 def staged_differences(
-    lake: Lake, spool: Spool, folder: Path, origin: Origin
+    lake: Lake, pages: Sums, folder: Path, origin: Origin
 ) -> list[tuple[str, str, int, int]]:
-    """Where the sums over what a run staged in ``folder`` differ from those over its pages, read in another way."""
+    """Where the sums over what a run staged in ``folder`` differ from those over its ``pages``, read in another way."""
     rejects = sums_of_rejects(lake.staged_rejects(folder, origin))
-    return differences(sums_of_pages(spool.read_accounts()), rejects, lake.staged_sums(folder, origin))
+    return differences(pages, rejects, lake.staged_sums(folder, origin))
 
 
-def agree_with_pages(lake: Lake, spool: Spool, origin: Origin, folder: Path) -> None:
-    """Compare what was staged with the pages it was made of, which are read once more in another way.
+def agree_with_pages(lake: Lake, pages: Sums, origin: Origin, folder: Path) -> None:
+    """Compare what was staged with the sums of the ``pages`` it was made of, which were read in another way.
 
     Raises:
         RunFailed: the sums of a currency differ. Nothing was loaded.
     """
-    wrong = staged_differences(lake, spool, folder, origin)
+    wrong = staged_differences(lake, pages, folder, origin)
     if wrong:
         currency, what, sent, made = wrong[0]
         raise RunFailed(

@@ -3,6 +3,7 @@
 import gc
 import queue
 import threading
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from itertools import chain, islice
@@ -13,6 +14,7 @@ import pyarrow.parquet as pq
 
 from transforms.envelope import Origin, Page
 from transforms.flatten import flatten
+from transforms.reconcile import Sums, add_page
 from transforms.schemas import OBJECT_TABLES, Table
 
 PAGES_A_BATCH = 10
@@ -29,7 +31,7 @@ QUEUED_PAGES = 40
 
 
 class Stager:
-    """Flattens the listing's pages on a thread of its own as they come. ``staged`` names those it took.
+    """Flattens the listing's pages on a thread of its own as they come, and sums them up read in another way.
 
     Sessions are left to the load: their pages must stand together.
     """
@@ -37,6 +39,8 @@ class Stager:
     def __init__(self, origin: Origin, folder: Path) -> None:
         self.staged: set[tuple[int, int]] = set()
         """(part, number) of each page taken."""
+        self.sums: Sums = Counter()
+        """What is on them: `transforms.reconcile`."""
         self._queue: queue.Queue[Page | None] = queue.Queue(QUEUED_PAGES)
         self._failure: BaseException | None = None
         self._thread = threading.Thread(target=self._work, args=(origin, folder), name="stager", daemon=True)
@@ -61,11 +65,16 @@ class Stager:
 
     def _work(self, origin: Origin, folder: Path) -> None:
         try:
-            stage(iter(self._queue.get, None), origin, folder, prefix="s")
+            stage(self._summed(iter(self._queue.get, None)), origin, folder, prefix="s")
         except BaseException as error:  # noqa: BLE001 - raised again by close
             self._failure = error
             while self._queue.get() is not None:
                 pass  # whoever brings a page must not wait for ever
+
+    def _summed(self, pages: Iterable[Page]) -> Iterator[Page]:
+        for page in pages:
+            add_page(self.sums, page)
+            yield page
 
 
 def stage(pages: Iterable[Page], origin: Origin, folder: Path, prefix: str = "a") -> None:

@@ -31,6 +31,7 @@ from flows.staging import stage, staged_files
 from flows.stripe_api import Allowance, Stripe
 from flows.versions import parquet, reconcile_sql, text
 from transforms.envelope import Origin
+from transforms.reconcile import sums_of_pages
 from transforms.schemas import BALANCES, TABLES
 
 FAILURES_SHOWN = 10
@@ -79,9 +80,10 @@ def run_sync(
             told(1)
             spools = [Spool(pages_folder(settings.data, row["run_id"])) for row in rows]
             unknown = tuple(session_id for spool in spools for session_id in spool.missing_sessions())
-            return Outcome(
-                tuple(rows), unknown, failed, sum(report.resumed_pages for report in reports), failures
+            resumed = sum(report.resumed_pages for report in reports) + sum(
+                row["pages"] for row in answers.values()
             )
+            return Outcome(tuple(rows), unknown, failed, resumed, failures)
 
 
 def ask_whom(settings: Settings, order: Order, allowance: Allowance) -> tuple[dict[str, Order], Counter[str]]:
@@ -161,7 +163,7 @@ def pages_disagree(data: Folder) -> list[tuple[Any, ...]] | None:
         stage(spool.read(), origin, folder)
         parts = staged_files(folder, BALANCES, [origin])
         held = views.execute(reconcile_sql(parquet(parts), "FROM balances")).fetchall() if parts else []
-        return [*staged_differences(lake, spool, folder, origin), *held]
+        return [*staged_differences(lake, sums_of_pages(spool.read_accounts()), folder, origin), *held]
 
 
 def publish(settings: Settings, lake: Lake) -> None:

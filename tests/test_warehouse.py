@@ -125,6 +125,52 @@ def rows_files(data: Path, table: str) -> list[str]:
     return [str(path) for path in paths]
 
 
+def test_views_over_other_files_are_made_on_a_copy_of_the_last_and_are_those_made_anew(
+    synced: Path, tmp_path: Path
+) -> None:
+    files = {t.name: rows_files(synced, t.name) for t in TABLES}
+    earlier = {name: Current([], paths[:1], paths[:1]) for name, paths in files.items()}
+    now = {name: Current([], paths, paths) for name, paths in files.items()}
+    planted = "SELECT count(*) FROM duckdb_views() WHERE view_name = 'planted'"
+
+    publish(tmp_path, earlier)
+    before = found_in(tmp_path)
+    with duckdb.connect(tmp_path / FILE) as last:
+        last.execute("CREATE VIEW planted AS SELECT 1")
+    publish(tmp_path, now)
+    with connect(tmp_path) as reader:
+        assert reader.execute(planted).fetchall() == [(1,)]
+    with duckdb.connect(tmp_path / FILE) as last:
+        last.execute("DROP VIEW planted")
+    on_a_copy = found_in(tmp_path)
+    assert on_a_copy != before
+
+    publish(tmp_path, {**now, "owners": Current([], [], [])})  # another view: of no file
+    with connect(tmp_path) as reader:
+        assert reader.execute("SELECT count(*) FROM owners").fetchall() == [(0,)]
+    (tmp_path / FILE).unlink()
+    publish(tmp_path, now)
+    assert found_in(tmp_path) == on_a_copy
+
+
+def found_in(data: Path) -> list[object]:
+    """Views, columns and macros with their comments; and how many rows each table and question has."""
+    with connect(data) as connection:
+        described = [
+            f"SELECT {columns} FROM duckdb_{what}() WHERE database_name = 'fincon' ORDER BY ALL"
+            for what, columns in (
+                ("views", "schema_name, view_name, comment"),
+                ("columns", "schema_name, table_name, column_name, data_type, comment"),
+                ("functions", "schema_name, function_name, parameters, macro_definition, comment"),
+            )
+        ]
+        views = [f"{schema}.{table.name}" for schema in ("main", "history") for table in TABLES] + list(
+            QUESTIONS
+        )
+        counts = [f"SELECT count(*) FROM {view}" for view in views]
+        return [connection.execute(query).fetchall() for query in described + counts]
+
+
 def test_a_reader_that_was_there_before_sees_what_it_saw_and_a_new_one_sees_the_new(
     sandbox: Sandbox, data: Path
 ) -> None:

@@ -16,6 +16,9 @@ from transforms.envelope import Page
 Sums = Counter[tuple[str, str]]
 """(currency, ``rows`` | ``current`` | ``available`` | ``used``) → how many balances, or the sum in minor units."""
 
+_Maps = tuple[dict[str, Any], dict[str, Any], dict[str, Any]]
+"""The maps ``current``, ``cash.available`` and ``credit.used`` of one balance, as they were sent."""
+
 _NULL = Raw(b"null")
 
 
@@ -38,6 +41,29 @@ class _Account(Struct):
     balance: Raw = _NULL
 
 
+class _Available(Struct, gc=False):
+    available: dict[str, Any] | None = None
+
+
+class _Used(Struct, gc=False):
+    used: dict[str, Any] | None = None
+
+
+class _Amounts(Struct, gc=False):
+    current: dict[str, Any] | None = None
+    cash: _Available | None = None
+    credit: _Used | None = None
+
+
+class _WithAmounts(Struct, gc=False):
+    balance: _Amounts | None = None
+
+
+class _PlainList(Struct, gc=False):
+    data: list[_WithAmounts]
+
+
+_PLAIN_LIST = msgspec.json.Decoder(_PlainList)
 _ITEMS = msgspec.json.Decoder(list[Raw])
 _ACCOUNT = msgspec.json.Decoder(_Account)
 _ANYTHING = msgspec.json.Decoder()
@@ -47,7 +73,24 @@ T = TypeVar("T", bound=Struct)
 
 def sums_of_pages(pages: Iterable[Page]) -> Sums:
     """The sums over every account on list pages, in sessions and in events, each time that it stands there."""
-    return _sums(account for page in pages if page.header.status == 200 for account in _accounts_on(page))
+    found: Sums = Counter()
+    for page in pages:
+        add_page(found, page)
+    return found
+
+
+def add_page(found: Sums, page: Page) -> None:
+    """Add what is on one page to the sums; a list on which nothing is odd at one go, which is several times as fast."""
+    if page.header.status != 200:
+        return
+    try:
+        plain = _PLAIN_LIST.decode(page.body).data if page.header.stream == "accounts" else None
+    except msgspec.DecodeError:
+        plain = None
+    if plain is None:
+        _add(found, map(_maps_of, _accounts_on(page)))
+    else:
+        _add(found, (_maps(account.balance) for account in plain if account.balance))
 
 
 def sums_of_rejects(rejects: Iterable[tuple[str, str | None]]) -> Sums:
@@ -56,7 +99,9 @@ def sums_of_rejects(rejects: Iterable[tuple[str, str | None]]) -> Sums:
     A rejected session is passed over: its accounts are read all the same.
     """
     raws = ((kind, Raw(raw.encode())) for kind, raw in rejects if raw is not None and kind != "session")
-    return _sums(_of_event(raw) if kind == "event" else raw for kind, raw in raws)
+    found: Sums = Counter()
+    _add(found, (_maps_of(_of_event(raw) if kind == "event" else raw) for kind, raw in raws))
+    return found
 
 
 def differences(pages: Sums, rejects: Sums, rows: Sums) -> list[tuple[str, str, int, int]]:
@@ -90,20 +135,30 @@ def _read(kind: type[T], raw: Raw | bytes) -> T:
         return kind()
 
 
-def _sums(accounts: Iterable[Raw]) -> Sums:
-    found: Sums = Counter()
-    for account in accounts:
-        balance = _anything(_balance(account))
-        maps = {
-            "current": _part(balance, "current"),
-            "available": _part(_part(balance, "cash"), "available"),
-            "used": _part(_part(balance, "credit"), "used"),
-        }
-        found.update((currency, "rows") for currency in {*maps["current"], *maps["available"], *maps["used"]})
-        for name, amounts in maps.items():
+def _add(found: Sums, balances: Iterable[_Maps]) -> None:
+    for maps in balances:
+        for currency in {currency for amounts in maps for currency in amounts}:
+            found[currency, "rows"] += 1
+        for name, amounts in zip(("current", "available", "used"), maps, strict=True):
             for currency, amount in amounts.items():
                 found[currency, name] += amount if type(amount) is int else 0
-    return found
+
+
+def _maps(balance: _Amounts) -> _Maps:
+    return (
+        balance.current or {},
+        (balance.cash and balance.cash.available) or {},
+        (balance.credit and balance.credit.used) or {},
+    )
+
+
+def _maps_of(account: Raw) -> _Maps:
+    balance = _anything(_balance(account))
+    return (
+        _part(balance, "current"),
+        _part(_part(balance, "cash"), "available"),
+        _part(_part(balance, "credit"), "used"),
+    )
 
 
 def _balance(account: Raw) -> Raw:
