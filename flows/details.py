@@ -97,6 +97,19 @@ def fetch_details(stripe: Stripe, spool: Spool, wanted: list[Due], progress: Pro
     fetch_each(stripe, "details", lambda one: _fetch(stripe, spool, one), wanted, progress)
 
 
+def finish_begun(stripe: Stripe, spool: Spool, stream: Stream) -> None:
+    """The rest of every list that an earlier attempt began, also of accounts that are not due any more.
+
+    Half of one would move the account's watermark past what was not read.
+    """
+    for account_id in spool.parents(stream):
+        chain = spool.chain(stream, account_id)
+        if chain:
+            follow(stripe, spool, chain[-1].header, _listed(chain[-1].header))
+        else:
+            spool.drop(stream, account_id)  # its first page is damaged: it is begun anew, if it still is due
+
+
 def _fetch(stripe: Stripe, spool: Spool, wanted: Due) -> None:
     stream = STREAMS[wanted.watermark.feature]
     chain = spool.chain(stream, wanted.account_id)

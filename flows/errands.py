@@ -159,9 +159,10 @@ def fetch_all(
     """Every page that the errand asks for and that is not on disk yet; then the mark that all are there."""
     order = errand.order
     try:
-        if order.session_ids:
-            told = progress.stage("sessions", len(order.session_ids))
-            step("fetch sessions", fetch.fetch_sessions, stripe, spool, order.session_ids, told)
+        # An earlier attempt may have asked for more: what it began is finished, for a half would pass for all.
+        if session_ids := list(dict.fromkeys([*order.session_ids, *spool.parents()])):
+            told = progress.stage("sessions", len(session_ids))
+            step("fetch sessions", fetch.fetch_sessions, stripe, spool, session_ids, told)
         if order.accounts or order.events:
             fetch_accounts_or_events(errand, lake, stripe, spool, step, progress)
         if order.transactions or order.owners:
@@ -202,6 +203,7 @@ def fetch_details(
         moved = details.due(lake, spool, origin, feature, seen)
         name = details.STREAMS[feature]
         told = progress.stage(f"{name} of accounts", len(moved))
+        details.finish_begun(stripe, spool, name)
         step(f"fetch {name}", details.fetch_details, stripe, spool, moved, told)
 
 

@@ -112,7 +112,7 @@ def transform_and_load(
             run = report.run
             try:
                 spool = _spool(settings, run)
-                stage(spool.read(told, report.staged), _origin(run), folder)
+                stage(spool.read(told, report.staged, whole=True), _origin(run), folder)
                 on_pages = sums_of_pages(spool.read_accounts(without=report.staged))
                 on_pages.update(report.sums)  # adds; "+" would drop what is negative
                 agree_with_pages(lake, on_pages, _origin(run), folder)

@@ -98,6 +98,11 @@ class Spool:
             self._latest = max(self._latest, page.header.observed_at)
         return pages
 
+    def drop(self, stream: Stream, parent: str) -> None:
+        """Remove the pages of one chain."""
+        for path in self.folder.glob(f"{stream}-{parent}-*{SUFFIX}"):
+            path.unlink()
+
     def naming(self, identities: list[str]) -> list[Path]:
         """The page files that name one of the ids anywhere, header and file name included."""
         needles = re.compile(b"|".join(re.escape(identity.encode()) for identity in identities))
@@ -160,18 +165,21 @@ class Spool:
         self,
         told: Callable[[int], object] = lambda count: None,
         without: Collection[tuple[int, int]] = (),
+        *,
+        whole: bool = False,
     ) -> Iterator[Page]:
         """Every page: session by session, the listing, events, then the details of each account. ``told`` hears of each.
 
-        The pages of the listing in ``without``, as (part, number), are passed over unread.
+        The pages of the listing in ``without``, as (part, number), are passed over unread. With ``whole``, a chain
+        whose last page says that more follow is an error: what it tells would pass for all there is.
 
         Raises:
-            DamagedPage: a page is not what was written; running again fetches it anew.
+            DamagedPage: a page is not what was written, or is missing; running again fetches it anew.
         """
-        yield from self.read_accounts(told, without)
+        yield from self._accounts(told, without, whole=whole)
         for stream in DETAILS:
             for parent in self.parents(stream):
-                yield from self._whole(stream, parent, told)
+                yield from self._chain(stream, parent, told, whole=whole)
 
     def read_accounts(
         self,
@@ -179,27 +187,42 @@ class Spool:
         without: Collection[tuple[int, int]] = (),
     ) -> Iterator[Page]:
         """As `read`, the pages alone on which accounts stand."""
-        for parent in self.parents():
-            yield from self._whole("sessions", parent, told)
-        for part in self.parts():
-            yield from self._whole("accounts", "", told, part, without)
-        yield from self._whole("events", "", told)
+        yield from self._accounts(told, without, whole=False)
 
-    def _whole(
+    def _accounts(
+        self, told: Callable[[int], object], without: Collection[tuple[int, int]], *, whole: bool
+    ) -> Iterator[Page]:
+        for parent in self.parents():
+            yield from self._chain("sessions", parent, told, whole=whole)
+        parts = self.parts()
+        for part in parts:
+            yield from self._chain("accounts", "", told, part, without, whole=whole)
+        # Beside a listing, events may break off: they did not reach back far enough.
+        yield from self._chain("events", "", told, whole=whole and not parts)
+
+    def _chain(
         self,
         stream: Stream,
         parent: str,
         told: Callable[[int], object],
         part: int = 0,
         without: Collection[tuple[int, int]] = (),
+        *,
+        whole: bool,
     ) -> Iterator[Page]:
+        last: Header | None = None
         for number in count():
             path = self._name(stream, parent, part, number)
             if not path.exists():
-                return
+                break
+            last = None  # nothing is known of a page that is passed over
             if (part, number) not in without:
-                yield _decode(path)
+                page = _decode(path)
+                last = page.header
+                yield page
             told(1)
+        if whole and last is not None and last.cursor is not None:
+            raise DamagedPage(f"The page {path} is missing.", AGAIN)
 
     def _path(self, header: Header) -> Path:
         return self._name(header.stream, header.parent, header.part, header.number)

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from conftest import NOT_TRUTH, START, Row, canonical, environ, fincon, rows, settings_for
+from test_resume import started, wait_for
 
 from flows.errors import NotAllowed, RequestsSpent, UsageError
 from flows.maintenance import compact, erase, traces
@@ -234,6 +235,40 @@ def test_what_cannot_be_read_is_rejected_alone_and_goes_with_its_account(
     for row in (found[0], found[-1]):
         erase(data, "account", row["parent_id"])
         assert rows(data, f"FROM rejects WHERE parent_id = '{row['parent_id']}'") == []
+
+
+def test_a_list_that_was_half_read_is_whole_in_the_end_though_its_account_is_not_due_any_more(
+    sandbox: Sandbox, data: Path
+) -> None:
+    """Another run has read it meanwhile. Half of it must not count, nor move the watermark."""
+    order = Order(transactions=True, pii="keep")
+    more = Rule(Fault("forbidden"), TRANSACTIONS, query="starting_after")
+    sandbox.faults = Faults(script=[more])
+    with pytest.raises(NotAllowed):
+        run(sandbox, data, order)
+    sandbox.faults = None
+    run(sandbox, data, BOTH)
+    outcome = run(sandbox, data, order)
+    assert outcome.resumed_pages > 0
+    assert known(data, "transactions") == canonical(sandbox.world.transactions_truth())
+
+
+def test_a_run_killed_among_transactions_asks_for_none_of_its_pages_again(
+    sandbox: Sandbox, data: Path
+) -> None:
+    """Kill -9 while the fifth list and all after it hang; each page that came is kept, and the rest is fetched."""
+    sandbox.faults = Faults(script=[Rule(Fault("timeout", seconds=60), TRANSACTIONS, nth=range(5, 99))])
+    sandbox.reset_requests()
+    with started(sandbox, data.parent, "--transactions", "--pii", "keep") as process:
+        wait_for(lambda: len(list(data.glob("pages/*/transactions-*.json.zst"))) == 4, process)
+        process.kill()
+        process.wait(10)
+    sandbox.faults = None
+    outcome = run(sandbox, data, Order(transactions=True, pii="keep"))
+    lists = [query for _, path, query in sandbox.requests if path == TRANSACTIONS]
+    assert outcome.resumed_pages == outcome.run["pages"] - len(sandbox.requests) >= 4
+    assert len(lists) == len(list(data.glob("pages/*/transactions-*.json.zst"))) - 4
+    assert known(data, "transactions") == canonical(sandbox.world.transactions_truth())
 
 
 @pytest.mark.parametrize("kind", ["account", "customer"])

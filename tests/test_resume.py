@@ -320,6 +320,25 @@ def test_a_run_half_committed_whose_page_is_then_damaged_is_still_whole_in_the_e
     assert outcome.failed_checks == {}
 
 
+def test_a_run_half_committed_whose_page_is_then_missing_does_not_pass_for_whole(
+    sandbox: Sandbox, synced: Path
+) -> None:
+    """The rest of a list whose page somebody removed is fetched anew; nothing of it is left out."""
+    first = truth(sandbox.world)
+    sandbox.advance(LATER)
+    ids = sandbox.world.session_ids()
+    with blocked(synced / "lake" / "balances"), pytest.raises(FinconError):
+        sync(sandbox.url, synced, ids)
+    [last, *_] = sorted(max((synced / "pages").iterdir()).glob("accounts-p0000-*.json.zst"), reverse=True)
+    last.unlink()
+
+    sandbox.reset_requests()
+    outcome = sync(sandbox.url, synced, ids)
+    assert 0 < len(requested(sandbox)) < 5
+    assert state(synced) == known_after(first, truth(sandbox.world))
+    assert outcome.failed_checks == {}
+
+
 def test_loading_the_pages_of_a_run_twice_adds_nothing(sandbox: Sandbox, data: Path) -> None:
     """The same pages under the same run are in every table once, however often they are loaded."""
     outcome = sync(sandbox.url, data, sandbox.world.session_ids())
@@ -420,6 +439,22 @@ def test_a_resumed_run_asks_for_the_sessions_that_are_new_in_its_order(sandbox: 
     assert outcome.resumed_pages > 6
     assert state(data) == truth(sandbox.world)
     assert outcome.failed_checks == {}
+
+
+def test_a_session_that_was_half_fetched_is_whole_in_the_end_though_nobody_asks_for_it_any_more(
+    sandbox: Sandbox, data: Path
+) -> None:
+    """The first ten accounts of a session, which its own page holds, must not pass for all of them."""
+    world = sandbox.world
+    [large, *_] = [s["session_id"] for s in truth(world)["sessions"] if s["account_count"] > 10]
+    sandbox.faults = Faults(script=[Rule(Fault("forbidden"), query=f"session={large}")])
+    with pytest.raises(NotAllowed):
+        sync(sandbox.url, data, [large])
+    sandbox.faults = None
+    others = [session_id for session_id in world.session_ids() if session_id != large]
+    outcome = sync(sandbox.url, data, others)
+    assert outcome.resumed_pages > 0
+    assert state(data) == truth(world)
 
 
 @pytest.mark.parametrize("days", [-2, 2], ids=["long ago", "in the future"])

@@ -1,0 +1,5 @@
+"""``python -m flows.cli``: as ``fincon``."""
+
+from flows.cli import main
+
+main()

@@ -1,0 +1,278 @@
+"""``fincon sync``, and its short forms ``events``, ``transactions`` and ``owners``."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from flows.cli.base import CHOICES, command, counted, say, wait_option
+from flows.errors import UsageError
+from flows.settings import STRIPE_ACCOUNT_ID, dask_scheduler, load_settings, prefect_api_url, quiet_prefect
+
+if TYPE_CHECKING:
+    from flows.settings import Settings
+    from flows.sightings import Refetch
+    from flows.steps import Order, Outcome
+    from transforms.personal import Choice
+
+
+def details_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """``--transactions`` and ``--owners``: what else accounts tell."""
+    for option in (
+        click.option(
+            "--owners",
+            is_flag=True,
+            help="Read the owners of accounts whose ownership was refreshed as well.",
+        ),
+        click.option(
+            "--transactions",
+            is_flag=True,
+            help="Read the transactions of accounts whose transactions were refreshed as well.",
+        ),
+    ):
+        function = option(function)
+    return function
+
+
+def run_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """What every command that fetches takes."""
+    for option in (
+        click.option(
+            "--pii",
+            type=click.Choice(["keep", "hash", "drop"]),
+            help="Names, email and postal addresses, phone numbers, last digits [as before; hash with owners; else keep].",
+        ),
+        click.option(
+            "--max-requests",
+            type=click.IntRange(min=1),
+            help="Stop after this many requests; the next run goes on.",
+        ),
+        click.option("--strict", is_flag=True, help="Fail if an object was rejected."),
+        wait_option,
+    ):
+        function = option(function)
+    return function
+
+
+@command()
+@click.option(
+    "--sessions",
+    metavar="FILE",
+    help="Session ids: one a line, or CSV, Parquet or JSON with a column session_id or id; - = standard input.",
+)
+@click.option(
+    "--stripe-account",
+    "stripe_account",
+    metavar="ID",
+    multiple=True,
+    help="A connected account, acct_…, to act for [STRIPE_ACCOUNT]; may be repeated.",
+)
+@click.option(
+    "--stripe-accounts",
+    "accounts_file",
+    metavar="FILE",
+    help="Connected accounts from a file, like --sessions, with a column stripe_account or id.",
+)
+@click.option("--connected", is_flag=True, help="Every connected account of the platform.")
+@click.option("--accounts/--no-accounts", default=True, show_default=True, help="List every account as well.")
+@click.option("--dry-run", is_flag=True, help="Say which requests would be made, and make none.")
+@click.option("--restart", is_flag=True, help="Do not go on with a run that was interrupted.")
+@click.option(
+    "--events", is_flag=True, help="Read what changed since the last run instead of listing every account."
+)
+@click.option(
+    "--sessions-refetch",
+    "refetch",
+    type=click.Choice(["never", "open", "all"]),
+    default="open",
+    show_default=True,
+    help="Of sessions known already, fetch again: none, those first seen less than a day before their last fetch, or all.",
+)
+@details_options
+@run_options
+def sync(
+    sessions: str | None,
+    stripe_account: tuple[str, ...],
+    accounts_file: str | None,
+    *,
+    connected: bool,
+    accounts: bool,
+    dry_run: bool,
+    strict: bool,
+    restart: bool,
+    events: bool,
+    refetch: "Refetch",
+    max_requests: int | None,
+    wait_seconds: float,
+    transactions: bool,
+    owners: bool,
+    pii: "Choice | None",
+) -> None:
+    """Fetch sessions and accounts, add what changed to the lake, publish the views."""
+    from flows.id_files import SessionIds, read_session_ids, read_stripe_accounts
+    from flows.steps import Order
+
+    if not any((sessions, accounts, events, transactions, owners)):
+        raise UsageError(
+            "There is nothing to fetch.",
+            "Name a file of session ids with --sessions, or leave out --no-accounts.",
+        )
+    if sessions == accounts_file == "-":
+        raise UsageError("Standard input can be read but once.", "Name a file for one of them.")
+    for one in stripe_account:
+        if not STRIPE_ACCOUNT_ID.fullmatch(one):
+            raise UsageError(f"{one!r} is not a Stripe account.", "It looks like acct_….")
+    ids = read_session_ids(sessions) if sessions else SessionIds()
+    named = (*stripe_account, *(read_stripe_accounts(accounts_file) if accounts_file else ()))
+    settings = load_settings(data=CHOICES.data)
+    order = Order(
+        ids.plain,
+        accounts,
+        events,
+        refetch,
+        restart,
+        max_requests,
+        named,
+        connected,
+        ids.of,
+        transactions,
+        owners,
+        pii,
+    )
+    if dry_run:
+        _dry_run(settings, order)
+        return
+    outcome = run_once(settings, order, wait_seconds)
+    tell(outcome)
+    fail_if_wrong(outcome, strict=strict)
+
+
+@command()
+@details_options
+@run_options
+def events(**asked: Any) -> None:
+    """Read what changed since the last run: one request in a quiet minute. The same as sync --events."""
+    _run_events(**asked)
+
+
+@command()
+@run_options
+def transactions(**asked: Any) -> None:
+    """Read what changed, and new transactions. The same as sync --events --transactions."""
+    _run_events(transactions=True, **asked)
+
+
+@command()
+@run_options
+def owners(**asked: Any) -> None:
+    """Read what changed, and new owners. The same as sync --events --owners."""
+    _run_events(owners=True, **asked)
+
+
+def _run_events(*, strict: bool, wait_seconds: float, **asked: Any) -> None:
+    from flows.steps import Order
+
+    outcome = run_once(load_settings(data=CHOICES.data), Order(events=True, **asked), wait_seconds)
+    tell(outcome)
+    fail_if_wrong(outcome, strict=strict)
+
+
+def run_once(settings: "Settings", order: "Order", wait_seconds: float = 0) -> "Outcome":
+    """One run, with what shows its progress: a bar on a terminal, log lines elsewhere; seen by Prefect if it is there."""
+    from flows import show
+    from flows.runs import when_free
+    from flows.steps import run_sync
+
+    if dask_scheduler() and not prefect_api_url():
+        raise UsageError(
+            "FINCON_DASK is set, but PREFECT_API_URL is not: it is a flow run that maps its tasks over Dask.",
+            "Set PREFECT_API_URL, or unset FINCON_DASK.",
+        )
+    with show.progress(quiet=CHOICES.quiet) as progress:
+        if not prefect_api_url():
+            return when_free(lambda: run_sync(settings, order, progress=progress), wait_seconds)
+        return _run_as_flow(settings, order, progress, wait_seconds)
+
+
+def _run_as_flow(settings: "Settings", order: "Order", progress: Any, wait_seconds: float) -> "Outcome":
+    quiet_prefect()
+    from flows.sync import sync_as_flow
+
+    return sync_as_flow(order, settings.data, progress, wait_seconds)
+
+
+def tell(outcome: "Outcome") -> None:
+    """What a run did, on standard error, and sessions that Stripe does not know."""
+    run = outcome.run
+    for session_id in outcome.unknown_sessions[:10]:
+        say(f"Stripe does not know the session {session_id}.")
+    if len(outcome.unknown_sessions) > 10:
+        say(f'… nor {len(outcome.unknown_sessions) - 10} others: see `fincon sql "FROM rejects"`.')
+    parts = [
+        f"{counted(run['sessions_seen'], 'session')}, {counted(run['accounts_seen'], 'account')}",
+        f"{counted(run['rows_added'], 'row')} added",
+        counted(run["requests"], "request"),
+    ]
+    if outcome.resumed_pages:
+        parts.append(f"{counted(outcome.resumed_pages, 'page')} kept from the interrupted run")
+    if run["rejected"]:
+        parts.append(f"{run['rejected']:,} rejected")
+    many = len(outcome.runs)
+    what = f"Run {run['run_id']}" if many == 1 else f"{many:,} Stripe accounts"
+    say(f"{what}: {', '.join(parts)}.")
+
+
+def fail_if_wrong(outcome: "Outcome", *, strict: bool) -> None:
+    """As `flows.steps.raise_if_wrong`, which takes long to import."""
+    from flows.steps import raise_if_wrong
+
+    raise_if_wrong(outcome, strict=strict)
+
+
+def _dry_run(settings: "Settings", order: "Order") -> None:
+    from flows import fetch, sightings
+    from flows.connected import PATH
+    from flows.lake import Lake
+    from flows.stripe_api import PREFIX
+    from flows.warehouse import count_accounts
+
+    known = count_accounts(settings.data)
+    with Lake(settings.data / "lake") as lake:
+        settled = sightings.not_to_fetch(lake, order.refetch) if known else set()
+    if order.connected:
+        click.echo(f"GET {PATH}?limit=100, until the last page; then for each connected account what follows")
+    asked = order.for_each(settings.stripe_account, sorted(filter(None, known)) if order.connected else ())
+    for account, own in asked.items():
+        as_whom = f" as {account}" if account else ""
+        ids = [session_id for session_id in own.session_ids if (account, session_id) not in settled]
+        for session_id in ids:
+            click.echo(f"GET {fetch.first_request(session_id)}{as_whom}")
+        if ids:
+            click.echo(
+                f"GET {PREFIX}/accounts?session=…&limit=100{as_whom}, for each session with more accounts than its page holds"
+            )
+        if own.events:
+            click.echo(
+                f"GET /v1/events?…&limit=100{as_whom}, until the last page: what changed since the last run"
+            )
+        elif own.accounts:
+            count = known.get(account, 0)
+            pages = (
+                f"about {-(-count // fetch.PAGE_SIZE):,} times: {count:,} accounts are known"
+                if count
+                else "until the last page"
+            )
+            click.echo(f"GET {PREFIX}/accounts?limit=100{as_whom}, {pages}")
+        if own.transactions:
+            click.echo(
+                f"GET {PREFIX}/transactions?account=…{as_whom}, for each account whose transactions were refreshed since"
+            )
+        if own.owners:
+            click.echo(
+                f"GET {PREFIX}/accounts/…/owners?ownership=…{as_whom}, for each account whose owners were refreshed since"
+            )
+        if left := len(own.session_ids) - len(ids):
+            say(
+                f"{left:,} sessions are known and need not be fetched again (--sessions-refetch {order.refetch})."
+            )
+    say(f"Nothing was sent to {settings.api_base}.")

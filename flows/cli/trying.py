@@ -1,0 +1,169 @@
+"""``fincon demo`` and ``fincon sandbox``: everything without a key, on a Stripe of this machine."""
+
+import shlex
+import shutil
+import sys
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from flows.cli.base import CHOICES, command, say
+from flows.cli.syncing import fail_if_wrong, run_once, tell
+from flows.errors import UsageError
+from flows.settings import data_folder, load_settings
+
+if TYPE_CHECKING:
+    import duckdb
+
+
+@command()
+@click.option(
+    "--accounts",
+    type=click.IntRange(min=10),
+    default=400,
+    show_default=True,
+    help="Accounts that the sandbox had in June 2026; it grows.",
+)
+def demo(accounts: int) -> None:
+    """Sync a sandbox twice, a week apart, and show what can be asked."""
+    from flows.steps import Order
+    from flows.warehouse import connect
+    from sandbox.server import running
+    from sandbox.world import World
+
+    data = data_folder(CHOICES.data, default="data/demo")
+    if not isinstance(data, Path):
+        raise UsageError(f"The demo is not for {data}.", "Name a folder of this machine with --data.")
+    _start_afresh(data)
+    now = datetime.now(UTC).replace(microsecond=0)
+    world = World(clock=now - timedelta(days=7), accounts=accounts, sessions=accounts * 3 // 10)
+    with running(world) as sandbox:
+        environ = {
+            "STRIPE_API_KEY": "sk_test_sandbox",
+            "STRIPE_API_BASE": sandbox.url,
+            "FINCON_REQUESTS_PER_SECOND": "1000",
+        }
+        settings = load_settings(environ, data)
+        for day in ("a week ago", "today"):
+            later = day == "today"
+            if later:
+                sandbox.set_clock(now)
+            ids = tuple(sandbox.world.session_ids())
+            say(
+                f"Syncing {len(ids)} sessions and {'what happened since' if later else 'every account'}"
+                f" from {sandbox.url}, as they were {day}."
+            )
+            order = Order(ids, events=later, transactions=True, owners=True, pii="keep")  # nobody is real
+            outcome = run_once(settings, order)
+            tell(outcome)
+            fail_if_wrong(outcome, strict=False)
+    (data / ".demo").touch()
+    with connect(data) as connection:
+        _show_demo(connection, data)
+
+
+def _start_afresh(data: Path) -> None:
+    """Remove the lake of an earlier demo; never anything else."""
+    if (data / ".demo").exists() or data == Path("data/demo").absolute():
+        shutil.rmtree(data, ignore_errors=True)
+    elif (data / "lake").exists():
+        raise UsageError(
+            f"{data} holds a lake that is not the demo's.", "Name another folder for the demo with --data."
+        )
+
+
+def _show_demo(connection: "duckdb.DuckDBPyConnection", data: Path) -> None:
+    from flows import show
+
+    where = ("" if shutil.which("fincon") else _short(Path(sys.executable).parent) + "/") + "fincon"
+    where += "" if data == data_folder() else f" --data {shlex.quote(_short(data))}"
+    click.echo()
+    for title, query in show.DEMO:
+        click.echo(title)
+        click.echo(show.table(connection.execute(query)))
+        click.echo()
+    click.echo("Ask more:")
+    for line in (
+        f'{where} sql "FROM refreshable_now LIMIT 5"',
+        f'{where} sql "FROM account_changes LIMIT 5"',
+        f"{where} schema",
+        f"{where} report",
+        f"{where} status",
+    ):
+        click.echo(f"  {line}")
+    click.echo("With your own key:  export STRIPE_API_KEY=rk_…  and  fincon sync")
+
+
+def _short(path: Path) -> str:
+    try:
+        return str(path.relative_to(Path.cwd()))
+    except ValueError:
+        return str(path)
+
+
+@command()
+@click.option("--port", default=8090, show_default=True, help="On loopback; 0 = any free one.")
+@click.option("--seed", default=1, show_default=True, help="Another seed, another world.")
+@click.option(
+    "--accounts",
+    type=click.IntRange(min=1),
+    default=1000,
+    show_default=True,
+    help="In June 2026; 0.5 % more a day since.",
+)
+@click.option("--sessions", type=click.IntRange(min=0), default=300, show_default=True, help="Likewise.")
+@click.option(
+    "--connected",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    help="Connected accounts, each with a world of its own as large.",
+)
+@click.option("--clock", metavar="TIME", help="The world's time, ISO 8601 [now].")
+@click.option(
+    "--session-ids",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Write the ids of its sessions to this file.",
+)
+def sandbox(
+    port: int,
+    seed: int,
+    accounts: int,
+    sessions: int,
+    connected: int,
+    clock: str | None,
+    session_ids: Path | None,
+) -> None:
+    """Serve a Stripe Financial Connections API on this machine."""
+    from sandbox.server import serve
+    from sandbox.world import World
+
+    world = World(seed, _time(clock), accounts, sessions, connected)
+    if session_ids:
+        session_ids.write_text("\n".join(world.session_ids()) + "\n", encoding="utf-8")
+
+    def ready(url: str) -> None:
+        click.echo(f"STRIPE_API_BASE={url} STRIPE_API_KEY=sk_test_sandbox fincon sync")
+        say(
+            f"{world.account_count:,} accounts, {world.session_count:,} sessions at "
+            f"{world.clock:%Y-%m-%d %H:%M} UTC. Ctrl-C ends it."
+        )
+        sys.stdout.flush()
+
+    try:
+        serve(world, port=port, on_ready=ready)
+    except OSError as error:
+        raise UsageError(
+            f"Port {port} cannot be used: {error.strerror}.",
+            "Name another with --port; 0 takes any free one.",
+        ) from error
+
+
+def _time(text: str | None) -> datetime:
+    try:
+        at = datetime.fromisoformat(text) if text else datetime.now(UTC).replace(microsecond=0)
+    except ValueError as error:
+        raise UsageError(f"--clock {text!r} is not a time.", "Write it like 2026-06-01T12:00.") from error
+    return at if at.tzinfo else at.replace(tzinfo=UTC)
