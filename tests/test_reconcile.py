@@ -3,6 +3,7 @@
 import re
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 from conftest import fincon, sync
@@ -87,3 +88,15 @@ def test_a_rejected_account_is_in_neither_sum_and_a_currency_that_went_missing_i
     assert differences(pages, rejects, rows) == []
     del rows["jpy", "rows"], rows["jpy", "current"]
     assert differences(pages, rejects, rows) == [("jpy", "current", 7, 0), ("jpy", "rows", 1, 0)]
+
+
+@pytest.mark.parametrize("stream", ["accounts", "events"])
+def test_an_unknown_attribute_of_a_list_named_like_that_of_a_session_hides_no_account(stream: Any) -> None:
+    """Only a session holds its accounts under ``accounts``; a fuzz found that a list was taken for one."""
+    account = b'{"id": "fca_1", "balance": {"current": {"usd": -5}}}'
+    item = account if stream == "accounts" else b'{"created": 1, "data": {"object": %b}}' % account
+    header = Header(
+        stream=stream, number=0, offset=0, count=1, request="", request_id="", status=200, observed_at=0, cursor=None
+    )  # fmt: skip
+    page = Page(header, b'{"data": [%b], "has_more": false, "accounts": {"data": []}}' % item)
+    assert sums_of_pages([page]) == {("usd", "rows"): 1, ("usd", "current"): -5}

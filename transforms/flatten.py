@@ -202,14 +202,12 @@ def _read_session(seen: Seen, chain: Sequence[Page]) -> None:
 
 def _read_rest(seen: Seen, page: Page) -> list[str | None]:
     """The accounts of any page of a session's chain: the list that it is, or the one inside a session."""
-    at = page.header.observed_at
+    at, body = page.header.observed_at, page.body
     try:
-        raws = RAW_LIST.decode(page.body).data
+        own = page.header.number == 0
+        raws = SESSION_ACCOUNTS_ALONE.decode(body).accounts.data if own else RAW_LIST.decode(body).data
     except msgspec.DecodeError:
-        try:
-            raws = SESSION_ACCOUNTS_ALONE.decode(page.body).accounts.data
-        except msgspec.DecodeError:
-            return []  # a session without a list of accounts: all there is of it is in rejects
+        return []  # a session without a list of accounts: all there is of it is in rejects
     return [_read_account(seen, raw, at) for raw in raws]
 
 

@@ -72,6 +72,18 @@ def sync(*, full: bool) -> Iterator[Row]:
             return
 
 
+def growth(*, full: bool) -> Iterator[Row]:
+    """A whole first sync, from HTTP to published views: its memory, which must not grow with the accounts."""
+    first = None
+    for size in (10_000, 100_000, 1_000_000) if full else (10_000, 100_000):
+        with tempfile.TemporaryDirectory() as folder, served("replay", "--accounts", str(size)) as server:
+            figures = measure("sync", folder, **server.reached())
+        first = first or figures["peak MB"]
+        figures["x of 10,000"] = round(figures["peak MB"] / first, 2)
+        bars = {"peak MB": ("<=", 300.0), "x of 10,000": ("<=", 1.2)}
+        yield Row(f"first sync of {size:,} accounts", figures, bars)
+
+
 def peers(*, full: bool) -> Iterator[Row]:
     """End to end against dlt and the naive pandas way: one server, interleaved, medians of three."""
     here = Path(__file__).parent
@@ -111,7 +123,7 @@ def _one_peer(server: Server, do: Callable[[str], Figures]) -> Figures:
 
 def limits(*, full: bool) -> Iterator[Row]:
     """At Stripe's limits, 150 ms ± 20 % an answer: how much of the allowed rate is used, how much is refused."""
-    accounts, sessions = ("250000", "20000") if full else ("40000", "1000")
+    accounts, sessions = ("250000", "5000") if full else ("40000", "1000")
     world = ["--accounts", accounts, "--sessions", sessions]
     with tempfile.TemporaryDirectory() as folder:
         file = str(Path(folder) / "ids")
@@ -268,6 +280,7 @@ BENCHMARKS: dict[str, Benchmark] = {
         transform,
         memory,
         sync,
+        growth,
         peers,
         limits,
         requests,
