@@ -94,6 +94,7 @@ def stage(pages: Iterable[Page], origin: Origin, folder: Path, prefix: str = "a"
         if number % BATCHES_A_PART == 0:
             _write_parts(parts, folder, f"{prefix}{number:06d}")
     _write_parts(parts, folder, f"{prefix}{number + 1:06d}")
+    pa.default_memory_pool().release_unused()  # what comes next, DuckDB, has a pool of its own
 
 
 def _write_parts(parts: dict[str, list[pa.Table]], folder: Path, number: str) -> None:

@@ -3,8 +3,10 @@
 import csv
 import io
 import json
+import os
 import re
 import subprocess
+import sys
 from pathlib import Path
 
 import duckdb
@@ -36,6 +38,28 @@ def test_demo_is_repeatable_and_ends_with_answers_and_what_to_type_next(tmp_path
             assert shown in done.stdout
         assert done.stderr.count("added, ") == 2
     assert fincon("--data", "data/demo", "check", cwd=tmp_path).returncode == 0
+
+
+def test_a_sync_never_imports_pandas_and_whoever_wants_it_has_it(sandbox: Sandbox, tmp_path: Path) -> None:
+    code = (
+        "import sys\n"
+        "from flows.cli.syncing import run_once\n"
+        "from flows.settings import load_settings\n"
+        "from flows.steps import Order\n"
+        "run_once(load_settings(), Order(transactions=True))\n"
+        "assert 'pandas' not in sys.modules, 'pandas was imported'\n"
+        "import pyarrow as pa, pandas as pd\n"
+        "assert pa.table({'a': [1]}).to_pandas().equals(pd.DataFrame({'a': [1]}))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env={**os.environ, **environ(sandbox.url)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
 
 
 def test_sync_then_status_sql_and_check(sandbox: Sandbox, tmp_path: Path) -> None:

@@ -127,6 +127,9 @@ def sync(folder: str, ids: str = "", mode: str = "accounts") -> Figures:
 
     ``mode``: with every ``accounts``, what the ``events`` say, or the ``sessions`` alone.
     """
+    from flows.cli.syncing import without_pandas
+
+    without_pandas()  # as the command does
     from flows.id_files import read_session_ids
     from flows.settings import load_settings
     from flows.steps import Order, run_sync
