@@ -36,6 +36,9 @@ from transforms.schemas import ACCOUNTS, BALANCES, OBJECT_TABLES, REJECTS, RUNS,
 SNAPSHOT_ROWS = 20_000
 """Versions since the last snapshot that are cheaper to read than a new snapshot is to write."""
 
+A_FILE_COUNTS = 1_000
+"""To open a file takes as long as to read so many versions: many small runs are a reason for a snapshot too."""
+
 SNAPSHOT_FILE = "snapshots.json"
 
 LOADED, FORGOTTEN = 1, 0
@@ -232,7 +235,8 @@ class Lake:
         for table in OBJECT_TABLES:
             now = self.current(table)
             since, before = self._rows_in(now.tail), self._rows_in(now.base)
-            if since and (always or since > max(SNAPSHOT_ROWS, before // 4)):
+            cost = since + len(now.tail) * A_FILE_COUNTS
+            if since and (always or cost > max(SNAPSHOT_ROWS, before // 4)):
                 base = self._snapshot(table, now)
                 snapshots[table.name] = Snapshot(self._relative(now.active), self._relative(base))
         make(self.snapshots)
