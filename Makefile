@@ -1,5 +1,6 @@
 # Two commands: `make demo` shows it, `make test` proves it. Each makes the environment it needs.
 PYTHON ?= python3
+SLOW ?= slow
 BIN := .venv/bin
 
 .PHONY: install demo test test-slow soak fuzz bench docs lint lock clean
@@ -22,7 +23,7 @@ test: install lint
 	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal -m "not slow"
 
 test-slow: install
-	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal -m slow
+	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal -m "$(SLOW)"
 
 soak: install
 	$(BIN)/python -m tests.soak --syncs 200 --seed 1

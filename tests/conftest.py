@@ -48,12 +48,17 @@ SLOW = (
 )
 """Files whose tests kill processes, wait for servers or sync again and again: ``make test-slow``, which CI runs too."""
 
+ENGINES = ("test_bucket", "test_scale")
+"""Slow ones on a local S3 and a Dask cluster: a fifth of the time, which CI, with its 20 minutes, has no room for."""
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark the slow ones."""
     for item in items:
         if item.path.stem in SLOW:
             item.add_marker("slow")
+        if item.path.stem in ENGINES:
+            item.add_marker("engines")
 
 
 @pytest.fixture

@@ -204,13 +204,15 @@ def versions(*, full: bool) -> Iterator[Row]:
 
 def hourly(*, full: bool) -> Iterator[Row]:
     """Hourly runs in a small world: what two questions take after one, after many, and after `fincon compact`."""
-    accounts, runs = 1_000, 1_000 if full else 200
+    accounts, runs = 300, 1_000 if full else 200
     with tempfile.TemporaryDirectory() as folder:
         measure("lake", folder, accounts, 1)
-        first = _asked("views after one run of 1,000 accounts", folder)
+        first = _asked(f"views after one run of {accounts:,} accounts", folder)
     yield first
     with tempfile.TemporaryDirectory() as folder:
-        yield Row(f"load {runs:,} hourly runs of {accounts:,}", measure("lake", folder, accounts, runs, 1))
+        yield Row(
+            f"load {runs:,} hourly runs of {accounts:,}", measure("lake", folder, accounts, runs, 1, 20)
+        )
         for name in ("hourly runs", "hourly runs, compacted"):
             row = _asked(f"views after {runs:,} {name}", folder)
             for key in ("count s", "balance_totals s"):
