@@ -3,22 +3,28 @@
 -- Units: minor units of the currency, and `…_amount` in its major unit. Never add rows of different currencies.
 -- Example: SELECT currency, sum(current_amount) AS current FROM balance_totals WHERE category = 'cash' GROUP BY ALL;
 CREATE VIEW balance_totals AS
+WITH totals AS (
+    SELECT
+        b.currency,
+        a.category,
+        a.institution_name,
+        count(*) AS accounts,
+        sum(b.current)::HUGEINT AS current,
+        sum(b.available)::HUGEINT AS available,
+        sum(b.used)::HUGEINT AS used,
+        min(b.as_of) AS oldest_as_of
+    FROM balances AS b
+    JOIN accounts AS a USING (stripe_account, account_id)
+    WHERE a.status IS DISTINCT FROM 'disconnected'
+    GROUP BY ALL
+)
 SELECT
-    b.currency,
-    a.category,
-    a.institution_name,
-    count(*) AS accounts,
-    sum(b.current)::HUGEINT AS current,
-    sum(b.available)::HUGEINT AS available,
-    sum(b.used)::HUGEINT AS used,
-    sum(b.current_amount)::DECIMAL(38, 4) AS current_amount,
-    sum(b.available_amount)::DECIMAL(38, 4) AS available_amount,
-    sum(b.used_amount)::DECIMAL(38, 4) AS used_amount,
-    min(b.as_of) AS oldest_as_of
-FROM balances AS b
-JOIN accounts AS a USING (stripe_account, account_id)
-WHERE a.status IS DISTINCT FROM 'disconnected'
-GROUP BY ALL;
+    * EXCLUDE (oldest_as_of),
+    major_units(current, currency) AS current_amount,
+    major_units(available, currency) AS available_amount,
+    major_units(used, currency) AS used_amount,
+    oldest_as_of
+FROM totals;
 
 COMMENT ON VIEW balance_totals IS 'One row per currency, category and institution: what is held and owed now; disconnected accounts left out.';
 COMMENT ON COLUMN balance_totals.currency IS 'ISO code in lower case; currencies are never added together.';
