@@ -17,7 +17,7 @@ SILENCES = 3
 
 
 class _Watch:
-    """One thread for all connections: a timer each would cost as much as the rest of a request."""
+    """One thread for all connections, for a timer is a thread of its own, started for each request."""
 
     def __init__(self) -> None:
         self._until: dict[HTTPConnection, float] = {}

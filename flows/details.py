@@ -4,7 +4,7 @@ A refresh moved on where another attempt was made than the last one when the row
 the attempts between two runs only the last can be seen, and one before it may have succeeded.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from string import Template
 from typing import Literal, NamedTuple
 
@@ -97,17 +97,17 @@ def fetch_details(stripe: Stripe, spool: Spool, wanted: list[Due], progress: Pro
     fetch_each(stripe, "details", lambda one: _fetch(stripe, spool, one), wanted, progress)
 
 
-def finish_begun(stripe: Stripe, spool: Spool, stream: Stream) -> None:
-    """The rest of every list that an earlier attempt began, also of accounts that are not due any more.
+def finish_begun(stripe: Stripe, spool: Spool, stream: Stream, due_now: Set[str]) -> None:
+    """The rest of every list that an earlier attempt began of an account that is not due any more.
 
     Half of one would move the account's watermark past what was not read.
     """
-    for account_id in spool.parents(stream):
+    for account_id in set(spool.parents(stream)) - due_now:
         chain = spool.chain(stream, account_id)
         if chain:
             follow(stripe, spool, chain[-1].header, _listed(chain[-1].header))
         else:
-            spool.drop(stream, account_id)  # its first page is damaged: it is begun anew, if it still is due
+            spool.drop(stream, account_id)  # its first page is damaged, and nothing of it is needed
 
 
 def _fetch(stripe: Stripe, spool: Spool, wanted: Due) -> None:

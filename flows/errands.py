@@ -203,7 +203,7 @@ def fetch_details(
         moved = details.due(lake, spool, origin, feature, seen)
         name = details.STREAMS[feature]
         told = progress.stage(f"{name} of accounts", len(moved))
-        details.finish_begun(stripe, spool, name)
+        details.finish_begun(stripe, spool, name, {one.account_id for one in moved})
         step(f"fetch {name}", details.fetch_details, stripe, spool, moved, told)
 
 

@@ -81,19 +81,14 @@ def publish(data: Folder, files: Mapping[str, Files]) -> Folder:
     try:
         with new_file(target) as part, querying(data, threads=1) as connection:
             connection.execute("SET TimeZone = 'UTC'")
-            if not _attached_copy(connection, target, part, made_of):
-                connection.execute(f"ATTACH {text(str(part))} AS warehouse (STORAGE_VERSION 'v1.2.0')")
-                views = [
-                    "USE warehouse",
-                    "BEGIN",
-                    "CREATE SCHEMA lake",
-                    *named_files(data, files, made_of),
-                    *views,
-                ]
+            if _attached_copy(connection, target, part, made_of):
+                views = []
             else:
-                views = ["USE warehouse", "BEGIN", *named_files(data, files, made_of)]
-            for statement in [*views, "COMMIT", "USE memory", "DETACH warehouse"]:
+                connection.execute(f"ATTACH {text(str(part))} AS warehouse (STORAGE_VERSION 'v1.2.0')")
+            connection.execute("USE warehouse; BEGIN; CREATE SCHEMA IF NOT EXISTS lake")
+            for statement in [*named_files(data, files, made_of), *views]:
                 connection.execute(statement)
+            connection.execute("COMMIT; USE memory; DETACH warehouse")
     except (duckdb.Error, OSError) as error:
         raise RunFailed(
             f"The views could not be published in {target}: {reason_of(error)}", "The last ones still answer."
