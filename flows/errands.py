@@ -5,7 +5,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from flows import details, events, fetch, listing, privacy, sightings
+from flows import details, events, fetch, listing, past_runs, privacy, sightings
 from flows.erasure import Erased, known_erasures
 from flows.errors import FinconError, RequestsSpent, RunFailed, StripeError
 from flows.lake import Lake
@@ -69,7 +69,7 @@ def errands_for(
     interrupted: dict[str, list[Run]] = {}
     for run in unfinished(settings.data, lake.run_ids()):
         interrupted.setdefault(run.stripe_account, []).append(run)
-    last, until, newest = lake.last_runs(), lake.complete_until(), lake.newest()
+    last, until, newest = past_runs.last_runs(lake), past_runs.complete_until(lake), past_runs.newest(lake)
     known = known_sessions(lake, orders)
     errands = []
     for account, order in orders.items():
@@ -209,7 +209,7 @@ def fetch_details(
 
 def known_accounts(lake: Lake, spool: Spool, stripe_account: str) -> list[str]:
     """Ids of accounts a page apart in the listing's order, newest first: the lake's, or those the sessions gave."""
-    known = lake.accounts_a_page_apart(stripe_account, fetch.PAGE_SIZE)
+    known = past_runs.accounts_a_page_apart(lake, stripe_account, fetch.PAGE_SIZE)
     if known:
         return known
     found = {pair for page in spool.read_sessions() for pair in created_accounts(page.body)}

@@ -4,13 +4,12 @@ A version is appended only where an object changed, and a run's rows are in a ta
 are loaded.
 """
 
-import json
 import secrets
 import tempfile
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple, Self
@@ -19,25 +18,17 @@ from urllib.parse import unquote
 import duckdb
 import msgspec
 import pyarrow as pa
-import pyarrow.parquet as pq
 from deltalake import CommitProperties, DeltaTable, Transaction, WriterProperties, write_deltalake
 from deltalake.exceptions import DeltaError
-from deltalake.transaction import AddAction, RemoveAction
 
 from flows.bucket import Folder, work_folder
 from flows.errors import RunFailed, reason_of
 from flows.staging import stage, staged_files
-from flows.store import cut_short, delta_options, delta_settings, make, new_file, querying, still_ours
+from flows.store import cut_short, delta_options, delta_settings, make, querying, still_ours
 from flows.versions import changed_sql, latest_sql, parquet, reconcile_sql, text
 from transforms.envelope import Origin, Page
 from transforms.reconcile import Sums
 from transforms.schemas import ACCOUNTS, BALANCES, OBJECT_TABLES, REJECTS, RUNS, SESSIONS, TABLES, Table
-
-SNAPSHOT_ROWS = 20_000
-"""Versions since the last snapshot that are cheaper to read than a new snapshot is to write."""
-
-A_FILE_COUNTS = 1_000
-"""To open a file takes as long as to read so many versions: many small runs are a reason for a snapshot too."""
 
 SNAPSHOT_FILE = "snapshots.json"
 
@@ -52,6 +43,9 @@ WRITER = WriterProperties(compression="ZSTD", compression_level=1, max_row_group
 
 MEMORY = "200MB"
 """What DuckDB may hold of a run before it spills to the data folder."""
+
+ROWS_A_BATCH = 50_000
+"""Rows that DuckDB hands over at a time; delta-rs holds a few such batches."""
 
 SPILL = ".staging-duckdb-"
 """How the folder begins into which it spills; each process has its own."""
@@ -179,7 +173,7 @@ class Lake:
                     if len(new) < len(origins):
                         staged = f"(FROM {staged} WHERE run_id IN ({_listed(o.run_id for o in new)}))"
                     changed = changed_sql(table, staged, self._compared_with(query, table, staged, new))
-                    rows = query.sql(changed).to_arrow_reader(50_000)
+                    rows = query.sql(changed).to_arrow_reader(ROWS_A_BATCH)
                     self.append(table, rows, [o.run_id for o in new])
             self._reconcile(query, staged_files(folder, BALANCES, origins), origins)
             counted = {
@@ -222,97 +216,25 @@ class Lake:
     def current(self, table: Table) -> "Current":
         """The files from which the latest state is read: a snapshot of it, and what came since."""
         active = self.files(table)
-        snapshot = self._snapshots().get(table.name)
+        snapshot = self.snapshots_taken().get(table.name)
         if snapshot:
-            base, covers = self._absolute(snapshot.base), set(self._absolute(snapshot.covers))
+            base, covers = self.absolute(snapshot.base), set(self.absolute(snapshot.covers))
             if covers <= set(active) and all((self.folder.parent / file).exists() for file in snapshot.base):
                 return Current(base, sorted(set(active) - covers), active)
         return Current([], active, active)
 
-    def renew_snapshots(self, *, always: bool = False) -> None:
-        """Take a new snapshot of each table's latest state where what came since has grown past a quarter of it."""
-        snapshots = self._snapshots()
-        for table in OBJECT_TABLES:
-            now = self.current(table)
-            since, before = self._rows_in(now.tail), self._rows_in(now.base)
-            cost = since + len(now.tail) * A_FILE_COUNTS
-            if since and (always or cost > max(SNAPSHOT_ROWS, before // 4)):
-                base = self._snapshot(table, now)
-                snapshots[table.name] = Snapshot(self._relative(now.active), self._relative(base))
-        make(self.snapshots)
-        with new_file(self.snapshots / SNAPSHOT_FILE) as part:
-            part.write_bytes(msgspec.json.encode(snapshots))
-
-    def _snapshot(self, table: Table, now: "Current") -> list[str]:
-        """The latest state as files: the table's own where each object has one version, else a copy."""
-        with self.query() as query:
-            key = ", ".join(table.whole_key)
-            once = f"SELECT count(*) = count(DISTINCT ({key})) FROM (SELECT DISTINCT {key}, observed_at FROM {parquet(now.tail)})"
-            if not now.base and _value(query, once):
-                return now.tail
-            make(self.snapshots)
-            path = self.snapshots / f"{table.name}-{secrets.token_hex(8)}.parquet"
-            rows = query.sql(now.sql(table)).to_arrow_reader(50_000)
-            with (
-                new_file(path) as part,
-                pq.ParquetWriter(part, rows.schema, compression="zstd", compression_level=1) as writer,
-            ):
-                for batch in rows:
-                    writer.write_batch(batch)
-            return [str(path)]
-
-    def _relative(self, files: list[str]) -> list[str]:
-        return [file.removeprefix(f"{self.folder.parent}/") for file in files]
-
-    def _absolute(self, files: list[str]) -> list[str]:
+    def absolute(self, files: list[str]) -> list[str]:
+        """Files of the data folder, as a `Snapshot` names them, by their whole paths."""
         return [str(self.folder.parent / file) for file in files]
 
-    def _snapshots(self) -> dict[str, "Snapshot"]:
+    def snapshots_taken(self) -> dict[str, "Snapshot"]:
+        """Table → its last snapshot."""
         try:
             return msgspec.json.decode(
                 (self.snapshots / SNAPSHOT_FILE).read_bytes(), type=dict[str, Snapshot]
             )
         except (FileNotFoundError, msgspec.DecodeError):
             return {}  # it is derived: without it the latest state is read from all versions
-
-    def complete_until(self) -> dict[str, int]:
-        """Stripe account → up to when (microseconds, Stripe's clock) all that happened to its accounts is in.
-
-        Those are left out of which no run has listed all accounts.
-        """
-        moments = self.records(RUNS, "stripe_account", "epoch_us(complete_until)")
-        return dict(sorted((whose, at) for whose, at in moments if at is not None))
-
-    def last_pii(self) -> str:
-        """What the last run that made a choice about personal data chose: `transforms.personal.Privacy.mark`; or empty."""
-        return next((pii for (pii,) in reversed(self.records(RUNS, "pii")) if pii), "")
-
-    def accounts_a_page_apart(self, stripe_account: str, size: int) -> list[str]:
-        """The last account of each page of ``size`` that the Stripe account's listing would have: newest first."""
-        now = self.current(ACCOUNTS)
-        if not now.active:
-            return []
-        known = (
-            f"SELECT account_id, any_value(created_at) AS created_at FROM {parquet(now.active)}"
-            " WHERE stripe_account = ? GROUP BY account_id"
-        )
-        placed = f"SELECT account_id, row_number() OVER (ORDER BY created_at DESC, account_id) AS place FROM ({known})"
-        with self.query() as query:
-            found = query.execute(
-                f"SELECT account_id FROM ({placed}) WHERE place % {size} = 0 ORDER BY place", [stripe_account]
-            )
-            return [account_id for (account_id,) in found.fetchall()]
-
-    def newest(self) -> int:
-        """The newest ``observed_at`` of any version, in microseconds since the Unix epoch; 0 where there is none."""
-        files = [file for table in OBJECT_TABLES for file in self.files(table)]
-        if not files:
-            return 0
-        with self.query() as query:
-            found = query.execute(
-                "SELECT epoch_us(max(observed_at)) FROM read_parquet(?)", [files]
-            ).fetchone()
-        return int(found[0]) if found and found[0] else 0
 
     def _compared_with(
         self, query: duckdb.DuckDBPyConnection, table: Table, staged: str, origins: Sequence[Origin]
@@ -328,7 +250,7 @@ class Lake:
         own = f"WHERE stripe_account IN ({_listed({o.stripe_account for o in origins})})"
         versions = f"(FROM {parquet(now.active)} {own})"
         late = f"(SELECT min(observed_at) FROM {staged}) <= (SELECT max(observed_at) FROM {versions})"
-        return versions if _value(query, f"SELECT {late}") else f"(FROM ({now.sql(table)}) {own})"
+        return versions if value(query, f"SELECT {late}") else f"(FROM ({now.sql(table)}) {own})"
 
     def _reconcile(
         self, query: duckdb.DuckDBPyConnection, staged: list[str], origins: Sequence[Origin]
@@ -388,58 +310,6 @@ class Lake:
         still_ours(self.folder)
         write_deltalake(delta, rows, mode="append", writer_properties=WRITER, commit_properties=ALONE)
 
-    def erase(self, table: Table, identities: list[str]) -> dict[str, int]:
-        """Take out every row that names one of ``identities``; how many, by the run that had brought them.
-
-        Files are written anew under their own names, those too that older views still read, so that no reader
-        loses a file. The log is made anew as well: the old one holds identities in its statistics.
-        """
-        self.table(table)  # raises if its log cannot be read
-        match = _names_any(table, identities)
-        erased: Counter[str] = Counter()
-        active = set(self.files(table))
-        copies = self.snapshots.glob(f"{table.name}-*.parquet")
-        with self.query() as query:
-            for path in [*(self.folder / table.name).glob("*.parquet"), *copies]:
-                found = query.execute(
-                    f"SELECT run_id, count(*) FROM read_parquet(?) WHERE {match} GROUP BY ALL", [str(path)]
-                ).fetchall()
-                if found:
-                    still_ours(self.folder)
-                    _without_rows(query, path, match)
-                    erased.update(dict(found) if str(path) in active else {})
-        self._renew_log(table)
-        return dict(erased)
-
-    def _renew_log(self, table: Table) -> None:
-        """Make the log begin with the files as they are now; whatever it said of them before is gone.
-
-        They are added once more, which replaces what was known of them; a checkpoint follows; then all before it goes.
-        So the log is whole at every moment, and runs keep their marks.
-        """
-        folder = self.folder / table.name
-        delta = self.table(table)
-        stats = {str(path): path.stat() for path in folder.glob("*.parquet")}
-        adds: list[AddAction | RemoveAction] = [
-            AddAction(
-                path=file.rpartition("/")[2],
-                size=stats[file].st_size,
-                partition_values={},
-                modification_time=int(stats[file].st_mtime * 1000),
-                data_change=False,
-                stats=json.dumps({"numRecords": self._rows_in([file])}),
-            )
-            for file in self.files(table)
-        ]
-        still_ours(self.folder)
-        delta.create_write_transaction(adds, "append", delta.schema(), commit_properties=ALONE)
-        delta.update_incremental()
-        delta.create_checkpoint()
-        kept = f"{delta.version():020}."
-        for path in (folder / "_delta_log").glob("*"):
-            if not path.name.startswith((kept, "_last_checkpoint")):
-                path.unlink()
-
     def shut_out(self) -> None:
         """A commit to every table, so that none which another writer began before can follow."""
         for table in TABLES:
@@ -447,46 +317,14 @@ class Lake:
             delta.create_write_transaction([], "append", delta.schema())
             delta.update_incremental()
 
-    def compact(self, retention: timedelta) -> dict[str, tuple[int, int]]:
-        """Merge small files, and remove those that no table has needed for ``retention``.
-
-        How many files each table had and has. Views made before go on reading the old files until then.
-        """
-        sizes = {}
-        for table in TABLES:
-            delta = self.table(table)
-            before = len(delta.file_uris())
-            if before > 1:
-                still_ours(self.folder)
-                delta.optimize.compact(writer_properties=WRITER, commit_properties=ALONE)
-            hours = int(retention.total_seconds() // 3600)
-            delta.vacuum(retention_hours=hours, dry_run=False, enforce_retention_duration=False, full=True)
-            delta.create_checkpoint()
-            delta.cleanup_metadata()
-            sizes[table.name] = (before, len(self.files(table)))
-        self.renew_snapshots(always=True)
-        self._drop_old_snapshots(datetime.now(UTC) - retention)
-        return sizes
-
-    def _drop_old_snapshots(self, before: datetime) -> None:
-        needed = {path for snapshot in self._snapshots().values() for path in self._absolute(snapshot.base)}
-        for path in self.snapshots.glob("*.parquet"):
-            if str(path) not in needed and path.stat().st_mtime <= before.timestamp():
-                path.unlink()
-
     def run_ids(self) -> set[str]:
         """The runs that are finished."""
         return {run_id for (run_id,) in self.records(RUNS, "run_id")}
 
-    def last_runs(self) -> dict[tuple[str, str], str]:
-        """(Stripe account, mode) → the last finished run."""
-        runs = self.records(RUNS, "stripe_account", "mode", "run_id")
-        return {(whose, mode): run_id for whose, mode, run_id in sorted(runs)}
-
-    def _rows_in(self, files: list[str]) -> int:
+    def rows_in(self, files: list[str]) -> int:
         """How many rows Parquet files have, by their footers."""
         with self.query() as query:
-            return int(_value(query, f"SELECT count(*) FROM {parquet(files)}")) if files else 0
+            return int(value(query, f"SELECT count(*) FROM {parquet(files)}")) if files else 0
 
     def _rows_of(self, run_ids: Sequence[str]) -> dict[str, int]:
         """Run → how many rows of objects it brought."""
@@ -531,24 +369,6 @@ def _count(query: duckdb.DuckDBPyConnection, files: list[str], what: str) -> dic
     return dict(query.execute(f"SELECT run_id, count({what}) FROM {parquet(files)} GROUP BY ALL").fetchall())
 
 
-def _value(query: duckdb.DuckDBPyConnection, sql: str) -> Any:
+def value(query: duckdb.DuckDBPyConnection, sql: str) -> Any:
     """The one value of a query. All rows are taken, for an unfinished result keeps its connection busy."""
     return query.execute(sql).fetchall()[0][0]
-
-
-def _names_any(table: Table, identities: list[str]) -> str:
-    """SQL that is true of a row that names one of the ids, in a column of its own or somewhere in JSON."""
-    plain = "(" + ", ".join(f"'{identity}'" for identity in identities) + ")"
-    either = "|".join(identities)
-    texts = [c for c in table.columns if c.type == pa.string()]
-    tests = [
-        f"regexp_matches({c.name}, '\\b({either})\\b')" if c.json else f"{c.name} IN {plain}" for c in texts
-    ]
-    return "coalesce(" + " OR ".join(f"coalesce({test}, false)" for test in tests) + ", false)"
-
-
-def _without_rows(query: duckdb.DuckDBPyConnection, path: Folder, match: str) -> None:
-    """Write a Parquet file anew without the rows that match; it is swapped in whole."""
-    with new_file(path) as part:
-        kept = f"FROM read_parquet({text(str(path))}) WHERE NOT {match}"
-        query.execute(f"COPY ({kept}) TO {text(str(part))} (FORMAT parquet, COMPRESSION zstd)")

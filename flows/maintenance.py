@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from flows import sightings
+from flows import compaction, removal, sightings
 from flows.bucket import Folder, Remote, work_folder
 from flows.erasure import Erased, erasure_key
 from flows.errors import RunFailed, UsageError
@@ -46,7 +46,7 @@ def erase(data: Folder, kind: str, identity: str) -> dict[str, int]:
         removed: dict[str, int] = {}
         records = []
         for table in OBJECT_TABLES:
-            for run_id, count in lake.erase(table, identities).items():
+            for run_id, count in removal.erase(lake, table, identities).items():
                 removed[table.name] = removed.get(table.name, 0) + count
                 records.append({"table_name": table.name, "run_id": run_id, "rows_erased": count})
         settled = sightings.settled(lake.snapshots)
@@ -81,7 +81,7 @@ def compact(data: Folder, retention_days: int, pages_days: int) -> dict[str, Any
         refuse_halves(data)
         finished = lake.run_ids()
         waiting = {run.run_id for run in unfinished(data, finished) if _is_awaited(data, run)}
-        sizes = lake.compact(timedelta(days=retention_days))
+        sizes = compaction.compact(lake, timedelta(days=retention_days))
         publish(data, {table.name: lake.current(table) for table in TABLES})
         pruned = 0
         oldest = datetime.now(UTC).timestamp() - pages_days * 86_400

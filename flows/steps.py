@@ -13,6 +13,7 @@ from deltalake.exceptions import DeltaError
 
 from flows import privacy, warehouse
 from flows.bucket import Folder, work_folder
+from flows.compaction import renew_snapshots
 from flows.connected import connected_accounts
 from flows.errands import Fetch, errands_for, fetch_here
 from flows.errors import AccountsFailed, FinconError, RequestsSpent, RunFailed, UsageError, reason_of
@@ -25,6 +26,7 @@ from flows.orders import Progress as Progress
 from flows.orders import Silent, plainly
 from flows.orders import Step as Step
 from flows.pages import Spool
+from flows.past_runs import last_pii
 from flows.runs import add_costs, begin, clean, locked, pages_folder, prepare
 from flows.settings import Settings
 from flows.staging import stage, staged_files
@@ -60,7 +62,7 @@ def run_sync(
             with lake.staging() as folder:
                 finished = finish_interrupted(settings, lake, step, progress, folder)
                 orders, costs = ask_whom(settings, order, allowance)
-                pii = privacy.choose(order.pii, lake.last_pii(), settings.pii_key, owners=order.owners)
+                pii = privacy.choose(order.pii, last_pii(lake), settings.pii_key, owners=order.owners)
                 answers = answered(settings, lake, orders, pii, finished)
                 errands = errands_for(settings, lake, orders, pii, folder, answers)
                 if errands and costs:
@@ -74,7 +76,7 @@ def run_sync(
                 raise next(iter(failures.values())) if len(orders) == 1 else failed_accounts(failures)
             note_settled(settings, lake, [*(run for run, _ in finished), *(report.run for report in reports)])
             told = progress.stage("views and checks", 2)
-            step("publish", publish, settings, lake)
+            step("publish", publish, settings.data, lake)
             told(1)
             failed = step("check", failed_checks, settings)
             told(1)
@@ -166,10 +168,10 @@ def pages_disagree(data: Folder) -> list[tuple[Any, ...]] | None:
         return [*staged_differences(lake, sums_of_pages(spool.read_accounts()), folder, origin), *held]
 
 
-def publish(settings: Settings, lake: Lake) -> None:
+def publish(data: Folder, lake: Lake) -> None:
     """The views over the lake as it is now."""
-    lake.renew_snapshots()
-    warehouse.publish(settings.data, {table.name: lake.current(table) for table in TABLES})
+    renew_snapshots(lake)
+    warehouse.publish(data, {table.name: lake.current(table) for table in TABLES})
 
 
 def failed_checks(settings: Settings) -> dict[str, int]:

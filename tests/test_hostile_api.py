@@ -69,7 +69,7 @@ def copied(first_run: Path, data: Path) -> Path:
 @pytest.fixture
 def synced(copied: Path, data: Path) -> Path:
     """A data folder after one good run over the accounts."""
-    publish(settings_for("http://127.0.0.1:1", data), Lake(data / "lake"))
+    publish(data, Lake(data / "lake"))
     return data
 
 

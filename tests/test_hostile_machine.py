@@ -50,7 +50,7 @@ def first_run(served: Sandbox, tmp_path_factory: pytest.TempPathFactory) -> Path
 def synced(first_run: Path, data: Path) -> Path:
     """A data folder after one good run over sessions and accounts."""
     shutil.copytree(first_run, data)
-    publish(settings_for("http://127.0.0.1:1", data), Lake(data / "lake"))
+    publish(data, Lake(data / "lake"))
     return data
 
 

@@ -1,19 +1,24 @@
 """Erasing a person, and keeping the lake small."""
 
 import os
+from contextlib import ExitStack
 from datetime import timedelta
 from pathlib import Path
 
 import msgspec
 import pytest
-from conftest import OBJECTS, environ, fincon, rows, settings_for, state, sync
+from conftest import OBJECTS, START, environ, fincon, known_after, rows, settings_for, state, sync, truth
 
 from flows.errors import UsageError
+from flows.lake import Lake
 from flows.maintenance import allow, compact, erase, traces
 from flows.runs import RESUMED_WITHIN, begin, resumed_or_new
-from flows.steps import failed_checks
-from flows.warehouse import connect
+from flows.steps import failed_checks, publish
+from flows.warehouse import connect, run_checks
 from sandbox.server import Sandbox
+from sandbox.world import World
+from tests.benchmarks.pages import listing
+from transforms.schemas import ACCOUNTS, BALANCES, REFRESHES, RUNS, TABLES
 
 
 @pytest.fixture
@@ -110,6 +115,34 @@ def test_compacting_changes_no_answer_and_leaves_one_file_a_table(sandbox: Sandb
     assert failed_checks(settings_for(sandbox.url, synced)) == {}
     sync(sandbox.url, synced, sandbox.world.session_ids())
     assert failed_checks(settings_for(sandbox.url, synced)) == {}
+
+
+def test_many_small_runs_leave_few_files_and_answers_as_they_were(data: Path) -> None:
+    """Of 26 hourly runs, without `compact`; and who opened the views before files were merged reads on."""
+    data.mkdir()
+    worlds = [World(accounts=400, sessions=0).at(START + timedelta(hours=hour)) for hour in range(26)]
+    added = 0
+    with Lake(data / "lake") as lake, ExitStack() as readers:
+        for number, world in enumerate(worlds):
+            run_id = f"run-{number:03}"
+            lake.load(listing(world), run_id)
+            row = {"run_id": run_id, "stripe_account": "", "mode": "accounts", "status": "succeeded"}
+            added += lake.finish([row | {"started_at": START, "finished_at": START}])[0]["rows_added"]
+            publish(data, lake)
+            if number == 10:
+                early = readers.enter_context(connect(data))
+                before = early.execute("FROM history.balances ORDER BY ALL").fetchall()
+                merged = {file for table in TABLES for file in lake.files(table)}
+        assert before
+        assert early.execute("FROM history.balances ORDER BY ALL").fetchall() == before
+        for table in (ACCOUNTS, BALANCES, REFRESHES, RUNS):
+            assert len(lake.files(table)) <= 21
+            assert not merged & set(lake.files(table))
+    no_session = {"sessions": [], "session_accounts": []}
+    assert state(data) == known_after(*map(truth, worlds)) | no_session
+    kept = sum(rows(data, f"SELECT count(*) AS n FROM history.{table}")[0]["n"] for table in OBJECTS)
+    assert kept == added
+    assert [found for found in run_checks(data) if found[2]] == []
 
 
 def test_old_pages_are_pruned_and_new_ones_stay(synced: Path) -> None:

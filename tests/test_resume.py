@@ -74,7 +74,7 @@ def whole(served: Sandbox, tmp_path_factory: pytest.TempPathFactory) -> dict[str
 def synced(whole: dict[str, Any], data: Path) -> Path:
     """A data folder after one good run over sessions and accounts."""
     shutil.copytree(whole["data"], data)
-    publish(settings_for("http://127.0.0.1:1", data), Lake(data / "lake"))
+    publish(data, Lake(data / "lake"))
     return data
 
 
@@ -356,7 +356,7 @@ def test_loading_the_pages_of_a_run_as_another_run_adds_no_version(sandbox: Sand
     before = history(data)
     lake = Lake(data / "lake")
     lake.load(Spool(data / "pages" / outcome.run["run_id"]).read(), "another")
-    publish(settings_for(sandbox.url, data), lake)
+    publish(data, lake)
     assert history(data) == before
 
 

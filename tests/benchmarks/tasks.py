@@ -174,6 +174,7 @@ def ids(accounts: str, sessions: str, clock: str, file: str) -> Figures:
 
 def lake(folder: str, accounts: str, versions: str, hours: str = "24", every: str = "1") -> Figures:
     """A lake of so many versions, so many hours apart, loaded without HTTP; the views published every so many runs."""
+    from flows.compaction import renew_snapshots
     from flows.lake import Lake
     from flows.warehouse import publish
     from sandbox.world import World
@@ -199,7 +200,7 @@ def lake(folder: str, accounts: str, versions: str, hours: str = "24", every: st
         }
         rows += made.finish([row])[0]["rows_added"]
         if number % int(every) == int(every) - 1 or number == int(versions) - 1:
-            made.renew_snapshots()
+            renew_snapshots(made)
             publish(data, {table.name: made.current(table) for table in TABLES})
         loads.append(time.monotonic() - start)
     tenth = max(1, len(loads) // 10)
@@ -213,6 +214,7 @@ def lake(folder: str, accounts: str, versions: str, hours: str = "24", every: st
 
 def transactions(folder: str, count: str) -> Figures:
     """A lake of so many transactions, loaded without HTTP from the pages of a world's accounts, and published."""
+    from flows.compaction import renew_snapshots
     from flows.lake import Lake
     from flows.warehouse import publish
     from sandbox.world import World
@@ -233,7 +235,7 @@ def transactions(folder: str, count: str) -> Figures:
             "finished_at": now,
         }
         rows = made.finish([row])[0]["rows_added"]
-        made.renew_snapshots()
+        renew_snapshots(made)
         publish(data, {table.name: made.current(table) for table in TABLES})
     return {
         "rows": rows,

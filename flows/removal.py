@@ -1,0 +1,86 @@
+"""Rows taken out of a table for good: out of every file of it, and out of its log."""
+
+import json
+from collections import Counter
+
+import duckdb
+import pyarrow as pa
+from deltalake.transaction import AddAction, RemoveAction
+
+from flows.bucket import Folder
+from flows.lake import ALONE, Lake
+from flows.store import new_file, still_ours
+from flows.versions import text
+from transforms.schemas import Table
+
+
+def erase(lake: Lake, table: Table, identities: list[str]) -> dict[str, int]:
+    """Take out every row that names one of ``identities``; how many, by the run that had brought them.
+
+    Files are written anew under their own names, those too that older views still read, so that no reader
+    loses a file. The log is made anew as well: the old one holds identities in its statistics.
+    """
+    lake.table(table)  # raises if its log cannot be read
+    match = _names_any(table, identities)
+    erased: Counter[str] = Counter()
+    active = set(lake.files(table))
+    copies = lake.snapshots.glob(f"{table.name}-*.parquet")
+    with lake.query() as query:
+        for path in [*(lake.folder / table.name).glob("*.parquet"), *copies]:
+            found = query.execute(
+                f"SELECT run_id, count(*) FROM read_parquet(?) WHERE {match} GROUP BY ALL", [str(path)]
+            ).fetchall()
+            if found:
+                still_ours(lake.folder)
+                _without_rows(query, path, match)
+                erased.update(dict(found) if str(path) in active else {})
+    _renew_log(lake, table)
+    return dict(erased)
+
+
+def _renew_log(lake: Lake, table: Table) -> None:
+    """Make the log begin with the files as they are now; whatever it said of them before is gone.
+
+    They are added once more, which replaces what was known of them; a checkpoint follows; then all before it goes.
+    So the log is whole at every moment, and runs keep their marks.
+    """
+    folder = lake.folder / table.name
+    delta = lake.table(table)
+    stats = {str(path): path.stat() for path in folder.glob("*.parquet")}
+    adds: list[AddAction | RemoveAction] = [
+        AddAction(
+            path=file.rpartition("/")[2],
+            size=stats[file].st_size,
+            partition_values={},
+            modification_time=int(stats[file].st_mtime * 1000),
+            data_change=False,
+            stats=json.dumps({"numRecords": lake.rows_in([file])}),
+        )
+        for file in lake.files(table)
+    ]
+    still_ours(lake.folder)
+    delta.create_write_transaction(adds, "append", delta.schema(), commit_properties=ALONE)
+    delta.update_incremental()
+    delta.create_checkpoint()
+    kept = f"{delta.version():020}."
+    for path in (folder / "_delta_log").glob("*"):
+        if not path.name.startswith((kept, "_last_checkpoint")):
+            path.unlink()
+
+
+def _names_any(table: Table, identities: list[str]) -> str:
+    """SQL that is true of a row that names one of the ids, in a column of its own or somewhere in JSON."""
+    plain = "(" + ", ".join(f"'{identity}'" for identity in identities) + ")"
+    either = "|".join(identities)
+    texts = [c for c in table.columns if c.type == pa.string()]
+    tests = [
+        f"regexp_matches({c.name}, '\\b({either})\\b')" if c.json else f"{c.name} IN {plain}" for c in texts
+    ]
+    return "coalesce(" + " OR ".join(f"coalesce({test}, false)" for test in tests) + ", false)"
+
+
+def _without_rows(query: duckdb.DuckDBPyConnection, path: Folder, match: str) -> None:
+    """Write a Parquet file anew without the rows that match; it is swapped in whole."""
+    with new_file(path) as part:
+        kept = f"FROM read_parquet({text(str(path))}) WHERE NOT {match}"
+        query.execute(f"COPY ({kept}) TO {text(str(part))} (FORMAT parquet, COMPRESSION zstd)")
