@@ -2,13 +2,15 @@
 
 import secrets
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
+import duckdb
 import msgspec
 import pyarrow.parquet as pq
 
 from flows.lake import ALONE, ROWS_A_BATCH, SNAPSHOT_FILE, WRITER, Current, Lake, Snapshot, value
 from flows.store import make, new_file, still_ours
-from flows.versions import parquet
+from flows.versions import parquet, share
 from transforms.schemas import LOGS, OBJECT_TABLES, TABLES, Table
 
 SNAPSHOT_ROWS = 20_000
@@ -47,20 +49,28 @@ def renew_snapshots(lake: Lake, *, always: bool = False) -> None:
 def _snapshot(lake: Lake, table: Table, now: Current) -> list[str]:
     """The latest state as files: the table's own where each object has one version, else a copy."""
     with lake.query() as query:
-        key = ", ".join(table.whole_key)
-        once = f"SELECT count(*) = count(DISTINCT ({key})) FROM (SELECT DISTINCT {key}, observed_at FROM {parquet(now.tail)})"
-        if not now.base and value(query, once):
+        numbers = lake.shares(query, parquet(now.base + now.tail))
+        if not now.base and all(_once(query, table, now.tail, number, len(numbers)) for number in numbers):
             return now.tail
         make(lake.snapshots)
         path = lake.snapshots / f"{table.name}-{secrets.token_hex(8)}.parquet"
-        rows = query.sql(now.sql(table)).to_arrow_reader(ROWS_A_BATCH)
+        schema = query.sql(now.sql(table, str)).limit(0).to_arrow_table().schema
         with (
             new_file(path) as part,
-            pq.ParquetWriter(part, rows.schema, compression="zstd", compression_level=1) as writer,
+            pq.ParquetWriter(part, schema, compression="zstd", compression_level=1) as writer,
         ):
-            for batch in rows:
-                writer.write_batch(batch)
+            for number in numbers:
+                latest = now.sql(table, partial(share, table=table, number=number, of=len(numbers)))
+                for batch in query.sql(latest).to_arrow_reader(ROWS_A_BATCH):
+                    writer.write_batch(batch)
         return [str(path)]
+
+
+def _once(query: duckdb.DuckDBPyConnection, table: Table, files: list[str], number: int, of: int) -> bool:
+    """Whether each object of a share has one version."""
+    key = ", ".join(table.whole_key)
+    versions = f"SELECT DISTINCT {key}, observed_at FROM {share(parquet(files), table, number, of)}"
+    return bool(value(query, f"SELECT count(*) = count(DISTINCT ({key})) FROM ({versions})"))
 
 
 def _merge_small(lake: Lake, table: Table) -> None:

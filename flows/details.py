@@ -64,7 +64,7 @@ def due(
         for table in (REFRESHES, ACCOUNTS, WATERMARKS):
             query.register(f"no_{table.name}", table.schema.empty_table())
             now = lake.current(table)
-            known[table.name] = now.sql(table) if now.active else f"FROM no_{table.name}"
+            known[table.name] = now.sql(table, str) if now.active else f"FROM no_{table.name}"
         found = query.execute(
             template.substitute(known, feature=feature),
             {"stripe_account": origin.stripe_account, "pii": pii},

@@ -7,10 +7,11 @@ are loaded.
 import secrets
 import tempfile
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from functools import cached_property
+from functools import cached_property, partial
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 from urllib.parse import unquote
@@ -23,9 +24,10 @@ from deltalake.exceptions import DeltaError
 
 from flows.bucket import Folder, work_folder
 from flows.errors import RunFailed, reason_of
+from flows.settings import query_memory
 from flows.staging import stage, staged_files
 from flows.store import cut_short, delta_options, delta_settings, make, querying, still_ours
-from flows.versions import changed_sql, latest_sql, parquet, reconcile_sql, text
+from flows.versions import changed_sql, latest_sql, of_same_objects, parquet, reconcile_sql, share, text
 from transforms.envelope import Origin, Page
 from transforms.reconcile import Sums
 from transforms.schemas import ACCOUNTS, BALANCES, OBJECT_TABLES, REJECTS, RUNS, SESSIONS, TABLES, Table
@@ -38,13 +40,13 @@ LOADED, FORGOTTEN = 1, 0
 ALONE = CommitProperties(max_commit_retries=0)
 """There is one writer: a commit that finds another's in its way is not tried again behind it."""
 
-WRITER = WriterProperties(compression="ZSTD", compression_level=1, max_row_group_size=122_880)
-"""A row group is held in memory until it is written; this many rows are what DuckDB reads at a time."""
+WRITER = WriterProperties(compression="ZSTD", compression_level=1, max_row_group_size=61_440)
+"""A row group is held in memory until it is written."""
 
-MEMORY = "200MB"
-"""What DuckDB may hold of a run before it spills to the data folder."""
+ROWS_A_SHARE = 100_000
+"""So many rows are compared at a time, for which `flows.settings.MEMORY_MB` is enough: see `Lake.shares`."""
 
-ROWS_A_BATCH = 50_000
+ROWS_A_BATCH = 10_000
 """Rows that DuckDB hands over at a time; delta-rs holds a few such batches."""
 
 SPILL = ".staging-duckdb-"
@@ -65,9 +67,9 @@ class Current(NamedTuple):
     tail: list[str]
     active: list[str]
 
-    def sql(self, table: Table) -> str:
-        """The query for it."""
-        base, tail = (parquet(files) if files else "" for files in (self.base, self.tail))
+    def sql(self, table: Table, part: Callable[[str], str]) -> str:
+        """The query for it, of the objects alone that ``part`` leaves of a relation."""
+        base, tail = (part(parquet(files)) if files else "" for files in (self.base, self.tail))
         return latest_sql(table, base, tail)
 
 
@@ -84,14 +86,19 @@ class Lake:
         return self
 
     def __exit__(self, *error: object) -> None:
+        self.rest()
+
+    def rest(self) -> None:
+        """Give back the memory that queries took; the next query takes its own."""
         if "_duckdb" in vars(self):
             self._duckdb.close()
+            del self._duckdb
 
     @cached_property
     def _duckdb(self) -> duckdb.DuckDBPyConnection:
         """One DuckDB for all queries, in bounded memory: to start one takes longer than most of them."""
         spill = str(self.work / (SPILL + secrets.token_hex(4)))
-        return querying(self.folder, memory_limit=MEMORY, temp_directory=spill)
+        return querying(self.folder, memory_limit=query_memory(), temp_directory=spill)
 
     @contextmanager
     def query(self) -> Iterator[duckdb.DuckDBPyConnection]:
@@ -172,12 +179,10 @@ class Lake:
                     staged = parquet(parts)
                     if len(new) < len(origins):
                         staged = f"(FROM {staged} WHERE run_id IN ({_listed(o.run_id for o in new)}))"
-                    changed = changed_sql(table, staged, self._compared_with(query, table, staged, new))
-                    rows = query.sql(changed).to_arrow_reader(ROWS_A_BATCH)
-                    self.append(table, rows, [o.run_id for o in new])
+                    self.append(table, self._changed(query, table, staged, new), [o.run_id for o in new])
             self._reconcile(query, staged_files(folder, BALANCES, origins), origins)
             counted = {
-                name: _count(query, staged_files(folder, table, origins), what)
+                name: self._count(query, staged_files(folder, table, origins), table, what)
                 for name, table, what in (
                     ("sessions_seen", SESSIONS, "*"),
                     ("accounts_seen", ACCOUNTS, "DISTINCT account_id"),
@@ -236,21 +241,50 @@ class Lake:
         except (FileNotFoundError, msgspec.DecodeError):
             return {}  # it is derived: without it the latest state is read from all versions
 
-    def _compared_with(
-        self, query: duckdb.DuckDBPyConnection, table: Table, staged: str, origins: Sequence[Origin]
-    ) -> str:
-        """The versions that staged rows are compared with: the latest, or all where some are newer than the rows.
+    def shares(self, query: duckdb.DuckDBPyConnection, relation: str) -> range:
+        """The numbers of the shares in which a relation is worked through, so that memory does not grow with it."""
+        rows = value(query, f"SELECT count(*) FROM {relation}")
+        return range(max(1, -(-rows // ROWS_A_SHARE)))
 
-        Rows are older than what is known when they come from events, or when Stripe's clock was set back.
-        Other Stripe accounts than the staged rows' are left out; their files are hardly touched.
-        """
+    def _changed(
+        self, query: duckdb.DuckDBPyConnection, table: Table, staged: str, origins: Sequence[Origin]
+    ) -> pa.RecordBatchReader:
+        """The rows of versions that differ from the one before, share by share."""
+        late = self._late(query, table, staged, origins)
+        numbers = self.shares(query, staged)
+
+        def reader(number: int) -> pa.RecordBatchReader:
+            part = share(staged, table, number, len(numbers))
+            known = self._compared_with(table, part, origins, late=late)
+            return query.sql(changed_sql(table, part, known)).to_arrow_reader(ROWS_A_BATCH)
+
+        first = reader(0)
+        rest = (batch for number in numbers[1:] for batch in reader(number))
+        return pa.RecordBatchReader.from_batches(first.schema, chain(first, rest))
+
+    def _late(
+        self, query: duckdb.DuckDBPyConnection, table: Table, staged: str, origins: Sequence[Origin]
+    ) -> bool:
+        """Whether something newer than staged rows is known: they come from events, or Stripe's clock was set back."""
+        files = self.files(table)
+        if not files:
+            return False
+        known = f"(SELECT max(observed_at) FROM {parquet(files)} WHERE {_own(origins)})"
+        return bool(value(query, f"SELECT (SELECT min(observed_at) FROM {staged}) <= {known}"))
+
+    def _compared_with(self, table: Table, staged: str, origins: Sequence[Origin], *, late: bool) -> str:
+        """The versions that staged rows are compared with: of their objects the latest, or all where some are ``late``."""
         now = self.current(table)
+
+        def own(relation: str) -> str:
+            mine = (
+                f"(FROM {relation} WHERE {_own(origins)})"  # other Stripe accounts' files are hardly touched
+            )
+            return of_same_objects(mine, table, staged)
+
         if not now.active:
             return ""
-        own = f"WHERE stripe_account IN ({_listed({o.stripe_account for o in origins})})"
-        versions = f"(FROM {parquet(now.active)} {own})"
-        late = f"(SELECT min(observed_at) FROM {staged}) <= (SELECT max(observed_at) FROM {versions})"
-        return versions if value(query, f"SELECT {late}") else f"(FROM ({now.sql(table)}) {own})"
+        return own(parquet(now.active)) if late else f"({now.sql(table, own)})"
 
     def _reconcile(
         self, query: duckdb.DuckDBPyConnection, staged: list[str], origins: Sequence[Origin]
@@ -262,15 +296,29 @@ class Lake:
         """
         if not staged:
             return
-        known = self.current(BALANCES).sql(BALANCES)
-        wrong = query.execute(reconcile_sql(parquet(staged), known)).fetchall()
-        if wrong:
-            currency, seen, held = wrong[0]
-            raise RunFailed(
-                f"Run {', '.join(o.run_id for o in origins[:3])}: the balances in {currency} add up to {seen} on its pages"
-                f" and to {held} in the lake.",
-                "This is a bug in fincon; the views still answer with the run before. Please report it.",
-            )
+        now = self.current(BALANCES)
+        numbers = self.shares(query, parquet(staged))
+        for number in numbers:
+            seen = share(parquet(staged), BALANCES, number, len(numbers))
+            known = now.sql(BALANCES, partial(of_same_objects, table=BALANCES, staged=seen))
+            for currency, on_pages, held in query.execute(reconcile_sql(seen, known)).fetchall():
+                raise RunFailed(
+                    f"Run {', '.join(o.run_id for o in origins[:3])}: the balances in {currency} add up to {on_pages}"
+                    f" on its pages and to {held} in the lake.",
+                    "This is a bug in fincon; the views still answer with the run before. Please report it.",
+                )
+
+    def _count(
+        self, query: duckdb.DuckDBPyConnection, files: list[str], table: Table, what: str
+    ) -> Counter[str]:
+        """Run → how many, of rows or of objects."""
+        counted: Counter[str] = Counter()
+        numbers = self.shares(query, parquet(files)) if files else range(0)
+        for number in numbers:
+            part = share(parquet(files), table, number, len(numbers))
+            found = query.execute(f"SELECT run_id, count({what}) FROM {part} GROUP BY ALL").fetchall()
+            counted.update(dict(found))
+        return counted
 
     def finish(self, runs: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         """Write the runs' rows: from here on theirs count. The rows, with ``rows_added`` from the tables."""
@@ -362,11 +410,9 @@ def _listed(values: Iterable[str]) -> str:
     return ", ".join(text(value) for value in sorted(values))
 
 
-def _count(query: duckdb.DuckDBPyConnection, files: list[str], what: str) -> dict[str, int]:
-    """Run → how many."""
-    if not files:
-        return {}
-    return dict(query.execute(f"SELECT run_id, count({what}) FROM {parquet(files)} GROUP BY ALL").fetchall())
+def _own(origins: Sequence[Origin]) -> str:
+    """SQL that is true of rows of the same Stripe accounts."""
+    return f"stripe_account IN ({_listed({o.stripe_account for o in origins})})"
 
 
 def value(query: duckdb.DuckDBPyConnection, sql: str) -> Any:

@@ -69,12 +69,17 @@ def _renew_log(lake: Lake, table: Table) -> None:
 
 
 def _names_any(table: Table, identities: list[str]) -> str:
-    """SQL that is true of a row that names one of the ids, in a column of its own or somewhere in JSON."""
-    plain = "(" + ", ".join(f"'{identity}'" for identity in identities) + ")"
-    either = "|".join(identities)
+    """SQL that is true of a row that names one of the ids, in a column of its own or somewhere in JSON.
+
+    By patterns: of an IN with many values DuckDB makes a join, one for each column.
+    """
+    either = "(" + "|".join(identities) + ")"
     texts = [c for c in table.columns if c.type == pa.string()]
     tests = [
-        f"regexp_matches({c.name}, '\\b({either})\\b')" if c.json else f"{c.name} IN {plain}" for c in texts
+        f"regexp_matches({c.name}, '\\b{either}\\b')"
+        if c.json
+        else f"regexp_full_match({c.name}, '{either}')"
+        for c in texts
     ]
     return "coalesce(" + " OR ".join(f"coalesce({test}, false)" for test in tests) + ", false)"
 

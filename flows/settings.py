@@ -28,6 +28,9 @@ HEARTBEAT_SECONDS = 30
 
 PII_KEY_LENGTH = 16
 
+MEMORY_MB = 100
+"""What DuckDB may hold of a run before it spills to disk, if nothing else is set; enough for any number of accounts."""
+
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 KEY_HINT = (
@@ -91,6 +94,7 @@ def load_settings(
         UsageError: a variable is missing or cannot be used; the message names it, never its value if secret.
     """
     env = os.environ if environ is None else environ
+    query_memory(env)  # raises before anything is fetched
     key = env.get("STRIPE_API_KEY", "").strip() or other_key()
     if not key:
         raise UsageError("STRIPE_API_KEY is not set.", KEY_HINT)
@@ -156,6 +160,16 @@ def prefect_api_url() -> str:
 def dask_scheduler() -> str:
     """The address of the Dask scheduler whose workers fetch, or an empty string: then this process does."""
     return os.environ.get("FINCON_DASK", "").strip()
+
+
+def query_memory(environ: Mapping[str, str] | None = None) -> str:
+    """What DuckDB may hold of a run before it spills to disk, as DuckDB reads it: ``FINCON_MEMORY``, in megabytes.
+
+    Raises:
+        UsageError: that is no number of megabytes.
+    """
+    env = os.environ if environ is None else environ
+    return f"{_positive(env, 'FINCON_MEMORY', int, MEMORY_MB)}MB"
 
 
 def quiet_prefect() -> None:

@@ -6,13 +6,12 @@ import threading
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from itertools import chain, islice
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from transforms.envelope import Origin, Page
+from transforms.envelope import Header, Origin, Page
 from transforms.flatten import flatten
 from transforms.reconcile import Sums, add_page
 from transforms.schemas import OBJECT_TABLES, Table
@@ -114,15 +113,19 @@ def staged_files(folder: Path, table: Table, origins: Iterable[Origin]) -> list[
 
 def batches(pages: Iterable[Page]) -> Iterator[list[Page]]:
     """Pages in lots of `PAGES_A_BATCH` or a little more, so that no session is split, nor an account's owners."""
-    pages = iter(pages)
-    while batch := list(islice(pages, PAGES_A_BATCH)):
-        for page in pages:
-            last = batch[-1].header
-            if page.header.stream not in WHOLE or page.header.parent != last.parent:
-                pages = chain([page], pages)
-                break
-            batch.append(page)
+    batch: list[Page] = []
+    for page in pages:
+        if len(batch) >= PAGES_A_BATCH and not _together(batch[-1].header, page.header):
+            yield batch
+            batch = []
+        batch.append(page)
+    if batch:
         yield batch
+
+
+def _together(before: Header, header: Header) -> bool:
+    """Whether a page goes on with the chain of the one before it, which is flattened in one piece."""
+    return header.stream in WHOLE and header.parent == before.parent
 
 
 @contextmanager

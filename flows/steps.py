@@ -18,7 +18,7 @@ from flows.connected import connected_accounts
 from flows.errands import Fetch, errands_for, fetch_here
 from flows.errors import AccountsFailed, FinconError, RequestsSpent, RunFailed, UsageError, reason_of
 from flows.halves import settle
-from flows.lake import MEMORY, SPILL, Lake
+from flows.lake import SPILL, Lake
 from flows.loading import answered, finish_interrupted, load, note_settled, staged_differences
 from flows.orders import Order as Order
 from flows.orders import Outcome as Outcome
@@ -28,7 +28,7 @@ from flows.orders import Step as Step
 from flows.pages import Spool
 from flows.past_runs import last_pii
 from flows.runs import add_costs, begin, clean, locked, pages_folder, prepare
-from flows.settings import Settings
+from flows.settings import Settings, query_memory
 from flows.staging import stage, staged_files
 from flows.stripe_api import Allowance, Stripe
 from flows.versions import parquet, reconcile_sql, text
@@ -77,6 +77,7 @@ def run_sync(
             note_settled(settings, lake, [*(run for run, _ in finished), *(report.run for report in reports)])
             told = progress.stage("views and checks", 2)
             step("publish", publish, settings.data, lake)
+            lake.rest()
             told(1)
             failed = step("check", failed_checks, settings)
             told(1)
@@ -134,9 +135,11 @@ def machine_errors(data: Folder) -> Iterator[None]:
     try:
         yield
     except (OSError, duckdb.Error, DeltaError) as error:
+        reason = reason_of(error)
+        mend = "Give it more with FINCON_MEMORY (megabytes)" if "Out of Memory" in reason else "Mend it"
         raise RunFailed(
-            f"The run could not go on in {data}: {reason_of(error)}",
-            "What was fetched is kept and the views still answer. Mend it, then run the same command again.",
+            f"The run could not go on in {data}: {reason}",
+            f"What was fetched is kept and the views still answer. {mend}, then run the same command again.",
         ) from error
 
 
@@ -177,7 +180,7 @@ def publish(data: Folder, lake: Lake) -> None:
 def failed_checks(settings: Settings) -> dict[str, int]:
     """Check → how many rows it found wrong, for those that found any."""
     spill = text(str(work_folder(settings.data) / f"{SPILL}checks"))
-    bounds = f"SET memory_limit = '{MEMORY}'; SET temp_directory = {spill}"
+    bounds = f"SET memory_limit = '{query_memory()}'; SET temp_directory = {spill}"
     return {name: rows for name, _, rows in warehouse.run_checks(settings.data, bounds) if rows}
 
 

@@ -21,6 +21,19 @@ def parquet(files: Sequence[str]) -> str:
     return f"read_parquet([{', '.join(text(file) for file in files)}], union_by_name = true)"
 
 
+def share(relation: str, table: Table, number: int, of: int) -> str:
+    """A part of a relation, by objects: all rows of an object are in the same one of ``of`` shares."""
+    if of == 1:
+        return relation
+    return f"(FROM {relation} WHERE hash({', '.join(table.whole_key)}) % {of} = {number})"
+
+
+def of_same_objects(relation: str, table: Table, staged: str) -> str:
+    """The rows of a relation whose objects are among the ``staged``."""
+    keys = f"(SELECT DISTINCT {', '.join(table.whole_key)} FROM {staged})"
+    return f"(FROM {relation} AS version SEMI JOIN {keys} AS newest ON {same_object(table)})"
+
+
 def same_object(table: Table, left: str = "version", right: str = "newest") -> str:
     """The join of two rows of one object; a key that cannot be null is compared plainly, and faster."""
     return " AND ".join(
@@ -51,7 +64,7 @@ def changed_sql(table: Table, staged: str, known: str) -> str:
 
     One that is known already from a little later on (an event read again just before a listing) is left out too.
 
-    ``known`` holds the versions to compare with (``""``: none are). The rows of one version are compared
+    ``known`` holds the versions of the same objects to compare with (``""``: none are). The rows of one version are compared
     together, so that a currency that is gone is a change. Contents are compared by 128 bits of two hashes that
     are computed here and now and kept nowhere, so that millions of objects fit into little memory.
     """
@@ -65,9 +78,7 @@ def changed_sql(table: Table, staged: str, known: str) -> str:
     group = "GROUP BY ALL" if table.member else ""
     seen = f"SELECT *, true AS staged FROM ({narrow} FROM {staged} {group})"
     if known:
-        touched = f"(SELECT DISTINCT {key} FROM {staged})"
-        before = f"(FROM {known} AS version SEMI JOIN {touched} AS newest ON {same_object(table)})"
-        seen += f" UNION ALL SELECT *, false FROM ({narrow} FROM {before} {group})"
+        seen += f" UNION ALL SELECT *, false FROM ({narrow} FROM {known} {group})"
     return f"""
         WITH seen AS ({seen}),
         steps AS (

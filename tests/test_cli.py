@@ -114,6 +114,7 @@ def test_sql_writes_every_format_exactly(sandbox: Sandbox, tmp_path: Path) -> No
         (["sync"], {"STRIPE_API_KEY": KEY, "STRIPE_API_BASE": "ftp://x"}, 2, "STRIPE_API_BASE"),
         (["sync"], {"STRIPE_API_KEY": KEY, "STRIPE_API_BASE": "http://example.com"}, 2, "in clear"),
         (["sync"], {"STRIPE_API_KEY": KEY, "FINCON_CONCURRENCY": "many"}, 2, "FINCON_CONCURRENCY"),
+        (["sync"], {"STRIPE_API_KEY": KEY, "FINCON_MEMORY": "little"}, 2, "FINCON_MEMORY"),
         (
             ["sync"],
             {"STRIPE_API_KEY": KEY, "FINCON_REQUESTS_PER_SECOND": "-1"},
