@@ -103,18 +103,17 @@ def finish_begun(stripe: Stripe, spool: Spool, stream: Stream, due_now: Set[str]
     Half of one would move the account's watermark past what was not read.
     """
     for account_id in set(spool.parents(stream)) - due_now:
-        chain = spool.chain(stream, account_id)
-        if chain:
-            follow(stripe, spool, chain[-1].header, _listed(chain[-1].header))
+        last = spool.last(stream, account_id)
+        if last:
+            follow(stripe, spool, last, _listed(last))
         else:
             spool.drop(stream, account_id)  # its first page is damaged, and nothing of it is needed
 
 
 def _fetch(stripe: Stripe, spool: Spool, wanted: Due) -> None:
     stream = STREAMS[wanted.watermark.feature]
-    chain = spool.chain(stream, wanted.account_id)
     begin = replace_header(no_page(stream, wanted.account_id), watermark=wanted.watermark, after=wanted.after)
-    last = chain[-1].header if chain else _first_page(stripe, spool, begin)
+    last = spool.last(stream, wanted.account_id) or _first_page(stripe, spool, begin)
     follow(stripe, spool, last, _listed(last))
 
 

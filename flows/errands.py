@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 from flows import details, events, fetch, listing, past_runs, privacy, sightings
@@ -21,6 +22,9 @@ from transforms.envelope import Origin
 from transforms.reconcile import Sums
 from transforms.schemas import ERASURES
 from transforms.stripe_objects import created_accounts
+
+MANY_SESSIONS = 250
+"""While more sessions than this are fetched, ten seconds' worth, the listing of accounts begins beside them."""
 
 
 @dataclass(frozen=True)
@@ -162,7 +166,11 @@ def fetch_all(
         # An earlier attempt may have asked for more: what it began is finished, for a half would pass for all.
         if session_ids := list(dict.fromkeys([*order.session_ids, *spool.parents()])):
             told = progress.stage("sessions", len(session_ids))
-            step("fetch sessions", fetch.fetch_sessions, stripe, spool, session_ids, told)
+            beside = None
+            if order.accounts and not order.events and len(session_ids) > MANY_SESSIONS:
+                known = known_accounts(lake, spool, errand.run.stripe_account)
+                beside = partial(listing.begin_accounts, stripe, spool, known)
+            step("fetch sessions", fetch.fetch_sessions, stripe, spool, session_ids, told, beside)
         if order.accounts or order.events:
             fetch_accounts_or_events(errand, lake, stripe, spool, step, progress)
         if order.transactions or order.owners:

@@ -38,7 +38,6 @@ def fetch_events(stripe: Stripe, spool: Spool, since: int | None, progress: Prog
     Raises:
         StripeError: a request failed for good; pages fetched stay on disk.
     """
-    chain = spool.chain("events")
     if since is None:
         return False
     query: Params = {
@@ -46,8 +45,9 @@ def fetch_events(stripe: Stripe, spool: Spool, since: int | None, progress: Prog
         "created[gte]": since // 1_000_000 - int(OVERLAP.total_seconds()),
         "limit": PAGE_SIZE,
     }
-    last = chain[-1].header if chain else no_page("events")
-    cursors: set[str | None] = {page.header.cursor for page in chain}
+    headers = [no_page("events"), *(page.header for page in spool.chain("events"))]
+    last = headers[-1]
+    cursors = {header.cursor for header in headers[1:]}
     while last.number < 0 or last.cursor is not None:
         try:
             answer, page = _after(stripe, query, last.cursor, cursors)

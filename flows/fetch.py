@@ -3,6 +3,8 @@
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import replace
+from functools import partial
+from threading import Event
 from typing import NamedTuple, TypeVar
 
 import msgspec
@@ -40,6 +42,9 @@ CURSORS_TRIED = 10
 Progress = Callable[[int], object]
 """Told how many more objects have been fetched."""
 
+Beside = Callable[[Callable[[], bool]], object]
+"""What is done meanwhile, until what it is given says that it is time to end."""
+
 T = TypeVar("T")
 
 
@@ -48,35 +53,51 @@ def first_request(session_id: str) -> str:
     return f"{PREFIX}/sessions/{session_id}"
 
 
-def fetch_sessions(stripe: Stripe, spool: Spool, ids: Iterable[str], progress: Progress) -> None:
+def fetch_sessions(
+    stripe: Stripe, spool: Spool, ids: Iterable[str], progress: Progress, beside: Beside | None = None
+) -> None:
     """Each session of ``ids`` and the rest of its accounts, several at a time. What is on disk is not asked for.
 
-    A session that Stripe does not know is kept as the answer 404 and the rest goes on.
+    A session that Stripe does not know is kept as the answer 404 and the rest goes on. ``beside`` is done meanwhile:
+    sessions have a limit of their own, which leaves that of other lists unused.
 
     Raises:
         StripeError: a request failed for good; sessions already fetched stay on disk.
     """
     wanted = (session_id for session_id in ids if not spool.erased.hides(session_id))
-    fetch_each(
-        stripe, "sessions", lambda session_id: fetch_session(stripe, spool, session_id), wanted, progress
-    )
+    one = partial(fetch_session, stripe, spool)
+    fetch_each(stripe, "sessions", one, wanted, progress, beside)
 
 
 def fetch_each(
-    stripe: Stripe, name: str, fetch: Callable[[T], object], wanted: Iterable[T], progress: Progress
+    stripe: Stripe,
+    name: str,
+    fetch: Callable[[T], object],
+    wanted: Iterable[T],
+    progress: Progress,
+    beside: Beside | None = None,
 ) -> None:
-    """``fetch`` each of ``wanted``, several at a time.
+    """``fetch`` each of ``wanted``, several at a time; and ``beside``, until all of them are done.
 
     Raises:
         StripeError: one failed for good; those already fetched stay on disk.
     """
-    pool = ThreadPoolExecutor(stripe.settings.concurrency, thread_name_prefix=name)
+    pool = ThreadPoolExecutor(stripe.settings.concurrency + bool(beside), thread_name_prefix=name)
+    over = Event()
     try:
-        futures = [pool.submit(fetch, one) for one in wanted]
-        for future in as_completed(futures):
+        others = {pool.submit(beside, over.is_set)} if beside else set()
+        waiting = {pool.submit(fetch, one) for one in wanted}
+        if not waiting:
+            over.set()
+        for future in as_completed(others | waiting):
             future.result()
-            progress(1)
+            if future not in others:
+                progress(1)
+            waiting.discard(future)
+            if not waiting:
+                over.set()
     except BaseException as error:
+        over.set()
         end_early(stripe, pool, error)
         raise
     pool.shutdown()
@@ -93,8 +114,7 @@ def end_early(stripe: Stripe, pool: ThreadPoolExecutor, error: BaseException) ->
 
 def fetch_session(stripe: Stripe, spool: Spool, session_id: str) -> None:
     """One session, and the accounts that its own page did not hold."""
-    chain = spool.chain("sessions", session_id)
-    last = chain[-1].header if chain else _first_of_session(stripe, spool, session_id)
+    last = spool.last("sessions", session_id) or _first_of_session(stripe, spool, session_id)
     follow(stripe, spool, last, listed_accounts(session=session_id))
 
 

@@ -7,7 +7,7 @@ range from there walks over it: nothing is left out, whatever was added, moved o
 """
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 
@@ -48,10 +48,22 @@ class Range:
     """The first account on it: a beginning too, should the one before it have vanished meanwhile."""
     passes: set[str] = field(default_factory=set)
     """Beginnings that it does not end at, because it took over from them."""
+    last: Header | None = None
+    """Its last page so far."""
+    cursors: set[str | None] = field(default_factory=set)
+    """Where its pages ended."""
+
+    @property
+    def ended(self) -> bool:
+        """Whether it is walked to its end."""
+        return self.last is not None and self.last.cursor is None
 
 
 class Listing:
-    """What the threads that walk the list share. ``known`` are ids in the list's order, a page apart."""
+    """What the threads that walk the list share. ``known`` are ids in the list's order, a page apart.
+
+    Where an interrupted attempt walked, it goes on.
+    """
 
     def __init__(self, stripe: Stripe, spool: Spool, known: Sequence[str], progress: Progress) -> None:
         self.stripe, self.spool, self.known, self.progress = stripe, spool, known, progress
@@ -61,6 +73,8 @@ class Listing:
         self._beginnings = {walked.start for walked in self.ranges if walked.start}
         self._met: set[str] = set()
         self._walking: set[int] = set()
+        for walked in self.ranges:
+            self._replay(walked)
 
     def walk(self) -> None:
         """Walk every range to its end, dividing the longest when a thread has nothing left to do.
@@ -70,7 +84,9 @@ class Listing:
         """
         pool = ThreadPoolExecutor(self.stripe.settings.concurrency, thread_name_prefix="accounts")
         try:
-            running = {self._submit(pool, walked) for walked in self.ranges}
+            running = {self._submit(pool, walked) for walked in self.ranges if not walked.ended}
+            while len(running) < self.stripe.settings.concurrency and (more := self._divide_longest()):
+                running.add(self._submit(pool, more))
             while running:
                 done, running = wait(running, return_when=FIRST_COMPLETED)
                 for future in done:
@@ -82,6 +98,16 @@ class Listing:
             end_early(self.stripe, pool, error)
             raise
         pool.shutdown()
+
+    def walk_until(self, over: Callable[[], bool]) -> None:
+        """Walk the ranges one after another, a page at a time, until it is ``over``; `walk` goes on from there.
+
+        Raises:
+            StripeError: as `walk`.
+        """
+        for walked in self.ranges:
+            if not over():
+                self._walk_range(walked, over)
 
     def _submit(self, pool: ThreadPoolExecutor, walked: Range) -> "Future[None]":
         self._walking.add(walked.part)
@@ -125,40 +151,41 @@ class Listing:
             self._save_plan()
             return made
 
-    def _walk_range(self, walked: Range) -> None:
-        """Walk one range to where another begins or the list ends."""
+    def _replay(self, walked: Range) -> None:
+        """Take note of what is on disk of a range."""
+        for header, body in self.spool.chain("accounts", part=walked.part):
+            self._arrived(walked, list_page(body))
+            self._note(walked, header)
+
+    def _note(self, walked: Range, header: Header) -> None:
+        walked.last = header
+        walked.cursors.add(header.cursor)
+        self.progress(header.count)
+
+    def _walk_range(self, walked: Range, over: Callable[[], bool] = lambda: False) -> None:
+        """Walk one range to where another begins or the list ends, or until it is ``over``."""
         with self._lock:
             self._save_plan()
-        chain = self.spool.chain("accounts", part=walked.part)
-        last = chain[-1].header if chain else None
-        for header, body in chain:
-            self._arrived(walked, list_page(body), again=True)
-            self.progress(header.count)
-        if last is None:
-            last = self._first_page(walked)
-        cursors = {last.cursor} if last else set()
-        while last is not None and last.cursor is not None:
-            answer, page = after_page(self.stripe, self.spool, last, listed_accounts(), cursors)
+        if walked.last is None:
+            self._first_page(walked)
+        while walked.last is not None and walked.last.cursor is not None and not over():
+            answer, page = after_page(self.stripe, self.spool, walked.last, listed_accounts(), walked.cursors)
             ends = self._arrived(walked, page)
-            last = keep(self.spool, answer, page, last, ends=ends)
-            self.progress(page.count)
-            cursors.add(last.cursor)
+            self._note(walked, keep(self.spool, answer, page, walked.last, ends=ends))
         with self._lock:
             self._walking.discard(walked.part)
 
-    def _first_page(self, walked: Range) -> Header | None:
-        """The first page of a range, kept on disk. None where its beginning is gone and the range before goes on over it."""
+    def _first_page(self, walked: Range) -> None:
+        """The first page of a range, kept on disk; none where its beginning is gone and the range before goes on over it."""
         while True:
             try:
                 answer, page = list_after(self.stripe, walked.start, listed_accounts())
                 break
             except CursorGone:
                 if not self._take_over(walked):
-                    return None
+                    return
         ends = self._arrived(walked, page)
-        header = keep(self.spool, answer, page, no_page("accounts", part=walked.part), ends=ends)
-        self.progress(page.count)
-        return header
+        self._note(walked, keep(self.spool, answer, page, no_page("accounts", part=walked.part), ends=ends))
 
     def _take_over(self, walked: Range) -> bool:
         """The account that a range begins after has vanished: whether the range still has to be walked.
@@ -181,13 +208,14 @@ class Listing:
     def _check_first(self, walked: Range) -> None:
         """Two ranges that begin with the same account: Stripe did not answer to where one of them begins."""
         for other in self.ranges:
-            if other is not walked and other.first == walked.first and other.first not in walked.passes:
+            again = other.start == walked.start or other.first in walked.passes
+            if other is not walked and other.first == walked.first and not again:
                 raise StripeError(
                     f"GET {PREFIX}/accounts: pages after different accounts begin with the same one, {walked.first}.",
                     "Stripe's list repeats itself. Run the same command again with --restart.",
                 )
 
-    def _arrived(self, walked: Range, page: ListPage, *, again: bool = False) -> bool:
+    def _arrived(self, walked: Range, page: ListPage) -> bool:
         """Take note of a page: whether the range ends on it, because another begins there."""
         with self._lock:
             if not walked.first and page.ids:
@@ -198,14 +226,18 @@ class Listing:
             own = {walked.start, walked.first, *walked.passes}
             met = [i for i in page.ids if i in self._beginnings and i not in own]
             walked.at = max([walked.at, *(self._position[i] for i in page.ids if i in self._position)])
-            if met and not again:
-                self._met.update(met)
+            self._met.update(met)
             return bool(met)
 
 
 def fetch_accounts(stripe: Stripe, spool: Spool, known: Sequence[str], progress: Progress) -> None:
     """Every account, 100 a page, in as many ranges at once as ``known`` allows (see `Listing`)."""
     Listing(stripe, spool, known, progress).walk()
+
+
+def begin_accounts(stripe: Stripe, spool: Spool, known: Sequence[str], over: Callable[[], bool]) -> None:
+    """As much of `fetch_accounts` as one thread does until it is ``over``."""
+    Listing(stripe, spool, known, lambda count: None).walk_until(over)
 
 
 def spread(ids: Sequence[str]) -> list[str]:

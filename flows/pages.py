@@ -86,17 +86,26 @@ class Spool:
         """
         return _decode(self._path(header))
 
-    def chain(self, stream: Stream, parent: str = "", part: int = 0) -> list[Page]:
+    def chain(self, stream: Stream, parent: str = "", part: int = 0) -> Iterator[Page]:
         """The whole pages of one chain in order, up to the first that is missing or damaged."""
-        pages: list[Page] = []
-        while (path := self._name(stream, parent, part, len(pages))).exists():
+        for number in count():
+            path = self._name(stream, parent, part, number)
+            if not path.exists():
+                return
             try:
                 page = _decode(path)
             except DamagedPage:
-                break
-            pages.append(page)
-            self._latest = max(self._latest, page.header.observed_at)
-        return pages
+                return
+            with self._lock:
+                self._latest = max(self._latest, page.header.observed_at)
+            yield page
+
+    def last(self, stream: Stream, parent: str = "", part: int = 0) -> Header | None:
+        """What stands at the end of a chain so far; None where it has not begun."""
+        header = None
+        for header, _ in self.chain(stream, parent, part):  # noqa: B007 - the last one is what is asked for
+            pass
+        return header
 
     def drop(self, stream: Stream, parent: str) -> None:
         """Remove the pages of one chain."""

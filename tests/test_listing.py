@@ -10,7 +10,7 @@ from conftest import START, settings_for
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from flows.listing import Listing, fetch_accounts, spread
+from flows.listing import Listing, begin_accounts, fetch_accounts, spread
 from flows.pages import Spool
 from flows.stripe_api import Stripe
 from sandbox.faults import Fault, Faults, Rule
@@ -116,6 +116,37 @@ def test_a_range_that_is_longer_than_was_thought_is_divided(large: Sandbox, tmp_
     made = listing._divide_longest()
     assert made is not None
     assert made.start == spread(everyone)[len(spread(everyone)) // 2]
+
+
+def test_a_beginning_that_vanishes_between_two_attempts_is_made_up_for(
+    large: Sandbox, tmp_path: Path
+) -> None:
+    """The range before it ended there in the attempt that was killed."""
+    everyone = in_order(large.world)
+    known = spread(everyone)
+    stripe, spool = Stripe(settings_for(large.url, tmp_path)), Spool(tmp_path / "pages")
+    killed = Listing(stripe, spool, known, lambda count: None)
+    killed._walk_range(killed.ranges[0])
+    assert killed.ranges[0].ended
+    gone = f"starting_after={killed.ranges[1].start}"
+    large.faults = Faults(script=[Rule(Fault("cursor_gone"), query=gone, nth=range(1, 99))])
+    fetch_accounts(stripe, spool, known, lambda count: None)
+    assert {i for page in spool.read() for i in list_page(page.body).ids} == set(everyone)
+
+
+def test_a_listing_begun_beside_something_else_is_finished_in_ranges_and_asks_for_no_page_twice(
+    large: Sandbox, tmp_path: Path
+) -> None:
+    everyone = in_order(large.world)
+    stripe, spool = Stripe(settings_for(large.url, tmp_path)), Spool(tmp_path / "pages")
+    begin_accounts(stripe, spool, [], lambda: listed(large) == 5)
+    assert (listed(large), spool.count()) == (5, 5)
+    told: list[int] = []
+    fetch_accounts(stripe, spool, spread(everyone), told.append)
+    assert {i for page in spool.read() for i in list_page(page.body).ids} == set(everyone)
+    assert listed(large) == spool.count() == -(-len(everyone) // 100)
+    assert sum(told) == len(everyone)
+    assert len(spool.parts()) > 1
 
 
 def test_a_listing_that_was_stopped_goes_on_in_its_ranges(large: Sandbox, tmp_path: Path) -> None:

@@ -10,6 +10,8 @@ from conftest import KEY, known_after, rows, settings_for, state, sync, truth
 from flows.errors import KeyRefused, NotAllowed, RunFailed
 from flows.runs import locked
 from flows.steps import Order, run_sync
+from flows.stripe_api import PREFIX
+from sandbox.faults import Fault, Faults, Rule
 from sandbox.server import Sandbox, running
 from sandbox.world import World
 
@@ -59,6 +61,39 @@ def test_every_request_is_a_get_of_100_and_sessions_are_asked_for_once(sandbox: 
     assert outcome.run["requests"] == len(sandbox.requests)
     whole = [query for query in listed if "session=" not in query]
     assert len(whole) == -(-sandbox.world.account_count // 100)
+
+
+def test_the_listing_begins_while_many_sessions_are_fetched_and_costs_no_request_more(
+    sandbox: Sandbox, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("flows.errands.MANY_SESSIONS", 50)
+    ids = sandbox.world.session_ids()
+    outcome = sync(sandbox.url, data, ids)
+    assert state(data) == truth(sandbox.world)
+    asked = [(path, query) for _, path, query in sandbox.requests]
+    sessions = [n for n, (path, _) in enumerate(asked) if "/sessions/" in path]
+    listed = [
+        n for n, (path, query) in enumerate(asked) if path.endswith("/accounts") and "session=" not in query
+    ]
+    assert len(sessions) == len(ids) > 50
+    assert listed[0] < sessions[-1]
+    assert len(listed) == -(-sandbox.world.account_count // 100)
+    assert outcome.run["requests"] == len(asked)
+
+
+def test_a_listing_that_is_refused_beside_the_sessions_ends_the_run(
+    sandbox: Sandbox, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Pages of sessions that were fetched stay; without the fault they are not asked for again."""
+    monkeypatch.setattr("flows.errands.MANY_SESSIONS", 50)
+    ids = sandbox.world.session_ids()
+    sandbox.faults = Faults(script=[Rule(Fault("forbidden"), f"{PREFIX}/accounts", nth=range(1, 999))])
+    with pytest.raises(NotAllowed):
+        sync(sandbox.url, data, ids)
+    sandbox.faults = None
+    outcome = sync(sandbox.url, data, ids)
+    assert state(data) == truth(sandbox.world)
+    assert outcome.resumed_pages > 0
 
 
 def test_an_unknown_session_is_reported_and_the_run_goes_on(sandbox: Sandbox, data: Path) -> None:
