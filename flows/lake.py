@@ -49,6 +49,9 @@ ROWS_A_SHARE = 100_000
 ROWS_A_BATCH = 10_000
 """Rows that DuckDB hands over at a time; delta-rs holds a few such batches."""
 
+QUERY_THREADS = 2
+"""Each needs memory of its own, some 40 MB for the widest query, however many cores there are."""
+
 SPILL = ".staging-duckdb-"
 """How the folder begins into which it spills; each process has its own."""
 
@@ -98,7 +101,13 @@ class Lake:
     def _duckdb(self) -> duckdb.DuckDBPyConnection:
         """One DuckDB for all queries, in bounded memory: to start one takes longer than most of them."""
         spill = str(self.work / (SPILL + secrets.token_hex(4)))
-        return querying(self.folder, memory_limit=query_memory(), temp_directory=spill)
+        return querying(
+            self.folder,
+            threads=QUERY_THREADS,
+            memory_limit=query_memory(),
+            temp_directory=spill,
+            preserve_insertion_order=False,  # which takes memory, and no table of ours has an order
+        )
 
     @contextmanager
     def query(self) -> Iterator[duckdb.DuckDBPyConnection]:

@@ -18,7 +18,7 @@ from flows.connected import connected_accounts
 from flows.errands import Fetch, errands_for, fetch_here
 from flows.errors import AccountsFailed, FinconError, RequestsSpent, RunFailed, UsageError, reason_of
 from flows.halves import settle
-from flows.lake import SPILL, Lake
+from flows.lake import QUERY_THREADS, SPILL, Lake
 from flows.loading import answered, finish_interrupted, load, note_settled, staged_differences
 from flows.orders import Order as Order
 from flows.orders import Outcome as Outcome
@@ -180,7 +180,9 @@ def publish(data: Folder, lake: Lake) -> None:
 def failed_checks(settings: Settings) -> dict[str, int]:
     """Check → how many rows it found wrong, for those that found any."""
     spill = text(str(work_folder(settings.data) / f"{SPILL}checks"))
-    bounds = f"SET memory_limit = '{query_memory()}'; SET temp_directory = {spill}"
+    bounds = (
+        f"SET threads = {QUERY_THREADS}; SET memory_limit = '{query_memory()}'; SET temp_directory = {spill}"
+    )
     return {name: rows for name, _, rows in warehouse.run_checks(settings.data, bounds) if rows}
 
 
