@@ -237,10 +237,11 @@ def test_what_cannot_be_read_is_rejected_alone_and_goes_with_its_account(
         assert rows(data, f"FROM rejects WHERE parent_id = '{row['parent_id']}'") == []
 
 
+@pytest.mark.parametrize("damaged", [False, True])
 def test_a_list_that_was_half_read_is_whole_in_the_end_though_its_account_is_not_due_any_more(
-    sandbox: Sandbox, data: Path
+    sandbox: Sandbox, data: Path, damaged: bool
 ) -> None:
-    """Another run has read it meanwhile. Half of it must not count, nor move the watermark."""
+    """Another run has read it meanwhile. Half of it must not count, nor move the watermark; of a damaged one nothing is left."""
     order = Order(transactions=True, pii="keep")
     more = Rule(Fault("forbidden"), TRANSACTIONS, query="starting_after")
     sandbox.faults = Faults(script=[more])
@@ -248,8 +249,14 @@ def test_a_list_that_was_half_read_is_whole_in_the_end_though_its_account_is_not
         run(sandbox, data, order)
     sandbox.faults = None
     run(sandbox, data, BOTH)
+    if damaged:
+        begun = min(data.glob("pages/*"))
+        for page in begun.glob("transactions-*-000000.json.zst"):
+            page.write_bytes(b"cut off")
+    sandbox.reset_requests()
     outcome = run(sandbox, data, order)
     assert outcome.resumed_pages > 0
+    assert (TRANSACTIONS in {path for _, path, _ in sandbox.requests}) is not damaged
     assert known(data, "transactions") == canonical(sandbox.world.transactions_truth())
 
 
