@@ -411,7 +411,8 @@ class Lake:
 
 
 def _mark(run_ids: Sequence[str], version: int) -> CommitProperties:
-    marks = [Transaction(run_id, version) for run_id in run_ids]
+    now = int(datetime.now(UTC).timestamp() * 1000)
+    marks = [Transaction(run_id, version, now) for run_id in run_ids]
     return CommitProperties(max_commit_retries=0, app_transactions=marks)
 
 

@@ -61,9 +61,14 @@ def delta_options(folder: Folder) -> dict[str, str] | None:
     return {"conditional_put": "etag"} if isinstance(folder, Remote) else None
 
 
-def delta_settings(folder: Folder) -> dict[str, str | None] | None:
-    """What is set of a new table: to open one takes a request for each commit since its last checkpoint."""
-    return {"delta.checkpointInterval": "10"} if isinstance(folder, Remote) else None
+MARKS_KEPT = "interval 90 days"
+"""How long a table's log says of a run that its rows are in; a run that waits to be loaded waits for days at most."""
+
+
+def delta_settings(folder: Folder) -> dict[str, str | None]:
+    """What is set of a new table. To open one in a bucket takes a request for each commit since its last checkpoint."""
+    settings: dict[str, str | None] = {"delta.setTransactionRetentionDuration": MARKS_KEPT}
+    return settings | ({"delta.checkpointInterval": "10"} if isinstance(folder, Remote) else {})
 
 
 def cut_short(log: Folder) -> str:

@@ -2,12 +2,14 @@
 
 import os
 from contextlib import ExitStack
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import msgspec
+import pyarrow.parquet as pq
 import pytest
 from conftest import OBJECTS, START, environ, fincon, known_after, rows, settings_for, state, sync, truth
+from deltalake import CommitProperties, Transaction
 
 from flows.errors import UsageError
 from flows.lake import Lake
@@ -143,6 +145,20 @@ def test_many_small_runs_leave_few_files_and_answers_as_they_were(data: Path) ->
     kept = sum(rows(data, f"SELECT count(*) AS n FROM history.{table}")[0]["n"] for table in OBJECTS)
     assert kept == added
     assert [found for found in run_checks(data) if found[2]] == []
+
+
+def test_compacting_drops_the_marks_of_runs_of_long_ago_and_keeps_those_of_late(synced: Path) -> None:
+    """Without that a log grows by one with every run, for ever."""
+    long_ago = int((datetime.now(UTC) - timedelta(days=91)).timestamp() * 1000)
+    with Lake(synced / "lake") as lake:
+        recent = lake.run_ids()
+        delta = lake.table(BALANCES)
+        old = CommitProperties(app_transactions=[Transaction("of-long-ago", 1, long_ago)])
+        delta.create_write_transaction([], "append", delta.schema(), commit_properties=old)
+    compact(synced, retention_days=7, pages_days=7)
+    checkpoints = (synced / "lake" / "balances" / "_delta_log").glob("*.checkpoint.parquet")
+    marks = pq.read_table(max(checkpoints), columns=["txn"])["txn"].to_pylist()
+    assert {mark["appId"] for mark in marks if mark} == recent
 
 
 def test_old_pages_are_pruned_and_new_ones_stay(synced: Path) -> None:
