@@ -246,14 +246,13 @@ def test_a_check_that_finds_something_fails_its_run(
     spoil = f"""
 from pathlib import Path
 from flows.lake import Lake
-from flows.settings import load_settings
 from flows.steps import publish
 from transforms.schemas import SESSIONS
 data = Path({str(data)!r})
 with Lake(data / "lake") as lake:
     row = {{name: None for name in SESSIONS.schema.names}}
     lake.add_records(SESSIONS, [row | {{"run_id": "nobodys"}}])
-    publish(load_settings(data=data), lake)
+    publish(data, lake)
 from flows.upkeep import check
 check(data={str(data)!r})
 """
