@@ -36,11 +36,11 @@ def renew_snapshots(lake: Lake, *, always: bool = False) -> None:
         if since and (always or cost > max(SNAPSHOT_ROWS, before // 4)):
             base = _snapshot(lake, table, now)
             if base != now.tail:
-                _merge_small(lake, table)
+                _merge(lake, table, SMALL_FILE_BYTES)
             snapshots[table.name] = Snapshot(_relative(lake, lake.files(table)), _relative(lake, base))
     for table in LOGS:
         if len(lake.files(table)) * A_FILE_COUNTS > SNAPSHOT_ROWS:
-            _merge_small(lake, table)
+            _merge(lake, table, SMALL_FILE_BYTES)
     make(lake.snapshots)
     with new_file(lake.snapshots / SNAPSHOT_FILE) as part:
         part.write_bytes(msgspec.json.encode(snapshots))
@@ -73,11 +73,11 @@ def _once(query: duckdb.DuckDBPyConnection, table: Table, files: list[str], numb
     return bool(value(query, f"SELECT count(*) = count(DISTINCT ({key})) FROM ({versions})"))
 
 
-def _merge_small(lake: Lake, table: Table) -> None:
-    """Merge the table's small files. Views made before go on reading the old ones, which `compact` removes in time."""
+def _merge(lake: Lake, table: Table, under_bytes: int | None = None) -> None:
+    """Merge a table's files, the small ones alone if asked. Views made before go on reading the old ones until `compact`."""
     still_ours(lake.folder)
     lake.table(table).optimize.compact(
-        target_size=SMALL_FILE_BYTES, writer_properties=WRITER, commit_properties=ALONE
+        target_size=under_bytes, writer_properties=WRITER, commit_properties=ALONE
     )
 
 
@@ -91,8 +91,7 @@ def compact(lake: Lake, retention: timedelta) -> dict[str, tuple[int, int]]:
         delta = lake.table(table)
         before = len(delta.file_uris())
         if before > 1:
-            still_ours(lake.folder)
-            delta.optimize.compact(writer_properties=WRITER, commit_properties=ALONE)
+            _merge(lake, table)
         hours = int(retention.total_seconds() // 3600)
         delta.vacuum(retention_hours=hours, dry_run=False, enforce_retention_duration=False, full=True)
         delta.create_checkpoint()

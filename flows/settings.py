@@ -29,7 +29,7 @@ HEARTBEAT_SECONDS = 30
 PII_KEY_LENGTH = 16
 
 MEMORY_MB = 160
-"""What DuckDB may hold of a run before it spills to disk, if nothing else is set; enough for any number of accounts."""
+"""What DuckDB may hold of a run before it spills to disk, if nothing else is set: a million accounts were loaded in it."""
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 

@@ -87,9 +87,11 @@ def test_accounts_linked_meanwhile_cost_no_account_that_was_there(large: Sandbox
     assert large.world.account_count > len(everyone)
 
 
+@pytest.mark.parametrize("killed", ["not", "before it was noticed", "after it was noticed"])
 def test_a_beginning_that_vanishes_after_another_range_ended_there_is_made_up_for(
-    large: Sandbox, tmp_path: Path
+    large: Sandbox, tmp_path: Path, killed: str
 ) -> None:
+    """In the same attempt, or in one that goes on where another was killed."""
     everyone = in_order(large.world)
     known = spread(everyone)
     stripe, spool = Stripe(settings_for(large.url, tmp_path)), Spool(tmp_path / "pages")
@@ -97,11 +99,16 @@ def test_a_beginning_that_vanishes_after_another_range_ended_there_is_made_up_fo
     assert len(listing.ranges) > 1
     first, second = listing.ranges[:2]
     listing._walk_range(first)  # meets the beginning of the second, and ends there
-    large.faults = Faults(
-        script=[Rule(Fault("cursor_gone"), query=f"starting_after={second.start}", nth=range(1, 99))]
-    )
-    for walked in listing.ranges[1:]:
-        listing._walk_range(walked)
+    assert first.ended
+    gone = f"starting_after={second.start}"
+    large.faults = Faults(script=[Rule(Fault("cursor_gone"), query=gone, nth=range(1, 99))])
+    if killed == "not":
+        for walked in listing.ranges[1:]:
+            listing._walk_range(walked)
+    else:
+        if killed == "after it was noticed":
+            listing._walk_range(second, lambda: True)  # its first page, from where the first range began
+        fetch_accounts(stripe, spool, known, lambda count: None)
     assert {i for page in spool.read() for i in list_page(page.body).ids} == set(everyone)
 
 
@@ -116,22 +123,6 @@ def test_a_range_that_is_longer_than_was_thought_is_divided(large: Sandbox, tmp_
     made = listing._divide_longest()
     assert made is not None
     assert made.start == spread(everyone)[len(spread(everyone)) // 2]
-
-
-def test_a_beginning_that_vanishes_between_two_attempts_is_made_up_for(
-    large: Sandbox, tmp_path: Path
-) -> None:
-    """The range before it ended there in the attempt that was killed."""
-    everyone = in_order(large.world)
-    known = spread(everyone)
-    stripe, spool = Stripe(settings_for(large.url, tmp_path)), Spool(tmp_path / "pages")
-    killed = Listing(stripe, spool, known, lambda count: None)
-    killed._walk_range(killed.ranges[0])
-    assert killed.ranges[0].ended
-    gone = f"starting_after={killed.ranges[1].start}"
-    large.faults = Faults(script=[Rule(Fault("cursor_gone"), query=gone, nth=range(1, 99))])
-    fetch_accounts(stripe, spool, known, lambda count: None)
-    assert {i for page in spool.read() for i in list_page(page.body).ids} == set(everyone)
 
 
 def test_a_listing_begun_beside_something_else_is_finished_in_ranges_and_asks_for_no_page_twice(
