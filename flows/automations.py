@@ -2,8 +2,8 @@
 
 from datetime import timedelta
 
-from flows.errors import RunFailed, UsageError, reason_of
-from flows.settings import HEARTBEAT_SECONDS, prefect_api_url, quiet_prefect
+from fincon.flows.errors import RunFailed, UsageError, reason_of
+from fincon.flows.settings import HEARTBEAT_SECONDS, prefect_api_url, quiet_prefect
 
 quiet_prefect()
 

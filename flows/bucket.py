@@ -12,13 +12,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from flows.errors import RunFailed, UsageError
+from fincon.flows.errors import RunFailed, UsageError
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
 
-    from flows.lease import Lease
-    from flows.objects import OpenObject
+    from fincon.flows.lease import Lease
+    from fincon.flows.objects import OpenObject
 
 SCHEME = "s3://"
 ADDRESS = re.compile(r"s3://([a-z0-9][a-z0-9.-]{1,61}[a-z0-9])((?:/[A-Za-z0-9._=-]+)*)/?")

@@ -8,10 +8,10 @@ import duckdb
 import msgspec
 import pyarrow.parquet as pq
 
-from flows.lake import ALONE, ROWS_A_BATCH, SNAPSHOT_FILE, WRITER, Current, Lake, Snapshot, value
-from flows.store import make, new_file, still_ours
-from flows.versions import parquet, share
-from transforms.schemas import LOGS, OBJECT_TABLES, TABLES, Table
+from fincon.flows.lake import ALONE, ROWS_A_BATCH, SNAPSHOT_FILE, WRITER, Current, Lake, Snapshot, value
+from fincon.flows.store import make, new_file, still_ours
+from fincon.flows.versions import parquet, share
+from fincon.transforms.schemas import LOGS, OBJECT_TABLES, TABLES, Table
 
 SNAPSHOT_ROWS = 20_000
 """Versions since the last snapshot that are cheaper to read than a new snapshot is to write."""

@@ -4,8 +4,8 @@ from typing import Any
 
 from prefect.task_runners import TaskRunner
 
-from flows.errors import UsageError
-from flows.settings import dask_scheduler
+from fincon.flows.errors import UsageError
+from fincon.flows.settings import dask_scheduler
 
 
 def task_runner() -> TaskRunner[Any] | None:

@@ -11,16 +11,16 @@ from typing import Literal, NamedTuple
 import pyarrow as pa
 from msgspec.structs import replace as replace_header
 
-from flows.errors import CursorGone, NotFound
-from flows.fetch import NO_LIST, Listed, Progress, fetch_each, follow, keep, list_after, no_page
-from flows.lake import Lake
-from flows.pages import Spool
-from flows.staging import batches
-from flows.stripe_api import PREFIX, Answer, Stripe
-from flows.versions import SQL
-from transforms.envelope import Header, Origin, Stream, Watermark
-from transforms.flatten import flatten
-from transforms.schemas import ACCOUNTS, REFRESHES, WATERMARKS, Table
+from fincon.flows.errors import CursorGone, NotFound
+from fincon.flows.fetch import NO_LIST, Listed, Progress, fetch_each, follow, keep, list_after, no_page
+from fincon.flows.lake import Lake
+from fincon.flows.pages import Spool
+from fincon.flows.staging import batches
+from fincon.flows.stripe_api import PREFIX, Answer, Stripe
+from fincon.flows.versions import SQL
+from fincon.transforms.envelope import Header, Origin, Stream, Watermark
+from fincon.transforms.flatten import flatten
+from fincon.transforms.schemas import ACCOUNTS, REFRESHES, WATERMARKS, Table
 
 Feature = Literal["transaction", "ownership"]
 

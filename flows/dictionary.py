@@ -8,10 +8,10 @@ from typing import NamedTuple
 
 import duckdb
 
-from flows.errors import UsageError
-from flows.lake import Current
-from flows.warehouse import connect, publish
-from transforms.schemas import TABLES
+from fincon.flows.errors import UsageError
+from fincon.flows.lake import Current
+from fincon.flows.warehouse import connect, publish
+from fincon.transforms.schemas import TABLES
 
 COLUMNS = """
     SELECT table_name, column_name, data_type, comment FROM duckdb_columns()

@@ -6,22 +6,22 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
-from flows import details, events, fetch, listing, past_runs, privacy, sightings
-from flows.erasure import Erased, known_erasures
-from flows.errors import FinconError, RequestsSpent, RunFailed, StripeError
-from flows.lake import Lake
-from flows.orders import Order, Progress, Silent, Step, plainly
-from flows.pages import Spool
-from flows.runs import Run, add_costs, begin, mark_fetched, pages_folder, resumed_or_new, unfinished
-from flows.settings import Settings
-from flows.sightings import Session
-from flows.staging import Stager
-from flows.stripe_api import LOG, Allowance, Stripe
-from flows.together import GIVE_UP_AFTER, together
-from transforms.envelope import Origin
-from transforms.reconcile import Sums
-from transforms.schemas import ERASURES
-from transforms.stripe_objects import created_accounts
+from fincon.flows import details, events, fetch, listing, past_runs, privacy, sightings
+from fincon.flows.erasure import Erased, known_erasures
+from fincon.flows.errors import FinconError, RequestsSpent, RunFailed, StripeError
+from fincon.flows.lake import Lake
+from fincon.flows.orders import Order, Progress, Silent, Step, plainly
+from fincon.flows.pages import Spool
+from fincon.flows.runs import Run, add_costs, begin, mark_fetched, pages_folder, resumed_or_new, unfinished
+from fincon.flows.settings import Settings
+from fincon.flows.sightings import Session
+from fincon.flows.staging import Stager
+from fincon.flows.stripe_api import LOG, Allowance, Stripe
+from fincon.flows.together import GIVE_UP_AFTER, together
+from fincon.transforms.envelope import Origin
+from fincon.transforms.reconcile import Sums
+from fincon.transforms.schemas import ERASURES
+from fincon.transforms.stripe_objects import created_accounts
 
 MANY_SESSIONS = 250
 """While more sessions than this are fetched, ten seconds' worth, the listing of accounts begins beside them."""

@@ -2,11 +2,11 @@
 
 from datetime import timedelta
 
-from flows.errors import CursorGone
-from flows.fetch import PAGE_SIZE, Progress, check_page, keep, no_page
-from flows.pages import Spool
-from flows.stripe_api import Answer, Params, Stripe
-from transforms.stripe_objects import ListPage
+from fincon.flows.errors import CursorGone
+from fincon.flows.fetch import PAGE_SIZE, Progress, check_page, keep, no_page
+from fincon.flows.pages import Spool
+from fincon.flows.stripe_api import Answer, Params, Stripe
+from fincon.transforms.stripe_objects import ListPage
 
 TYPES = tuple(
     f"financial_connections.account.{what}"

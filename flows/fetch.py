@@ -10,12 +10,12 @@ from typing import NamedTuple, TypeVar
 import msgspec
 from msgspec.structs import replace as replace_header
 
-from flows.errors import CursorGone, NotFound, StripeError, UnexpectedAnswer
-from flows.pages import Spool
-from flows.stripe_api import PREFIX, Answer, Stripe
-from transforms.envelope import ERASED, Header, Page, Stream
-from transforms.hidden import named
-from transforms.stripe_objects import ListPage, list_page
+from fincon.flows.errors import CursorGone, NotFound, StripeError, UnexpectedAnswer
+from fincon.flows.pages import Spool
+from fincon.flows.stripe_api import PREFIX, Answer, Stripe
+from fincon.transforms.envelope import ERASED, Header, Page, Stream
+from fincon.transforms.hidden import named
+from fincon.transforms.stripe_objects import ListPage, list_page
 
 PAGE_SIZE = 100
 """The largest that Stripe serves: the fewest requests."""

@@ -8,12 +8,12 @@ import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from flows.bucket import Folder, Remote
-from flows.errors import RunFailed
-from flows.lake import Lake
-from flows.runs import fetched, pages_folder, unfinished
-from flows.store import make, new_file
-from transforms.schemas import ERASURES
+from fincon.flows.bucket import Folder, Remote
+from fincon.flows.errors import RunFailed
+from fincon.flows.lake import Lake
+from fincon.flows.runs import fetched, pages_folder, unfinished
+from fincon.flows.store import make, new_file
+from fincon.transforms.schemas import ERASURES
 
 NOTES = "loading"
 

@@ -22,15 +22,32 @@ import pyarrow as pa
 from deltalake import CommitProperties, DeltaTable, Transaction, WriterProperties, write_deltalake
 from deltalake.exceptions import DeltaError
 
-from flows.bucket import Folder, work_folder
-from flows.errors import RunFailed, reason_of
-from flows.settings import query_memory
-from flows.staging import stage, staged_files
-from flows.store import cut_short, delta_options, delta_settings, make, querying, still_ours
-from flows.versions import changed_sql, latest_sql, of_same_objects, parquet, reconcile_sql, share, text
-from transforms.envelope import Origin, Page
-from transforms.reconcile import Sums
-from transforms.schemas import ACCOUNTS, BALANCES, OBJECT_TABLES, REJECTS, RUNS, SESSIONS, TABLES, Table
+from fincon.flows.bucket import Folder, work_folder
+from fincon.flows.errors import RunFailed, reason_of
+from fincon.flows.settings import query_memory
+from fincon.flows.staging import stage, staged_files
+from fincon.flows.store import cut_short, delta_options, delta_settings, make, querying, still_ours
+from fincon.flows.versions import (
+    changed_sql,
+    latest_sql,
+    of_same_objects,
+    parquet,
+    reconcile_sql,
+    share,
+    text,
+)
+from fincon.transforms.envelope import Origin, Page
+from fincon.transforms.reconcile import Sums
+from fincon.transforms.schemas import (
+    ACCOUNTS,
+    BALANCES,
+    OBJECT_TABLES,
+    REJECTS,
+    RUNS,
+    SESSIONS,
+    TABLES,
+    Table,
+)
 
 SNAPSHOT_FILE = "snapshots.json"
 

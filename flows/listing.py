@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from flows.errors import CursorGone, StripeError
-from flows.fetch import (
+from fincon.flows.errors import CursorGone, StripeError
+from fincon.flows.fetch import (
     PAGE_SIZE,
     Progress,
     after_page,
@@ -24,10 +24,10 @@ from flows.fetch import (
     listed_accounts,
     no_page,
 )
-from flows.pages import Spool
-from flows.stripe_api import PREFIX, Stripe
-from transforms.envelope import Header
-from transforms.stripe_objects import ListPage, list_page
+from fincon.flows.pages import Spool
+from fincon.flows.stripe_api import PREFIX, Stripe
+from fincon.transforms.envelope import Header
+from fincon.transforms.stripe_objects import ListPage, list_page
 
 PLAN_FILE = "parts.json"
 

@@ -9,18 +9,18 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from flows import sightings
-from flows.errands import Report, known_sessions
-from flows.errors import DamagedPage, FinconError, RunFailed
-from flows.halves import noted
-from flows.lake import Lake
-from flows.orders import Order, Progress, Step
-from flows.pages import Spool
-from flows.runs import Run, asked_for_the_same, fetched, pages_folder, unfinished, unmark_fetched
-from flows.settings import Settings
-from flows.staging import stage
-from transforms.envelope import Origin
-from transforms.reconcile import Sums, differences, sums_of_pages, sums_of_rejects
+from fincon.flows import sightings
+from fincon.flows.errands import Report, known_sessions
+from fincon.flows.errors import DamagedPage, FinconError, RunFailed
+from fincon.flows.halves import noted
+from fincon.flows.lake import Lake
+from fincon.flows.orders import Order, Progress, Step
+from fincon.flows.pages import Spool
+from fincon.flows.runs import Run, asked_for_the_same, fetched, pages_folder, unfinished, unmark_fetched
+from fincon.flows.settings import Settings
+from fincon.flows.staging import stage
+from fincon.transforms.envelope import Origin
+from fincon.transforms.reconcile import Sums, differences, sums_of_pages, sums_of_rejects
 
 PAGES_A_LOT, RUNS_A_LOT = 10_000, 500
 """How many pages and runs are loaded in one commit: a million accounts, or many small Stripe accounts."""

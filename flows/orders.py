@@ -4,9 +4,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, ParamSpec, Protocol, TypeVar
 
-from flows.errors import FinconError, UsageError
-from flows.sightings import Refetch
-from transforms.personal import Choice
+from fincon.flows.errors import FinconError, UsageError
+from fincon.flows.sightings import Refetch
+from fincon.transforms.personal import Choice
 
 P = ParamSpec("P")
 R = TypeVar("R")

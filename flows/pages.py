@@ -16,12 +16,12 @@ from pathlib import Path
 import msgspec
 import pyarrow as pa
 
-from flows.erasure import Erased
-from flows.errors import DamagedPage
-from transforms.envelope import DETAILS, Header, Page, Stream
-from transforms.hidden import without_hidden
-from transforms.personal import Privacy, without_personal
-from transforms.secrets import without_secrets
+from fincon.flows.erasure import Erased
+from fincon.flows.errors import DamagedPage
+from fincon.transforms.envelope import DETAILS, Header, Page, Stream
+from fincon.transforms.hidden import without_hidden
+from fincon.transforms.personal import Privacy, without_personal
+from fincon.transforms.secrets import without_secrets
 
 SUFFIX = ".json.zst"
 LISTS: tuple[Stream, ...] = ("accounts", "events")

@@ -1,8 +1,8 @@
 """What the lake says of the runs before: from where the next one goes on, and where it can split a listing."""
 
-from flows.lake import Lake
-from flows.versions import parquet
-from transforms.schemas import ACCOUNTS, OBJECT_TABLES, RUNS
+from fincon.flows.lake import Lake
+from fincon.flows.versions import parquet
+from fincon.transforms.schemas import ACCOUNTS, OBJECT_TABLES, RUNS
 
 
 def complete_until(lake: Lake) -> dict[str, int]:

@@ -1,8 +1,8 @@
 """Which choice a run makes about personal data, so that no run undoes what one before it did."""
 
-from flows.errors import UsageError
-from flows.settings import Secret
-from transforms.personal import Choice, Privacy
+from fincon.flows.errors import UsageError
+from fincon.flows.settings import Secret
+from fincon.transforms.personal import Choice, Privacy
 
 NAME = "FINCON_PII_KEY"
 

@@ -7,11 +7,11 @@ import duckdb
 import pyarrow as pa
 from deltalake.transaction import AddAction, RemoveAction
 
-from flows.bucket import Folder
-from flows.lake import ALONE, Lake
-from flows.store import new_file, still_ours
-from flows.versions import text
-from transforms.schemas import Table
+from fincon.flows.bucket import Folder
+from fincon.flows.lake import ALONE, Lake
+from fincon.flows.store import new_file, still_ours
+from fincon.flows.versions import text
+from fincon.transforms.schemas import Table
 
 
 def erase(lake: Lake, table: Table, identities: list[str]) -> dict[str, int]:

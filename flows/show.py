@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from flows.errors import UsageError
+from fincon.flows.errors import UsageError
 
 if TYPE_CHECKING:
     import duckdb
 
-    from flows.steps import Progress
+    from fincon.flows.steps import Progress
 
 LOG_EVERY_SECONDS = 5.0
 STRIPE_ACCOUNTS_SHOWN = 10

@@ -11,12 +11,12 @@ from typing import Literal
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from flows.bucket import Folder
-from flows.lake import Lake
-from flows.pages import Spool
-from flows.store import make, new_file
-from flows.versions import parquet
-from transforms.schemas import SESSIONS
+from fincon.flows.bucket import Folder
+from fincon.flows.lake import Lake
+from fincon.flows.pages import Spool
+from fincon.flows.store import make, new_file
+from fincon.flows.versions import parquet
+from fincon.transforms.schemas import SESSIONS
 
 Refetch = Literal["never", "open", "all"]
 """``--sessions-refetch``: of the sessions that are known already, fetch none, those not settled, or all again."""

@@ -11,10 +11,10 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from transforms.envelope import Header, Origin, Page
-from transforms.flatten import flatten
-from transforms.reconcile import Sums, add_page
-from transforms.schemas import OBJECT_TABLES, Table
+from fincon.transforms.envelope import Header, Origin, Page
+from fincon.transforms.flatten import flatten
+from fincon.transforms.reconcile import Sums, add_page
+from fincon.transforms.schemas import OBJECT_TABLES, Table
 
 PAGES_A_BATCH = 10
 """Pages flattened at a time: few enough for the caches, enough to pay for the arrays."""

@@ -11,30 +11,30 @@ from typing import Any
 import duckdb
 from deltalake.exceptions import DeltaError
 
-from flows import privacy, warehouse
-from flows.bucket import Folder, work_folder
-from flows.compaction import renew_snapshots
-from flows.connected import connected_accounts
-from flows.errands import Fetch, errands_for, fetch_here
-from flows.errors import AccountsFailed, FinconError, RequestsSpent, RunFailed, UsageError, reason_of
-from flows.halves import settle
-from flows.lake import QUERY_THREADS, SPILL, Lake
-from flows.loading import answered, finish_interrupted, load, note_settled, staged_differences
-from flows.orders import Order as Order
-from flows.orders import Outcome as Outcome
-from flows.orders import Progress as Progress
-from flows.orders import Silent, plainly
-from flows.orders import Step as Step
-from flows.pages import Spool
-from flows.past_runs import last_pii
-from flows.runs import add_costs, begin, clean, locked, pages_folder, prepare
-from flows.settings import Settings, query_memory
-from flows.staging import stage, staged_files
-from flows.stripe_api import Allowance, Stripe
-from flows.versions import parquet, reconcile_sql, text
-from transforms.envelope import Origin
-from transforms.reconcile import sums_of_pages
-from transforms.schemas import BALANCES, TABLES
+from fincon.flows import privacy, warehouse
+from fincon.flows.bucket import Folder, work_folder
+from fincon.flows.compaction import renew_snapshots
+from fincon.flows.connected import connected_accounts
+from fincon.flows.errands import Fetch, errands_for, fetch_here
+from fincon.flows.errors import AccountsFailed, FinconError, RequestsSpent, RunFailed, UsageError, reason_of
+from fincon.flows.halves import settle
+from fincon.flows.lake import QUERY_THREADS, SPILL, Lake
+from fincon.flows.loading import answered, finish_interrupted, load, note_settled, staged_differences
+from fincon.flows.orders import Order as Order
+from fincon.flows.orders import Outcome as Outcome
+from fincon.flows.orders import Progress as Progress
+from fincon.flows.orders import Silent, plainly
+from fincon.flows.orders import Step as Step
+from fincon.flows.pages import Spool
+from fincon.flows.past_runs import last_pii
+from fincon.flows.runs import add_costs, begin, clean, locked, pages_folder, prepare
+from fincon.flows.settings import Settings, query_memory
+from fincon.flows.staging import stage, staged_files
+from fincon.flows.stripe_api import Allowance, Stripe
+from fincon.flows.versions import parquet, reconcile_sql, text
+from fincon.transforms.envelope import Origin
+from fincon.transforms.reconcile import sums_of_pages
+from fincon.transforms.schemas import BALANCES, TABLES
 
 FAILURES_SHOWN = 10
 """How many Stripe accounts that failed are told one by one."""

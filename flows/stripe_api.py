@@ -16,8 +16,8 @@ import requests
 from urllib3.exceptions import HTTPError
 from urllib3.util import Retry
 
-from flows.deadline import SILENCES, PatientAdapter
-from flows.errors import (
+from fincon.flows.deadline import SILENCES, PatientAdapter
+from fincon.flows.errors import (
     AccountRefused,
     CursorGone,
     GaveUp,
@@ -29,8 +29,8 @@ from flows.errors import (
     StripeError,
     UnexpectedAnswer,
 )
-from flows.limiter import ENDPOINT_PER_SECOND, LIVE_PER_SECOND, TEST_PER_SECOND, Limiter
-from flows.settings import Settings
+from fincon.flows.limiter import ENDPOINT_PER_SECOND, LIVE_PER_SECOND, TEST_PER_SECOND, Limiter
+from fincon.flows.settings import Settings
 
 T = TypeVar("T")
 

@@ -10,7 +10,7 @@ what its module names, until the process is gone; DuckDB then takes its own modu
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
-from flows.settings import quiet_prefect
+from fincon.flows.settings import quiet_prefect
 
 quiet_prefect()
 
@@ -18,14 +18,14 @@ from prefect import flow, tags  # noqa: E402 - after quiet_prefect, which must c
 from prefect.client.schemas.objects import State  # noqa: E402
 from prefect.runtime import deployment, flow_run  # noqa: E402
 
-from flows.bucket import Folder  # noqa: E402
-from flows.dask_runner import task_runner  # noqa: E402
-from flows.errors import FolderInUse  # noqa: E402
-from flows.sightings import Refetch  # noqa: E402
-from transforms.personal import Choice  # noqa: E402
+from fincon.flows.bucket import Folder  # noqa: E402
+from fincon.flows.dask_runner import task_runner  # noqa: E402
+from fincon.flows.errors import FolderInUse  # noqa: E402
+from fincon.flows.sightings import Refetch  # noqa: E402
+from fincon.transforms.personal import Choice  # noqa: E402
 
 if TYPE_CHECKING:
-    from flows.orders import Order, Outcome, Progress
+    from fincon.flows.orders import Order, Outcome, Progress
 
 
 def run_name() -> str:
@@ -68,10 +68,10 @@ def sync(
     on disk are not fetched again. While another run holds the folder this one waits for ``wait_seconds``, and
     then ends as Skipped.
     """
-    from flows.flow_runs import skipped, sync_as_tasks
-    from flows.id_files import SessionIds, read_session_ids, read_stripe_accounts
-    from flows.orders import Order
-    from flows.steps import raise_if_wrong
+    from fincon.flows.flow_runs import skipped, sync_as_tasks
+    from fincon.flows.id_files import SessionIds, read_session_ids, read_stripe_accounts
+    from fincon.flows.orders import Order
+    from fincon.flows.steps import raise_if_wrong
 
     ids = read_session_ids(sessions) if sessions else SessionIds()
     listed = read_stripe_accounts(stripe_accounts) if stripe_accounts else ()
@@ -121,7 +121,7 @@ def _sync_from_command_line(mode: str, session_count: int) -> None:
 
 def _sync_handed() -> None:
     """Apart from the flow, which a task runner may send elsewhere with all that it refers to itself."""
-    from flows.flow_runs import sync_as_tasks
+    from fincon.flows.flow_runs import sync_as_tasks
 
     order, data, progress, wait_seconds, outcomes = _HANDED.get()
     outcomes.append(sync_as_tasks(order, data, progress, wait_seconds=wait_seconds))

@@ -5,15 +5,15 @@ What leads to DuckDB is imported within the flows, as in `flows.sync`.
 
 from typing import Any
 
-from flows.settings import data_folder, quiet_prefect
+from fincon.flows.settings import data_folder, quiet_prefect
 
 quiet_prefect()
 
 from prefect import flow  # noqa: E402 - after quiet_prefect, which must come first
 from prefect.client.schemas.objects import State  # noqa: E402
 
-from flows.errors import FolderInUse, RunFailed  # noqa: E402
-from flows.sync import run_name  # noqa: E402
+from fincon.flows.errors import FolderInUse, RunFailed  # noqa: E402
+from fincon.flows.sync import run_name  # noqa: E402
 
 
 @flow(name="compact", flow_run_name=run_name, persist_result=False)
@@ -21,10 +21,10 @@ def compact(
     retention_days: int = 7, pages_days: int = 7, data: str | None = None, wait_seconds: float = 0
 ) -> "dict[str, Any] | State[Any]":
     """Merge small files, and remove old ones and old pages: `fincon compact`. Skipped while the folder is in use."""
-    from flows import artifacts, maintenance
-    from flows.flow_runs import skipped
-    from flows.runs import when_free
-    from flows.steps import machine_errors
+    from fincon.flows import artifacts, maintenance
+    from fincon.flows.flow_runs import skipped
+    from fincon.flows.runs import when_free
+    from fincon.flows.steps import machine_errors
 
     folder = data_folder(data)
     try:
@@ -43,8 +43,8 @@ def check(data: str | None = None) -> dict[str, int]:
     Raises:
         RunFailed: a check found rows.
     """
-    from flows import artifacts, warehouse
-    from flows.steps import PAGES_AGREE, pages_disagree
+    from fincon.flows import artifacts, warehouse
+    from fincon.flows.steps import PAGES_AGREE, pages_disagree
 
     folder = data_folder(data)
     found = warehouse.run_checks(folder)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from string import Template
 
-from transforms.schemas import BALANCES, SEEN, Table
+from fincon.transforms.schemas import BALANCES, SEEN, Table
 
 SQL = Path(__file__).resolve().parent.parent / "sql"
 

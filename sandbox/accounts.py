@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-from sandbox import traits
-from sandbox.dice import Rolls
-from sandbox.ids import ids, keyed, mix
-from sandbox.ledger import HISTORY, Ledger, is_dormant, sums
-from sandbox.membership import Membership
-from sandbox.model import Account, Amounts, Balance, Filters, Holder, Owner, Session, Transaction
-from sandbox.schedule import (
+from fincon.sandbox import traits
+from fincon.sandbox.dice import Rolls
+from fincon.sandbox.ids import ids, keyed, mix
+from fincon.sandbox.ledger import HISTORY, Ledger, is_dormant, sums
+from fincon.sandbox.membership import Membership
+from fincon.sandbox.model import Account, Amounts, Balance, Filters, Holder, Owner, Session, Transaction
+from fincon.sandbox.schedule import (
     BALANCE,
     INSTITUTIONS,
     OWNERSHIP,
@@ -19,7 +19,7 @@ from sandbox.schedule import (
     Feature,
     Schedule,
 )
-from sandbox.traits import Granted
+from fincon.sandbox.traits import Granted
 
 
 class Accounts:

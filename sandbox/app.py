@@ -16,14 +16,14 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from sandbox.connect import connected_world
-from sandbox.endpoints import match
-from sandbox.interference import FaultInjector, Limiter
-from sandbox.model import Json
-from sandbox.objects import API_VERSION
-from sandbox.query import ApiError, Query
-from sandbox.state import CONTROL, State, render
-from sandbox.world import World
+from fincon.sandbox.connect import connected_world
+from fincon.sandbox.endpoints import match
+from fincon.sandbox.interference import FaultInjector, Limiter
+from fincon.sandbox.model import Json
+from fincon.sandbox.objects import API_VERSION
+from fincon.sandbox.query import ApiError, Query
+from fincon.sandbox.state import CONTROL, State, render
+from fincon.sandbox.world import World
 
 KEY = re.compile(r"(sk|rk)_(test|live)_\w+")
 

@@ -9,10 +9,10 @@ from time import process_time
 
 import orjson
 
-from sandbox.endpoints import match
-from sandbox.model import Json
-from sandbox.query import Query
-from sandbox.world import World
+from fincon.sandbox.endpoints import match
+from fincon.sandbox.model import Json
+from fincon.sandbox.query import Query
+from fincon.sandbox.world import World
 
 PREFIX = "financial_connections.account."
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import lru_cache
 
-from sandbox.ids import Codec, keyed
-from sandbox.model import Json
-from sandbox.world import World
+from fincon.sandbox.ids import Codec, keyed
+from fincon.sandbox.model import Json
+from fincon.sandbox.world import World
 
 OLDEST = 1_700_000_000
 APART = 3_600

@@ -8,7 +8,7 @@ from hashlib import blake2b
 from struct import Struct
 from typing import NamedTuple
 
-from sandbox.ids import keyed
+from fincon.sandbox.ids import keyed
 
 UNPACK = Struct("<30H4B").unpack
 HUGE = 1 << 16  # a roll that 16 bits never give: this account's balance is beyond what a double holds

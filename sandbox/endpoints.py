@@ -7,11 +7,11 @@ from collections.abc import Callable, Sequence
 from itertools import islice
 from typing import NamedTuple
 
-from sandbox import connect, objects
-from sandbox.events import PREFIX, TYPES, Key
-from sandbox.model import Json, Session
-from sandbox.query import PAGING, ApiError, Query, missing, times
-from sandbox.world import World
+from fincon.sandbox import connect, objects
+from fincon.sandbox.events import PREFIX, TYPES, Key
+from fincon.sandbox.model import Json, Session
+from fincon.sandbox.query import PAGING, ApiError, Query, missing, times
+from fincon.sandbox.world import World
 
 HOLDERS = ("customer", "account", "customer_account")
 EXPANDS = ("account_holder.customer", "account_holder.account", "ownership")

@@ -7,9 +7,9 @@ from heapq import merge
 from math import lcm
 from typing import NamedTuple
 
-from sandbox.accounts import Accounts
-from sandbox.model import Event
-from sandbox.schedule import (
+from fincon.sandbox.accounts import Accounts
+from fincon.sandbox.model import Event
+from fincon.sandbox.schedule import (
     DAY,
     FEATURES,
     KINDS,

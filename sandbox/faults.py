@@ -10,8 +10,8 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 
-from sandbox.ids import mix
-from sandbox.model import Json
+from fincon.sandbox.ids import mix
+from fincon.sandbox.model import Json
 
 RETRYABLE = (
     "rate_limit", "lock_timeout", "conflict", "server_error", "unavailable", "bad_gateway", "reset",

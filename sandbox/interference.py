@@ -13,8 +13,8 @@ from starlette.datastructures import Headers
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from sandbox.faults import ERRORS, Fault, spoil
-from sandbox.state import CONTROL, State, pattern_of, render
+from fincon.sandbox.faults import ERRORS, Fault, spoil
+from fincon.sandbox.state import CONTROL, State, pattern_of, render
 
 HTML = b"<html><head><title>502 Bad Gateway</title></head><body><h1>502 Bad Gateway</h1></body></html>"
 CURSORS = ("starting_after", "ending_before")

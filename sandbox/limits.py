@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from time import monotonic
 
-from sandbox.ids import mix
+from fincon.sandbox.ids import mix
 
 
 @dataclass

@@ -11,7 +11,7 @@ from functools import lru_cache
 from itertools import accumulate
 from typing import NamedTuple
 
-from sandbox.ids import keyed, mix
+from fincon.sandbox.ids import keyed, mix
 
 # How many sessions of a cycle collect how many accounts: {accounts: sessions}. 120 sessions, 400 accounts.
 SIZES = {0: 33, 1: 20, 2: 25, 3: 27, 4: 8, 10: 2, 11: 1, 14: 1, 22: 1, 30: 1, 120: 1}

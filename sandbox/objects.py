@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 
-from sandbox.ids import mix
-from sandbox.model import (
+from fincon.sandbox.ids import mix
+from fincon.sandbox.model import (
     Account,
     AccountNumber,
     Balance,

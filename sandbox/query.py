@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 from urllib.parse import parse_qsl
 
-from sandbox.model import Json
+from fincon.sandbox.model import Json
 
 PAGING = ("limit", "starting_after", "ending_before", "expand")
 INDEXED = re.compile(r"\[\d*\]$")

@@ -14,12 +14,12 @@ from time import sleep
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from sandbox.app import create_app
-from sandbox.connect import connected_ids, connected_world
-from sandbox.faults import Faults
-from sandbox.limits import Limits
-from sandbox.state import State
-from sandbox.world import World
+from fincon.sandbox.app import create_app
+from fincon.sandbox.connect import connected_ids, connected_world
+from fincon.sandbox.faults import Faults
+from fincon.sandbox.limits import Limits
+from fincon.sandbox.state import State
+from fincon.sandbox.world import World
 
 
 class Sandbox:

@@ -9,11 +9,11 @@ from datetime import timedelta
 import orjson
 from starlette.responses import Response
 
-from sandbox.endpoints import match
-from sandbox.faults import Faults
-from sandbox.limits import Limits
-from sandbox.model import Json
-from sandbox.world import World
+from fincon.sandbox.endpoints import match
+from fincon.sandbox.faults import Faults
+from fincon.sandbox.limits import Limits
+from fincon.sandbox.model import Json
+from fincon.sandbox.world import World
 
 CONTROL = "/_sandbox"  # the path of the sandbox's own controls
 REMEMBERED = 100_000

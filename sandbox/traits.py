@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from sandbox.dice import HUGE, Rolls
-from sandbox.model import Account, AccountNumber, Json, StatusNotice
-from sandbox.schedule import DAY
+from fincon.sandbox.dice import HUGE, Rolls
+from fincon.sandbox.model import Account, AccountNumber, Json, StatusNotice
+from fincon.sandbox.schedule import DAY
 
 CATEGORIES = (
     *(("cash", "checking"),) * 8, *(("cash", "savings"),) * 4, ("cash", "other"),

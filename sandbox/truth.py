@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any
 
-from sandbox.model import Account, Holder, Owner, Session, Transaction
+from fincon.sandbox.model import Account, Holder, Owner, Session, Transaction
 
 Row = dict[str, Any]
 FEATURE_NAMES = ("balance", "ownership", "transaction")

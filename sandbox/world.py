@@ -13,10 +13,10 @@ from datetime import UTC, datetime
 from functools import cached_property, lru_cache
 from typing import Any
 
-from sandbox import objects, truth
-from sandbox.accounts import Accounts
-from sandbox.events import Events, Key
-from sandbox.model import Json, Owner, Session, Transaction
+from fincon.sandbox import objects, truth
+from fincon.sandbox.accounts import Accounts
+from fincon.sandbox.events import Events, Key
+from fincon.sandbox.model import Json, Owner, Session, Transaction
 
 
 @lru_cache(maxsize=64)

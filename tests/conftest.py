@@ -12,11 +12,11 @@ from typing import Any
 
 import pytest
 
-from flows.settings import Settings, load_settings
-from flows.steps import Order, Outcome, run_sync
-from flows.warehouse import connect
-from sandbox.server import Sandbox, running
-from sandbox.world import World
+from fincon.flows.settings import Settings, load_settings
+from fincon.flows.steps import Order, Outcome, run_sync
+from fincon.flows.warehouse import connect
+from fincon.sandbox.server import Sandbox, running
+from fincon.sandbox.world import World
 
 KEY = "sk_test_sandboxkey"
 FINCON = Path(sys.executable).with_name("fincon")

@@ -10,12 +10,12 @@ import pytest
 import stripe
 from conftest import KEY, START, environ, fincon, rows, settings_for, state, truth
 
-from flows.errors import AccountRefused, AccountsFailed, KeyRefused, RequestsSpent, UsageError
-from flows.maintenance import erase
-from flows.steps import Order, Outcome, raise_if_wrong, run_sync
-from sandbox.limits import Limits
-from sandbox.server import Sandbox, running
-from sandbox.world import World
+from fincon.flows.errors import AccountRefused, AccountsFailed, KeyRefused, RequestsSpent, UsageError
+from fincon.flows.maintenance import erase
+from fincon.flows.steps import Order, Outcome, raise_if_wrong, run_sync
+from fincon.sandbox.limits import Limits
+from fincon.sandbox.server import Sandbox, running
+from fincon.sandbox.world import World
 
 ACCOUNTS = "/v1/financial_connections/accounts"
 WORLD = World(seed=5, clock=START, accounts=120, sessions=20, connected=3)

@@ -14,8 +14,8 @@ import pyarrow.parquet as pq
 import pytest
 from conftest import FINCON, KEY, environ, fincon
 
-from sandbox.server import Sandbox, running
-from sandbox.world import World
+from fincon.sandbox.server import Sandbox, running
+from fincon.sandbox.world import World
 
 
 def last_lines(text: str) -> list[str]:

@@ -11,12 +11,12 @@ import pytest
 from conftest import NOT_TRUTH, START, Row, canonical, environ, fincon, rows, settings_for
 from test_resume import started, wait_for
 
-from flows.errors import NotAllowed, RequestsSpent, UsageError
-from flows.maintenance import compact, erase, traces
-from flows.steps import Order, Outcome, failed_checks, run_sync
-from sandbox.faults import Fault, Faults, Rule
-from sandbox.server import Sandbox, running
-from sandbox.world import World
+from fincon.flows.errors import NotAllowed, RequestsSpent, UsageError
+from fincon.flows.maintenance import compact, erase, traces
+from fincon.flows.steps import Order, Outcome, failed_checks, run_sync
+from fincon.sandbox.faults import Fault, Faults, Rule
+from fincon.sandbox.server import Sandbox, running
+from fincon.sandbox.world import World
 
 WORLD = World(seed=2, clock=START, accounts=24, sessions=8)
 BOTH = Order(transactions=True, owners=True, pii="keep")

@@ -4,8 +4,8 @@ from pathlib import Path
 
 from conftest import fincon
 
-from flows import dictionary
-from transforms.schemas import ACCOUNTS, TABLES
+from fincon.flows import dictionary
+from fincon.transforms.schemas import ACCOUNTS, TABLES
 
 PAGE = Path(__file__).parent.parent / "docs" / "data-dictionary.md"
 

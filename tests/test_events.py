@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from conftest import environ, fincon, known_after, rows, settings_for, state, truth
 
-from flows.errors import RequestsSpent
-from flows.steps import Order, Outcome, run_sync
-from sandbox.server import Sandbox
+from fincon.flows.errors import RequestsSpent
+from fincon.flows.steps import Order, Outcome, run_sync
+from fincon.sandbox.server import Sandbox
 
 EVENTS = Order(events=True)
 

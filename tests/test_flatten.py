@@ -18,9 +18,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from transforms.envelope import Header, Origin, Page, Stream, Watermark
-from transforms.flatten import flatten
-from transforms.schemas import OBJECT_TABLES
+from fincon.transforms.envelope import Header, Origin, Page, Stream, Watermark
+from fincon.transforms.flatten import flatten
+from fincon.transforms.schemas import OBJECT_TABLES
 
 GOLDEN = Path(__file__).parent / "golden"
 CASES = sorted(path.name for path in GOLDEN.iterdir() if path.is_dir())

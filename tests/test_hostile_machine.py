@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 from conftest import FINCON, START, environ, fincon, known_after, rows, settings_for, state, sync, truth
 
-from flows.errors import FinconError, NotAllowed, RunFailed
-from flows.lake import Lake
-from flows.steps import Order, publish, run_sync
-from sandbox.faults import Fault, Faults, Rule
-from sandbox.server import Sandbox, running
-from sandbox.world import World
+from fincon.flows.errors import FinconError, NotAllowed, RunFailed
+from fincon.flows.lake import Lake
+from fincon.flows.steps import Order, publish, run_sync
+from fincon.sandbox.faults import Fault, Faults, Rule
+from fincon.sandbox.server import Sandbox, running
+from fincon.sandbox.world import World
 
 WORLD = World(seed=3, clock=START, accounts=230, sessions=12)
 LATER = timedelta(days=2)

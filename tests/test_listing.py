@@ -10,13 +10,13 @@ from conftest import START, settings_for
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from flows.listing import Listing, begin_accounts, fetch_accounts, spread
-from flows.pages import Spool
-from flows.stripe_api import Stripe
-from sandbox.faults import Fault, Faults, Rule
-from sandbox.server import Sandbox, running
-from sandbox.world import World
-from transforms.stripe_objects import list_page
+from fincon.flows.listing import Listing, begin_accounts, fetch_accounts, spread
+from fincon.flows.pages import Spool
+from fincon.flows.stripe_api import Stripe
+from fincon.sandbox.faults import Fault, Faults, Rule
+from fincon.sandbox.server import Sandbox, running
+from fincon.sandbox.world import World
+from fincon.transforms.stripe_objects import list_page
 
 
 @pytest.fixture(scope="module")

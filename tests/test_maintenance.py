@@ -11,16 +11,16 @@ import pytest
 from conftest import OBJECTS, START, environ, fincon, known_after, rows, settings_for, state, sync, truth
 from deltalake import CommitProperties, Transaction
 
-from flows.errors import UsageError
-from flows.lake import Lake
-from flows.maintenance import allow, compact, erase, traces
-from flows.runs import RESUMED_WITHIN, begin, resumed_or_new
-from flows.steps import failed_checks, publish
-from flows.warehouse import connect, run_checks
-from sandbox.server import Sandbox
-from sandbox.world import World
+from fincon.flows.errors import UsageError
+from fincon.flows.lake import Lake
+from fincon.flows.maintenance import allow, compact, erase, traces
+from fincon.flows.runs import RESUMED_WITHIN, begin, resumed_or_new
+from fincon.flows.steps import failed_checks, publish
+from fincon.flows.warehouse import connect, run_checks
+from fincon.sandbox.server import Sandbox
+from fincon.sandbox.world import World
+from fincon.transforms.schemas import ACCOUNTS, BALANCES, REFRESHES, RUNS, TABLES
 from tests.benchmarks.pages import listing
-from transforms.schemas import ACCOUNTS, BALANCES, REFRESHES, RUNS, TABLES
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from transforms.money import major, minor_unit_digits
+from fincon.transforms.money import major, minor_unit_digits
 
 NO_DECIMALS = "BIF CLP DJF GNF JPY KMF KRW MGA PYG RWF UGX VND VUV XAF XOF XPF".lower().split()
 THREE_DECIMALS = "BHD JOD KWD OMR TND".lower().split()

@@ -10,11 +10,11 @@ import pytest
 from conftest import START, rows, settings_for
 from test_secrets_at_rest import contents
 
-from flows.errors import UsageError
-from flows.steps import Order, Outcome, run_sync
-from sandbox.server import Sandbox, running
-from sandbox.world import World
-from transforms.personal import Privacy, without_personal
+from fincon.flows.errors import UsageError
+from fincon.flows.steps import Order, Outcome, run_sync
+from fincon.sandbox.server import Sandbox, running
+from fincon.sandbox.world import World
+from fincon.transforms.personal import Privacy, without_personal
 
 KEY = "a-key-that-stays-the-same"
 WORLD = World(seed=2, clock=START, accounts=12, sessions=4)

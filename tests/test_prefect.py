@@ -11,7 +11,7 @@ from conftest import FINCON, KEY, environ, fincon, rows, state
 from prefect_server import ask, holds_no_secret, of_run, served
 from test_personal import personal_data, where
 
-from sandbox.server import Sandbox
+from fincon.sandbox.server import Sandbox
 
 
 @pytest.fixture(scope="module")

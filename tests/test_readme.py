@@ -9,8 +9,8 @@ import click
 import pytest
 from conftest import FINCON, environ
 
-from flows.cli import cli
-from sandbox.server import Sandbox
+from fincon.flows.cli import cli
+from fincon.sandbox.server import Sandbox
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")

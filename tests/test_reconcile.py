@@ -8,15 +8,15 @@ from typing import Any
 import pytest
 from conftest import fincon, sync
 
-from flows.errors import RunFailed
-from flows.lake import Lake
-from flows.loading import agree_with_pages
-from flows.pages import Spool
-from flows.staging import stage
-from flows.steps import pages_disagree
-from sandbox.server import Sandbox
-from transforms.envelope import Header, Origin, Page
-from transforms.reconcile import differences, sums_of_pages, sums_of_rejects
+from fincon.flows.errors import RunFailed
+from fincon.flows.lake import Lake
+from fincon.flows.loading import agree_with_pages
+from fincon.flows.pages import Spool
+from fincon.flows.staging import stage
+from fincon.flows.steps import pages_disagree
+from fincon.sandbox.server import Sandbox
+from fincon.transforms.envelope import Header, Origin, Page
+from fincon.transforms.reconcile import differences, sums_of_pages, sums_of_rejects
 
 
 def spool_of(data: Path) -> Spool:

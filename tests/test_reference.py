@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from transforms.envelope import Header, Origin, Page, Stream
-from transforms.flatten import flatten
-from transforms.schemas import FEATURES, NOT_KEPT, OBJECT_TABLES, TABLES, Column, Table
+from fincon.transforms.envelope import Header, Origin, Page, Stream
+from fincon.transforms.flatten import flatten
+from fincon.transforms.schemas import FEATURES, NOT_KEPT, OBJECT_TABLES, TABLES, Column, Table
 
 REFERENCE = Path(__file__).parent / "golden" / "session_object_reference.txt"
 """The reference of the session object as Stripe's page reads when it is copied as text."""

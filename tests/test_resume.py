@@ -30,15 +30,15 @@ from conftest import (
     truth,
 )
 
-from flows.errors import FinconError, NotAllowed, RunFailed
-from flows.lake import Lake
-from flows.pages import Spool
-from flows.runs import locked
-from flows.steps import Order, publish, run_sync
-from sandbox.faults import Fault, Faults, Rule
-from sandbox.server import Sandbox, running
-from sandbox.world import World
-from transforms.schemas import OBJECT_TABLES
+from fincon.flows.errors import FinconError, NotAllowed, RunFailed
+from fincon.flows.lake import Lake
+from fincon.flows.pages import Spool
+from fincon.flows.runs import locked
+from fincon.flows.steps import Order, publish, run_sync
+from fincon.sandbox.faults import Fault, Faults, Rule
+from fincon.sandbox.server import Sandbox, running
+from fincon.sandbox.world import World
+from fincon.transforms.schemas import OBJECT_TABLES
 
 WORLD = World(seed=2, clock=START, accounts=230, sessions=12, connected=1)
 LATER = timedelta(days=2)

@@ -9,9 +9,9 @@ import pytest
 import requests
 import stripe
 
-from sandbox.events import TYPES
-from sandbox.server import Sandbox, running
-from sandbox.world import World
+from fincon.sandbox.events import TYPES
+from fincon.sandbox.server import Sandbox, running
+from fincon.sandbox.world import World
 
 KEY = "sk_test_" + "a" * 24
 RESTRICTED = "rk_test_" + "b" * 24

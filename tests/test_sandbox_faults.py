@@ -7,10 +7,10 @@ import pytest
 import requests
 from urllib3.exceptions import IncompleteRead
 
-from sandbox.faults import ERRORS, REASONS, RETRYABLE, Fault, Faults, Rule
-from sandbox.limits import Limits
-from sandbox.server import Sandbox, running
-from sandbox.world import World
+from fincon.sandbox.faults import ERRORS, REASONS, RETRYABLE, Fault, Faults, Rule
+from fincon.sandbox.limits import Limits
+from fincon.sandbox.server import Sandbox, running
+from fincon.sandbox.world import World
 
 KEY = "sk_test_" + "a" * 24
 ACCOUNTS = "/v1/financial_connections/accounts"

@@ -13,9 +13,9 @@ from conftest import FINCON, KEY, START, environ, fincon, rows, state, truth
 from test_prefect import ask, holds_no_secret, server  # noqa: F401 - a fixture
 from test_resume import on_disk, requested, started, wait_for
 
-from sandbox.faults import Fault, Faults, Rule
-from sandbox.server import Sandbox, running
-from sandbox.world import World
+from fincon.sandbox.faults import Fault, Faults, Rule
+from fincon.sandbox.server import Sandbox, running
+from fincon.sandbox.world import World
 
 WORLD = World(seed=7, clock=START, accounts=230, sessions=20, connected=5)
 ACCOUNTS = "/v1/financial_connections/accounts"

@@ -12,10 +12,10 @@ import pytest
 from conftest import KEY, START, environ, fincon, rows
 from prefect_server import PREFECT, ask, holds_no_secret, of_run, served, until
 
-from flows.runs import locked
-from sandbox.faults import Fault, Faults, Rule
-from sandbox.server import Sandbox, running
-from sandbox.world import World
+from fincon.flows.runs import locked
+from fincon.sandbox.faults import Fault, Faults, Rule
+from fincon.sandbox.server import Sandbox, running
+from fincon.sandbox.world import World
 
 ROOT = Path(__file__).parents[1]
 WORLD = World(seed=3, clock=START, accounts=300, sessions=5)
@@ -245,15 +245,15 @@ def test_a_check_that_finds_something_fails_its_run(
     in_python(server, sync_code(data), environ(sandbox.url))
     spoil = f"""
 from pathlib import Path
-from flows.lake import Lake
-from flows.steps import publish
-from transforms.schemas import SESSIONS
+from fincon.flows.lake import Lake
+from fincon.flows.steps import publish
+from fincon.transforms.schemas import SESSIONS
 data = Path({str(data)!r})
 with Lake(data / "lake") as lake:
     row = {{name: None for name in SESSIONS.schema.names}}
     lake.add_records(SESSIONS, [row | {{"run_id": "nobodys"}}])
     publish(data, lake)
-from flows.upkeep import check
+from fincon.flows.upkeep import check
 check(data={str(data)!r})
 """
     run = in_python(server, spoil, environ(sandbox.url))

@@ -15,12 +15,12 @@ import pytest
 from conftest import KEY, environ, fincon, sync
 from prefect_server import until
 
-from flows import artifacts, errors
-from flows.cli import cli
-from flows.flow_runs import _ToRun, may_pass
-from flows.runs import locked, prepare, when_free
-from flows.schedules import Deployment, command_line, read
-from sandbox.server import Sandbox
+from fincon.flows import artifacts, errors
+from fincon.flows.cli import cli
+from fincon.flows.flow_runs import _ToRun, may_pass
+from fincon.flows.runs import locked, prepare, when_free
+from fincon.flows.schedules import Deployment, command_line, read
+from fincon.sandbox.server import Sandbox
 
 ROOT = Path(__file__).parents[1]
 DEPLOYMENTS = read(ROOT / "prefect.yaml")
@@ -84,7 +84,7 @@ def test_serve_runs_what_is_due_and_what_comes_after_it_without_a_server(
     with (
         (tmp_path / "said").open("w") as said,
         subprocess.Popen(
-            [sys.executable, "-m", "flows.cli", "serve"],
+            [sys.executable, "-m", "fincon.flows.cli", "serve"],
             cwd=tmp_path,
             env={**clean, **environ(sandbox.url), **home, "PYTHONPATH": str(ROOT)},
             stdout=said,

@@ -13,11 +13,11 @@ import pytest
 from conftest import KEY, START, environ, fincon, rows, settings_for
 from test_resume import kill, started, wait_for
 
-from flows.errors import StripeError
-from flows.steps import Order, run_sync
-from sandbox.faults import Fault, Faults, Rule
-from sandbox.server import Sandbox, running
-from sandbox.world import World
+from fincon.flows.errors import StripeError
+from fincon.flows.steps import Order, run_sync
+from fincon.sandbox.faults import Fault, Faults, Rule
+from fincon.sandbox.server import Sandbox, running
+from fincon.sandbox.world import World
 
 WORLD = World(seed=4, clock=START, accounts=150, sessions=20)
 LIVE_KEY = "rk_live_" + "n0tForAnyDisk" * 3

@@ -15,9 +15,9 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from flows.lake import Lake
-from flows.warehouse import connect, publish
-from transforms.schemas import TABLES, Table
+from fincon.flows.lake import Lake
+from fincon.flows.warehouse import connect, publish
+from fincon.transforms.schemas import TABLES, Table
 
 VIEWS = Path(__file__).parent / "views"
 QUESTIONS = Path(__file__).parent.parent / "sql" / "questions"

@@ -12,15 +12,15 @@ import duckdb
 import pytest
 from conftest import OBJECTS, START, rows, settings_for, sync
 
-from flows.errors import RunFailed, UsageError
-from flows.lake import Current
-from flows.steps import Order, failed_checks, run_sync
-from flows.versions import SQL
-from flows.warehouse import FILE, checks, connect, publish
-from sandbox.server import Sandbox, running
-from sandbox.world import World
-from transforms.money import THREE_DECIMAL, ZERO_DECIMAL, major
-from transforms.schemas import TABLES
+from fincon.flows.errors import RunFailed, UsageError
+from fincon.flows.lake import Current
+from fincon.flows.steps import Order, failed_checks, run_sync
+from fincon.flows.versions import SQL
+from fincon.flows.warehouse import FILE, checks, connect, publish
+from fincon.sandbox.server import Sandbox, running
+from fincon.sandbox.world import World
+from fincon.transforms.money import THREE_DECIMAL, ZERO_DECIMAL, major
+from fincon.transforms.schemas import TABLES
 
 OLDEST = Path(sys.prefix) / "duckdb-1.2"
 QUESTIONS = {path.stem: path for path in sorted((SQL / "questions").glob("*.sql"))}

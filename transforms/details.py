@@ -6,9 +6,9 @@ from typing import Any
 
 import msgspec
 
-from transforms.envelope import Page, Watermark
-from transforms.rejects import Reject, unknown, unreadable
-from transforms.stripe_objects import (
+from fincon.transforms.envelope import Page, Watermark
+from fincon.transforms.rejects import Reject, unknown, unreadable
+from fincon.transforms.stripe_objects import (
     RAW_LIST,
     TRANSACTION_LIST,
     Owner,

@@ -8,16 +8,16 @@ from typing import Any
 import msgspec
 import pyarrow as pa
 
-from transforms.details import (
+from fincon.transforms.details import (
     Details,
     owner_columns,
     read_details,
     transaction_columns,
     watermark_columns,
 )
-from transforms.envelope import DETAILS, ERASED, Origin, Page
-from transforms.rejects import Reject, object_id, unknown, unreadable
-from transforms.schemas import (
+from fincon.transforms.envelope import DETAILS, ERASED, Origin, Page
+from fincon.transforms.rejects import Reject, object_id, unknown, unreadable
+from fincon.transforms.schemas import (
     ACCOUNTS,
     BALANCES,
     FEATURES,
@@ -32,7 +32,7 @@ from transforms.schemas import (
     WATERMARKS,
     Table,
 )
-from transforms.stripe_objects import (
+from fincon.transforms.stripe_objects import (
     ACCOUNT,
     ACCOUNT_LIST,
     EVENT,

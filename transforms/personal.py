@@ -8,7 +8,7 @@ from typing import Literal
 
 import msgspec
 
-from transforms.envelope import Stream
+from fincon.transforms.envelope import Stream
 
 Choice = Literal["keep", "hash", "drop"]
 

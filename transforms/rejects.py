@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from transforms.stripe_objects import compact
+from fincon.transforms.stripe_objects import compact
 
 
 class Reject(NamedTuple):

@@ -1,5 +1,5 @@
 """``python -m flows.cli``: as ``fincon``."""
 
-from flows.cli import main
+from fincon.flows.cli import main
 
 main()

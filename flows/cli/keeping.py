@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from flows.cli.base import CHOICES, command, counted, say, wait_option
-from flows.errors import UsageError
-from flows.settings import data_folder, load_settings
+from fincon.flows.cli.base import CHOICES, command, counted, say, wait_option
+from fincon.flows.errors import UsageError
+from fincon.flows.settings import data_folder, load_settings
 
 if TYPE_CHECKING:
-    from flows.bucket import Folder
+    from fincon.flows.bucket import Folder
 
 
 @command()
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 @click.option("--allow", is_flag=True, help="Let a later sync bring it back; nothing is removed.")
 def erase(account: str | None, customer: str | None, session: str | None, *, allow: bool) -> None:
     """Remove every trace of one account, customer or session, and say what was removed."""
-    from flows import maintenance
-    from flows.steps import machine_errors
+    from fincon.flows import maintenance
+    from fincon.flows.steps import machine_errors
 
     given = [(k, v) for k, v in (("account", account), ("customer", customer), ("session", session)) if v]
     if len(given) != 1:
@@ -52,9 +52,9 @@ def erase(account: str | None, customer: str | None, session: str | None, *, all
 @wait_option
 def compact(retention_days: int, pages_days: int, wait_seconds: float) -> None:
     """Merge small files, and remove old ones and old pages."""
-    from flows import maintenance
-    from flows.runs import when_free
-    from flows.steps import machine_errors
+    from fincon.flows import maintenance
+    from fincon.flows.runs import when_free
+    from fincon.flows.steps import machine_errors
 
     data = _existing(CHOICES.data)
     with machine_errors(data):
@@ -78,7 +78,7 @@ def serve(schedules: Path) -> None:
     No server is needed: each run is the command of its name, one after another. With PREFECT_API_URL, a sync is
     seen on that server as any `fincon sync` is.
     """
-    from flows import schedules as plan
+    from fincon.flows import schedules as plan
 
     deployments = plan.read(schedules)
     load_settings(data=CHOICES.data)  # a missing key is told now, not at three in the morning
@@ -93,7 +93,7 @@ def serve(schedules: Path) -> None:
 @command()
 def automations() -> None:
     """Have the Prefect server mark runs whose process died as crashed. Again changes nothing."""
-    from flows.automations import NAME, set_up
+    from fincon.flows.automations import NAME, set_up
 
     say(f"{NAME}: {'created' if set_up() else 'it was there, and is up to date'}.")
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import click
 
-from flows.cli.base import CHOICES, command
-from flows.errors import RunFailed, UsageError
-from flows.settings import data_folder
+from fincon.flows.cli.base import CHOICES, command
+from fincon.flows.errors import RunFailed, UsageError
+from fincon.flows.settings import data_folder
 
 
 @command()
@@ -18,8 +18,8 @@ from flows.settings import data_folder
 )
 def status(*, as_json: bool, runs: int) -> None:
     """Last runs, how fresh each table is, what was rejected."""
-    from flows import show
-    from flows.warehouse import connect, summary
+    from fincon.flows import show
+    from fincon.flows.warehouse import connect, summary
 
     with connect(CHOICES.data) as connection:
         found = summary(connection, runs)
@@ -45,8 +45,8 @@ def status(*, as_json: bool, runs: int) -> None:
 )
 def sql(query: str, style: str, output: Path | None) -> None:
     """Ask the views: fincon sql "SELECT * FROM balance_totals". Read-only."""
-    from flows import show
-    from flows.warehouse import ask
+    from fincon.flows import show
+    from fincon.flows.warehouse import ask
 
     if style == "parquet" and output is None and sys.stdout.isatty():
         raise UsageError("Parquet is not for a terminal.", "Name a file with --output.")
@@ -59,7 +59,7 @@ def sql(query: str, style: str, output: Path | None) -> None:
 @click.option("--format", "style", type=click.Choice(["text", "markdown"]), default="text", show_default=True)
 def schema(table: str | None, style: str) -> None:
     """What each view, column and macro means: all of them, or TABLE column by column. Needs no lake."""
-    from flows import dictionary
+    from fincon.flows import dictionary
 
     if table and style == "markdown":
         raise UsageError("Markdown is for the whole dictionary.", "Leave out the table, or --format.")
@@ -80,10 +80,10 @@ def schema(table: str | None, style: str) -> None:
 )
 def report(output: Path) -> None:
     """Write key tables and plots as one HTML page, to be opened in any browser."""
-    from flows.warehouse import connect
+    from fincon.flows.warehouse import connect
 
     try:
-        from flows.report import page
+        from fincon.flows.report import page
     except ModuleNotFoundError as error:
         raise UsageError(
             f"The report's plots need the package {error.name}.", "pip install 'fincon[notebooks]'"
@@ -102,9 +102,9 @@ def report(output: Path) -> None:
 @command()
 def check() -> None:
     """Run every check; a row that a check finds is a failure."""
-    from flows import show
-    from flows.steps import PAGES_AGREE, pages_disagree
-    from flows.warehouse import checks, connect
+    from fincon.flows import show
+    from fincon.flows.steps import PAGES_AGREE, pages_disagree
+    from fincon.flows.warehouse import checks, connect
 
     failed = 0
     with connect(CHOICES.data) as connection:

@@ -6,15 +6,21 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from flows.cli.base import CHOICES, command, counted, say, wait_option
-from flows.errors import UsageError
-from flows.settings import STRIPE_ACCOUNT_ID, dask_scheduler, load_settings, prefect_api_url, quiet_prefect
+from fincon.flows.cli.base import CHOICES, command, counted, say, wait_option
+from fincon.flows.errors import UsageError
+from fincon.flows.settings import (
+    STRIPE_ACCOUNT_ID,
+    dask_scheduler,
+    load_settings,
+    prefect_api_url,
+    quiet_prefect,
+)
 
 if TYPE_CHECKING:
-    from flows.settings import Settings
-    from flows.sightings import Refetch
-    from flows.steps import Order, Outcome
-    from transforms.personal import Choice
+    from fincon.flows.settings import Settings
+    from fincon.flows.sightings import Refetch
+    from fincon.flows.steps import Order, Outcome
+    from fincon.transforms.personal import Choice
 
 
 def details_options(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -110,8 +116,8 @@ def sync(
     pii: "Choice | None",
 ) -> None:
     """Fetch sessions and accounts, add what changed to the lake, publish the views."""
-    from flows.id_files import SessionIds, read_session_ids, read_stripe_accounts
-    from flows.steps import Order
+    from fincon.flows.id_files import SessionIds, read_session_ids, read_stripe_accounts
+    from fincon.flows.steps import Order
 
     if not any((sessions, accounts, events, transactions, owners)):
         raise UsageError(
@@ -171,7 +177,7 @@ def owners(**asked: Any) -> None:
 
 
 def _run_events(*, strict: bool, wait_seconds: float, **asked: Any) -> None:
-    from flows.steps import Order
+    from fincon.flows.steps import Order
 
     outcome = run_once(load_settings(data=CHOICES.data), Order(events=True, **asked), wait_seconds)
     tell(outcome)
@@ -212,9 +218,9 @@ def without_pandas() -> None:
 def run_once(settings: "Settings", order: "Order", wait_seconds: float = 0) -> "Outcome":
     """One run, with what shows its progress: a bar on a terminal, log lines elsewhere; seen by Prefect if it is there."""
     without_pandas()
-    from flows import show
-    from flows.runs import when_free
-    from flows.steps import run_sync
+    from fincon.flows import show
+    from fincon.flows.runs import when_free
+    from fincon.flows.steps import run_sync
 
     if dask_scheduler() and not prefect_api_url():
         raise UsageError(
@@ -229,7 +235,7 @@ def run_once(settings: "Settings", order: "Order", wait_seconds: float = 0) -> "
 
 def _run_as_flow(settings: "Settings", order: "Order", progress: Any, wait_seconds: float) -> "Outcome":
     quiet_prefect()
-    from flows.sync import sync_as_flow
+    from fincon.flows.sync import sync_as_flow
 
     return sync_as_flow(order, settings.data, progress, wait_seconds)
 
@@ -257,17 +263,17 @@ def tell(outcome: "Outcome") -> None:
 
 def fail_if_wrong(outcome: "Outcome", *, strict: bool) -> None:
     """As `flows.steps.raise_if_wrong`, which takes long to import."""
-    from flows.steps import raise_if_wrong
+    from fincon.flows.steps import raise_if_wrong
 
     raise_if_wrong(outcome, strict=strict)
 
 
 def _dry_run(settings: "Settings", order: "Order") -> None:
-    from flows import fetch, sightings
-    from flows.connected import PATH
-    from flows.lake import Lake
-    from flows.stripe_api import PREFIX
-    from flows.warehouse import count_accounts
+    from fincon.flows import fetch, sightings
+    from fincon.flows.connected import PATH
+    from fincon.flows.lake import Lake
+    from fincon.flows.stripe_api import PREFIX
+    from fincon.flows.warehouse import count_accounts
 
     known = count_accounts(settings.data)
     with Lake(settings.data / "lake") as lake:

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from flows.cli.base import CHOICES, command, say
-from flows.cli.syncing import fail_if_wrong, run_once, tell
-from flows.errors import UsageError
-from flows.settings import data_folder, load_settings
+from fincon.flows.cli.base import CHOICES, command, say
+from fincon.flows.cli.syncing import fail_if_wrong, run_once, tell
+from fincon.flows.errors import UsageError
+from fincon.flows.settings import data_folder, load_settings
 
 if TYPE_CHECKING:
     import duckdb
@@ -28,10 +28,10 @@ if TYPE_CHECKING:
 )
 def demo(accounts: int) -> None:
     """Sync a sandbox twice, a week apart, and show what can be asked."""
-    from flows.steps import Order
-    from flows.warehouse import connect
-    from sandbox.server import running
-    from sandbox.world import World
+    from fincon.flows.steps import Order
+    from fincon.flows.warehouse import connect
+    from fincon.sandbox.server import running
+    from fincon.sandbox.world import World
 
     data = data_folder(CHOICES.data, default="data/demo")
     if not isinstance(data, Path):
@@ -75,7 +75,7 @@ def _start_afresh(data: Path) -> None:
 
 
 def _show_demo(connection: "duckdb.DuckDBPyConnection", data: Path) -> None:
-    from flows import show
+    from fincon.flows import show
 
     where = ("" if shutil.which("fincon") else _short(Path(sys.executable).parent) + "/") + "fincon"
     where += "" if data == data_folder() else f" --data {shlex.quote(_short(data))}"
@@ -137,8 +137,8 @@ def sandbox(
     session_ids: Path | None,
 ) -> None:
     """Serve a Stripe Financial Connections API on this machine."""
-    from sandbox.server import serve
-    from sandbox.world import World
+    from fincon.sandbox.server import serve
+    from fincon.sandbox.world import World
 
     world = World(seed, _time(clock), accounts, sessions, connected)
     if session_ids:

@@ -5,9 +5,9 @@ from datetime import timedelta
 
 import orjson
 
-from sandbox import objects
-from sandbox.world import World
-from transforms.envelope import Header, Page
+from fincon.sandbox import objects
+from fincon.sandbox.world import World
+from fincon.transforms.envelope import Header, Page
 
 PAGE = 100
 URL = "/v1/financial_connections/accounts"

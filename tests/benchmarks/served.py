@@ -15,9 +15,9 @@ from time import monotonic
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-from sandbox.limits import Limits
-from sandbox.server import serve
-from sandbox.world import World
+from fincon.sandbox.limits import Limits
+from fincon.sandbox.server import serve
+from fincon.sandbox.world import World
 from tests.benchmarks.pages import PAGE, bodies
 
 

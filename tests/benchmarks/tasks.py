@@ -35,11 +35,11 @@ def transform(size: str, kind: str) -> Figures:
     """
     import orjson
 
-    from flows.staging import stage
-    from sandbox.world import World
+    from fincon.flows.staging import stage
+    from fincon.sandbox.world import World
+    from fincon.transforms.envelope import Origin
     from tests.benchmarks import duckdb_way
     from tests.benchmarks.pages import bodies, enveloped
-    from transforms.envelope import Origin
 
     found = list(bodies(World(accounts=int(size), sessions=0), unknown=kind == "mixed"))
     rounds: dict[str, list[float]] = {"ours": [], "orjson": [], "duckdb": []}
@@ -83,10 +83,10 @@ def _ratio(ours: list[float], theirs: list[float]) -> float:
 
 def memory(size: str) -> Figures:
     """The transform alone: how much memory it needs at most."""
-    from flows.staging import stage
-    from sandbox.world import World
+    from fincon.flows.staging import stage
+    from fincon.sandbox.world import World
+    from fincon.transforms.envelope import Origin
     from tests.benchmarks.pages import bodies, enveloped
-    from transforms.envelope import Origin
 
     some = list(bodies(World(accounts=min(int(size), 10_000), sessions=0)))[:100]
 
@@ -127,12 +127,12 @@ def sync(folder: str, ids: str = "", mode: str = "accounts") -> Figures:
 
     ``mode``: with every ``accounts``, what the ``events`` say, or the ``sessions`` alone.
     """
-    from flows.cli.syncing import without_pandas
+    from fincon.flows.cli.syncing import without_pandas
 
     without_pandas()  # as the command does
-    from flows.id_files import read_session_ids
-    from flows.settings import load_settings
-    from flows.steps import Order, run_sync
+    from fincon.flows.id_files import read_session_ids
+    from fincon.flows.settings import load_settings
+    from fincon.flows.steps import Order, run_sync
 
     sessions = read_session_ids(ids).plain if ids else ()
     stages = Stages()
@@ -156,8 +156,8 @@ def sync(folder: str, ids: str = "", mode: str = "accounts") -> Figures:
 
 def ids(accounts: str, sessions: str, clock: str, file: str) -> Figures:
     """Write the ids of a world's sessions; and the fewest requests that bring all of its sessions and accounts."""
-    from sandbox.objects import EMBEDDED
-    from sandbox.world import World
+    from fincon.sandbox.objects import EMBEDDED
+    from fincon.sandbox.world import World
 
     world = World(clock=datetime.fromisoformat(clock), accounts=int(accounts), sessions=int(sessions))
     found = world.session_ids()
@@ -174,12 +174,12 @@ def ids(accounts: str, sessions: str, clock: str, file: str) -> Figures:
 
 def lake(folder: str, accounts: str, versions: str, hours: str = "24", every: str = "1") -> Figures:
     """A lake of so many versions, so many hours apart, loaded without HTTP; the views published every so many runs."""
-    from flows.compaction import renew_snapshots
-    from flows.lake import Lake
-    from flows.warehouse import publish
-    from sandbox.world import World
+    from fincon.flows.compaction import renew_snapshots
+    from fincon.flows.lake import Lake
+    from fincon.flows.warehouse import publish
+    from fincon.sandbox.world import World
+    from fincon.transforms.schemas import TABLES
     from tests.benchmarks.pages import later, listing
-    from transforms.schemas import TABLES
 
     data = Path(folder) / "data"
     data.mkdir(parents=True, exist_ok=True)
@@ -214,12 +214,12 @@ def lake(folder: str, accounts: str, versions: str, hours: str = "24", every: st
 
 def transactions(folder: str, count: str) -> Figures:
     """A lake of so many transactions, loaded without HTTP from the pages of a world's accounts, and published."""
-    from flows.compaction import renew_snapshots
-    from flows.lake import Lake
-    from flows.warehouse import publish
-    from sandbox.world import World
+    from fincon.flows.compaction import renew_snapshots
+    from fincon.flows.lake import Lake
+    from fincon.flows.warehouse import publish
+    from fincon.sandbox.world import World
+    from fincon.transforms.schemas import TABLES
     from tests.benchmarks.pages import transaction_pages
-    from transforms.schemas import TABLES
 
     data = Path(folder) / "data"
     data.mkdir(parents=True, exist_ok=True)
@@ -247,7 +247,7 @@ def transactions(folder: str, count: str) -> Figures:
 
 def ask_transactions(folder: str) -> Figures:
     """Every row of the questions about transactions, into Arrow: the first answer, and the median of five more."""
-    from flows.warehouse import connect
+    from fincon.flows.warehouse import connect
 
     figures: Figures = {}
     for name in ("transaction_monthly", "recurring_transactions"):
@@ -265,7 +265,7 @@ def ask_transactions(folder: str) -> Figures:
 
 def compact(folder: str) -> Figures:
     """`fincon compact`."""
-    from flows import maintenance
+    from fincon.flows import maintenance
 
     start = time.monotonic()
     maintenance.compact(Path(folder) / "data", 7, 7)
@@ -274,7 +274,7 @@ def compact(folder: str) -> Figures:
 
 def ask(folder: str) -> Figures:
     """The two queries: the first answer of a process, and the median of seven more, each on a new connection."""
-    from flows.warehouse import connect
+    from fincon.flows.warehouse import connect
 
     figures: Figures = {}
     for name, query in (("count s", COUNT), ("balance_totals s", TOTALS)):

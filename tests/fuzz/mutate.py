@@ -7,7 +7,7 @@ from copy import deepcopy
 from datetime import UTC, datetime
 from typing import Any
 
-from sandbox.world import World
+from fincon.sandbox.world import World
 
 Tree = Any
 Pages = list[bytes]

@@ -9,12 +9,12 @@ import duckdb
 import msgspec
 import pyarrow as pa
 
-from transforms.envelope import Header, Origin, Page, Stream
-from transforms.flatten import flatten
-from transforms.reconcile import Sums, differences, sums_of_pages, sums_of_rejects
-from transforms.schemas import OBJECT_TABLES
-from transforms.secrets import without_secrets
-from transforms.stripe_objects import created_accounts, list_page
+from fincon.transforms.envelope import Header, Origin, Page, Stream
+from fincon.transforms.flatten import flatten
+from fincon.transforms.reconcile import Sums, differences, sums_of_pages, sums_of_rejects
+from fincon.transforms.schemas import OBJECT_TABLES
+from fincon.transforms.secrets import without_secrets
+from fincon.transforms.stripe_objects import created_accounts, list_page
 
 START = 1_767_225_600_000_000
 JSON_COLUMNS = {table.name: [c.name for c in table.columns if c.json] for table in OBJECT_TABLES}

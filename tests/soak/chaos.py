@@ -16,9 +16,9 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from sandbox.faults import Faults
-from sandbox.server import Sandbox, running
-from sandbox.world import World
+from fincon.sandbox.faults import Faults
+from fincon.sandbox.server import Sandbox, running
+from fincon.sandbox.world import World
 from tests.conftest import FINCON, START, environ
 from tests.soak.verdict import wrong_at_the_end
 

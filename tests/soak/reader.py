@@ -17,7 +17,7 @@ from typing import Any
 
 import duckdb
 
-from flows.warehouse import FILE, checks, connect
+from fincon.flows.warehouse import FILE, checks, connect
 
 TABLES = ("sessions", "session_accounts", "accounts", "balances", "refreshes")
 HALF_A_RUN = {

@@ -8,7 +8,7 @@ from functools import cache
 from itertools import pairwise
 from pathlib import Path
 
-from sandbox.world import World
+from fincon.sandbox.world import World
 from tests.conftest import GROUPS, KEY, NOT_TRUTH, OBJECTS, Row, canonical, fincon, rows, truth
 
 State = dict[str, dict[tuple[str, ...], list[Row]]]

@@ -1,0 +1,1 @@
+"""Stripe Financial Connections in Parquet and DuckDB."""
