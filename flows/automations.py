@@ -2,8 +2,8 @@
 
 from datetime import timedelta
 
-from fincon.flows.errors import RunFailed, UsageError, reason_of
-from fincon.flows.settings import HEARTBEAT_SECONDS, prefect_api_url, quiet_prefect
+from fincon.errors import RunFailed, UsageError, reason_of
+from fincon.settings import HEARTBEAT_SECONDS, prefect_api_url, quiet_prefect
 
 quiet_prefect()
 

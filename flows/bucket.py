@@ -12,7 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from fincon.flows.errors import RunFailed, UsageError
+from fincon.errors import RunFailed, UsageError
 
 if TYPE_CHECKING:
     from concurrent.futures import Future

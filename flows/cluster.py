@@ -9,13 +9,13 @@ from collections.abc import Sequence
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
+from fincon.errors import RunFailed
 from fincon.flows.errands import Errand, Report, fetch_here
-from fincon.flows.errors import RunFailed
 from fincon.flows.lake import Lake
 from fincon.flows.orders import Progress, Silent, Step, plainly
 from fincon.flows.runs import prepare, would_ask_as
-from fincon.flows.settings import Settings, load_settings
 from fincon.flows.stripe_api import Allowance
+from fincon.settings import Settings, load_settings
 
 LOTS = 12
 """Task runs at most: each has many Stripe accounts, for a task run costs the server more than a small account does."""

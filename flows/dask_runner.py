@@ -4,8 +4,8 @@ from typing import Any
 
 from prefect.task_runners import TaskRunner
 
-from fincon.flows.errors import UsageError
-from fincon.flows.settings import dask_scheduler
+from fincon.errors import UsageError
+from fincon.settings import dask_scheduler
 
 
 def task_runner() -> TaskRunner[Any] | None:

@@ -11,7 +11,7 @@ from typing import Literal, NamedTuple
 import pyarrow as pa
 from msgspec.structs import replace as replace_header
 
-from fincon.flows.errors import CursorGone, NotFound
+from fincon.errors import CursorGone, NotFound
 from fincon.flows.fetch import NO_LIST, Listed, Progress, fetch_each, follow, keep, list_after, no_page
 from fincon.flows.lake import Lake
 from fincon.flows.pages import Spool

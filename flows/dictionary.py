@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import duckdb
 
-from fincon.flows.errors import UsageError
+from fincon.errors import UsageError
 from fincon.flows.lake import Current
 from fincon.flows.warehouse import connect, publish
 from fincon.transforms.schemas import TABLES

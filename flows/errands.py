@@ -6,18 +6,19 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
-from fincon.flows import details, events, fetch, listing, past_runs, privacy, sightings
-from fincon.flows.erasure import Erased, known_erasures
-from fincon.flows.errors import FinconError, RequestsSpent, RunFailed, StripeError
+from fincon import privacy
+from fincon.erasures import Erased, known_erasures
+from fincon.errors import FinconError, RequestsSpent, RunFailed, StripeError
+from fincon.flows import details, events, fetch, listing, past_runs, sightings
 from fincon.flows.lake import Lake
 from fincon.flows.orders import Order, Progress, Silent, Step, plainly
 from fincon.flows.pages import Spool
 from fincon.flows.runs import Run, add_costs, begin, mark_fetched, pages_folder, resumed_or_new, unfinished
-from fincon.flows.settings import Settings
 from fincon.flows.sightings import Session
 from fincon.flows.staging import Stager
 from fincon.flows.stripe_api import LOG, Allowance, Stripe
 from fincon.flows.together import GIVE_UP_AFTER, together
+from fincon.settings import Settings
 from fincon.transforms.envelope import Origin
 from fincon.transforms.reconcile import Sums
 from fincon.transforms.schemas import ERASURES

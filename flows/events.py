@@ -2,7 +2,7 @@
 
 from datetime import timedelta
 
-from fincon.flows.errors import CursorGone
+from fincon.errors import CursorGone
 from fincon.flows.fetch import PAGE_SIZE, Progress, check_page, keep, no_page
 from fincon.flows.pages import Spool
 from fincon.flows.stripe_api import Answer, Params, Stripe

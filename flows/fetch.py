@@ -10,7 +10,7 @@ from typing import NamedTuple, TypeVar
 import msgspec
 from msgspec.structs import replace as replace_header
 
-from fincon.flows.errors import CursorGone, NotFound, StripeError, UnexpectedAnswer
+from fincon.errors import CursorGone, NotFound, StripeError, UnexpectedAnswer
 from fincon.flows.pages import Spool
 from fincon.flows.stripe_api import PREFIX, Answer, Stripe
 from fincon.transforms.envelope import ERASED, Header, Page, Stream

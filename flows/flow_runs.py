@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, ParamSpec, TypeVar
 
-from fincon.flows.settings import dask_scheduler, load_settings, quiet_prefect
+from fincon.settings import dask_scheduler, load_settings, quiet_prefect
 
 quiet_prefect()
 
@@ -17,10 +17,10 @@ from prefect.cache_policies import NO_CACHE  # noqa: E402
 from prefect.client.schemas.objects import State  # noqa: E402
 from prefect.states import Completed  # noqa: E402
 
+from fincon.errors import FinconError, FolderInUse, GaveUp, UsageError  # noqa: E402
 from fincon.flows import artifacts  # noqa: E402
 from fincon.flows.bucket import Folder  # noqa: E402
 from fincon.flows.cluster import fetch_on_workers  # noqa: E402
-from fincon.flows.errors import FinconError, FolderInUse, GaveUp, UsageError  # noqa: E402
 from fincon.flows.orders import Order, Outcome, Progress, Silent, Step  # noqa: E402
 from fincon.flows.runs import when_free  # noqa: E402
 from fincon.flows.steps import run_sync  # noqa: E402

@@ -8,8 +8,8 @@ import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
+from fincon.errors import RunFailed
 from fincon.flows.bucket import Folder, Remote
-from fincon.flows.errors import RunFailed
 from fincon.flows.lake import Lake
 from fincon.flows.runs import fetched, pages_folder, unfinished
 from fincon.flows.store import make, new_file

@@ -12,8 +12,8 @@ from typing import NamedTuple
 
 import duckdb
 
-from fincon.flows.errors import UsageError
-from fincon.flows.settings import STRIPE_ACCOUNT_ID
+from fincon.errors import UsageError
+from fincon.settings import STRIPE_ACCOUNT_ID
 
 
 class Kind(NamedTuple):

@@ -22,9 +22,8 @@ import pyarrow as pa
 from deltalake import CommitProperties, DeltaTable, Transaction, WriterProperties, write_deltalake
 from deltalake.exceptions import DeltaError
 
+from fincon.errors import RunFailed, reason_of
 from fincon.flows.bucket import Folder, work_folder
-from fincon.flows.errors import RunFailed, reason_of
-from fincon.flows.settings import query_memory
 from fincon.flows.staging import stage, staged_files
 from fincon.flows.store import cut_short, delta_options, delta_settings, make, querying, still_ours
 from fincon.flows.versions import (
@@ -36,6 +35,7 @@ from fincon.flows.versions import (
     share,
     text,
 )
+from fincon.settings import query_memory
 from fincon.transforms.envelope import Origin, Page
 from fincon.transforms.reconcile import Sums
 from fincon.transforms.schemas import (
@@ -61,7 +61,7 @@ WRITER = WriterProperties(compression="ZSTD", compression_level=1, max_row_group
 """A row group is held in memory until it is written."""
 
 ROWS_A_SHARE = 100_000
-"""So many rows are compared at a time, for which `flows.settings.MEMORY_MB` is enough: see `Lake.shares`."""
+"""So many rows are compared at a time, for which `fincon.settings.MEMORY_MB` is enough: see `Lake.shares`."""
 
 ROWS_A_BATCH = 10_000
 """Rows that DuckDB hands over at a time; delta-rs holds a few such batches."""

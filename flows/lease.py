@@ -15,8 +15,8 @@ from contextlib import contextmanager, suppress
 
 import msgspec
 
+from fincon.errors import FinconError, FolderInUse, RunFailed
 from fincon.flows.bucket import Remote
-from fincon.flows.errors import FinconError, FolderInUse, RunFailed
 
 LOCK_FILE = ".lock"
 WORK_FILE = ".work-id"

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from fincon.flows.errors import CursorGone, StripeError
+from fincon.errors import CursorGone, StripeError
 from fincon.flows.fetch import (
     PAGE_SIZE,
     Progress,

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, ParamSpec, Protocol, TypeVar
 
-from fincon.flows.errors import FinconError, UsageError
+from fincon.errors import FinconError, UsageError
 from fincon.flows.sightings import Refetch
 from fincon.transforms.personal import Choice
 
@@ -62,7 +62,7 @@ class Order:
     owners: bool = False
     """Read the owners of the accounts whose ownership moved on."""
     pii: Choice | None = None
-    """What becomes of personal data; None = as before (`flows.privacy.choose`)."""
+    """What becomes of personal data; None = as before (`fincon.privacy.choose`)."""
 
     def for_each(self, own: str, connected: Sequence[str] = ()) -> "dict[str, Order]":
         """Stripe account → what is asked of it. ``own`` is asked where none is named.

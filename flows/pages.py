@@ -16,8 +16,8 @@ from pathlib import Path
 import msgspec
 import pyarrow as pa
 
-from fincon.flows.erasure import Erased
-from fincon.flows.errors import DamagedPage
+from fincon.erasures import Erased
+from fincon.errors import DamagedPage
 from fincon.transforms.envelope import DETAILS, Header, Page, Stream
 from fincon.transforms.hidden import without_hidden
 from fincon.transforms.personal import Privacy, without_personal

@@ -14,10 +14,10 @@ from typing import TypeVar
 
 import msgspec
 
+from fincon.errors import FolderInUse, RunFailed
 from fincon.flows.bucket import Folder, Remote, work_folder
-from fincon.flows.errors import FolderInUse, RunFailed
 from fincon.flows.lease import leased
-from fincon.flows.settings import Settings
+from fincon.settings import Settings
 
 RESUMED_WITHIN = timedelta(hours=24)
 """An interrupted run older than this is not gone on with: half of its pages would pass for fresh."""

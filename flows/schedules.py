@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 import yaml
 from cronsim import CronSim, CronSimError
 
-from fincon.flows.errors import UsageError
+from fincon.errors import UsageError
 
 
 @dataclass(frozen=True, eq=False)

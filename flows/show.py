@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from fincon.flows.errors import UsageError
+from fincon.errors import UsageError
 
 if TYPE_CHECKING:
     import duckdb

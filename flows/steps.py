@@ -11,12 +11,13 @@ from typing import Any
 import duckdb
 from deltalake.exceptions import DeltaError
 
-from fincon.flows import privacy, warehouse
+from fincon import privacy
+from fincon.errors import AccountsFailed, FinconError, RequestsSpent, RunFailed, UsageError, reason_of
+from fincon.flows import warehouse
 from fincon.flows.bucket import Folder, work_folder
 from fincon.flows.compaction import renew_snapshots
 from fincon.flows.connected import connected_accounts
 from fincon.flows.errands import Fetch, errands_for, fetch_here
-from fincon.flows.errors import AccountsFailed, FinconError, RequestsSpent, RunFailed, UsageError, reason_of
 from fincon.flows.halves import settle
 from fincon.flows.lake import QUERY_THREADS, SPILL, Lake
 from fincon.flows.loading import answered, finish_interrupted, load, note_settled, staged_differences
@@ -28,10 +29,10 @@ from fincon.flows.orders import Step as Step
 from fincon.flows.pages import Spool
 from fincon.flows.past_runs import last_pii
 from fincon.flows.runs import add_costs, begin, clean, locked, pages_folder, prepare
-from fincon.flows.settings import Settings, query_memory
 from fincon.flows.staging import stage, staged_files
 from fincon.flows.stripe_api import Allowance, Stripe
 from fincon.flows.versions import parquet, reconcile_sql, text
+from fincon.settings import Settings, query_memory
 from fincon.transforms.envelope import Origin
 from fincon.transforms.reconcile import sums_of_pages
 from fincon.transforms.schemas import BALANCES, TABLES

@@ -16,8 +16,7 @@ import requests
 from urllib3.exceptions import HTTPError
 from urllib3.util import Retry
 
-from fincon.flows.deadline import SILENCES, PatientAdapter
-from fincon.flows.errors import (
+from fincon.errors import (
     AccountRefused,
     CursorGone,
     GaveUp,
@@ -29,8 +28,9 @@ from fincon.flows.errors import (
     StripeError,
     UnexpectedAnswer,
 )
+from fincon.flows.deadline import SILENCES, PatientAdapter
 from fincon.flows.limiter import ENDPOINT_PER_SECOND, LIVE_PER_SECOND, TEST_PER_SECOND, Limiter
-from fincon.flows.settings import Settings
+from fincon.settings import Settings
 
 T = TypeVar("T")
 

@@ -10,7 +10,7 @@ what its module names, until the process is gone; DuckDB then takes its own modu
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
-from fincon.flows.settings import quiet_prefect
+from fincon.settings import quiet_prefect
 
 quiet_prefect()
 
@@ -18,9 +18,9 @@ from prefect import flow, tags  # noqa: E402 - after quiet_prefect, which must c
 from prefect.client.schemas.objects import State  # noqa: E402
 from prefect.runtime import deployment, flow_run  # noqa: E402
 
+from fincon.errors import FolderInUse  # noqa: E402
 from fincon.flows.bucket import Folder  # noqa: E402
 from fincon.flows.dask_runner import task_runner  # noqa: E402
-from fincon.flows.errors import FolderInUse  # noqa: E402
 from fincon.flows.sightings import Refetch  # noqa: E402
 from fincon.transforms.personal import Choice  # noqa: E402
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from typing import TypeVar
 
-from fincon.flows.errors import AccountRefused, FinconError, StripeError
+from fincon.errors import AccountRefused, FinconError, StripeError
 
 E = TypeVar("E")
 R = TypeVar("R")

@@ -5,14 +5,14 @@ What leads to DuckDB is imported within the flows, as in `flows.sync`.
 
 from typing import Any
 
-from fincon.flows.settings import data_folder, quiet_prefect
+from fincon.settings import data_folder, quiet_prefect
 
 quiet_prefect()
 
 from prefect import flow  # noqa: E402 - after quiet_prefect, which must come first
 from prefect.client.schemas.objects import State  # noqa: E402
 
-from fincon.flows.errors import FolderInUse, RunFailed  # noqa: E402
+from fincon.errors import FolderInUse, RunFailed  # noqa: E402
 from fincon.flows.sync import run_name  # noqa: E402
 
 

@@ -16,11 +16,11 @@ from typing import Any, Protocol
 import duckdb
 import pyarrow as pa
 
+from fincon.errors import RunFailed, UsageError, reason_of
 from fincon.flows.bucket import Folder
-from fincon.flows.errors import RunFailed, UsageError, reason_of
-from fincon.flows.settings import data_folder
 from fincon.flows.store import local_copy, new_file, querying
 from fincon.flows.versions import SQL, latest_sql, same_object, text
+from fincon.settings import data_folder
 from fincon.transforms.money import THREE_DECIMAL, ZERO_DECIMAL
 from fincon.transforms.schemas import (
     BALANCES,

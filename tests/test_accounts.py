@@ -10,7 +10,7 @@ import pytest
 import stripe
 from conftest import KEY, START, environ, fincon, rows, settings_for, state, truth
 
-from fincon.flows.errors import AccountRefused, AccountsFailed, KeyRefused, RequestsSpent, UsageError
+from fincon.errors import AccountRefused, AccountsFailed, KeyRefused, RequestsSpent, UsageError
 from fincon.flows.maintenance import erase
 from fincon.flows.steps import Order, Outcome, raise_if_wrong, run_sync
 from fincon.sandbox.limits import Limits

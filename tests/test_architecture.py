@@ -13,7 +13,7 @@ PRODUCT = ("flows", "transforms", "sandbox")
 EDGE = ("stripe_api", "pages", "lake", "warehouse", "settings")
 """The modules of ``flows`` that each know one outside thing, and nothing of each other."""
 
-SHARED = {"flows.settings", "flows.errors"}
+SHARED = {"fincon.settings", "fincon.errors"}
 
 PURE = {
     *("abc", "bisect", "collections", "dataclasses", "datetime", "decimal", "enum", "fractions", "functools"),
@@ -143,7 +143,7 @@ def test_the_product_reaches_the_sandbox_only_from_the_command_line():
 
 
 def test_only_settings_reads_the_environment():
-    assert {name for name, tree in each(*PRODUCT) if reads_environment(tree)} == {"flows.settings"}
+    assert {name for name, tree in each(*PRODUCT) if reads_environment(tree)} == {"fincon.settings"}
 
 
 def test_one_module_speaks_http():

@@ -44,7 +44,7 @@ def test_a_sync_never_imports_pandas_and_whoever_wants_it_has_it(sandbox: Sandbo
     code = (
         "import sys\n"
         "from flows.cli.syncing import run_once\n"
-        "from flows.settings import load_settings\n"
+        "from fincon.settings import load_settings\n"
         "from flows.steps import Order\n"
         "run_once(load_settings(), Order(transactions=True))\n"
         "assert 'pandas' not in sys.modules, 'pandas was imported'\n"

@@ -11,7 +11,7 @@ import pytest
 from conftest import NOT_TRUTH, START, Row, canonical, environ, fincon, rows, settings_for
 from test_resume import started, wait_for
 
-from fincon.flows.errors import NotAllowed, RequestsSpent, UsageError
+from fincon.errors import NotAllowed, RequestsSpent, UsageError
 from fincon.flows.maintenance import compact, erase, traces
 from fincon.flows.steps import Order, Outcome, failed_checks, run_sync
 from fincon.sandbox.faults import Fault, Faults, Rule

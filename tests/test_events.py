@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from conftest import environ, fincon, known_after, rows, settings_for, state, truth
 
-from fincon.flows.errors import RequestsSpent
+from fincon.errors import RequestsSpent
 from fincon.flows.steps import Order, Outcome, run_sync
 from fincon.sandbox.server import Sandbox
 

@@ -18,15 +18,15 @@ from typing import Any
 import pytest
 from conftest import START, Row, known_after, rows, settings_for, state, sync, truth
 
-from fincon.flows.errors import NotAllowed, StripeError
+from fincon.errors import NotAllowed, StripeError
 from fincon.flows.lake import Lake
 from fincon.flows.pages import Spool
-from fincon.flows.settings import Settings
 from fincon.flows.steps import Order, Outcome, publish, run_sync
 from fincon.flows.stripe_api import ATTEMPTS, FIRST_ATTEMPTS, UNEXPECTED_ATTEMPTS, Stripe
 from fincon.sandbox.faults import REASONS, RETRYABLE, Fault, Faults, Rule
 from fincon.sandbox.server import Sandbox, running
 from fincon.sandbox.world import World
+from fincon.settings import Settings
 
 PREFIX = "/v1/financial_connections"
 ACCOUNTS = f"{PREFIX}/accounts"

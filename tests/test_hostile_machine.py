@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from conftest import FINCON, START, environ, fincon, known_after, rows, settings_for, state, sync, truth
 
-from fincon.flows.errors import FinconError, NotAllowed, RunFailed
+from fincon.errors import FinconError, NotAllowed, RunFailed
 from fincon.flows.lake import Lake
 from fincon.flows.steps import Order, publish, run_sync
 from fincon.sandbox.faults import Fault, Faults, Rule

@@ -11,7 +11,7 @@ import pytest
 from conftest import OBJECTS, START, environ, fincon, known_after, rows, settings_for, state, sync, truth
 from deltalake import CommitProperties, Transaction
 
-from fincon.flows.errors import UsageError
+from fincon.errors import UsageError
 from fincon.flows.lake import Lake
 from fincon.flows.maintenance import allow, compact, erase, traces
 from fincon.flows.runs import RESUMED_WITHIN, begin, resumed_or_new

@@ -10,7 +10,7 @@ import pytest
 from conftest import START, rows, settings_for
 from test_secrets_at_rest import contents
 
-from fincon.flows.errors import UsageError
+from fincon.errors import UsageError
 from fincon.flows.steps import Order, Outcome, run_sync
 from fincon.sandbox.server import Sandbox, running
 from fincon.sandbox.world import World

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from conftest import fincon, sync
 
-from fincon.flows.errors import RunFailed
+from fincon.errors import RunFailed
 from fincon.flows.lake import Lake
 from fincon.flows.loading import agree_with_pages
 from fincon.flows.pages import Spool

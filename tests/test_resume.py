@@ -30,7 +30,7 @@ from conftest import (
     truth,
 )
 
-from fincon.flows.errors import FinconError, NotAllowed, RunFailed
+from fincon.errors import FinconError, NotAllowed, RunFailed
 from fincon.flows.lake import Lake
 from fincon.flows.pages import Spool
 from fincon.flows.runs import locked

@@ -15,7 +15,8 @@ import pytest
 from conftest import KEY, environ, fincon, sync
 from prefect_server import until
 
-from fincon.flows import artifacts, errors
+from fincon import errors
+from fincon.flows import artifacts
 from fincon.flows.cli import cli
 from fincon.flows.flow_runs import _ToRun, may_pass
 from fincon.flows.runs import locked, prepare, when_free

@@ -13,7 +13,7 @@ import pytest
 from conftest import KEY, START, environ, fincon, rows, settings_for
 from test_resume import kill, started, wait_for
 
-from fincon.flows.errors import StripeError
+from fincon.errors import StripeError
 from fincon.flows.steps import Order, run_sync
 from fincon.sandbox.faults import Fault, Faults, Rule
 from fincon.sandbox.server import Sandbox, running

@@ -7,7 +7,7 @@ import duckdb
 import pytest
 from conftest import KEY, known_after, rows, settings_for, state, sync, truth
 
-from fincon.flows.errors import KeyRefused, NotAllowed, RunFailed
+from fincon.errors import KeyRefused, NotAllowed, RunFailed
 from fincon.flows.runs import locked
 from fincon.flows.steps import Order, run_sync
 from fincon.flows.stripe_api import PREFIX

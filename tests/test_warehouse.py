@@ -12,7 +12,7 @@ import duckdb
 import pytest
 from conftest import OBJECTS, START, rows, settings_for, sync
 
-from fincon.flows.errors import RunFailed, UsageError
+from fincon.errors import RunFailed, UsageError
 from fincon.flows.lake import Current
 from fincon.flows.steps import Order, failed_checks, run_sync
 from fincon.flows.versions import SQL

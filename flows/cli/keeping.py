@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import click
 
+from fincon.errors import UsageError
 from fincon.flows.cli.base import CHOICES, command, counted, say, wait_option
-from fincon.flows.errors import UsageError
-from fincon.flows.settings import data_folder, load_settings
+from fincon.settings import data_folder, load_settings
 
 if TYPE_CHECKING:
     from fincon.flows.bucket import Folder

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import click
 
+from fincon.errors import RunFailed, UsageError
 from fincon.flows.cli.base import CHOICES, command
-from fincon.flows.errors import RunFailed, UsageError
-from fincon.flows.settings import data_folder
+from fincon.settings import data_folder
 
 
 @command()

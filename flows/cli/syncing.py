@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from fincon.errors import UsageError
 from fincon.flows.cli.base import CHOICES, command, counted, say, wait_option
-from fincon.flows.errors import UsageError
-from fincon.flows.settings import (
+from fincon.settings import (
     STRIPE_ACCOUNT_ID,
     dask_scheduler,
     load_settings,
@@ -17,9 +17,9 @@ from fincon.flows.settings import (
 )
 
 if TYPE_CHECKING:
-    from fincon.flows.settings import Settings
     from fincon.flows.sightings import Refetch
     from fincon.flows.steps import Order, Outcome
+    from fincon.settings import Settings
     from fincon.transforms.personal import Choice
 
 

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 import click
 
+from fincon.errors import UsageError
 from fincon.flows.cli.base import CHOICES, command, say
 from fincon.flows.cli.syncing import fail_if_wrong, run_once, tell
-from fincon.flows.errors import UsageError
-from fincon.flows.settings import data_folder, load_settings
+from fincon.settings import data_folder, load_settings
 
 if TYPE_CHECKING:
     import duckdb

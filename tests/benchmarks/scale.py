@@ -11,9 +11,9 @@ from math import ceil
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from fincon.flows.settings import load_settings
 from fincon.flows.steps import Order, run_sync
 from fincon.sandbox.world import World
+from fincon.settings import load_settings
 from tests.benchmarks.processes import Figures, served
 
 PAGE, PER_SECOND, AT_ONCE = 100, 25, 8

@@ -131,8 +131,8 @@ def sync(folder: str, ids: str = "", mode: str = "accounts") -> Figures:
 
     without_pandas()  # as the command does
     from fincon.flows.id_files import read_session_ids
-    from fincon.flows.settings import load_settings
     from fincon.flows.steps import Order, run_sync
+    from fincon.settings import load_settings
 
     sessions = read_session_ids(ids).plain if ids else ()
     stages = Stages()

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TypeVar
 from urllib.parse import urlsplit
 
+from fincon.errors import UsageError
 from fincon.flows.bucket import ADDRESS, SCHEME, Bucket, Folder, Remote
-from fincon.flows.errors import UsageError
 
 STRIPE_VERSION = "2026-06-24.dahlia"
 """The API version whose shapes `transforms.stripe_objects` describes."""

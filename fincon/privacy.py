@@ -1,7 +1,7 @@
 """Which choice a run makes about personal data, so that no run undoes what one before it did."""
 
-from fincon.flows.errors import UsageError
-from fincon.flows.settings import Secret
+from fincon.errors import UsageError
+from fincon.settings import Secret
 from fincon.transforms.personal import Choice, Privacy
 
 NAME = "FINCON_PII_KEY"
