@@ -11,7 +11,7 @@ import secrets
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from fincon.flows.bucket import Folder, Remote
+from fincon.storage.s3 import Folder, Remote
 
 KEY_FILE = ".erasure-key"
 

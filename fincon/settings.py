@@ -9,7 +9,7 @@ from typing import TypeVar
 from urllib.parse import urlsplit
 
 from fincon.errors import UsageError
-from fincon.flows.bucket import ADDRESS, SCHEME, Bucket, Folder, Remote
+from fincon.storage.s3 import ADDRESS, SCHEME, Bucket, Folder, Remote
 
 STRIPE_VERSION = "2026-06-24.dahlia"
 """The API version whose shapes `transforms.stripe_objects` describes."""

@@ -9,8 +9,8 @@ import msgspec
 import pyarrow.parquet as pq
 
 from fincon.flows.lake import ALONE, ROWS_A_BATCH, SNAPSHOT_FILE, WRITER, Current, Lake, Snapshot, value
-from fincon.flows.store import make, new_file, still_ours
 from fincon.flows.versions import parquet, share
+from fincon.storage.data_folder import make, new_file, still_ours
 from fincon.transforms.schemas import LOGS, OBJECT_TABLES, TABLES, Table
 
 SNAPSHOT_ROWS = 20_000

@@ -9,10 +9,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from fincon.errors import RunFailed
-from fincon.flows.bucket import Folder, Remote
 from fincon.flows.lake import Lake
 from fincon.flows.runs import fetched, pages_folder, unfinished
-from fincon.flows.store import make, new_file
+from fincon.storage.data_folder import make, new_file
+from fincon.storage.s3 import Folder, Remote
 from fincon.transforms.schemas import ERASURES
 
 NOTES = "loading"

@@ -23,9 +23,7 @@ from deltalake import CommitProperties, DeltaTable, Transaction, WriterPropertie
 from deltalake.exceptions import DeltaError
 
 from fincon.errors import RunFailed, reason_of
-from fincon.flows.bucket import Folder, work_folder
 from fincon.flows.staging import stage, staged_files
-from fincon.flows.store import cut_short, delta_options, delta_settings, make, querying, still_ours
 from fincon.flows.versions import (
     changed_sql,
     latest_sql,
@@ -36,6 +34,8 @@ from fincon.flows.versions import (
     text,
 )
 from fincon.settings import query_memory
+from fincon.storage.data_folder import cut_short, delta_options, delta_settings, make, querying, still_ours
+from fincon.storage.s3 import Folder, work_folder
 from fincon.transforms.envelope import Origin, Page
 from fincon.transforms.reconcile import Sums
 from fincon.transforms.schemas import (

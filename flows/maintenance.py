@@ -8,14 +8,14 @@ from typing import Any
 from fincon.erasures import Erased, erasure_key
 from fincon.errors import RunFailed, UsageError
 from fincon.flows import compaction, removal, sightings
-from fincon.flows.bucket import Folder, Remote, work_folder
 from fincon.flows.halves import refuse_halves, settle
 from fincon.flows.lake import Lake
 from fincon.flows.pages import Spool
 from fincon.flows.runs import RESUMED_WITHIN, Run, clean, fetched, locked, pages_folder, prepare, unfinished
-from fincon.flows.store import querying
 from fincon.flows.warehouse import publish
 from fincon.settings import IDENTITIES
+from fincon.storage.data_folder import querying
+from fincon.storage.s3 import Folder, Remote, work_folder
 from fincon.transforms.schemas import ERASURES, OBJECT_TABLES, RUNS, TABLES
 
 

@@ -7,10 +7,10 @@ import duckdb
 import pyarrow as pa
 from deltalake.transaction import AddAction, RemoveAction
 
-from fincon.flows.bucket import Folder
 from fincon.flows.lake import ALONE, Lake
-from fincon.flows.store import new_file, still_ours
 from fincon.flows.versions import text
+from fincon.storage.data_folder import new_file, still_ours
+from fincon.storage.s3 import Folder
 from fincon.transforms.schemas import Table
 
 

@@ -15,9 +15,9 @@ from typing import TypeVar
 import msgspec
 
 from fincon.errors import FolderInUse, RunFailed
-from fincon.flows.bucket import Folder, Remote, work_folder
-from fincon.flows.lease import leased
 from fincon.settings import Settings
+from fincon.storage.lease import leased
+from fincon.storage.s3 import Folder, Remote, work_folder
 
 RESUMED_WITHIN = timedelta(hours=24)
 """An interrupted run older than this is not gone on with: half of its pages would pass for fresh."""

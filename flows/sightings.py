@@ -11,11 +11,11 @@ from typing import Literal
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from fincon.flows.bucket import Folder
 from fincon.flows.lake import Lake
 from fincon.flows.pages import Spool
-from fincon.flows.store import make, new_file
 from fincon.flows.versions import parquet
+from fincon.storage.data_folder import make, new_file
+from fincon.storage.s3 import Folder
 from fincon.transforms.schemas import SESSIONS
 
 Refetch = Literal["never", "open", "all"]

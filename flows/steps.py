@@ -14,7 +14,6 @@ from deltalake.exceptions import DeltaError
 from fincon import privacy
 from fincon.errors import AccountsFailed, FinconError, RequestsSpent, RunFailed, UsageError, reason_of
 from fincon.flows import warehouse
-from fincon.flows.bucket import Folder, work_folder
 from fincon.flows.compaction import renew_snapshots
 from fincon.flows.connected import connected_accounts
 from fincon.flows.errands import Fetch, errands_for, fetch_here
@@ -33,6 +32,7 @@ from fincon.flows.staging import stage, staged_files
 from fincon.flows.stripe_api import Allowance, Stripe
 from fincon.flows.versions import parquet, reconcile_sql, text
 from fincon.settings import Settings, query_memory
+from fincon.storage.s3 import Folder, work_folder
 from fincon.transforms.envelope import Origin
 from fincon.transforms.reconcile import sums_of_pages
 from fincon.transforms.schemas import BALANCES, TABLES

@@ -17,10 +17,10 @@ import duckdb
 import pyarrow as pa
 
 from fincon.errors import RunFailed, UsageError, reason_of
-from fincon.flows.bucket import Folder
-from fincon.flows.store import local_copy, new_file, querying
 from fincon.flows.versions import SQL, latest_sql, same_object, text
 from fincon.settings import data_folder
+from fincon.storage.data_folder import local_copy, new_file, querying
+from fincon.storage.s3 import Folder
 from fincon.transforms.money import THREE_DECIMAL, ZERO_DECIMAL
 from fincon.transforms.schemas import (
     BALANCES,

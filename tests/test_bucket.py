@@ -34,18 +34,18 @@ from conftest import (
 from deltalake.exceptions import DeltaError
 
 from fincon.errors import RunFailed, UsageError
-from fincon.flows.bucket import Remote
 from fincon.flows.halves import settle
 from fincon.flows.lake import Lake
-from fincon.flows.lease import Record
 from fincon.flows.maintenance import compact, erase, traces
-from fincon.flows.objects import OpenObject
 from fincon.flows.runs import locked, prepare
 from fincon.flows.steps import failed_checks
 from fincon.flows.warehouse import connect
 from fincon.sandbox.server import Sandbox, running
 from fincon.sandbox.world import World
 from fincon.settings import data_folder
+from fincon.storage.duckdb_s3 import OpenObject
+from fincon.storage.lease import Record
+from fincon.storage.s3 import Remote
 from fincon.transforms.schemas import ACCOUNTS, OBJECT_TABLES
 
 SECRET = "a-secret-that-must-stay-in-the-environment"  # noqa: S105 - of the local server, which takes any

@@ -11,7 +11,7 @@ from fincon.flows.cli.base import CHOICES, command, counted, say, wait_option
 from fincon.settings import data_folder, load_settings
 
 if TYPE_CHECKING:
-    from fincon.flows.bucket import Folder
+    from fincon.storage.s3 import Folder
 
 
 @command()

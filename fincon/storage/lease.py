@@ -16,7 +16,7 @@ from contextlib import contextmanager, suppress
 import msgspec
 
 from fincon.errors import FinconError, FolderInUse, RunFailed
-from fincon.flows.bucket import Remote
+from fincon.storage.s3 import Remote
 
 LOCK_FILE = ".lock"
 WORK_FILE = ".work-id"

@@ -14,7 +14,7 @@ import obstore
 from fsspec import AbstractFileSystem
 from obstore.exceptions import PreconditionError
 
-from fincon.flows.bucket import SCHEME, Bucket, Remote, told
+from fincon.storage.s3 import SCHEME, Bucket, Remote, told
 
 END = 1 << 14
 """Bytes fetched when an object is opened: the end, where a Parquet file has its footer."""

@@ -17,8 +17,8 @@ from fincon.errors import RunFailed, UsageError
 if TYPE_CHECKING:
     from concurrent.futures import Future
 
-    from fincon.flows.lease import Lease
-    from fincon.flows.objects import OpenObject
+    from fincon.storage.duckdb_s3 import OpenObject
+    from fincon.storage.lease import Lease
 
 SCHEME = "s3://"
 ADDRESS = re.compile(r"s3://([a-z0-9][a-z0-9.-]{1,61}[a-z0-9])((?:/[A-Za-z0-9._=-]+)*)/?")
@@ -40,7 +40,7 @@ class Bucket:
         self.lease: Lease | None = None
         """Held while this process may write."""
         self.opened: dict[str, tuple[float, Future[OpenObject]]] = {}
-        """Key → since when, and what `flows.objects` opened of it."""
+        """Key → since when, and what `fincon.storage.duckdb_s3` opened of it."""
 
     def __reduce__(self) -> tuple[type["Bucket"], tuple[str, Path]]:
         """To another process goes where it is, and no connection or lease."""

@@ -13,7 +13,7 @@ from typing import Any
 
 import duckdb
 
-from fincon.flows.bucket import Folder, Remote
+from fincon.storage.s3 import Folder, Remote
 
 
 def make(folder: Folder) -> None:
@@ -91,7 +91,7 @@ def querying(folder: Folder, **config: Any) -> duckdb.DuckDBPyConnection:
     """A DuckDB that reads the files there by their names."""
     connection = duckdb.connect(config=config)
     if isinstance(folder, Remote):
-        from fincon.flows.objects import Objects
+        from fincon.storage.duckdb_s3 import Objects
 
         connection.register_filesystem(Objects(folder.bucket))
     return connection

@@ -1,0 +1,1 @@
+"""Storage: the data folder, S3, locks."""
