@@ -10,11 +10,11 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from fincon.errors import RunFailed
+from fincon.extract.client import Allowance
 from fincon.flows.errands import Errand, Report, fetch_here
 from fincon.flows.lake import Lake
 from fincon.flows.orders import Progress, Silent, Step, plainly
-from fincon.flows.runs import prepare, would_ask_as
-from fincon.flows.stripe_api import Allowance
+from fincon.landing.run_folder import prepare, would_ask_as
 from fincon.settings import Settings, load_settings
 
 LOTS = 12

@@ -9,15 +9,27 @@ from pathlib import Path
 from fincon import privacy
 from fincon.erasures import Erased, known_erasures
 from fincon.errors import FinconError, RequestsSpent, RunFailed, StripeError
-from fincon.flows import details, events, fetch, listing, past_runs, sightings
+from fincon.extract import accounts as listing
+from fincon.extract import events
+from fincon.extract import features as details
+from fincon.extract import pagination as fetch
+from fincon.extract.client import LOG, Allowance, Stripe
+from fincon.extract.concurrency import GIVE_UP_AFTER, together
+from fincon.flows import past_runs, sightings
 from fincon.flows.lake import Lake
 from fincon.flows.orders import Order, Progress, Silent, Step, plainly
-from fincon.flows.pages import Spool
-from fincon.flows.runs import Run, add_costs, begin, mark_fetched, pages_folder, resumed_or_new, unfinished
 from fincon.flows.sightings import Session
 from fincon.flows.staging import Stager
-from fincon.flows.stripe_api import LOG, Allowance, Stripe
-from fincon.flows.together import GIVE_UP_AFTER, together
+from fincon.landing.page_store import Spool
+from fincon.landing.run_folder import (
+    Run,
+    add_costs,
+    begin,
+    mark_fetched,
+    pages_folder,
+    resumed_or_new,
+    unfinished,
+)
 from fincon.settings import Settings
 from fincon.transforms.envelope import Origin
 from fincon.transforms.reconcile import Sums

@@ -18,13 +18,13 @@ from prefect.client.schemas.objects import State  # noqa: E402
 from prefect.states import Completed  # noqa: E402
 
 from fincon.errors import FinconError, FolderInUse, GaveUp, UsageError  # noqa: E402
+from fincon.extract.client import LOG  # noqa: E402
 from fincon.flows import artifacts  # noqa: E402
 from fincon.flows.cluster import fetch_on_workers  # noqa: E402
 from fincon.flows.orders import Order, Outcome, Progress, Silent, Step  # noqa: E402
-from fincon.flows.runs import when_free  # noqa: E402
 from fincon.flows.steps import run_sync  # noqa: E402
-from fincon.flows.stripe_api import LOG  # noqa: E402
 from fincon.flows.warehouse import count_accounts  # noqa: E402
+from fincon.landing.run_folder import when_free  # noqa: E402
 from fincon.storage.s3 import Folder  # noqa: E402
 
 P = ParamSpec("P")

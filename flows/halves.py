@@ -10,7 +10,7 @@ from contextlib import contextmanager
 
 from fincon.errors import RunFailed
 from fincon.flows.lake import Lake
-from fincon.flows.runs import fetched, pages_folder, unfinished
+from fincon.landing.run_folder import fetched, pages_folder, unfinished
 from fincon.storage.data_folder import make, new_file
 from fincon.storage.s3 import Folder, Remote
 from fincon.transforms.schemas import ERASURES

@@ -15,9 +15,16 @@ from fincon.flows.errands import Report, known_sessions
 from fincon.flows.halves import noted
 from fincon.flows.lake import Lake
 from fincon.flows.orders import Order, Progress, Step
-from fincon.flows.pages import Spool
-from fincon.flows.runs import Run, asked_for_the_same, fetched, pages_folder, unfinished, unmark_fetched
 from fincon.flows.staging import stage
+from fincon.landing.page_store import Spool
+from fincon.landing.run_folder import (
+    Run,
+    asked_for_the_same,
+    fetched,
+    pages_folder,
+    unfinished,
+    unmark_fetched,
+)
 from fincon.settings import Settings
 from fincon.transforms.envelope import Origin
 from fincon.transforms.reconcile import Sums, differences, sums_of_pages, sums_of_rejects

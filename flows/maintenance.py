@@ -10,9 +10,18 @@ from fincon.errors import RunFailed, UsageError
 from fincon.flows import compaction, removal, sightings
 from fincon.flows.halves import refuse_halves, settle
 from fincon.flows.lake import Lake
-from fincon.flows.pages import Spool
-from fincon.flows.runs import RESUMED_WITHIN, Run, clean, fetched, locked, pages_folder, prepare, unfinished
 from fincon.flows.warehouse import publish
+from fincon.landing.page_store import Spool
+from fincon.landing.run_folder import (
+    RESUMED_WITHIN,
+    Run,
+    clean,
+    fetched,
+    locked,
+    pages_folder,
+    prepare,
+    unfinished,
+)
 from fincon.settings import IDENTITIES
 from fincon.storage.data_folder import querying
 from fincon.storage.s3 import Folder, Remote, work_folder

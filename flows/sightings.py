@@ -12,8 +12,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from fincon.flows.lake import Lake
-from fincon.flows.pages import Spool
 from fincon.flows.versions import parquet
+from fincon.landing.page_store import Spool
 from fincon.storage.data_folder import make, new_file
 from fincon.storage.s3 import Folder
 from fincon.transforms.schemas import SESSIONS

@@ -13,9 +13,10 @@ from deltalake.exceptions import DeltaError
 
 from fincon import privacy
 from fincon.errors import AccountsFailed, FinconError, RequestsSpent, RunFailed, UsageError, reason_of
+from fincon.extract.client import Allowance, Stripe
+from fincon.extract.connected_accounts import connected_accounts
 from fincon.flows import warehouse
 from fincon.flows.compaction import renew_snapshots
-from fincon.flows.connected import connected_accounts
 from fincon.flows.errands import Fetch, errands_for, fetch_here
 from fincon.flows.halves import settle
 from fincon.flows.lake import QUERY_THREADS, SPILL, Lake
@@ -25,12 +26,11 @@ from fincon.flows.orders import Outcome as Outcome
 from fincon.flows.orders import Progress as Progress
 from fincon.flows.orders import Silent, plainly
 from fincon.flows.orders import Step as Step
-from fincon.flows.pages import Spool
 from fincon.flows.past_runs import last_pii
-from fincon.flows.runs import add_costs, begin, clean, locked, pages_folder, prepare
 from fincon.flows.staging import stage, staged_files
-from fincon.flows.stripe_api import Allowance, Stripe
 from fincon.flows.versions import parquet, reconcile_sql, text
+from fincon.landing.page_store import Spool
+from fincon.landing.run_folder import add_costs, begin, clean, locked, pages_folder, prepare
 from fincon.settings import Settings, query_memory
 from fincon.storage.s3 import Folder, work_folder
 from fincon.transforms.envelope import Origin

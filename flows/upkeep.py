@@ -23,8 +23,8 @@ def compact(
     """Merge small files, and remove old ones and old pages: `fincon compact`. Skipped while the folder is in use."""
     from fincon.flows import artifacts, maintenance
     from fincon.flows.flow_runs import skipped
-    from fincon.flows.runs import when_free
     from fincon.flows.steps import machine_errors
+    from fincon.landing.run_folder import when_free
 
     folder = data_folder(data)
     try:

@@ -149,11 +149,11 @@ def test_only_settings_reads_the_environment():
 def test_one_module_speaks_http():
     """What is sent to Stripe can be read in one place; the other only bounds how long an answer may take."""
     found = {name for name, tree in each("flows") if {i.split(".")[0] for i in imports(tree)} & HTTP}
-    assert found == {"flows.stripe_api", "flows.deadline"}
+    assert found == {"fincon.extract.client", "fincon.extract.timeouts"}
 
 
 def test_the_product_sends_get_alone():
-    found = calls(modules("flows")["flows.stripe_api"])
+    found = calls(modules("flows")["fincon.extract.client"])
     assert "get" in found
     assert found & WRITING_CALLS == set()
 

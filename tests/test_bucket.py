@@ -37,9 +37,9 @@ from fincon.errors import RunFailed, UsageError
 from fincon.flows.halves import settle
 from fincon.flows.lake import Lake
 from fincon.flows.maintenance import compact, erase, traces
-from fincon.flows.runs import locked, prepare
 from fincon.flows.steps import failed_checks
 from fincon.flows.warehouse import connect
+from fincon.landing.run_folder import locked, prepare
 from fincon.sandbox.server import Sandbox, running
 from fincon.sandbox.world import World
 from fincon.settings import data_folder

@@ -10,9 +10,9 @@ from conftest import START, settings_for
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from fincon.flows.listing import Listing, begin_accounts, fetch_accounts, spread
-from fincon.flows.pages import Spool
-from fincon.flows.stripe_api import Stripe
+from fincon.extract.accounts import Listing, begin_accounts, fetch_accounts, spread
+from fincon.extract.client import Stripe
+from fincon.landing.page_store import Spool
 from fincon.sandbox.faults import Fault, Faults, Rule
 from fincon.sandbox.server import Sandbox, running
 from fincon.sandbox.world import World

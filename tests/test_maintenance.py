@@ -14,9 +14,9 @@ from deltalake import CommitProperties, Transaction
 from fincon.errors import UsageError
 from fincon.flows.lake import Lake
 from fincon.flows.maintenance import allow, compact, erase, traces
-from fincon.flows.runs import RESUMED_WITHIN, begin, resumed_or_new
 from fincon.flows.steps import failed_checks, publish
 from fincon.flows.warehouse import connect, run_checks
+from fincon.landing.run_folder import RESUMED_WITHIN, begin, resumed_or_new
 from fincon.sandbox.server import Sandbox
 from fincon.sandbox.world import World
 from fincon.transforms.schemas import ACCOUNTS, BALANCES, REFRESHES, RUNS, TABLES

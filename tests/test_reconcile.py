@@ -11,9 +11,9 @@ from conftest import fincon, sync
 from fincon.errors import RunFailed
 from fincon.flows.lake import Lake
 from fincon.flows.loading import agree_with_pages
-from fincon.flows.pages import Spool
 from fincon.flows.staging import stage
 from fincon.flows.steps import pages_disagree
+from fincon.landing.page_store import Spool
 from fincon.sandbox.server import Sandbox
 from fincon.transforms.envelope import Header, Origin, Page
 from fincon.transforms.reconcile import differences, sums_of_pages, sums_of_rejects

@@ -32,9 +32,9 @@ from conftest import (
 
 from fincon.errors import FinconError, NotAllowed, RunFailed
 from fincon.flows.lake import Lake
-from fincon.flows.pages import Spool
-from fincon.flows.runs import locked
 from fincon.flows.steps import Order, publish, run_sync
+from fincon.landing.page_store import Spool
+from fincon.landing.run_folder import locked
 from fincon.sandbox.faults import Fault, Faults, Rule
 from fincon.sandbox.server import Sandbox, running
 from fincon.sandbox.world import World

@@ -12,7 +12,7 @@ import pytest
 from conftest import KEY, START, environ, fincon, rows
 from prefect_server import PREFECT, ask, holds_no_secret, of_run, served, until
 
-from fincon.flows.runs import locked
+from fincon.landing.run_folder import locked
 from fincon.sandbox.faults import Fault, Faults, Rule
 from fincon.sandbox.server import Sandbox, running
 from fincon.sandbox.world import World

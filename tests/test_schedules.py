@@ -19,8 +19,8 @@ from fincon import errors
 from fincon.flows import artifacts
 from fincon.flows.cli import cli
 from fincon.flows.flow_runs import _ToRun, may_pass
-from fincon.flows.runs import locked, prepare, when_free
 from fincon.flows.schedules import Deployment, command_line, read
+from fincon.landing.run_folder import locked, prepare, when_free
 from fincon.sandbox.server import Sandbox
 
 ROOT = Path(__file__).parents[1]

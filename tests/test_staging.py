@@ -11,7 +11,7 @@ from conftest import OBJECTS, canonical, known_after, rows, state, sync, truth
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fincon.flows.fetch import no_page
+from fincon.extract.pagination import no_page
 from fincon.flows.staging import PAGES_A_BATCH, batches
 from fincon.sandbox.server import Sandbox
 from fincon.transforms.envelope import Page, Stream

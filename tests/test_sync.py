@@ -8,9 +8,9 @@ import pytest
 from conftest import KEY, known_after, rows, settings_for, state, sync, truth
 
 from fincon.errors import KeyRefused, NotAllowed, RunFailed
-from fincon.flows.runs import locked
+from fincon.extract.client import PREFIX
 from fincon.flows.steps import Order, run_sync
-from fincon.flows.stripe_api import PREFIX
+from fincon.landing.run_folder import locked
 from fincon.sandbox.faults import Fault, Faults, Rule
 from fincon.sandbox.server import Sandbox, running
 from fincon.sandbox.world import World

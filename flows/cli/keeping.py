@@ -53,8 +53,8 @@ def erase(account: str | None, customer: str | None, session: str | None, *, all
 def compact(retention_days: int, pages_days: int, wait_seconds: float) -> None:
     """Merge small files, and remove old ones and old pages."""
     from fincon.flows import maintenance
-    from fincon.flows.runs import when_free
     from fincon.flows.steps import machine_errors
+    from fincon.landing.run_folder import when_free
 
     data = _existing(CHOICES.data)
     with machine_errors(data):

@@ -219,8 +219,8 @@ def run_once(settings: "Settings", order: "Order", wait_seconds: float = 0) -> "
     """One run, with what shows its progress: a bar on a terminal, log lines elsewhere; seen by Prefect if it is there."""
     without_pandas()
     from fincon.flows import show
-    from fincon.flows.runs import when_free
     from fincon.flows.steps import run_sync
+    from fincon.landing.run_folder import when_free
 
     if dask_scheduler() and not prefect_api_url():
         raise UsageError(
@@ -269,10 +269,11 @@ def fail_if_wrong(outcome: "Outcome", *, strict: bool) -> None:
 
 
 def _dry_run(settings: "Settings", order: "Order") -> None:
-    from fincon.flows import fetch, sightings
-    from fincon.flows.connected import PATH
+    from fincon.extract import pagination as fetch
+    from fincon.extract.client import PREFIX
+    from fincon.extract.connected_accounts import PATH
+    from fincon.flows import sightings
     from fincon.flows.lake import Lake
-    from fincon.flows.stripe_api import PREFIX
     from fincon.flows.warehouse import count_accounts
 
     known = count_accounts(settings.data)

@@ -28,8 +28,8 @@ from fincon.errors import (
     StripeError,
     UnexpectedAnswer,
 )
-from fincon.flows.deadline import SILENCES, PatientAdapter
-from fincon.flows.limiter import ENDPOINT_PER_SECOND, LIVE_PER_SECOND, TEST_PER_SECOND, Limiter
+from fincon.extract.rate_limiter import ENDPOINT_PER_SECOND, LIVE_PER_SECOND, TEST_PER_SECOND, Limiter
+from fincon.extract.timeouts import SILENCES, PatientAdapter
 from fincon.settings import Settings
 
 T = TypeVar("T")

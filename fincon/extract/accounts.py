@@ -14,7 +14,8 @@ from dataclasses import dataclass, field
 import msgspec
 
 from fincon.errors import CursorGone, StripeError
-from fincon.flows.fetch import (
+from fincon.extract.client import PREFIX, Stripe
+from fincon.extract.pagination import (
     PAGE_SIZE,
     Progress,
     after_page,
@@ -24,8 +25,7 @@ from fincon.flows.fetch import (
     listed_accounts,
     no_page,
 )
-from fincon.flows.pages import Spool
-from fincon.flows.stripe_api import PREFIX, Stripe
+from fincon.landing.page_store import Spool
 from fincon.transforms.envelope import Header
 from fincon.transforms.stripe_objects import ListPage, list_page
 

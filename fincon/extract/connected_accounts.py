@@ -1,8 +1,8 @@
 """The connected accounts of a Connect platform, from its own list of them. Nothing of it is kept but the ids."""
 
 from fincon.errors import CursorGone, StripeError
-from fincon.flows.fetch import CURSORS_TRIED, PAGE_SIZE, check_page
-from fincon.flows.stripe_api import Params, Stripe
+from fincon.extract.client import Params, Stripe
+from fincon.extract.pagination import CURSORS_TRIED, PAGE_SIZE, check_page
 from fincon.transforms.stripe_objects import ListPage
 
 PATH = "/v1/accounts"

@@ -1,4 +1,4 @@
-"""Stripe → pages on disk: sessions with all their accounts, and what paging needs (see also `flows.listing`)."""
+"""Stripe → pages on disk: sessions with all their accounts, and what paging needs (see also `fincon.extract.accounts`)."""
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -11,8 +11,8 @@ import msgspec
 from msgspec.structs import replace as replace_header
 
 from fincon.errors import CursorGone, NotFound, StripeError, UnexpectedAnswer
-from fincon.flows.pages import Spool
-from fincon.flows.stripe_api import PREFIX, Answer, Stripe
+from fincon.extract.client import PREFIX, Answer, Stripe
+from fincon.landing.page_store import Spool
 from fincon.transforms.envelope import ERASED, Header, Page, Stream
 from fincon.transforms.hidden import named
 from fincon.transforms.stripe_objects import ListPage, list_page

@@ -3,9 +3,9 @@
 from datetime import timedelta
 
 from fincon.errors import CursorGone
-from fincon.flows.fetch import PAGE_SIZE, Progress, check_page, keep, no_page
-from fincon.flows.pages import Spool
-from fincon.flows.stripe_api import Answer, Params, Stripe
+from fincon.extract.client import Answer, Params, Stripe
+from fincon.extract.pagination import PAGE_SIZE, Progress, check_page, keep, no_page
+from fincon.landing.page_store import Spool
 from fincon.transforms.stripe_objects import ListPage
 
 TYPES = tuple(

@@ -12,12 +12,12 @@ import pyarrow as pa
 from msgspec.structs import replace as replace_header
 
 from fincon.errors import CursorGone, NotFound
-from fincon.flows.fetch import NO_LIST, Listed, Progress, fetch_each, follow, keep, list_after, no_page
+from fincon.extract.client import PREFIX, Answer, Stripe
+from fincon.extract.pagination import NO_LIST, Listed, Progress, fetch_each, follow, keep, list_after, no_page
 from fincon.flows.lake import Lake
-from fincon.flows.pages import Spool
 from fincon.flows.staging import batches
-from fincon.flows.stripe_api import PREFIX, Answer, Stripe
 from fincon.flows.versions import SQL
+from fincon.landing.page_store import Spool
 from fincon.transforms.envelope import Header, Origin, Stream, Watermark
 from fincon.transforms.flatten import flatten
 from fincon.transforms.schemas import ACCOUNTS, REFRESHES, WATERMARKS, Table

@@ -1,0 +1,1 @@
+"""Extract: from Stripe onto disk."""

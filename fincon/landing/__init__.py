@@ -1,0 +1,1 @@
+"""Landing: raw pages and a run's folder."""
