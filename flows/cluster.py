@@ -12,8 +12,8 @@ from prefect.cache_policies import NO_CACHE
 from fincon.errors import RunFailed
 from fincon.extract.client import Allowance
 from fincon.flows.errands import Errand, Report, fetch_here
-from fincon.flows.lake import Lake
 from fincon.flows.orders import Progress, Silent, Step, plainly
+from fincon.lake.tables import Lake
 from fincon.landing.run_folder import prepare, would_ask_as
 from fincon.settings import Settings, load_settings
 

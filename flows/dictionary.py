@@ -9,8 +9,8 @@ from typing import NamedTuple
 import duckdb
 
 from fincon.errors import UsageError
-from fincon.flows.lake import Current
 from fincon.flows.warehouse import connect, publish
+from fincon.lake.tables import Current
 from fincon.transforms.schemas import TABLES
 
 COLUMNS = """

@@ -15,11 +15,12 @@ from fincon.extract import features as details
 from fincon.extract import pagination as fetch
 from fincon.extract.client import LOG, Allowance, Stripe
 from fincon.extract.concurrency import GIVE_UP_AFTER, together
-from fincon.flows import past_runs, sightings
-from fincon.flows.lake import Lake
 from fincon.flows.orders import Order, Progress, Silent, Step, plainly
-from fincon.flows.sightings import Session
-from fincon.flows.staging import Stager
+from fincon.lake import closed_sessions as sightings
+from fincon.lake import incremental as past_runs
+from fincon.lake.closed_sessions import Session
+from fincon.lake.staging import Stager
+from fincon.lake.tables import Lake
 from fincon.landing.page_store import Spool
 from fincon.landing.run_folder import (
     Run,

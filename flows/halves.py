@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from fincon.errors import RunFailed
-from fincon.flows.lake import Lake
+from fincon.lake.tables import Lake
 from fincon.landing.run_folder import fetched, pages_folder, unfinished
 from fincon.storage.data_folder import make, new_file
 from fincon.storage.s3 import Folder, Remote

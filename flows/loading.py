@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from fincon.errors import DamagedPage, FinconError, RunFailed
-from fincon.flows import sightings
 from fincon.flows.errands import Report, known_sessions
 from fincon.flows.halves import noted
-from fincon.flows.lake import Lake
 from fincon.flows.orders import Order, Progress, Step
-from fincon.flows.staging import stage
+from fincon.lake import closed_sessions as sightings
+from fincon.lake.staging import stage
+from fincon.lake.tables import Lake
 from fincon.landing.page_store import Spool
 from fincon.landing.run_folder import (
     Run,

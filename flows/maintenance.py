@@ -7,10 +7,12 @@ from typing import Any
 
 from fincon.erasures import Erased, erasure_key
 from fincon.errors import RunFailed, UsageError
-from fincon.flows import compaction, removal, sightings
 from fincon.flows.halves import refuse_halves, settle
-from fincon.flows.lake import Lake
 from fincon.flows.warehouse import publish
+from fincon.lake import closed_sessions as sightings
+from fincon.lake import erasure as removal
+from fincon.lake import snapshots as compaction
+from fincon.lake.tables import Lake
 from fincon.landing.page_store import Spool
 from fincon.landing.run_folder import (
     RESUMED_WITHIN,

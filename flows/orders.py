@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, ParamSpec, Protocol, TypeVar
 
 from fincon.errors import FinconError, UsageError
-from fincon.flows.sightings import Refetch
+from fincon.lake.closed_sessions import Refetch
 from fincon.transforms.personal import Choice
 
 P = ParamSpec("P")

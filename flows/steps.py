@@ -16,19 +16,19 @@ from fincon.errors import AccountsFailed, FinconError, RequestsSpent, RunFailed,
 from fincon.extract.client import Allowance, Stripe
 from fincon.extract.connected_accounts import connected_accounts
 from fincon.flows import warehouse
-from fincon.flows.compaction import renew_snapshots
 from fincon.flows.errands import Fetch, errands_for, fetch_here
 from fincon.flows.halves import settle
-from fincon.flows.lake import QUERY_THREADS, SPILL, Lake
 from fincon.flows.loading import answered, finish_interrupted, load, note_settled, staged_differences
 from fincon.flows.orders import Order as Order
 from fincon.flows.orders import Outcome as Outcome
 from fincon.flows.orders import Progress as Progress
 from fincon.flows.orders import Silent, plainly
 from fincon.flows.orders import Step as Step
-from fincon.flows.past_runs import last_pii
-from fincon.flows.staging import stage, staged_files
-from fincon.flows.versions import parquet, reconcile_sql, text
+from fincon.lake.incremental import last_pii
+from fincon.lake.snapshots import renew_snapshots
+from fincon.lake.staging import stage, staged_files
+from fincon.lake.tables import QUERY_THREADS, SPILL, Lake
+from fincon.lake.version_sql import parquet, reconcile_sql, text
 from fincon.landing.page_store import Spool
 from fincon.landing.run_folder import add_costs, begin, clean, locked, pages_folder, prepare
 from fincon.settings import Settings, query_memory

@@ -20,7 +20,7 @@ from prefect.runtime import deployment, flow_run  # noqa: E402
 
 from fincon.errors import FolderInUse  # noqa: E402
 from fincon.flows.dask_runner import task_runner  # noqa: E402
-from fincon.flows.sightings import Refetch  # noqa: E402
+from fincon.lake.closed_sessions import Refetch  # noqa: E402
 from fincon.storage.s3 import Folder  # noqa: E402
 from fincon.transforms.personal import Choice  # noqa: E402
 

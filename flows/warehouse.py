@@ -17,7 +17,7 @@ import duckdb
 import pyarrow as pa
 
 from fincon.errors import RunFailed, UsageError, reason_of
-from fincon.flows.versions import SQL, latest_sql, same_object, text
+from fincon.lake.version_sql import SQL, latest_sql, same_object, text
 from fincon.settings import data_folder
 from fincon.storage.data_folder import local_copy, new_file, querying
 from fincon.storage.s3 import Folder

@@ -174,7 +174,7 @@ def test_no_file_in_flows_is_named_like_a_library():
     ("source", "name"),
     [
         ("import os.path", "os.path"),
-        ("def f():\n    from flows import lake", "flows.lake"),
+        ("def f():\n    from flows import lake", "fincon.lake.tables"),
         ("from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import duckdb", "duckdb"),
         ("from . import lake", "..lake"),
         ("from pyarrow import fs", "pyarrow.fs"),

@@ -35,10 +35,10 @@ from deltalake.exceptions import DeltaError
 
 from fincon.errors import RunFailed, UsageError
 from fincon.flows.halves import settle
-from fincon.flows.lake import Lake
 from fincon.flows.maintenance import compact, erase, traces
 from fincon.flows.steps import failed_checks
 from fincon.flows.warehouse import connect
+from fincon.lake.tables import Lake
 from fincon.landing.run_folder import locked, prepare
 from fincon.sandbox.server import Sandbox, running
 from fincon.sandbox.world import World

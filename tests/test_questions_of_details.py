@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from conftest import START, Row, rows, settings_for
 
-from fincon.flows.lake import Lake
 from fincon.flows.steps import Order, run_sync
 from fincon.flows.warehouse import publish
+from fincon.lake.tables import Lake
 from fincon.sandbox.server import running
 from fincon.sandbox.world import World
 from fincon.transforms.envelope import Header, Page, Stream, Watermark

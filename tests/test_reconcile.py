@@ -9,10 +9,10 @@ import pytest
 from conftest import fincon, sync
 
 from fincon.errors import RunFailed
-from fincon.flows.lake import Lake
 from fincon.flows.loading import agree_with_pages
-from fincon.flows.staging import stage
 from fincon.flows.steps import pages_disagree
+from fincon.lake.staging import stage
+from fincon.lake.tables import Lake
 from fincon.landing.page_store import Spool
 from fincon.sandbox.server import Sandbox
 from fincon.transforms.envelope import Header, Origin, Page

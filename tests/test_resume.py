@@ -31,8 +31,8 @@ from conftest import (
 )
 
 from fincon.errors import FinconError, NotAllowed, RunFailed
-from fincon.flows.lake import Lake
 from fincon.flows.steps import Order, publish, run_sync
+from fincon.lake.tables import Lake
 from fincon.landing.page_store import Spool
 from fincon.landing.run_folder import locked
 from fincon.sandbox.faults import Fault, Faults, Rule

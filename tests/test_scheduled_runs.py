@@ -245,7 +245,7 @@ def test_a_check_that_finds_something_fails_its_run(
     in_python(server, sync_code(data), environ(sandbox.url))
     spoil = f"""
 from pathlib import Path
-from fincon.flows.lake import Lake
+from fincon.lake.tables import Lake
 from fincon.flows.steps import publish
 from fincon.transforms.schemas import SESSIONS
 data = Path({str(data)!r})

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fincon.extract.pagination import no_page
-from fincon.flows.staging import PAGES_A_BATCH, batches
+from fincon.lake.staging import PAGES_A_BATCH, batches
 from fincon.sandbox.server import Sandbox
 from fincon.transforms.envelope import Page, Stream
 
@@ -56,7 +56,7 @@ def test_a_run_compared_in_many_shares_makes_the_same_lake(
     seen = []
     for _ in range(3):
         for data, rows_a_share in zip(folders, (10_000, 40), strict=True):
-            monkeypatch.setattr("fincon.flows.lake.ROWS_A_SHARE", rows_a_share)
+            monkeypatch.setattr("fincon.lake.tables.ROWS_A_SHARE", rows_a_share)
             outcome = sync(sandbox.url, data, sandbox.world.session_ids())
             assert outcome.failed_checks == {}
         seen.append(truth(sandbox.world))

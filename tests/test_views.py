@@ -15,8 +15,8 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from fincon.flows.lake import Lake
 from fincon.flows.warehouse import connect, publish
+from fincon.lake.tables import Lake
 from fincon.transforms.schemas import TABLES, Table
 
 VIEWS = Path(__file__).parent / "views"

@@ -14,9 +14,9 @@ from msgspec.structs import replace as replace_header
 from fincon.errors import CursorGone, NotFound
 from fincon.extract.client import PREFIX, Answer, Stripe
 from fincon.extract.pagination import NO_LIST, Listed, Progress, fetch_each, follow, keep, list_after, no_page
-from fincon.flows.lake import Lake
-from fincon.flows.staging import batches
-from fincon.flows.versions import SQL
+from fincon.lake.staging import batches
+from fincon.lake.tables import Lake
+from fincon.lake.version_sql import SQL
 from fincon.landing.page_store import Spool
 from fincon.transforms.envelope import Header, Origin, Stream, Watermark
 from fincon.transforms.flatten import flatten

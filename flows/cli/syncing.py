@@ -17,8 +17,8 @@ from fincon.settings import (
 )
 
 if TYPE_CHECKING:
-    from fincon.flows.sightings import Refetch
     from fincon.flows.steps import Order, Outcome
+    from fincon.lake.closed_sessions import Refetch
     from fincon.settings import Settings
     from fincon.transforms.personal import Choice
 
@@ -272,9 +272,9 @@ def _dry_run(settings: "Settings", order: "Order") -> None:
     from fincon.extract import pagination as fetch
     from fincon.extract.client import PREFIX
     from fincon.extract.connected_accounts import PATH
-    from fincon.flows import sightings
-    from fincon.flows.lake import Lake
     from fincon.flows.warehouse import count_accounts
+    from fincon.lake import closed_sessions as sightings
+    from fincon.lake.tables import Lake
 
     known = count_accounts(settings.data)
     with Lake(settings.data / "lake") as lake:

@@ -35,7 +35,7 @@ def transform(size: str, kind: str) -> Figures:
     """
     import orjson
 
-    from fincon.flows.staging import stage
+    from fincon.lake.staging import stage
     from fincon.sandbox.world import World
     from fincon.transforms.envelope import Origin
     from tests.benchmarks import duckdb_way
@@ -83,7 +83,7 @@ def _ratio(ours: list[float], theirs: list[float]) -> float:
 
 def memory(size: str) -> Figures:
     """The transform alone: how much memory it needs at most."""
-    from fincon.flows.staging import stage
+    from fincon.lake.staging import stage
     from fincon.sandbox.world import World
     from fincon.transforms.envelope import Origin
     from tests.benchmarks.pages import bodies, enveloped
@@ -174,9 +174,9 @@ def ids(accounts: str, sessions: str, clock: str, file: str) -> Figures:
 
 def lake(folder: str, accounts: str, versions: str, hours: str = "24", every: str = "1") -> Figures:
     """A lake of so many versions, so many hours apart, loaded without HTTP; the views published every so many runs."""
-    from fincon.flows.compaction import renew_snapshots
-    from fincon.flows.lake import Lake
     from fincon.flows.warehouse import publish
+    from fincon.lake.snapshots import renew_snapshots
+    from fincon.lake.tables import Lake
     from fincon.sandbox.world import World
     from fincon.transforms.schemas import TABLES
     from tests.benchmarks.pages import later, listing
@@ -214,9 +214,9 @@ def lake(folder: str, accounts: str, versions: str, hours: str = "24", every: st
 
 def transactions(folder: str, count: str) -> Figures:
     """A lake of so many transactions, loaded without HTTP from the pages of a world's accounts, and published."""
-    from fincon.flows.compaction import renew_snapshots
-    from fincon.flows.lake import Lake
     from fincon.flows.warehouse import publish
+    from fincon.lake.snapshots import renew_snapshots
+    from fincon.lake.tables import Lake
     from fincon.sandbox.world import World
     from fincon.transforms.schemas import TABLES
     from tests.benchmarks.pages import transaction_pages

@@ -7,8 +7,8 @@ import duckdb
 import pyarrow as pa
 from deltalake.transaction import AddAction, RemoveAction
 
-from fincon.flows.lake import ALONE, Lake
-from fincon.flows.versions import text
+from fincon.lake.tables import ALONE, Lake
+from fincon.lake.version_sql import text
 from fincon.storage.data_folder import new_file, still_ours
 from fincon.storage.s3 import Folder
 from fincon.transforms.schemas import Table

@@ -1,7 +1,7 @@
 """What the lake says of the runs before: from where the next one goes on, and where it can split a listing."""
 
-from fincon.flows.lake import Lake
-from fincon.flows.versions import parquet
+from fincon.lake.tables import Lake
+from fincon.lake.version_sql import parquet
 from fincon.transforms.schemas import ACCOUNTS, OBJECT_TABLES, RUNS
 
 

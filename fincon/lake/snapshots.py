@@ -8,8 +8,8 @@ import duckdb
 import msgspec
 import pyarrow.parquet as pq
 
-from fincon.flows.lake import ALONE, ROWS_A_BATCH, SNAPSHOT_FILE, WRITER, Current, Lake, Snapshot, value
-from fincon.flows.versions import parquet, share
+from fincon.lake.tables import ALONE, ROWS_A_BATCH, SNAPSHOT_FILE, WRITER, Current, Lake, Snapshot, value
+from fincon.lake.version_sql import parquet, share
 from fincon.storage.data_folder import make, new_file, still_ours
 from fincon.transforms.schemas import LOGS, OBJECT_TABLES, TABLES, Table
 

@@ -11,8 +11,8 @@ from typing import Literal
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from fincon.flows.lake import Lake
-from fincon.flows.versions import parquet
+from fincon.lake.tables import Lake
+from fincon.lake.version_sql import parquet
 from fincon.landing.page_store import Spool
 from fincon.storage.data_folder import make, new_file
 from fincon.storage.s3 import Folder

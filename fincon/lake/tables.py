@@ -23,8 +23,8 @@ from deltalake import CommitProperties, DeltaTable, Transaction, WriterPropertie
 from deltalake.exceptions import DeltaError
 
 from fincon.errors import RunFailed, reason_of
-from fincon.flows.staging import stage, staged_files
-from fincon.flows.versions import (
+from fincon.lake.staging import stage, staged_files
+from fincon.lake.version_sql import (
     changed_sql,
     latest_sql,
     of_same_objects,
