@@ -8,7 +8,6 @@ from typing import Any
 from fincon.erasures import Erased, erasure_key
 from fincon.errors import RunFailed, UsageError
 from fincon.flows.halves import refuse_halves, settle
-from fincon.flows.warehouse import publish
 from fincon.lake import closed_sessions as sightings
 from fincon.lake import erasure as removal
 from fincon.lake import snapshots as compaction
@@ -28,6 +27,7 @@ from fincon.settings import IDENTITIES
 from fincon.storage.data_folder import querying
 from fincon.storage.s3 import Folder, Remote, work_folder
 from fincon.transforms.schemas import ERASURES, OBJECT_TABLES, RUNS, TABLES
+from fincon.warehouse.views import publish
 
 
 def erase(data: Folder, kind: str, identity: str) -> dict[str, int]:

@@ -15,7 +15,6 @@ from fincon import privacy
 from fincon.errors import AccountsFailed, FinconError, RequestsSpent, RunFailed, UsageError, reason_of
 from fincon.extract.client import Allowance, Stripe
 from fincon.extract.connected_accounts import connected_accounts
-from fincon.flows import warehouse
 from fincon.flows.errands import Fetch, errands_for, fetch_here
 from fincon.flows.halves import settle
 from fincon.flows.loading import answered, finish_interrupted, load, note_settled, staged_differences
@@ -36,6 +35,7 @@ from fincon.storage.s3 import Folder, work_folder
 from fincon.transforms.envelope import Origin
 from fincon.transforms.reconcile import sums_of_pages
 from fincon.transforms.schemas import BALANCES, TABLES
+from fincon.warehouse import views as warehouse
 
 FAILURES_SHOWN = 10
 """How many Stripe accounts that failed are told one by one."""

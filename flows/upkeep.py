@@ -43,8 +43,9 @@ def check(data: str | None = None) -> dict[str, int]:
     Raises:
         RunFailed: a check found rows.
     """
-    from fincon.flows import artifacts, warehouse
+    from fincon.flows import artifacts
     from fincon.flows.steps import PAGES_AGREE, pages_disagree
+    from fincon.warehouse import views as warehouse
 
     folder = data_folder(data)
     found = warehouse.run_checks(folder)

@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 
 from fincon.flows.steps import Order, Outcome, run_sync
-from fincon.flows.warehouse import connect
 from fincon.sandbox.server import Sandbox, running
 from fincon.sandbox.world import World
 from fincon.settings import Settings, load_settings
+from fincon.warehouse.views import connect
 
 KEY = "sk_test_sandboxkey"
 FINCON = Path(sys.executable).with_name("fincon")

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 from conftest import START, known_after, state, sync, truth
 
-from fincon.flows.warehouse import connect
 from fincon.sandbox.server import running
 from fincon.sandbox.world import World
+from fincon.warehouse.views import connect
 
 STEPS = (timedelta(hours=1), timedelta(minutes=1, seconds=1), timedelta(days=1), timedelta(days=12))
 

@@ -37,7 +37,6 @@ from fincon.errors import RunFailed, UsageError
 from fincon.flows.halves import settle
 from fincon.flows.maintenance import compact, erase, traces
 from fincon.flows.steps import failed_checks
-from fincon.flows.warehouse import connect
 from fincon.lake.tables import Lake
 from fincon.landing.run_folder import locked, prepare
 from fincon.sandbox.server import Sandbox, running
@@ -47,6 +46,7 @@ from fincon.storage.duckdb_s3 import OpenObject
 from fincon.storage.lease import Record
 from fincon.storage.s3 import Remote
 from fincon.transforms.schemas import ACCOUNTS, OBJECT_TABLES
+from fincon.warehouse.views import connect
 
 SECRET = "a-secret-that-must-stay-in-the-environment"  # noqa: S105 - of the local server, which takes any
 LATER = timedelta(days=2)

@@ -14,8 +14,8 @@ from conftest import fincon
 from nbclient import NotebookClient
 from test_views import publish_rows
 
-from fincon.flows import report
-from fincon.flows.warehouse import connect
+from fincon.warehouse import report
+from fincon.warehouse.views import connect
 
 ROOT = Path(__file__).parent.parent
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))

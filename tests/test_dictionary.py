@@ -4,8 +4,8 @@ from pathlib import Path
 
 from conftest import fincon
 
-from fincon.flows import dictionary
 from fincon.transforms.schemas import ACCOUNTS, TABLES
+from fincon.warehouse import data_dictionary as dictionary
 
 PAGE = Path(__file__).parent.parent / "docs" / "data-dictionary.md"
 

@@ -14,12 +14,12 @@ from deltalake import CommitProperties, Transaction
 from fincon.errors import UsageError
 from fincon.flows.maintenance import allow, compact, erase, traces
 from fincon.flows.steps import failed_checks, publish
-from fincon.flows.warehouse import connect, run_checks
 from fincon.lake.tables import Lake
 from fincon.landing.run_folder import RESUMED_WITHIN, begin, resumed_or_new
 from fincon.sandbox.server import Sandbox
 from fincon.sandbox.world import World
 from fincon.transforms.schemas import ACCOUNTS, BALANCES, REFRESHES, RUNS, TABLES
+from fincon.warehouse.views import connect, run_checks
 from tests.benchmarks.pages import listing
 
 

@@ -10,13 +10,13 @@ import pytest
 from conftest import START, Row, rows, settings_for
 
 from fincon.flows.steps import Order, run_sync
-from fincon.flows.warehouse import publish
 from fincon.lake.tables import Lake
 from fincon.sandbox.server import running
 from fincon.sandbox.world import World
 from fincon.transforms.envelope import Header, Page, Stream, Watermark
 from fincon.transforms.personal import Choice, Privacy, without_personal
 from fincon.transforms.schemas import TABLES
+from fincon.warehouse.views import publish
 
 WORLD = World(seed=5, clock=START, accounts=40, sessions=12)
 LATER = WORLD.at(START + timedelta(days=3))
@@ -53,7 +53,7 @@ def test_a_month_is_the_sum_of_what_was_posted_in_it(data: Path) -> None:
 
 
 def test_the_months_of_a_reader_elsewhere_are_the_same(data: Path) -> None:
-    from fincon.flows.warehouse import connect
+    from fincon.warehouse.views import connect
 
     with connect(data) as views:
         here = views.sql("FROM transaction_monthly ORDER BY ALL").fetchall()

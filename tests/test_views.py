@@ -15,9 +15,9 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from fincon.flows.warehouse import connect, publish
 from fincon.lake.tables import Lake
 from fincon.transforms.schemas import TABLES, Table
+from fincon.warehouse.views import connect, publish
 
 VIEWS = Path(__file__).parent / "views"
 QUESTIONS = Path(__file__).parent.parent / "sql" / "questions"

@@ -14,13 +14,13 @@ from conftest import OBJECTS, START, rows, settings_for, sync
 
 from fincon.errors import RunFailed, UsageError
 from fincon.flows.steps import Order, failed_checks, run_sync
-from fincon.flows.warehouse import FILE, checks, connect, publish
 from fincon.lake.tables import Current
 from fincon.lake.version_sql import SQL
 from fincon.sandbox.server import Sandbox, running
 from fincon.sandbox.world import World
 from fincon.transforms.money import THREE_DECIMAL, ZERO_DECIMAL, major
 from fincon.transforms.schemas import TABLES
+from fincon.warehouse.views import FILE, checks, connect, publish
 
 OLDEST = Path(sys.prefix) / "duckdb-1.2"
 QUESTIONS = {path.stem: path for path in sorted((SQL / "questions").glob("*.sql"))}

@@ -19,7 +19,7 @@ from fincon.settings import data_folder
 def status(*, as_json: bool, runs: int) -> None:
     """Last runs, how fresh each table is, what was rejected."""
     from fincon.flows import show
-    from fincon.flows.warehouse import connect, summary
+    from fincon.warehouse.views import connect, summary
 
     with connect(CHOICES.data) as connection:
         found = summary(connection, runs)
@@ -46,7 +46,7 @@ def status(*, as_json: bool, runs: int) -> None:
 def sql(query: str, style: str, output: Path | None) -> None:
     """Ask the views: fincon sql "SELECT * FROM balance_totals". Read-only."""
     from fincon.flows import show
-    from fincon.flows.warehouse import ask
+    from fincon.warehouse.views import ask
 
     if style == "parquet" and output is None and sys.stdout.isatty():
         raise UsageError("Parquet is not for a terminal.", "Name a file with --output.")
@@ -59,7 +59,7 @@ def sql(query: str, style: str, output: Path | None) -> None:
 @click.option("--format", "style", type=click.Choice(["text", "markdown"]), default="text", show_default=True)
 def schema(table: str | None, style: str) -> None:
     """What each view, column and macro means: all of them, or TABLE column by column. Needs no lake."""
-    from fincon.flows import dictionary
+    from fincon.warehouse import data_dictionary as dictionary
 
     if table and style == "markdown":
         raise UsageError("Markdown is for the whole dictionary.", "Leave out the table, or --format.")
@@ -80,10 +80,10 @@ def schema(table: str | None, style: str) -> None:
 )
 def report(output: Path) -> None:
     """Write key tables and plots as one HTML page, to be opened in any browser."""
-    from fincon.flows.warehouse import connect
+    from fincon.warehouse.views import connect
 
     try:
-        from fincon.flows.report import page
+        from fincon.warehouse.report import page
     except ModuleNotFoundError as error:
         raise UsageError(
             f"The report's plots need the package {error.name}.", "pip install 'fincon[notebooks]'"
@@ -104,7 +104,7 @@ def check() -> None:
     """Run every check; a row that a check finds is a failure."""
     from fincon.flows import show
     from fincon.flows.steps import PAGES_AGREE, pages_disagree
-    from fincon.flows.warehouse import checks, connect
+    from fincon.warehouse.views import checks, connect
 
     failed = 0
     with connect(CHOICES.data) as connection:

@@ -272,9 +272,9 @@ def _dry_run(settings: "Settings", order: "Order") -> None:
     from fincon.extract import pagination as fetch
     from fincon.extract.client import PREFIX
     from fincon.extract.connected_accounts import PATH
-    from fincon.flows.warehouse import count_accounts
     from fincon.lake import closed_sessions as sightings
     from fincon.lake.tables import Lake
+    from fincon.warehouse.views import count_accounts
 
     known = count_accounts(settings.data)
     with Lake(settings.data / "lake") as lake:

@@ -29,9 +29,9 @@ if TYPE_CHECKING:
 def demo(accounts: int) -> None:
     """Sync a sandbox twice, a week apart, and show what can be asked."""
     from fincon.flows.steps import Order
-    from fincon.flows.warehouse import connect
     from fincon.sandbox.server import running
     from fincon.sandbox.world import World
+    from fincon.warehouse.views import connect
 
     data = data_folder(CHOICES.data, default="data/demo")
     if not isinstance(data, Path):

@@ -174,11 +174,11 @@ def ids(accounts: str, sessions: str, clock: str, file: str) -> Figures:
 
 def lake(folder: str, accounts: str, versions: str, hours: str = "24", every: str = "1") -> Figures:
     """A lake of so many versions, so many hours apart, loaded without HTTP; the views published every so many runs."""
-    from fincon.flows.warehouse import publish
     from fincon.lake.snapshots import renew_snapshots
     from fincon.lake.tables import Lake
     from fincon.sandbox.world import World
     from fincon.transforms.schemas import TABLES
+    from fincon.warehouse.views import publish
     from tests.benchmarks.pages import later, listing
 
     data = Path(folder) / "data"
@@ -214,11 +214,11 @@ def lake(folder: str, accounts: str, versions: str, hours: str = "24", every: st
 
 def transactions(folder: str, count: str) -> Figures:
     """A lake of so many transactions, loaded without HTTP from the pages of a world's accounts, and published."""
-    from fincon.flows.warehouse import publish
     from fincon.lake.snapshots import renew_snapshots
     from fincon.lake.tables import Lake
     from fincon.sandbox.world import World
     from fincon.transforms.schemas import TABLES
+    from fincon.warehouse.views import publish
     from tests.benchmarks.pages import transaction_pages
 
     data = Path(folder) / "data"
@@ -247,7 +247,7 @@ def transactions(folder: str, count: str) -> Figures:
 
 def ask_transactions(folder: str) -> Figures:
     """Every row of the questions about transactions, into Arrow: the first answer, and the median of five more."""
-    from fincon.flows.warehouse import connect
+    from fincon.warehouse.views import connect
 
     figures: Figures = {}
     for name in ("transaction_monthly", "recurring_transactions"):
@@ -274,7 +274,7 @@ def compact(folder: str) -> Figures:
 
 def ask(folder: str) -> Figures:
     """The two queries: the first answer of a process, and the median of seven more, each on a new connection."""
-    from fincon.flows.warehouse import connect
+    from fincon.warehouse.views import connect
 
     figures: Figures = {}
     for name, query in (("count s", COUNT), ("balance_totals s", TOTALS)):

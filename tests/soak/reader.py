@@ -17,7 +17,7 @@ from typing import Any
 
 import duckdb
 
-from fincon.flows.warehouse import FILE, checks, connect
+from fincon.warehouse.views import FILE, checks, connect
 
 TABLES = ("sessions", "session_accounts", "accounts", "balances", "refreshes")
 HALF_A_RUN = {

@@ -13,8 +13,8 @@ import duckdb
 import pandas as pd
 import vl_convert
 
-from fincon.flows import charts
-from fincon.flows.warehouse import checks
+from fincon.warehouse import charts
+from fincon.warehouse.views import checks
 
 PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">

@@ -9,9 +9,9 @@ from typing import NamedTuple
 import duckdb
 
 from fincon.errors import UsageError
-from fincon.flows.warehouse import connect, publish
 from fincon.lake.tables import Current
 from fincon.transforms.schemas import TABLES
+from fincon.warehouse.views import connect, publish
 
 COLUMNS = """
     SELECT table_name, column_name, data_type, comment FROM duckdb_columns()

@@ -1,0 +1,1 @@
+"""Warehouse: the views and what is shown of them."""
