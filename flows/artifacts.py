@@ -18,7 +18,7 @@ from prefect.artifacts import (
 )
 from prefect.logging import get_run_logger
 
-from fincon.flows.orders import Outcome, Progress
+from fincon.pipeline.request import Outcome, Progress
 
 UPDATE_SECONDS = 5.0
 """How long a stage lasts before its progress is shown, and how often that is renewed. An update takes 20 ms."""

@@ -11,10 +11,10 @@ from prefect.cache_policies import NO_CACHE
 
 from fincon.errors import RunFailed
 from fincon.extract.client import Allowance
-from fincon.flows.errands import Errand, Report, fetch_here
-from fincon.flows.orders import Progress, Silent, Step, plainly
 from fincon.lake.tables import Lake
 from fincon.landing.run_folder import prepare, would_ask_as
+from fincon.pipeline.extract_step import Errand, Report, fetch_here
+from fincon.pipeline.request import Progress, Silent, Step, plainly
 from fincon.settings import Settings, load_settings
 
 LOTS = 12

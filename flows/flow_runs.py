@@ -21,9 +21,9 @@ from fincon.errors import FinconError, FolderInUse, GaveUp, UsageError  # noqa: 
 from fincon.extract.client import LOG  # noqa: E402
 from fincon.flows import artifacts  # noqa: E402
 from fincon.flows.cluster import fetch_on_workers  # noqa: E402
-from fincon.flows.orders import Order, Outcome, Progress, Silent, Step  # noqa: E402
-from fincon.flows.steps import run_sync  # noqa: E402
 from fincon.landing.run_folder import when_free  # noqa: E402
+from fincon.pipeline.request import Order, Outcome, Progress, Silent, Step  # noqa: E402
+from fincon.pipeline.sync import run_sync  # noqa: E402
 from fincon.storage.s3 import Folder  # noqa: E402
 from fincon.warehouse.views import count_accounts  # noqa: E402
 

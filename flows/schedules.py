@@ -118,6 +118,6 @@ def _run(deployment: Deployment, more: Sequence[str], say: Callable[[str], objec
     began = time.monotonic()
     arguments = [*command_line(deployment), *more]
     say(f"{datetime.now(UTC):%Y-%m-%d %H:%M:%SZ} {deployment.name}: fincon {' '.join(arguments)}")
-    code = subprocess.run([sys.executable, "-m", "fincon.flows.cli", *arguments], check=False).returncode  # noqa: S603 - our own command
+    code = subprocess.run([sys.executable, "-m", "fincon.cli", *arguments], check=False).returncode  # noqa: S603 - our own command
     say(f"{deployment.name} ended with {code} after {time.monotonic() - began:.0f} s")
     return code == 0

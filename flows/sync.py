@@ -1,4 +1,4 @@
-"""The Prefect flow of a sync: `flows.steps.run_sync` with each step a task, seen and told in Prefect's UI.
+"""The Prefect flow of a sync: `fincon.pipeline.sync.run_sync` with each step a task, seen and told in Prefect's UI.
 
 Parameters hold no secret: the keys come from the environment of the process that runs the flow, Stripe's or else from
 the Secret block ``stripe-api-key``.
@@ -25,7 +25,7 @@ from fincon.storage.s3 import Folder  # noqa: E402
 from fincon.transforms.personal import Choice  # noqa: E402
 
 if TYPE_CHECKING:
-    from fincon.flows.orders import Order, Outcome, Progress
+    from fincon.pipeline.request import Order, Outcome, Progress
 
 
 def run_name() -> str:
@@ -69,9 +69,9 @@ def sync(
     then ends as Skipped.
     """
     from fincon.flows.flow_runs import skipped, sync_as_tasks
-    from fincon.flows.id_files import SessionIds, read_session_ids, read_stripe_accounts
-    from fincon.flows.orders import Order
-    from fincon.flows.steps import raise_if_wrong
+    from fincon.pipeline.id_files import SessionIds, read_session_ids, read_stripe_accounts
+    from fincon.pipeline.request import Order
+    from fincon.pipeline.sync import raise_if_wrong
 
     ids = read_session_ids(sessions) if sessions else SessionIds()
     listed = read_stripe_accounts(stripe_accounts) if stripe_accounts else ()

@@ -21,10 +21,11 @@ def compact(
     retention_days: int = 7, pages_days: int = 7, data: str | None = None, wait_seconds: float = 0
 ) -> "dict[str, Any] | State[Any]":
     """Merge small files, and remove old ones and old pages: `fincon compact`. Skipped while the folder is in use."""
-    from fincon.flows import artifacts, maintenance
+    from fincon.flows import artifacts
     from fincon.flows.flow_runs import skipped
-    from fincon.flows.steps import machine_errors
     from fincon.landing.run_folder import when_free
+    from fincon.pipeline import erase as maintenance
+    from fincon.pipeline.sync import machine_errors
 
     folder = data_folder(data)
     try:
@@ -44,7 +45,7 @@ def check(data: str | None = None) -> dict[str, int]:
         RunFailed: a check found rows.
     """
     from fincon.flows import artifacts
-    from fincon.flows.steps import PAGES_AGREE, pages_disagree
+    from fincon.pipeline.sync import PAGES_AGREE, pages_disagree
     from fincon.warehouse import views as warehouse
 
     folder = data_folder(data)

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from fincon.flows.steps import Order, Outcome, run_sync
+from fincon.pipeline.sync import Order, Outcome, run_sync
 from fincon.sandbox.server import Sandbox, running
 from fincon.sandbox.world import World
 from fincon.settings import Settings, load_settings

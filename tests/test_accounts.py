@@ -11,8 +11,8 @@ import stripe
 from conftest import KEY, START, environ, fincon, rows, settings_for, state, truth
 
 from fincon.errors import AccountRefused, AccountsFailed, KeyRefused, RequestsSpent, UsageError
-from fincon.flows.maintenance import erase
-from fincon.flows.steps import Order, Outcome, raise_if_wrong, run_sync
+from fincon.pipeline.erase import erase
+from fincon.pipeline.sync import Order, Outcome, raise_if_wrong, run_sync
 from fincon.sandbox.limits import Limits
 from fincon.sandbox.server import Sandbox, running
 from fincon.sandbox.world import World

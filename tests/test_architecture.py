@@ -128,7 +128,7 @@ def test_a_module_of_the_edge_knows_no_other_and_nothing_above_it(module: str):
 
 
 def test_nothing_imports_the_command_line():
-    assert {name for name in importers("flows.cli", *PRODUCT) if not within(name, "flows.cli")} == set()
+    assert {name for name in importers("fincon.cli", *PRODUCT) if not within(name, "fincon.cli")} == set()
 
 
 def test_nothing_imports_tests_or_notebooks():
@@ -136,7 +136,7 @@ def test_nothing_imports_tests_or_notebooks():
 
 
 def test_the_product_reaches_the_sandbox_only_from_the_command_line():
-    assert importers("sandbox", "flows", "transforms") == {"flows.cli.trying"}
+    assert importers("sandbox", "flows", "transforms") == {"fincon.cli.demo"}
 
 
 # -- the edge

@@ -34,11 +34,11 @@ from conftest import (
 from deltalake.exceptions import DeltaError
 
 from fincon.errors import RunFailed, UsageError
-from fincon.flows.halves import settle
-from fincon.flows.maintenance import compact, erase, traces
-from fincon.flows.steps import failed_checks
 from fincon.lake.tables import Lake
 from fincon.landing.run_folder import locked, prepare
+from fincon.pipeline.erase import compact, erase, traces
+from fincon.pipeline.recovery import settle
+from fincon.pipeline.sync import failed_checks
 from fincon.sandbox.server import Sandbox, running
 from fincon.sandbox.world import World
 from fincon.settings import data_folder

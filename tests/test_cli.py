@@ -43,9 +43,9 @@ def test_demo_is_repeatable_and_ends_with_answers_and_what_to_type_next(tmp_path
 def test_a_sync_never_imports_pandas_and_whoever_wants_it_has_it(sandbox: Sandbox, tmp_path: Path) -> None:
     code = (
         "import sys\n"
-        "from flows.cli.syncing import run_once\n"
+        "from fincon.cli.sync import run_once\n"
         "from fincon.settings import load_settings\n"
-        "from flows.steps import Order\n"
+        "from fincon.pipeline.sync import Order\n"
         "run_once(load_settings(), Order(transactions=True))\n"
         "assert 'pandas' not in sys.modules, 'pandas was imported'\n"
         "import pyarrow as pa, pandas as pd\n"

@@ -12,8 +12,8 @@ from conftest import NOT_TRUTH, START, Row, canonical, environ, fincon, rows, se
 from test_resume import started, wait_for
 
 from fincon.errors import NotAllowed, RequestsSpent, UsageError
-from fincon.flows.maintenance import compact, erase, traces
-from fincon.flows.steps import Order, Outcome, failed_checks, run_sync
+from fincon.pipeline.erase import compact, erase, traces
+from fincon.pipeline.sync import Order, Outcome, failed_checks, run_sync
 from fincon.sandbox.faults import Fault, Faults, Rule
 from fincon.sandbox.server import Sandbox, running
 from fincon.sandbox.world import World

@@ -8,7 +8,7 @@ import pytest
 from conftest import environ, fincon, known_after, rows, settings_for, state, truth
 
 from fincon.errors import RequestsSpent
-from fincon.flows.steps import Order, Outcome, run_sync
+from fincon.pipeline.sync import Order, Outcome, run_sync
 from fincon.sandbox.server import Sandbox
 
 EVENTS = Order(events=True)

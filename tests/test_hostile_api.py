@@ -20,9 +20,9 @@ from conftest import START, Row, known_after, rows, settings_for, state, sync, t
 
 from fincon.errors import NotAllowed, StripeError
 from fincon.extract.client import ATTEMPTS, FIRST_ATTEMPTS, UNEXPECTED_ATTEMPTS, Stripe
-from fincon.flows.steps import Order, Outcome, publish, run_sync
 from fincon.lake.tables import Lake
 from fincon.landing.page_store import Spool
+from fincon.pipeline.sync import Order, Outcome, publish, run_sync
 from fincon.sandbox.faults import REASONS, RETRYABLE, Fault, Faults, Rule
 from fincon.sandbox.server import Sandbox, running
 from fincon.sandbox.world import World

@@ -12,8 +12,8 @@ import pytest
 from conftest import FINCON, START, environ, fincon, known_after, rows, settings_for, state, sync, truth
 
 from fincon.errors import FinconError, NotAllowed, RunFailed
-from fincon.flows.steps import Order, publish, run_sync
 from fincon.lake.tables import Lake
+from fincon.pipeline.sync import Order, publish, run_sync
 from fincon.sandbox.faults import Fault, Faults, Rule
 from fincon.sandbox.server import Sandbox, running
 from fincon.sandbox.world import World

@@ -12,10 +12,10 @@ from conftest import OBJECTS, START, environ, fincon, known_after, rows, setting
 from deltalake import CommitProperties, Transaction
 
 from fincon.errors import UsageError
-from fincon.flows.maintenance import allow, compact, erase, traces
-from fincon.flows.steps import failed_checks, publish
 from fincon.lake.tables import Lake
 from fincon.landing.run_folder import RESUMED_WITHIN, begin, resumed_or_new
+from fincon.pipeline.erase import allow, compact, erase, traces
+from fincon.pipeline.sync import failed_checks, publish
 from fincon.sandbox.server import Sandbox
 from fincon.sandbox.world import World
 from fincon.transforms.schemas import ACCOUNTS, BALANCES, REFRESHES, RUNS, TABLES

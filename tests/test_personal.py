@@ -11,7 +11,7 @@ from conftest import START, rows, settings_for
 from test_secrets_at_rest import contents
 
 from fincon.errors import UsageError
-from fincon.flows.steps import Order, Outcome, run_sync
+from fincon.pipeline.sync import Order, Outcome, run_sync
 from fincon.sandbox.server import Sandbox, running
 from fincon.sandbox.world import World
 from fincon.transforms.personal import Privacy, without_personal

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from conftest import START, Row, rows, settings_for
 
-from fincon.flows.steps import Order, run_sync
 from fincon.lake.tables import Lake
+from fincon.pipeline.sync import Order, run_sync
 from fincon.sandbox.server import running
 from fincon.sandbox.world import World
 from fincon.transforms.envelope import Header, Page, Stream, Watermark

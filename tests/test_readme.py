@@ -9,7 +9,7 @@ import click
 import pytest
 from conftest import FINCON, environ
 
-from fincon.flows.cli import cli
+from fincon.cli import cli
 from fincon.sandbox.server import Sandbox
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -9,11 +9,11 @@ import pytest
 from conftest import fincon, sync
 
 from fincon.errors import RunFailed
-from fincon.flows.loading import agree_with_pages
-from fincon.flows.steps import pages_disagree
 from fincon.lake.staging import stage
 from fincon.lake.tables import Lake
 from fincon.landing.page_store import Spool
+from fincon.pipeline.load_step import agree_with_pages
+from fincon.pipeline.sync import pages_disagree
 from fincon.sandbox.server import Sandbox
 from fincon.transforms.envelope import Header, Origin, Page
 from fincon.transforms.reconcile import differences, sums_of_pages, sums_of_rejects

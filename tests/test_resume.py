@@ -31,10 +31,10 @@ from conftest import (
 )
 
 from fincon.errors import FinconError, NotAllowed, RunFailed
-from fincon.flows.steps import Order, publish, run_sync
 from fincon.lake.tables import Lake
 from fincon.landing.page_store import Spool
 from fincon.landing.run_folder import locked
+from fincon.pipeline.sync import Order, publish, run_sync
 from fincon.sandbox.faults import Fault, Faults, Rule
 from fincon.sandbox.server import Sandbox, running
 from fincon.sandbox.world import World

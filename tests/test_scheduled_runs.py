@@ -246,7 +246,7 @@ def test_a_check_that_finds_something_fails_its_run(
     spoil = f"""
 from pathlib import Path
 from fincon.lake.tables import Lake
-from fincon.flows.steps import publish
+from fincon.pipeline.sync import publish
 from fincon.transforms.schemas import SESSIONS
 data = Path({str(data)!r})
 with Lake(data / "lake") as lake:

@@ -16,8 +16,8 @@ from conftest import KEY, environ, fincon, sync
 from prefect_server import until
 
 from fincon import errors
+from fincon.cli import cli
 from fincon.flows import artifacts
-from fincon.flows.cli import cli
 from fincon.flows.flow_runs import _ToRun, may_pass
 from fincon.flows.schedules import Deployment, command_line, read
 from fincon.landing.run_folder import locked, prepare, when_free
@@ -85,7 +85,7 @@ def test_serve_runs_what_is_due_and_what_comes_after_it_without_a_server(
     with (
         (tmp_path / "said").open("w") as said,
         subprocess.Popen(
-            [sys.executable, "-m", "fincon.flows.cli", "serve"],
+            [sys.executable, "-m", "fincon.cli", "serve"],
             cwd=tmp_path,
             env={**clean, **environ(sandbox.url), **home, "PYTHONPATH": str(ROOT)},
             stdout=said,

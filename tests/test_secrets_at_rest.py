@@ -14,7 +14,7 @@ from conftest import KEY, START, environ, fincon, rows, settings_for
 from test_resume import kill, started, wait_for
 
 from fincon.errors import StripeError
-from fincon.flows.steps import Order, run_sync
+from fincon.pipeline.sync import Order, run_sync
 from fincon.sandbox.faults import Fault, Faults, Rule
 from fincon.sandbox.server import Sandbox, running
 from fincon.sandbox.world import World

@@ -9,8 +9,8 @@ from conftest import KEY, known_after, rows, settings_for, state, sync, truth
 
 from fincon.errors import KeyRefused, NotAllowed, RunFailed
 from fincon.extract.client import PREFIX
-from fincon.flows.steps import Order, run_sync
 from fincon.landing.run_folder import locked
+from fincon.pipeline.sync import Order, run_sync
 from fincon.sandbox.faults import Fault, Faults, Rule
 from fincon.sandbox.server import Sandbox, running
 from fincon.sandbox.world import World
@@ -66,7 +66,7 @@ def test_every_request_is_a_get_of_100_and_sessions_are_asked_for_once(sandbox: 
 def test_the_listing_begins_while_many_sessions_are_fetched_and_costs_no_request_more(
     sandbox: Sandbox, data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("fincon.flows.errands.MANY_SESSIONS", 50)
+    monkeypatch.setattr("fincon.pipeline.extract_step.MANY_SESSIONS", 50)
     ids = sandbox.world.session_ids()
     outcome = sync(sandbox.url, data, ids)
     assert state(data) == truth(sandbox.world)
@@ -85,7 +85,7 @@ def test_a_listing_that_is_refused_beside_the_sessions_ends_the_run(
     sandbox: Sandbox, data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Pages of sessions that were fetched stay; without the fault they are not asked for again."""
-    monkeypatch.setattr("fincon.flows.errands.MANY_SESSIONS", 50)
+    monkeypatch.setattr("fincon.pipeline.extract_step.MANY_SESSIONS", 50)
     ids = sandbox.world.session_ids()
     sandbox.faults = Faults(script=[Rule(Fault("forbidden"), f"{PREFIX}/accounts", nth=range(1, 999))])
     with pytest.raises(NotAllowed):

@@ -13,9 +13,9 @@ import pytest
 from conftest import OBJECTS, START, rows, settings_for, sync
 
 from fincon.errors import RunFailed, UsageError
-from fincon.flows.steps import Order, failed_checks, run_sync
 from fincon.lake.tables import Current
 from fincon.lake.version_sql import SQL
+from fincon.pipeline.sync import Order, failed_checks, run_sync
 from fincon.sandbox.server import Sandbox, running
 from fincon.sandbox.world import World
 from fincon.transforms.money import THREE_DECIMAL, ZERO_DECIMAL, major

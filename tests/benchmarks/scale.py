@@ -11,7 +11,7 @@ from math import ceil
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from fincon.flows.steps import Order, run_sync
+from fincon.pipeline.sync import Order, run_sync
 from fincon.sandbox.world import World
 from fincon.settings import load_settings
 from tests.benchmarks.processes import Figures, served

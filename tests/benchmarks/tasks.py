@@ -127,11 +127,11 @@ def sync(folder: str, ids: str = "", mode: str = "accounts") -> Figures:
 
     ``mode``: with every ``accounts``, what the ``events`` say, or the ``sessions`` alone.
     """
-    from fincon.flows.cli.syncing import without_pandas
+    from fincon.cli.sync import without_pandas
 
     without_pandas()  # as the command does
-    from fincon.flows.id_files import read_session_ids
-    from fincon.flows.steps import Order, run_sync
+    from fincon.pipeline.id_files import read_session_ids
+    from fincon.pipeline.sync import Order, run_sync
     from fincon.settings import load_settings
 
     sessions = read_session_ids(ids).plain if ids else ()
@@ -265,7 +265,7 @@ def ask_transactions(folder: str) -> Figures:
 
 def compact(folder: str) -> Figures:
     """`fincon compact`."""
-    from fincon.flows import maintenance
+    from fincon.pipeline import erase as maintenance
 
     start = time.monotonic()
     maintenance.compact(Path(folder) / "data", 7, 7)

@@ -15,14 +15,6 @@ from fincon import privacy
 from fincon.errors import AccountsFailed, FinconError, RequestsSpent, RunFailed, UsageError, reason_of
 from fincon.extract.client import Allowance, Stripe
 from fincon.extract.connected_accounts import connected_accounts
-from fincon.flows.errands import Fetch, errands_for, fetch_here
-from fincon.flows.halves import settle
-from fincon.flows.loading import answered, finish_interrupted, load, note_settled, staged_differences
-from fincon.flows.orders import Order as Order
-from fincon.flows.orders import Outcome as Outcome
-from fincon.flows.orders import Progress as Progress
-from fincon.flows.orders import Silent, plainly
-from fincon.flows.orders import Step as Step
 from fincon.lake.incremental import last_pii
 from fincon.lake.snapshots import renew_snapshots
 from fincon.lake.staging import stage, staged_files
@@ -30,6 +22,14 @@ from fincon.lake.tables import QUERY_THREADS, SPILL, Lake
 from fincon.lake.version_sql import parquet, reconcile_sql, text
 from fincon.landing.page_store import Spool
 from fincon.landing.run_folder import add_costs, begin, clean, locked, pages_folder, prepare
+from fincon.pipeline.extract_step import Fetch, errands_for, fetch_here
+from fincon.pipeline.load_step import answered, finish_interrupted, load, note_settled, staged_differences
+from fincon.pipeline.recovery import settle
+from fincon.pipeline.request import Order as Order
+from fincon.pipeline.request import Outcome as Outcome
+from fincon.pipeline.request import Progress as Progress
+from fincon.pipeline.request import Silent, plainly
+from fincon.pipeline.request import Step as Step
 from fincon.settings import Settings, query_memory
 from fincon.storage.s3 import Folder, work_folder
 from fincon.transforms.envelope import Origin

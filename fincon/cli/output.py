@@ -19,7 +19,7 @@ from fincon.errors import UsageError
 if TYPE_CHECKING:
     import duckdb
 
-    from fincon.flows.steps import Progress
+    from fincon.pipeline.sync import Progress
 
 LOG_EVERY_SECONDS = 5.0
 STRIPE_ACCOUNTS_SHOWN = 10

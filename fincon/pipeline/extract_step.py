@@ -15,7 +15,6 @@ from fincon.extract import features as details
 from fincon.extract import pagination as fetch
 from fincon.extract.client import LOG, Allowance, Stripe
 from fincon.extract.concurrency import GIVE_UP_AFTER, together
-from fincon.flows.orders import Order, Progress, Silent, Step, plainly
 from fincon.lake import closed_sessions as sightings
 from fincon.lake import incremental as past_runs
 from fincon.lake.closed_sessions import Session
@@ -31,6 +30,7 @@ from fincon.landing.run_folder import (
     resumed_or_new,
     unfinished,
 )
+from fincon.pipeline.request import Order, Progress, Silent, Step, plainly
 from fincon.settings import Settings
 from fincon.transforms.envelope import Origin
 from fincon.transforms.reconcile import Sums

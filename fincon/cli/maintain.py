@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from fincon.cli.options import CHOICES, command, counted, say, wait_option
 from fincon.errors import UsageError
-from fincon.flows.cli.base import CHOICES, command, counted, say, wait_option
 from fincon.settings import data_folder, load_settings
 
 if TYPE_CHECKING:
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 @click.option("--allow", is_flag=True, help="Let a later sync bring it back; nothing is removed.")
 def erase(account: str | None, customer: str | None, session: str | None, *, allow: bool) -> None:
     """Remove every trace of one account, customer or session, and say what was removed."""
-    from fincon.flows import maintenance
-    from fincon.flows.steps import machine_errors
+    from fincon.pipeline import erase as maintenance
+    from fincon.pipeline.sync import machine_errors
 
     given = [(k, v) for k, v in (("account", account), ("customer", customer), ("session", session)) if v]
     if len(given) != 1:
@@ -52,9 +52,9 @@ def erase(account: str | None, customer: str | None, session: str | None, *, all
 @wait_option
 def compact(retention_days: int, pages_days: int, wait_seconds: float) -> None:
     """Merge small files, and remove old ones and old pages."""
-    from fincon.flows import maintenance
-    from fincon.flows.steps import machine_errors
     from fincon.landing.run_folder import when_free
+    from fincon.pipeline import erase as maintenance
+    from fincon.pipeline.sync import machine_errors
 
     data = _existing(CHOICES.data)
     with machine_errors(data):

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from fincon.cli.options import CHOICES, command, counted, say, wait_option
 from fincon.errors import UsageError
-from fincon.flows.cli.base import CHOICES, command, counted, say, wait_option
 from fincon.settings import (
     STRIPE_ACCOUNT_ID,
     dask_scheduler,
@@ -17,8 +17,8 @@ from fincon.settings import (
 )
 
 if TYPE_CHECKING:
-    from fincon.flows.steps import Order, Outcome
     from fincon.lake.closed_sessions import Refetch
+    from fincon.pipeline.sync import Order, Outcome
     from fincon.settings import Settings
     from fincon.transforms.personal import Choice
 
@@ -116,8 +116,8 @@ def sync(
     pii: "Choice | None",
 ) -> None:
     """Fetch sessions and accounts, add what changed to the lake, publish the views."""
-    from fincon.flows.id_files import SessionIds, read_session_ids, read_stripe_accounts
-    from fincon.flows.steps import Order
+    from fincon.pipeline.id_files import SessionIds, read_session_ids, read_stripe_accounts
+    from fincon.pipeline.sync import Order
 
     if not any((sessions, accounts, events, transactions, owners)):
         raise UsageError(
@@ -177,7 +177,7 @@ def owners(**asked: Any) -> None:
 
 
 def _run_events(*, strict: bool, wait_seconds: float, **asked: Any) -> None:
-    from fincon.flows.steps import Order
+    from fincon.pipeline.sync import Order
 
     outcome = run_once(load_settings(data=CHOICES.data), Order(events=True, **asked), wait_seconds)
     tell(outcome)
@@ -218,9 +218,9 @@ def without_pandas() -> None:
 def run_once(settings: "Settings", order: "Order", wait_seconds: float = 0) -> "Outcome":
     """One run, with what shows its progress: a bar on a terminal, log lines elsewhere; seen by Prefect if it is there."""
     without_pandas()
-    from fincon.flows import show
-    from fincon.flows.steps import run_sync
+    from fincon.cli import output as show
     from fincon.landing.run_folder import when_free
+    from fincon.pipeline.sync import run_sync
 
     if dask_scheduler() and not prefect_api_url():
         raise UsageError(
@@ -262,8 +262,8 @@ def tell(outcome: "Outcome") -> None:
 
 
 def fail_if_wrong(outcome: "Outcome", *, strict: bool) -> None:
-    """As `flows.steps.raise_if_wrong`, which takes long to import."""
-    from fincon.flows.steps import raise_if_wrong
+    """As `fincon.pipeline.sync.raise_if_wrong`, which takes long to import."""
+    from fincon.pipeline.sync import raise_if_wrong
 
     raise_if_wrong(outcome, strict=strict)
 

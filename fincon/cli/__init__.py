@@ -9,9 +9,9 @@ from contextlib import contextmanager, suppress
 
 import click
 
+from fincon.cli import keeping, reading, syncing, trying  # noqa: F401 - to import them adds their commands
+from fincon.cli.options import CHOICES, cli
 from fincon.errors import FinconError
-from fincon.flows.cli import keeping, reading, syncing, trying  # noqa: F401 - to import them adds their commands
-from fincon.flows.cli.base import CHOICES, cli
 
 INTERRUPTED = 130
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import click
 
+from fincon.cli.options import CHOICES, command
 from fincon.errors import RunFailed, UsageError
-from fincon.flows.cli.base import CHOICES, command
 from fincon.settings import data_folder
 
 
@@ -18,7 +18,7 @@ from fincon.settings import data_folder
 )
 def status(*, as_json: bool, runs: int) -> None:
     """Last runs, how fresh each table is, what was rejected."""
-    from fincon.flows import show
+    from fincon.cli import output as show
     from fincon.warehouse.views import connect, summary
 
     with connect(CHOICES.data) as connection:
@@ -45,7 +45,7 @@ def status(*, as_json: bool, runs: int) -> None:
 )
 def sql(query: str, style: str, output: Path | None) -> None:
     """Ask the views: fincon sql "SELECT * FROM balance_totals". Read-only."""
-    from fincon.flows import show
+    from fincon.cli import output as show
     from fincon.warehouse.views import ask
 
     if style == "parquet" and output is None and sys.stdout.isatty():
@@ -102,8 +102,8 @@ def report(output: Path) -> None:
 @command()
 def check() -> None:
     """Run every check; a row that a check finds is a failure."""
-    from fincon.flows import show
-    from fincon.flows.steps import PAGES_AGREE, pages_disagree
+    from fincon.cli import output as show
+    from fincon.pipeline.sync import PAGES_AGREE, pages_disagree
     from fincon.warehouse.views import checks, connect
 
     failed = 0

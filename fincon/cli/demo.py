@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 import click
 
+from fincon.cli.options import CHOICES, command, say
+from fincon.cli.sync import fail_if_wrong, run_once, tell
 from fincon.errors import UsageError
-from fincon.flows.cli.base import CHOICES, command, say
-from fincon.flows.cli.syncing import fail_if_wrong, run_once, tell
 from fincon.settings import data_folder, load_settings
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 )
 def demo(accounts: int) -> None:
     """Sync a sandbox twice, a week apart, and show what can be asked."""
-    from fincon.flows.steps import Order
+    from fincon.pipeline.sync import Order
     from fincon.sandbox.server import running
     from fincon.sandbox.world import World
     from fincon.warehouse.views import connect
@@ -75,7 +75,7 @@ def _start_afresh(data: Path) -> None:
 
 
 def _show_demo(connection: "duckdb.DuckDBPyConnection", data: Path) -> None:
-    from fincon.flows import show
+    from fincon.cli import output as show
 
     where = ("" if shutil.which("fincon") else _short(Path(sys.executable).parent) + "/") + "fincon"
     where += "" if data == data_folder() else f" --data {shlex.quote(_short(data))}"

@@ -7,7 +7,6 @@ from typing import Any
 
 from fincon.erasures import Erased, erasure_key
 from fincon.errors import RunFailed, UsageError
-from fincon.flows.halves import refuse_halves, settle
 from fincon.lake import closed_sessions as sightings
 from fincon.lake import erasure as removal
 from fincon.lake import snapshots as compaction
@@ -23,6 +22,7 @@ from fincon.landing.run_folder import (
     prepare,
     unfinished,
 )
+from fincon.pipeline.recovery import refuse_halves, settle
 from fincon.settings import IDENTITIES
 from fincon.storage.data_folder import querying
 from fincon.storage.s3 import Folder, Remote, work_folder

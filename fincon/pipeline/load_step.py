@@ -10,9 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from fincon.errors import DamagedPage, FinconError, RunFailed
-from fincon.flows.errands import Report, known_sessions
-from fincon.flows.halves import noted
-from fincon.flows.orders import Order, Progress, Step
 from fincon.lake import closed_sessions as sightings
 from fincon.lake.staging import stage
 from fincon.lake.tables import Lake
@@ -25,6 +22,9 @@ from fincon.landing.run_folder import (
     unfinished,
     unmark_fetched,
 )
+from fincon.pipeline.extract_step import Report, known_sessions
+from fincon.pipeline.recovery import noted
+from fincon.pipeline.request import Order, Progress, Step
 from fincon.settings import Settings
 from fincon.transforms.envelope import Origin
 from fincon.transforms.reconcile import Sums, differences, sums_of_pages, sums_of_rejects

@@ -1,0 +1,5 @@
+"""``python -m fincon.cli``: as ``fincon``."""
+
+from fincon.cli import main
+
+main()
