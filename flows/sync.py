@@ -19,7 +19,7 @@ from prefect.client.schemas.objects import State  # noqa: E402
 from prefect.runtime import deployment, flow_run  # noqa: E402
 
 from fincon.errors import FolderInUse  # noqa: E402
-from fincon.flows.dask_runner import task_runner  # noqa: E402
+from fincon.flows.flow_options import task_runner  # noqa: E402
 from fincon.lake.closed_sessions import Refetch  # noqa: E402
 from fincon.storage.s3 import Folder  # noqa: E402
 from fincon.transforms.personal import Choice  # noqa: E402
@@ -68,7 +68,7 @@ def sync(
     on disk are not fetched again. While another run holds the folder this one waits for ``wait_seconds``, and
     then ends as Skipped.
     """
-    from fincon.flows.flow_runs import skipped, sync_as_tasks
+    from fincon.flows.tasks import skipped, sync_as_tasks
     from fincon.pipeline.id_files import SessionIds, read_session_ids, read_stripe_accounts
     from fincon.pipeline.request import Order
     from fincon.pipeline.sync import raise_if_wrong
@@ -121,7 +121,7 @@ def _sync_from_command_line(mode: str, session_count: int) -> None:
 
 def _sync_handed() -> None:
     """Apart from the flow, which a task runner may send elsewhere with all that it refers to itself."""
-    from fincon.flows.flow_runs import sync_as_tasks
+    from fincon.flows.tasks import sync_as_tasks
 
     order, data, progress, wait_seconds, outcomes = _HANDED.get()
     outcomes.append(sync_as_tasks(order, data, progress, wait_seconds=wait_seconds))

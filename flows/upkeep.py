@@ -22,7 +22,7 @@ def compact(
 ) -> "dict[str, Any] | State[Any]":
     """Merge small files, and remove old ones and old pages: `fincon compact`. Skipped while the folder is in use."""
     from fincon.flows import artifacts
-    from fincon.flows.flow_runs import skipped
+    from fincon.flows.tasks import skipped
     from fincon.landing.run_folder import when_free
     from fincon.pipeline import erase as maintenance
     from fincon.pipeline.sync import machine_errors

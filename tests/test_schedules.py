@@ -18,8 +18,8 @@ from prefect_server import until
 from fincon import errors
 from fincon.cli import cli
 from fincon.flows import artifacts
-from fincon.flows.flow_runs import _ToRun, may_pass
-from fincon.flows.schedules import Deployment, command_line, read
+from fincon.flows.scheduler import Deployment, command_line, read
+from fincon.flows.tasks import _ToRun, may_pass
 from fincon.landing.run_folder import locked, prepare, when_free
 from fincon.sandbox.server import Sandbox
 

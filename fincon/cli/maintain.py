@@ -78,7 +78,7 @@ def serve(schedules: Path) -> None:
     No server is needed: each run is the command of its name, one after another. With PREFECT_API_URL, a sync is
     seen on that server as any `fincon sync` is.
     """
-    from fincon.flows import schedules as plan
+    from fincon.flows import scheduler as plan
 
     deployments = plan.read(schedules)
     load_settings(data=CHOICES.data)  # a missing key is told now, not at three in the morning

@@ -1,4 +1,4 @@
-"""Which task runner a flow has: Dask's or Prefect's own. Apart from `flows.cluster`, for it leads to no DuckDB."""
+"""Which task runner a flow has: Dask's or Prefect's own. Apart from `fincon.flows.dask_workers`, for it leads to no DuckDB."""
 
 from typing import Any
 

@@ -20,7 +20,7 @@ from prefect.states import Completed  # noqa: E402
 from fincon.errors import FinconError, FolderInUse, GaveUp, UsageError  # noqa: E402
 from fincon.extract.client import LOG  # noqa: E402
 from fincon.flows import artifacts  # noqa: E402
-from fincon.flows.cluster import fetch_on_workers  # noqa: E402
+from fincon.flows.dask_workers import fetch_on_workers  # noqa: E402
 from fincon.landing.run_folder import when_free  # noqa: E402
 from fincon.pipeline.request import Order, Outcome, Progress, Silent, Step  # noqa: E402
 from fincon.pipeline.sync import run_sync  # noqa: E402
