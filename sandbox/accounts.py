@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-from fincon.sandbox import traits
-from fincon.sandbox.dice import Rolls
+from fincon.sandbox import account_traits as traits
+from fincon.sandbox.account_traits import Granted
 from fincon.sandbox.ids import ids, keyed, mix
-from fincon.sandbox.ledger import HISTORY, Ledger, is_dormant, sums
-from fincon.sandbox.membership import Membership
 from fincon.sandbox.model import Account, Amounts, Balance, Filters, Holder, Owner, Session, Transaction
-from fincon.sandbox.schedule import (
+from fincon.sandbox.random_rolls import Rolls
+from fincon.sandbox.session_accounts import Membership
+from fincon.sandbox.timeline import (
     BALANCE,
     INSTITUTIONS,
     OWNERSHIP,
@@ -19,7 +19,7 @@ from fincon.sandbox.schedule import (
     Feature,
     Schedule,
 )
-from fincon.sandbox.traits import Granted
+from fincon.sandbox.transactions import HISTORY, Ledger, is_dormant, sums
 
 
 class Accounts:

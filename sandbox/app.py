@@ -18,7 +18,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from fincon.sandbox.connect import connected_world
 from fincon.sandbox.endpoints import match
-from fincon.sandbox.interference import FaultInjector, Limiter
+from fincon.sandbox.middleware import FaultInjector, Limiter
 from fincon.sandbox.model import Json
 from fincon.sandbox.objects import API_VERSION
 from fincon.sandbox.query import ApiError, Query

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from fincon.sandbox.accounts import Accounts
 from fincon.sandbox.model import Event
-from fincon.sandbox.schedule import (
+from fincon.sandbox.timeline import (
     DAY,
     FEATURES,
     KINDS,

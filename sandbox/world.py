@@ -13,7 +13,8 @@ from datetime import UTC, datetime
 from functools import cached_property, lru_cache
 from typing import Any
 
-from fincon.sandbox import objects, truth
+from fincon.sandbox import expected_rows as truth
+from fincon.sandbox import objects
 from fincon.sandbox.accounts import Accounts
 from fincon.sandbox.events import Events, Key
 from fincon.sandbox.model import Json, Owner, Session, Transaction

@@ -18,8 +18,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from fincon.transforms.envelope import Header, Origin, Page, Stream, Watermark
 from fincon.transforms.flatten import flatten
+from fincon.transforms.page import Header, Origin, Page, Stream, Watermark
 from fincon.transforms.schemas import OBJECT_TABLES
 
 GOLDEN = Path(__file__).parent / "golden"

@@ -13,7 +13,7 @@ from fincon.lake.tables import Lake
 from fincon.pipeline.sync import Order, run_sync
 from fincon.sandbox.server import running
 from fincon.sandbox.world import World
-from fincon.transforms.envelope import Header, Page, Stream, Watermark
+from fincon.transforms.page import Header, Page, Stream, Watermark
 from fincon.transforms.personal import Choice, Privacy, without_personal
 from fincon.transforms.schemas import TABLES
 from fincon.warehouse.views import publish

@@ -15,7 +15,7 @@ from fincon.landing.page_store import Spool
 from fincon.pipeline.load_step import agree_with_pages
 from fincon.pipeline.sync import pages_disagree
 from fincon.sandbox.server import Sandbox
-from fincon.transforms.envelope import Header, Origin, Page
+from fincon.transforms.page import Header, Origin, Page
 from fincon.transforms.reconcile import differences, sums_of_pages, sums_of_rejects
 
 

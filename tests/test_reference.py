@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from fincon.transforms.envelope import Header, Origin, Page, Stream
 from fincon.transforms.flatten import flatten
+from fincon.transforms.page import Header, Origin, Page, Stream
 from fincon.transforms.schemas import FEATURES, NOT_KEPT, OBJECT_TABLES, TABLES, Column, Table
 
 REFERENCE = Path(__file__).parent / "golden" / "session_object_reference.txt"

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fincon.transforms.secrets import is_secret, without_secrets
+from fincon.transforms.redaction import is_secret, without_secrets
 
 VALUE = "fcsess_1_secret_abc"
 SPELLINGS = [

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from fincon.extract.pagination import no_page
 from fincon.lake.staging import PAGES_A_BATCH, batches
 from fincon.sandbox.server import Sandbox
-from fincon.transforms.envelope import Page, Stream
+from fincon.transforms.page import Page, Stream
 
 
 @given(

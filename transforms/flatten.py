@@ -8,14 +8,14 @@ from typing import Any
 import msgspec
 import pyarrow as pa
 
-from fincon.transforms.details import (
+from fincon.transforms.features import (
     Details,
     owner_columns,
     read_details,
     transaction_columns,
     watermark_columns,
 )
-from fincon.transforms.envelope import DETAILS, ERASED, Origin, Page
+from fincon.transforms.page import DETAILS, ERASED, Origin, Page
 from fincon.transforms.rejects import Reject, object_id, unknown, unreadable
 from fincon.transforms.schemas import (
     ACCOUNTS,

@@ -8,7 +8,7 @@ from typing import Literal
 
 import msgspec
 
-from fincon.transforms.envelope import Stream
+from fincon.transforms.page import Stream
 
 Choice = Literal["keep", "hash", "drop"]
 

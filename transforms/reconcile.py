@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import msgspec
 from msgspec import Raw, Struct
 
-from fincon.transforms.envelope import Page
+from fincon.transforms.page import Page
 
 Sums = Counter[tuple[str, str]]
 """(currency, ``rows`` | ``current`` | ``available`` | ``used``) → how many balances, or the sum in minor units."""

@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 
 import click
 
-from fincon.cli import keeping, reading, syncing, trying  # noqa: F401 - to import them adds their commands
+from fincon.cli import demo, maintain, query, sync  # noqa: F401 - to import them adds their commands
 from fincon.cli.options import CHOICES, cli
 from fincon.errors import FinconError
 

@@ -26,7 +26,7 @@ from fincon.extract.pagination import (
     no_page,
 )
 from fincon.landing.page_store import Spool
-from fincon.transforms.envelope import Header
+from fincon.transforms.page import Header
 from fincon.transforms.stripe_objects import ListPage, list_page
 
 PLAN_FILE = "parts.json"

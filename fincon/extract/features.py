@@ -18,8 +18,8 @@ from fincon.lake.staging import batches
 from fincon.lake.tables import Lake
 from fincon.lake.version_sql import SQL
 from fincon.landing.page_store import Spool
-from fincon.transforms.envelope import Header, Origin, Stream, Watermark
 from fincon.transforms.flatten import flatten
+from fincon.transforms.page import Header, Origin, Stream, Watermark
 from fincon.transforms.schemas import ACCOUNTS, REFRESHES, WATERMARKS, Table
 
 Feature = Literal["transaction", "ownership"]

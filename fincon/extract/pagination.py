@@ -13,8 +13,8 @@ from msgspec.structs import replace as replace_header
 from fincon.errors import CursorGone, NotFound, StripeError, UnexpectedAnswer
 from fincon.extract.client import PREFIX, Answer, Stripe
 from fincon.landing.page_store import Spool
-from fincon.transforms.envelope import ERASED, Header, Page, Stream
-from fincon.transforms.hidden import named
+from fincon.transforms.erased import named
+from fincon.transforms.page import ERASED, Header, Page, Stream
 from fincon.transforms.stripe_objects import ListPage, list_page
 
 PAGE_SIZE = 100

@@ -11,8 +11,8 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from fincon.transforms.envelope import Header, Origin, Page
 from fincon.transforms.flatten import flatten
+from fincon.transforms.page import Header, Origin, Page
 from fincon.transforms.reconcile import Sums, add_page
 from fincon.transforms.schemas import OBJECT_TABLES, Table
 

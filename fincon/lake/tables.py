@@ -36,7 +36,7 @@ from fincon.lake.version_sql import (
 from fincon.settings import query_memory
 from fincon.storage.data_folder import cut_short, delta_options, delta_settings, make, querying, still_ours
 from fincon.storage.s3 import Folder, work_folder
-from fincon.transforms.envelope import Origin, Page
+from fincon.transforms.page import Origin, Page
 from fincon.transforms.reconcile import Sums
 from fincon.transforms.schemas import (
     ACCOUNTS,

@@ -18,10 +18,10 @@ import pyarrow as pa
 
 from fincon.erasures import Erased
 from fincon.errors import DamagedPage
-from fincon.transforms.envelope import DETAILS, Header, Page, Stream
-from fincon.transforms.hidden import without_hidden
+from fincon.transforms.erased import without_hidden
+from fincon.transforms.page import DETAILS, Header, Page, Stream
 from fincon.transforms.personal import Privacy, without_personal
-from fincon.transforms.secrets import without_secrets
+from fincon.transforms.redaction import without_secrets
 
 SUFFIX = ".json.zst"
 LISTS: tuple[Stream, ...] = ("accounts", "events")

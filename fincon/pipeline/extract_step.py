@@ -32,7 +32,7 @@ from fincon.landing.run_folder import (
 )
 from fincon.pipeline.request import Order, Progress, Silent, Step, plainly
 from fincon.settings import Settings
-from fincon.transforms.envelope import Origin
+from fincon.transforms.page import Origin
 from fincon.transforms.reconcile import Sums
 from fincon.transforms.schemas import ERASURES
 from fincon.transforms.stripe_objects import created_accounts

@@ -26,7 +26,7 @@ from fincon.pipeline.extract_step import Report, known_sessions
 from fincon.pipeline.recovery import noted
 from fincon.pipeline.request import Order, Progress, Step
 from fincon.settings import Settings
-from fincon.transforms.envelope import Origin
+from fincon.transforms.page import Origin
 from fincon.transforms.reconcile import Sums, differences, sums_of_pages, sums_of_rejects
 
 PAGES_A_LOT, RUNS_A_LOT = 10_000, 500

@@ -32,7 +32,7 @@ from fincon.pipeline.request import Silent, plainly
 from fincon.pipeline.request import Step as Step
 from fincon.settings import Settings, query_memory
 from fincon.storage.s3 import Folder, work_folder
-from fincon.transforms.envelope import Origin
+from fincon.transforms.page import Origin
 from fincon.transforms.reconcile import sums_of_pages
 from fincon.transforms.schemas import BALANCES, TABLES
 from fincon.warehouse import views as warehouse

@@ -7,7 +7,7 @@ import orjson
 
 from fincon.sandbox import objects
 from fincon.sandbox.world import World
-from fincon.transforms.envelope import Header, Page
+from fincon.transforms.page import Header, Page
 
 PAGE = 100
 URL = "/v1/financial_connections/accounts"

@@ -37,7 +37,7 @@ def transform(size: str, kind: str) -> Figures:
 
     from fincon.lake.staging import stage
     from fincon.sandbox.world import World
-    from fincon.transforms.envelope import Origin
+    from fincon.transforms.page import Origin
     from tests.benchmarks import duckdb_way
     from tests.benchmarks.pages import bodies, enveloped
 
@@ -85,7 +85,7 @@ def memory(size: str) -> Figures:
     """The transform alone: how much memory it needs at most."""
     from fincon.lake.staging import stage
     from fincon.sandbox.world import World
-    from fincon.transforms.envelope import Origin
+    from fincon.transforms.page import Origin
     from tests.benchmarks.pages import bodies, enveloped
 
     some = list(bodies(World(accounts=min(int(size), 10_000), sessions=0)))[:100]

@@ -9,11 +9,11 @@ import duckdb
 import msgspec
 import pyarrow as pa
 
-from fincon.transforms.envelope import Header, Origin, Page, Stream
 from fincon.transforms.flatten import flatten
+from fincon.transforms.page import Header, Origin, Page, Stream
 from fincon.transforms.reconcile import Sums, differences, sums_of_pages, sums_of_rejects
+from fincon.transforms.redaction import without_secrets
 from fincon.transforms.schemas import OBJECT_TABLES
-from fincon.transforms.secrets import without_secrets
 from fincon.transforms.stripe_objects import created_accounts, list_page
 
 START = 1_767_225_600_000_000

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from fincon.transforms.envelope import Page, Watermark
+from fincon.transforms.page import Page, Watermark
 from fincon.transforms.rejects import Reject, unknown, unreadable
 from fincon.transforms.stripe_objects import (
     RAW_LIST,

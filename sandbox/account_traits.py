@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from fincon.sandbox.dice import HUGE, Rolls
 from fincon.sandbox.model import Account, AccountNumber, Json, StatusNotice
-from fincon.sandbox.schedule import DAY
+from fincon.sandbox.random_rolls import HUGE, Rolls
+from fincon.sandbox.timeline import DAY
 
 CATEGORIES = (
     *(("cash", "checking"),) * 8, *(("cash", "savings"),) * 4, ("cash", "other"),

@@ -10,9 +10,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from fincon.sandbox.dice import Dice, Rolls
 from fincon.sandbox.ids import NOISE, NOISE_MASK
 from fincon.sandbox.model import Refresh
+from fincon.sandbox.random_rolls import Dice, Rolls
 
 DAY = 86_400
 MINUTES = 1_440

@@ -7,10 +7,10 @@ and equals the sum of the amounts of the transactions posted by then.
 
 from __future__ import annotations
 
-from fincon.sandbox.dice import Rolls
 from fincon.sandbox.ids import NOISE, NOISE_MASK, Ids, mix
 from fincon.sandbox.model import Transaction
-from fincon.sandbox.schedule import DAY, STRIDE, TRANSACTION, Calendar
+from fincon.sandbox.random_rolls import Rolls
+from fincon.sandbox.timeline import DAY, STRIDE, TRANSACTION, Calendar
 
 HISTORY = 90 * DAY  # how far back transactions go when an account is linked
 LATE = 3 * DAY  # one transaction in nine is known only so long after it was made
