@@ -1,1 +1,34 @@
-"""Stripe Financial Connections in Parquet and DuckDB."""
+"""Stripe Financial Connections in Parquet and DuckDB: ``fincon.connect("data").sql("FROM accounts").df()``."""
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import duckdb
+
+    from fincon.storage.s3 import DataPath
+
+    __version__: str
+
+__all__ = ["__version__", "connect"]
+
+
+def connect(data: "str | DataPath | None" = None) -> "duckdb.DuckDBPyConnection":
+    """Return a read-only DuckDB connection to the views in ``data`` (by default ``FINCON_DATA``, or ``./data``).
+
+    It goes on seeing the same state; connect again to see a newer one.
+
+    Raises:
+        UsageError: nothing has been synced into ``data``, or its views cannot be read.
+    """
+    from fincon.warehouse import views  # DuckDB takes long to import, and the command line does without it
+
+    return views.connect(data)
+
+
+def __getattr__(name: str) -> str:
+    """Return ``__version__``, which is looked up when it is first asked for: that takes as long as ``--help`` may."""
+    if name != "__version__":
+        raise AttributeError(f"module 'fincon' has no attribute {name!r}")
+    from importlib.metadata import version
+
+    return version("fincon")

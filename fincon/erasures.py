@@ -11,7 +11,7 @@ import secrets
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from fincon.storage.s3 import Folder, Remote
+from fincon.storage.s3 import DataPath, S3Path
 
 KEY_FILE = ".erasure-key"
 
@@ -23,7 +23,7 @@ class Erased:
     key: bytes = b""
     hashes: frozenset[str] = frozenset()
 
-    def hides(self, *identities: str | None) -> bool:
+    def is_erased(self, *identities: str | None) -> bool:
         """Whether any of the ids was erased."""
         return bool(self.hashes) and any(i and self.hash(i) in self.hashes for i in identities)
 
@@ -32,10 +32,10 @@ class Erased:
         return hmac.new(self.key, identity.encode(), hashlib.sha256).hexdigest()
 
 
-def erasure_key(data: Folder) -> bytes:
+def erasure_key(data: DataPath) -> bytes:
     """The folder's key, made at its first erasure."""
     path = data / KEY_FILE
-    if isinstance(path, Remote):
+    if isinstance(path, S3Path):
         if not path.exists():
             path.put(secrets.token_hex(32).encode(), "create")
     elif not path.exists():
@@ -47,7 +47,7 @@ def erasure_key(data: Folder) -> bytes:
     return path.read_bytes()
 
 
-def known_erasures(data: Folder, records: Iterable[tuple[str, str]]) -> Erased:
+def known_erasures(data: DataPath, records: Iterable[tuple[str, str]]) -> Erased:
     """What stays hidden after ``records`` of (action, hash), oldest first: ``erased`` hides, ``allowed`` lifts it."""
     hashes: set[str] = set()
     for action, identity_hash in records:

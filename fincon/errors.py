@@ -3,17 +3,17 @@
 FinconError
 ├── UsageError          wrong arguments, settings or input file                        exit 2
 ├── StripeError         Stripe refused, or did not answer as its API says              exit 1
-│   ├── KeyRefused      401: the key is wrong or revoked
-│   ├── NotAllowed      403: the key lacks a permission
-│   │   └── AccountRefused  403: the key may not act for this Stripe account
-│   ├── CursorGone      400: the object to go on after is no more; the run goes on from one before it
-│   ├── GaveUp          5xx, 429, silence: no good answer within the tries; a later run may succeed
+│   ├── InvalidKey      401: the key is wrong or revoked
+│   ├── PermissionDenied      403: the key lacks a permission
+│   │   └── AccountDisconnected  403: the key may not act for this Stripe account
+│   ├── CursorNotFound      400: the object to go on after is no more; the run goes on from one before it
+│   ├── RetriesExhausted          5xx, 429, silence: no good answer within the tries; a later run may succeed
 │   └── NotFound        404: no such object; for a session the run goes on
-├── RequestsSpent       --max-requests is used up; the next run goes on                 exit 0
+├── BudgetExhausted       --max-requests is used up; the next run goes on                 exit 0
 └── RunFailed           the run cannot go on for a reason of this machine or its data  exit 1
-    ├── DamagedPage     a page on disk is not what was written: cut short, or changed
+    ├── CorruptPage     a page on disk is not what was written: cut short, or changed
     ├── AccountsFailed  some Stripe accounts are not in; the others are
-    └── FolderInUse     another run holds the data folder; it may be free later
+    └── DataFolderLocked     another run holds the data folder; it may be free later
 """
 
 
@@ -37,23 +37,23 @@ class StripeError(FinconError):
     """Stripe refused, or did not answer as its API says. The message names the request and its ``Request-Id``."""
 
 
-class KeyRefused(StripeError):
+class InvalidKey(StripeError):
     """401: the key is wrong or revoked."""
 
 
-class NotAllowed(StripeError):
+class PermissionDenied(StripeError):
     """403: the key lacks a permission, which the message names."""
 
 
-class AccountRefused(NotAllowed):
+class AccountDisconnected(PermissionDenied):
     """403: the key may not act for this Stripe account, which was disconnected or never was of the platform."""
 
 
-class CursorGone(StripeError):
+class CursorNotFound(StripeError):
     """400: the object to go on after is no more."""
 
 
-class GaveUp(StripeError):
+class RetriesExhausted(StripeError):
     """No good answer within the tries, for a reason that may pass."""
 
 
@@ -73,7 +73,7 @@ class UnexpectedAnswer(Exception):
     """A body that is JSON but not what the API promises; the client turns it into a `StripeError`."""
 
 
-class RequestsSpent(FinconError):
+class BudgetExhausted(FinconError):
     """``--max-requests`` is used up. What was fetched is kept, and the next run goes on from there."""
 
     exit_code = 0
@@ -83,7 +83,7 @@ class RunFailed(FinconError):
     """The run cannot go on for a reason of this machine or its data."""
 
 
-class DamagedPage(RunFailed):
+class CorruptPage(RunFailed):
     """A page on disk is not what was written: cut short, or changed."""
 
 
@@ -91,7 +91,7 @@ class AccountsFailed(RunFailed):
     """Some Stripe accounts are not in; the hint says of each why, in two lines."""
 
 
-class FolderInUse(RunFailed):
+class DataFolderLocked(RunFailed):
     """Another run holds the data folder."""
 
 

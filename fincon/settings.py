@@ -9,7 +9,7 @@ from typing import TypeVar
 from urllib.parse import urlsplit
 
 from fincon.errors import UsageError
-from fincon.storage.s3 import ADDRESS, SCHEME, Bucket, Folder, Remote
+from fincon.storage.s3 import ADDRESS, SCHEME, Bucket, DataPath, S3Path
 
 STRIPE_VERSION = "2026-06-24.dahlia"
 """The API version whose shapes `transforms.stripe_objects` describes."""
@@ -69,7 +69,7 @@ class Settings:
     stripe_version: str = STRIPE_VERSION
     pii_key: Secret | None = None
     """With what personal data is hashed; needed only where it is."""
-    data: Folder = field(default_factory=lambda: Path("data"))
+    data: DataPath = field(default_factory=lambda: Path("data"))
     requests_per_second: float | None = None
     concurrency: int = 8
     read_seconds: float = 30.0
@@ -85,7 +85,7 @@ class Settings:
 
 def load_settings(
     environ: Mapping[str, str] | None = None,
-    data: str | Folder | None = None,
+    data: str | DataPath | None = None,
     other_key: Callable[[], str] = lambda: "",
 ) -> Settings:
     """`Settings` from the environment variables of the README; ``other_key`` is asked where they hold no key.
@@ -115,8 +115,8 @@ def load_settings(
 
 
 def data_folder(
-    data: str | Folder | None = None, environ: Mapping[str, str] | None = None, default: str = "data"
-) -> Folder:
+    data: str | DataPath | None = None, environ: Mapping[str, str] | None = None, default: str = "data"
+) -> DataPath:
     """The data folder: ``--data`` if given, else ``FINCON_DATA``, else ``default``; without links.
 
     One in a bucket is named ``s3://bucket/folder``; what stays on this machine is then under ``FINCON_WORK``.
@@ -126,7 +126,7 @@ def data_folder(
     """
     env = os.environ if environ is None else environ
     where = data or env.get("FINCON_DATA") or default
-    if isinstance(where, Remote):
+    if isinstance(where, S3Path):
         return where
     if isinstance(where, str) and where.startswith(SCHEME):
         return _in_bucket(where, Path(env.get("FINCON_WORK") or "fincon-work"))
@@ -139,7 +139,7 @@ def data_folder(
     return folder
 
 
-def _in_bucket(address: str, work: Path) -> Remote:
+def _in_bucket(address: str, work: Path) -> S3Path:
     """The data folder ``s3://bucket/folder``, with a work folder of its own, so that no two lakes share their pages."""
     parts = ADDRESS.fullmatch(address)
     if not parts:
@@ -149,7 +149,7 @@ def _in_bucket(address: str, work: Path) -> Remote:
         )
     bucket, key = parts[1], parts[2].lstrip("/")
     own = work.expanduser().resolve() / f"{bucket}/{key}".rstrip("/").replace("/", "+")
-    return Remote(Bucket(bucket, own), key)
+    return S3Path(Bucket(bucket, own), key)
 
 
 def prefect_api_url() -> str:

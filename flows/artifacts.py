@@ -18,7 +18,7 @@ from prefect.artifacts import (
 )
 from prefect.logging import get_run_logger
 
-from fincon.pipeline.request import Outcome, Progress
+from fincon.pipeline.request import Progress, SyncResult
 
 UPDATE_SECONDS = 5.0
 """How long a stage lasts before its progress is shown, and how often that is renewed. An update takes 20 ms."""
@@ -36,14 +36,14 @@ FIGURES = (
 """What the table shows of a run, and the column of ``runs`` it is from."""
 
 
-def figures(outcome: Outcome, seconds: Mapping[str, float]) -> list[dict[str, Any]]:
+def figures(outcome: SyncResult, seconds: Mapping[str, float]) -> list[dict[str, Any]]:
     """The rows of the table: the run's counts, then the time of each stage in seconds."""
     rows = [{"figure": name, "value": outcome.run[column]} for name, column in FIGURES]
     rows += [{"figure": f"seconds: {name}", "value": round(took, 1)} for name, took in seconds.items()]
     return rows
 
 
-def summary(outcome: Outcome, seconds: Mapping[str, float]) -> str:
+def summary(outcome: SyncResult, seconds: Mapping[str, float]) -> str:
     """The run in a few lines of Markdown."""
     run = outcome.run
     lines = [
@@ -69,7 +69,7 @@ def _failed(checks: Mapping[str, int]) -> str:
     return ", ".join(f"{name} failed ({rows:,} rows)" for name, rows in checks.items()) or "all passed"
 
 
-def show_sync(outcome: Outcome, seconds: Mapping[str, float]) -> None:
+def show_sync(outcome: SyncResult, seconds: Mapping[str, float]) -> None:
     """The table ``fincon-figures`` and the summary ``fincon-summary`` of this flow run."""
     run = outcome.run
     brief = f"{run['rows_added']:,} rows added, {run['rejected']:,} rejected"

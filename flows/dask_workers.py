@@ -10,11 +10,11 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from fincon.errors import RunFailed
-from fincon.extract.client import Allowance
+from fincon.extract.client import RequestBudget
 from fincon.lake.tables import Lake
 from fincon.landing.run_folder import prepare, would_ask_as
-from fincon.pipeline.extract_step import Errand, Report, fetch_here
-from fincon.pipeline.request import Progress, Silent, Step, plainly
+from fincon.pipeline.extract_step import ExtractJob, ExtractResult, fetch_here
+from fincon.pipeline.request import NoProgress, Progress, StepRunner, call_directly
 from fincon.settings import Settings, load_settings
 
 LOTS = 12
@@ -24,31 +24,31 @@ LOTS = 12
 def fetch_on_workers(
     settings: Settings,
     lake: Lake,
-    errands: Sequence[Errand],
-    allowance: Allowance,
-    step: Step,
+    jobs: Sequence[ExtractJob],
+    budget: RequestBudget,
+    step: StepRunner,
     progress: Progress,
-) -> list[Report]:
+) -> list[ExtractResult]:
     """Every errand, dealt out in lots of many; within a flow run whose task runner is Dask's.
 
     Raises:
         Exception: what a worker failed with, once all of them have ended: they write under this process's lock.
     """
-    told = progress.stage("Stripe accounts", len(errands))
-    lots = [list(errands[first::LOTS]) for first in range(min(LOTS, len(errands)))]
+    told = progress.stage("Stripe accounts", len(jobs))
+    lots = [list(jobs[first::LOTS]) for first in range(min(LOTS, len(jobs)))]
     fetch = task(name="fetch", cache_policy=NO_CACHE, persist_result=False)(fetch_lot)
-    share = allowance.share(len(lots))
+    share = budget.share(len(lots))
     futures = [fetch.submit(lot, str(settings.data), share, return_state=False) for lot in lots]
     for future in futures:
         future.wait()
-    reports = []
+    results = []
     for lot, future in zip(lots, futures, strict=True):
-        reports += future.result()
+        results += future.result()
         told(len(lot))
-    return reports
+    return results
 
 
-def fetch_lot(errands: list[Errand], data: str, max_requests: int | None) -> list[Report]:
+def fetch_lot(jobs: list[ExtractJob], data: str, max_requests: int | None) -> list[ExtractResult]:
     """Errands on a worker, with the key from its own environment. It ends when the sync that sent them has.
 
     Raises:
@@ -56,16 +56,16 @@ def fetch_lot(errands: list[Errand], data: str, max_requests: int | None) -> lis
     """
     settings = load_settings(data=data)
     prepare(settings.data)
-    if not errands[0].folder.exists():
+    if not jobs[0].folder.exists():
         raise RunFailed(
-            f"A worker does not see {errands[0].folder}.",
+            f"A worker does not see {jobs[0].folder}.",
             "The data folder must be the same one, under the same path, on all workers.",
         )
-    if not would_ask_as(errands[0].run, settings):
+    if not would_ask_as(jobs[0].run, settings):
         raise RunFailed(
             "A worker would not ask Stripe as the sync does.",
             "Set STRIPE_API_KEY, STRIPE_API_BASE and STRIPE_VERSION alike on all workers.",
         )
-    allowance = Allowance(max_requests, errands[0].folder.exists)
+    budget = RequestBudget(max_requests, jobs[0].folder.exists)
     with Lake(settings.data / "lake") as lake:
-        return fetch_here(settings, lake, errands, allowance, plainly, Silent())
+        return fetch_here(settings, lake, jobs, budget, call_directly, NoProgress())

@@ -18,14 +18,14 @@ from prefect import flow, tags  # noqa: E402 - after quiet_prefect, which must c
 from prefect.client.schemas.objects import State  # noqa: E402
 from prefect.runtime import deployment, flow_run  # noqa: E402
 
-from fincon.errors import FolderInUse  # noqa: E402
+from fincon.errors import DataFolderLocked  # noqa: E402
 from fincon.flows.flow_options import task_runner  # noqa: E402
 from fincon.lake.closed_sessions import Refetch  # noqa: E402
-from fincon.storage.s3 import Folder  # noqa: E402
+from fincon.storage.s3 import DataPath  # noqa: E402
 from fincon.transforms.personal import Choice  # noqa: E402
 
 if TYPE_CHECKING:
-    from fincon.pipeline.request import Order, Outcome, Progress
+    from fincon.pipeline.request import Progress, SyncRequest, SyncResult
 
 
 def run_name() -> str:
@@ -70,12 +70,12 @@ def sync(
     """
     from fincon.flows.tasks import skipped, sync_as_tasks
     from fincon.pipeline.id_files import SessionIds, read_session_ids, read_stripe_accounts
-    from fincon.pipeline.request import Order
+    from fincon.pipeline.request import SyncRequest
     from fincon.pipeline.sync import raise_if_wrong
 
     ids = read_session_ids(sessions) if sessions else SessionIds()
     listed = read_stripe_accounts(stripe_accounts) if stripe_accounts else ()
-    order = Order(
+    request = SyncRequest(
         ids.plain,
         accounts,
         events,
@@ -91,26 +91,28 @@ def sync(
     )
     try:
         outcome = sync_as_tasks(
-            order, data, wait_seconds=wait_seconds, retries=retries, retry_seconds=retry_seconds
+            request, data, wait_seconds=wait_seconds, retries=retries, retry_seconds=retry_seconds
         )
-    except FolderInUse as error:
+    except DataFolderLocked as error:
         return skipped(error)
     raise_if_wrong(outcome, strict=strict)
     return {name: value for name, value in outcome.run.items() if value is not None}
 
 
 def sync_as_flow(
-    order: "Order", data: Folder, progress: "Progress | None" = None, wait_seconds: float = 0
-) -> "Outcome":
+    request: "SyncRequest", data: DataPath, progress: "Progress | None" = None, wait_seconds: float = 0
+) -> "SyncResult":
     """The flow run of ``fincon sync``. Of what it is asked for, Prefect is told the mode and how many sessions."""
-    outcomes: list[Outcome] = []
-    _HANDED.set((order, data, progress, wait_seconds, outcomes))
+    outcomes: list[SyncResult] = []
+    _HANDED.set((request, data, progress, wait_seconds, outcomes))
     with tags("fincon"):
-        _sync_from_command_line(order.mode, len(order.session_ids))
+        _sync_from_command_line(request.mode, len(request.session_ids))
     return outcomes[0]
 
 
-_HANDED: "ContextVar[tuple[Order, Folder, Progress | None, float, list[Outcome]]]" = ContextVar("handed")
+_HANDED: "ContextVar[tuple[SyncRequest, DataPath, Progress | None, float, list[SyncResult]]]" = ContextVar(
+    "handed"
+)
 """What a command hands to its flow beside the parameters, which Prefect stores."""
 
 
@@ -123,5 +125,5 @@ def _sync_handed() -> None:
     """Apart from the flow, which a task runner may send elsewhere with all that it refers to itself."""
     from fincon.flows.tasks import sync_as_tasks
 
-    order, data, progress, wait_seconds, outcomes = _HANDED.get()
-    outcomes.append(sync_as_tasks(order, data, progress, wait_seconds=wait_seconds))
+    request, data, progress, wait_seconds, outcomes = _HANDED.get()
+    outcomes.append(sync_as_tasks(request, data, progress, wait_seconds=wait_seconds))

@@ -17,14 +17,14 @@ from prefect.cache_policies import NO_CACHE  # noqa: E402
 from prefect.client.schemas.objects import State  # noqa: E402
 from prefect.states import Completed  # noqa: E402
 
-from fincon.errors import FinconError, FolderInUse, GaveUp, UsageError  # noqa: E402
+from fincon.errors import DataFolderLocked, FinconError, RetriesExhausted, UsageError  # noqa: E402
 from fincon.extract.client import LOG  # noqa: E402
 from fincon.flows import artifacts  # noqa: E402
 from fincon.flows.dask_workers import fetch_on_workers  # noqa: E402
-from fincon.landing.run_folder import when_free  # noqa: E402
-from fincon.pipeline.request import Order, Outcome, Progress, Silent, Step  # noqa: E402
+from fincon.landing.run_folder import retry_while_locked  # noqa: E402
+from fincon.pipeline.request import NoProgress, Progress, StepRunner, SyncRequest, SyncResult  # noqa: E402
 from fincon.pipeline.sync import run_sync  # noqa: E402
-from fincon.storage.s3 import Folder  # noqa: E402
+from fincon.storage.s3 import DataPath  # noqa: E402
 from fincon.warehouse.views import count_accounts  # noqa: E402
 
 P = ParamSpec("P")
@@ -45,29 +45,31 @@ def key_of_block() -> str:
         return ""  # Prefect's answer to a block that is not there
 
 
-def skipped(error: FolderInUse) -> State[Any]:
+def skipped(error: DataFolderLocked) -> State[Any]:
     """How a scheduled run ends that found the folder in use: no failure that wakes anyone, as the next one comes."""
     get_run_logger().info("%s", error)
     return Completed(name="Skipped", message=str(error))
 
 
 def sync_as_tasks(
-    order: Order,
-    data: str | Folder | None,
+    request: SyncRequest,
+    data: str | DataPath | None,
     progress: Progress | None = None,
     *,
     wait_seconds: float = 0,
     retries: int = 0,
     retry_seconds: float = 0,
-) -> Outcome:
+) -> SyncResult:
     """`run_sync` under Prefect, within a flow run; its figures go to the log and into artifacts."""
     settings = load_settings(data=data, other_key=key_of_block)
-    fetch_errands = fetch_on_workers if dask_scheduler() else None
+    fetch_jobs = fetch_on_workers if dask_scheduler() else None
     seconds: dict[str, float] = {}
-    shown = artifacts.ProgressArtifacts(progress or Silent(), _known_accounts(settings.data))
+    shown = artifacts.ProgressArtifacts(progress or NoProgress(), _known_accounts(settings.data))
     with told_in_the_log():
         step = as_tasks(seconds, retries, retry_seconds)
-        outcome = when_free(lambda: run_sync(settings, order, step, shown, fetch_errands), wait_seconds)
+        outcome = retry_while_locked(
+            lambda: run_sync(settings, request, step, shown, fetch_jobs), wait_seconds
+        )
     shown.end()
     artifacts.show_sync(outcome, seconds)
     log = get_run_logger()
@@ -82,7 +84,7 @@ def sync_as_tasks(
     return outcome
 
 
-def _known_accounts(data: Folder) -> int:
+def _known_accounts(data: DataPath) -> int:
     """How many accounts the last run knew, about; 0 where its views cannot be read, which this run makes anew."""
     try:
         return sum(count_accounts(data).values())
@@ -90,8 +92,8 @@ def _known_accounts(data: Folder) -> int:
         return 0
 
 
-def as_tasks(seconds: dict[str, float], retries: int = 0, retry_seconds: float = 0) -> Step:
-    """The `Step` that is a task run; how long each took is added to ``seconds``.
+def as_tasks(seconds: dict[str, float], retries: int = 0, retry_seconds: float = 0) -> StepRunner:
+    """The `StepRunner` that is a task run; how long each took is added to ``seconds``.
 
     It is never cached and its result never stored: the pages are the checkpoint.
     """
@@ -117,7 +119,7 @@ def as_tasks(seconds: dict[str, float], retries: int = 0, retry_seconds: float =
 
 def may_pass(run: Any, task_run: Any, state: State[Any]) -> bool:
     """Whether a failed task is worth another try: Stripe or the network were in trouble, and nothing else was wrong."""
-    return isinstance(state.data, GaveUp)
+    return isinstance(state.data, RetriesExhausted)
 
 
 @contextmanager
@@ -129,7 +131,7 @@ def told_in_the_log() -> Iterator[None]:
     LOG.propagate = False
     try:
         yield
-    except FolderInUse:
+    except DataFolderLocked:
         raise
     except FinconError as error:
         LOG.error("%s %s", error, error.hint)

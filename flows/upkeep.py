@@ -12,7 +12,7 @@ quiet_prefect()
 from prefect import flow  # noqa: E402 - after quiet_prefect, which must come first
 from prefect.client.schemas.objects import State  # noqa: E402
 
-from fincon.errors import FolderInUse, RunFailed  # noqa: E402
+from fincon.errors import DataFolderLocked, RunFailed  # noqa: E402
 from fincon.flows.sync import run_name  # noqa: E402
 
 
@@ -23,15 +23,17 @@ def compact(
     """Merge small files, and remove old ones and old pages: `fincon compact`. Skipped while the folder is in use."""
     from fincon.flows import artifacts
     from fincon.flows.tasks import skipped
-    from fincon.landing.run_folder import when_free
+    from fincon.landing.run_folder import retry_while_locked
     from fincon.pipeline import erase as maintenance
     from fincon.pipeline.sync import machine_errors
 
     folder = data_folder(data)
     try:
         with machine_errors(folder):
-            done = when_free(lambda: maintenance.compact(folder, retention_days, pages_days), wait_seconds)
-    except FolderInUse as error:
+            done = retry_while_locked(
+                lambda: maintenance.compact(folder, retention_days, pages_days), wait_seconds
+            )
+    except DataFolderLocked as error:
         return skipped(error)
     artifacts.show_compacted(done["files"], done["runs_pruned"])
     return done

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from fincon.pipeline.sync import Order, Outcome, run_sync
+from fincon.pipeline.sync import SyncRequest, SyncResult, run_sync
 from fincon.sandbox.server import Sandbox, running
 from fincon.sandbox.world import World
 from fincon.settings import Settings, load_settings
@@ -89,9 +89,9 @@ def settings_for(url: str, data: Path, **more: str) -> Settings:
     return load_settings(environ(url, **more), data)
 
 
-def sync(url: str, data: Path, session_ids: Iterable[str] = (), *, accounts: bool = True) -> Outcome:
+def sync(url: str, data: Path, session_ids: Iterable[str] = (), *, accounts: bool = True) -> SyncResult:
     """One run in this process."""
-    return run_sync(settings_for(url, data), Order(tuple(session_ids), accounts))
+    return run_sync(settings_for(url, data), SyncRequest(tuple(session_ids), accounts))
 
 
 def fincon(

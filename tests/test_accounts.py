@@ -10,9 +10,9 @@ import pytest
 import stripe
 from conftest import KEY, START, environ, fincon, rows, settings_for, state, truth
 
-from fincon.errors import AccountRefused, AccountsFailed, KeyRefused, RequestsSpent, UsageError
+from fincon.errors import AccountDisconnected, AccountsFailed, BudgetExhausted, InvalidKey, UsageError
 from fincon.pipeline.erase import erase
-from fincon.pipeline.sync import Order, Outcome, raise_if_wrong, run_sync
+from fincon.pipeline.sync import SyncRequest, SyncResult, raise_if_wrong, run_sync
 from fincon.sandbox.limits import Limits
 from fincon.sandbox.server import Sandbox, running
 from fincon.sandbox.world import World
@@ -28,14 +28,14 @@ def platform() -> Iterator[Sandbox]:
         yield served
 
 
-def sync(platform: Sandbox, data: Path, order: Order, **env: str) -> Outcome:
+def sync(platform: Sandbox, data: Path, order: SyncRequest, **env: str) -> SyncResult:
     return run_sync(settings_for(platform.url, data, **env), order)
 
 
-def everything(platform: Sandbox, **more: object) -> Order:
+def everything(platform: Sandbox, **more: object) -> SyncRequest:
     """Every account and session of each connected account."""
     sessions = {account: tuple(platform.world_of(account).session_ids()) for account in platform.connected}
-    return Order(connected=True, sessions_of=sessions, **more)  # type: ignore[arg-type]
+    return SyncRequest(connected=True, sessions_of=sessions, **more)  # type: ignore[arg-type]
 
 
 def state_of(data: Path, account: str) -> object:
@@ -62,22 +62,22 @@ def test_accounts_that_have_the_same_ids_do_not_mix(data: Path) -> None:
     with running(World(seed=6, clock=START, accounts=60, sessions=10, connected=2, alike=True)) as platform:
         newer, older = platform.connected
         ids = tuple(platform.world.session_ids())
-        sync(platform, data, Order(stripe_accounts=(older,), sessions_of={older: ids}))
+        sync(platform, data, SyncRequest(stripe_accounts=(older,), sessions_of={older: ids}))
         first = truth(platform.world)
         platform.advance(timedelta(days=3))
         second = truth(platform.world)
         assert first != second
 
         now = tuple(platform.world.session_ids())
-        outcome = sync(platform, data, Order(stripe_accounts=(newer,), sessions_of={newer: now}))
+        outcome = sync(platform, data, SyncRequest(stripe_accounts=(newer,), sessions_of={newer: now}))
         assert state_of(data, older) == first
         assert state_of(data, newer) == second
         assert platform.requests_by_account[newer] == outcome.run["requests"]
 
         # Of the one, the sessions were seen three days ago and are settled; of the other, they are new.
         platform.reset_requests()
-        sync(platform, data, Order((), False, stripe_accounts=(older, newer), sessions_of={older: ids}))
-        sync(platform, data, Order((), False, sessions_of={older: ids, newer: ids}))
+        sync(platform, data, SyncRequest((), False, stripe_accounts=(older, newer), sessions_of={older: ids}))
+        sync(platform, data, SyncRequest((), False, sessions_of={older: ids, newer: ids}))
         asked = [path for _, path, _ in platform.requests if "/sessions/" in path]
         assert len(asked) == 2 * len(ids)
 
@@ -98,7 +98,7 @@ def test_one_that_was_revoked_is_told_and_the_others_are_in(platform: Sandbox, d
     assert platform.requests_by_account[revoked] == 1
 
     platform.state.revoked.clear()
-    outcome = sync(platform, data, Order(connected=True))
+    outcome = sync(platform, data, SyncRequest(connected=True))
     assert state_of(data, revoked)["accounts"] == truth(platform.world_of(revoked))["accounts"]  # type: ignore[index]
     assert len(outcome.runs) == 3
 
@@ -107,28 +107,28 @@ def test_none_is_in_and_each_is_told_where_all_fail(platform: Sandbox, data: Pat
     for account in platform.connected:
         platform.revoke(account)
     with pytest.raises(AccountsFailed, match="3 Stripe accounts") as caught:
-        sync(platform, data, Order(connected=True))
+        sync(platform, data, SyncRequest(connected=True))
     assert all(account in caught.value.hint for account in platform.connected)
-    with pytest.raises(AccountRefused):
-        sync(platform, data, Order(stripe_accounts=(platform.connected[0],)))
+    with pytest.raises(AccountDisconnected):
+        sync(platform, data, SyncRequest(stripe_accounts=(platform.connected[0],)))
     assert not (data / "fincon.duckdb").exists()
 
 
 def test_a_key_that_nobody_takes_is_not_tried_on_every_account(data: Path) -> None:
     with running(World(accounts=5, connected=40), keys={"sk_test_other"}) as platform:
         with pytest.raises(AccountsFailed):
-            sync(platform, data, Order(stripe_accounts=tuple(platform.connected)))
+            sync(platform, data, SyncRequest(stripe_accounts=tuple(platform.connected)))
         assert 10 <= len(platform.requests) < 20
-        with pytest.raises(KeyRefused):
-            sync(platform, data, Order(connected=True))
+        with pytest.raises(InvalidKey):
+            sync(platform, data, SyncRequest(connected=True))
 
 
 def test_requests_are_bounded_over_all_and_each_gets_its_turn(platform: Sandbox, data: Path) -> None:
     """Two pages each: with four requests a sync, all three are in after the second; whoever waited goes first."""
-    order = Order(stripe_accounts=tuple(platform.connected), max_requests=4)
+    order = SyncRequest(stripe_accounts=tuple(platform.connected), max_requests=4)
     first = sync(platform, data, order)
     assert len(platform.requests) == 4
-    with pytest.raises(RequestsSpent):
+    with pytest.raises(BudgetExhausted):
         raise_if_wrong(first, strict=True)
     second = sync(platform, data, order)
     assert len(platform.requests) == 8
@@ -137,20 +137,20 @@ def test_requests_are_bounded_over_all_and_each_gets_its_turn(platform: Sandbox,
 
 def test_a_stripe_account_that_is_synced_is_no_holder_to_be_erased(platform: Sandbox, data: Path) -> None:
     account = platform.connected[0]
-    sync(platform, data, Order(stripe_accounts=(account,)))
+    sync(platform, data, SyncRequest(stripe_accounts=(account,)))
     with pytest.raises(UsageError, match="is synced here, not an account holder"):
         erase(data, "customer", account)
 
 
 def test_a_sync_of_one_account_costs_what_it_costs_alone(platform: Sandbox, data: Path) -> None:
     account = platform.connected[0]
-    alone = sync(platform, data, Order(), STRIPE_ACCOUNT=account).run
-    named = sync(platform, data.with_name("named"), Order(stripe_accounts=(account,))).run
+    alone = sync(platform, data, SyncRequest(), STRIPE_ACCOUNT=account).run
+    named = sync(platform, data.with_name("named"), SyncRequest(stripe_accounts=(account,))).run
     counted = ("requests", "pages", "accounts_seen", "rows_added", "stripe_account", "requests_by_endpoint")
     assert [alone[name] for name in counted] == [named[name] for name in counted]
 
     platform.reset_requests()
-    both = sync(platform, data.with_name("all"), Order(connected=True))
+    both = sync(platform, data.with_name("all"), SyncRequest(connected=True))
     listed = [query for _, path, query in platform.requests if path == "/v1/accounts"]
     assert listed == ["limit=100"]
     assert both.run["requests"] == len(platform.requests) == 1 + 3 * alone["requests"]
@@ -159,12 +159,12 @@ def test_a_sync_of_one_account_costs_what_it_costs_alone(platform: Sandbox, data
 
 def test_events_go_on_where_each_account_was(platform: Sandbox, data: Path) -> None:
     first, *others = platform.connected
-    sync(platform, data, Order(stripe_accounts=(first,)))
+    sync(platform, data, SyncRequest(stripe_accounts=(first,)))
     platform.advance(timedelta(hours=2))
-    sync(platform, data, Order(stripe_accounts=tuple(others)))
+    sync(platform, data, SyncRequest(stripe_accounts=tuple(others)))
     platform.advance(timedelta(hours=2))
     platform.reset_requests()
-    outcome = sync(platform, data, Order(accounts=False, events=True, connected=True))
+    outcome = sync(platform, data, SyncRequest(accounts=False, events=True, connected=True))
     assert {run["mode"] for run in outcome.runs} == {"events"}
     assert not [path for _, path, _ in platform.requests if path == ACCOUNTS]
     for account in platform.connected:
@@ -223,7 +223,7 @@ def test_sessions_say_whose_they_are_in_a_file_or_are_refused(platform: Sandbox,
 
 def test_a_platform_without_connected_accounts_is_told_so(sandbox: Sandbox, data: Path) -> None:
     with pytest.raises(UsageError, match="no connected account"):
-        sync(sandbox, data, Order(connected=True))
+        sync(sandbox, data, SyncRequest(connected=True))
 
 
 def test_stripes_own_client_pages_the_connected_accounts_and_is_refused_a_revoked_one() -> None:

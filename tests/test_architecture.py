@@ -9,11 +9,31 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-PRODUCT = ("flows", "transforms", "sandbox")
-EDGE = ("stripe_api", "pages", "lake", "warehouse", "settings")
-"""The modules of ``flows`` that each know one outside thing, and nothing of each other."""
+PACKAGE = ROOT / "fincon"
 
-SHARED = {"fincon.settings", "fincon.errors"}
+ROOMS: tuple[tuple[str, ...], ...] = (
+    ("cli",),
+    ("flows",),
+    ("pipeline",),
+    ("warehouse",),
+    ("lake", "extract"),
+    ("landing",),
+    ("privacy",),
+    ("settings",),
+    ("storage",),
+)
+"""From the top down: a room imports from rooms below its own alone. Neither of two in one line imports from the other."""
+
+EVERYWHERE = ("errors", "transforms")
+"""What every room may import; they import nothing but each other."""
+
+ONLY_FROM = {
+    "sandbox": ("cli",),
+    "prefect": ("flows",),
+    "prefect_dask": ("flows",),
+    "deltalake": ("lake", "pipeline"),
+}
+"""What may be imported from one room alone."""
 
 PURE = {
     *("abc", "bisect", "collections", "dataclasses", "datetime", "decimal", "enum", "fractions", "functools"),
@@ -34,14 +54,26 @@ WRITING_CALLS = {"post", "put", "delete", "patch", "request", "send"}
 HTTP = {"requests", "urllib3", "http", "httpx", "aiohttp"}
 
 
-def modules(package: str) -> dict[str, ast.Module]:
-    """Every module of a package, parsed, by its full name."""
+def modules(room: str = "") -> dict[str, ast.Module]:
+    """Every module of a room, or of all, parsed, by its full name."""
     found = {}
-    for path in sorted((ROOT / package).rglob("*.py")):
+    for path in sorted(_files(PACKAGE / room if room else PACKAGE)):
         parts = path.relative_to(ROOT).with_suffix("").parts
         name = ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
         found[name] = ast.parse(path.read_text(), str(path))
     return found
+
+
+def _files(place: Path) -> Iterator[Path]:
+    """The Python files of a room, links followed, which ``rglob`` does not do."""
+    if not place.is_dir():
+        yield place.with_suffix(".py")
+        return
+    for path in place.iterdir():
+        if path.suffix == ".py":
+            yield path
+        elif path.is_dir() and path.name != "__pycache__":
+            yield from _files(path)
 
 
 def imports(tree: ast.AST) -> set[str]:
@@ -75,96 +107,138 @@ def reads_environment(tree: ast.AST) -> bool:
     return bool(names & (used | imports(tree)))
 
 
-def within(name: str, package: str) -> bool:
-    return name == package or name.startswith(package + ".")
-
-
-def each(*packages: str) -> Iterator[tuple[str, ast.Module]]:
-    for package in packages:
-        yield from modules(package).items()
-
-
-def importers(of: str, *packages: str) -> set[str]:
-    return {name for name, tree in each(*packages) if any(within(i, of) for i in imports(tree))}
+def room_of(name: str) -> str:
+    """The room of a module of fincon; empty for the package itself, and for what is no part of it."""
+    package, _, rest = name.partition(".")
+    return rest.partition(".")[0] if package == "fincon" else ""
 
 
 # -- transforms is pure
 
 
 def test_transforms_imports_only_pure_modules_pyarrow_msgspec_and_itself():
-    allowed = PURE | {"transforms", "pyarrow", "msgspec"}
-    found = {f"{name}: {i}" for name, tree in each("transforms") for i in imports(tree)}
-    assert {line for line in found if line.split(": ")[1].split(".")[0] not in allowed} == set()
+    allowed = PURE | {"pyarrow", "msgspec"}
+    found = {(name, i) for name, tree in modules("transforms").items() for i in imports(tree)}
+    assert {
+        (n, i) for n, i in found if i.split(".")[0] not in allowed and room_of(i) != "transforms"
+    } == set()
 
 
 def test_transforms_uses_no_part_of_pyarrow_that_does_io():
-    parts = {i for _, tree in each("transforms") for i in imports(tree) if i.startswith("pyarrow.")}
+    parts = {
+        i for _, tree in modules("transforms").items() for i in imports(tree) if i.startswith("pyarrow.")
+    }
     assert parts <= {"pyarrow.compute"}
 
 
 def test_transforms_calls_nothing_that_reaches_disk_clock_or_screen():
-    assert {f"{name}: {c}" for name, tree in each("transforms") for c in calls(tree) & IMPURE_CALLS} == set()
+    assert {
+        f"{name}: {c}" for name, tree in modules("transforms").items() for c in calls(tree) & IMPURE_CALLS
+    } == set()
 
 
 # -- the arrows
 
 
+def test_every_file_and_folder_is_a_room_that_is_drawn():
+    drawn = {room for line in ROOMS for room in line} | {*EVERYWHERE, "sandbox", "sql", "__init__", "py"}
+    assert {path.name.removesuffix(".py") for path in PACKAGE.iterdir() if path.name != "__pycache__"} - {
+        "py.typed"
+    } <= drawn
+
+
+def test_imports_run_down_only():
+    below: dict[str, set[str]] = {}
+    for number, line in enumerate(ROOMS):
+        for room in line:
+            below[room] = {room, *EVERYWHERE, *(r for lower in ROOMS[number + 1 :] for r in lower)}
+    below |= {room: set(EVERYWHERE) for room in EVERYWHERE}
+    below["cli"] |= {"sandbox"}
+    wrong = {
+        f"{name} imports {i}"
+        for name, tree in modules().items()
+        if room_of(name) in below
+        for i in imports(tree)
+        if room_of(i) and room_of(i) not in below[room_of(name)] | {"connect", "__version__"}
+    }
+    assert wrong == set()
+
+
+@pytest.mark.parametrize(("library", "rooms"), ONLY_FROM.items())
+def test_what_belongs_to_one_room_is_imported_there_alone(library: str, rooms: tuple[str, ...]):
+    of = f"fincon.{library}" if library == "sandbox" else library
+    found = {
+        room_of(name)
+        for name, tree in modules().items()
+        if room_of(name) != library and any(i == of or i.startswith(of + ".") for i in imports(tree))
+    }
+    assert found <= {*rooms}
+    assert rooms[0] in found
+
+
+def test_no_import_runs_in_a_circle():
+    def reached(name: str, seen: tuple[str, ...]) -> None:
+        assert name not in seen, " → ".join([*seen[seen.index(name) :], name])
+        if name not in done:
+            for other in sorted(edges.get(name, ())):
+                reached(other, (*seen, name))
+            done.add(name)
+
+    trees = modules()
+    edges = {
+        name: {i for i in imports(tree) if i in trees and i not in {name, room_package(name)}}
+        for name, tree in trees.items()
+    }
+    done: set[str] = set()
+    for name in trees:
+        reached(name, ())
+
+
+def room_package(name: str) -> str:
+    """The package that a module stands in."""
+    return name.rpartition(".")[0]
+
+
 def test_imports_are_absolute():
     """Prefect loads a flow file as a top-level module, in which a relative import fails."""
-    assert {n for n, tree in each(*PRODUCT) if any(i.startswith(".") for i in imports(tree))} == set()
-
-
-def test_transforms_imports_neither_flows_nor_sandbox():
-    assert importers("flows", "transforms") | importers("sandbox", "transforms") == set()
-
-
-@pytest.mark.parametrize("module", EDGE)
-def test_a_module_of_the_edge_knows_no_other_and_nothing_above_it(module: str):
-    """Settings and errors aside, which all may use; ``settings`` itself uses no more than errors."""
-    others = {f"flows.{other}" for other in EDGE if other != module} - SHARED
-    above = {f"flows.{name}" for name in ("cli", "show", "sync", "steps", "runs", "fetch")}
-    found = imports(modules("flows")[f"flows.{module}"])
-    assert {i for i in found if any(within(i, other) for other in others | above)} == set()
-
-
-def test_nothing_imports_the_command_line():
-    assert {name for name in importers("fincon.cli", *PRODUCT) if not within(name, "fincon.cli")} == set()
+    assert {n for n, tree in modules().items() if any(i.startswith(".") for i in imports(tree))} == set()
 
 
 def test_nothing_imports_tests_or_notebooks():
-    assert importers("tests", *PRODUCT) | importers("notebooks", *PRODUCT) == set()
-
-
-def test_the_product_reaches_the_sandbox_only_from_the_command_line():
-    assert importers("sandbox", "flows", "transforms") == {"fincon.cli.demo"}
+    found = {i.partition(".")[0] for tree in modules().values() for i in imports(tree)}
+    assert found & {"tests", "notebooks", "flows", "transforms", "sandbox"} == set()
 
 
 # -- the edge
 
 
 def test_only_settings_reads_the_environment():
-    assert {name for name, tree in each(*PRODUCT) if reads_environment(tree)} == {"fincon.settings"}
+    assert {name for name, tree in modules().items() if reads_environment(tree)} == {"fincon.settings"}
 
 
 def test_one_module_speaks_http():
     """What is sent to Stripe can be read in one place; the other only bounds how long an answer may take."""
-    found = {name for name, tree in each("flows") if {i.split(".")[0] for i in imports(tree)} & HTTP}
+    found = {
+        n
+        for n, tree in modules().items()
+        if {i.split(".")[0] for i in imports(tree)} & HTTP and room_of(n) != "sandbox"
+    }
     assert found == {"fincon.extract.client", "fincon.extract.timeouts"}
 
 
 def test_the_product_sends_get_alone():
-    found = calls(modules("flows")["fincon.extract.client"])
+    found = calls(modules("extract")["fincon.extract.client"])
     assert "get" in found
     assert found & WRITING_CALLS == set()
 
 
-def test_no_file_in_flows_is_named_like_a_library():
+def test_no_file_or_folder_is_named_like_a_library():
     """Prefect puts ``flows/`` first on the path, where such a file would stand in the library's place."""
-    path = [entry for entry in sys.path if Path(entry or ".").resolve() != ROOT / "flows"]
-    stems = {file.stem for file in (ROOT / "flows").glob("*.py")} - {"__init__"}
-    assert stems
-    assert stems & set(sys.stdlib_module_names) == set()
-    assert {stem for stem in stems if PathFinder.find_spec(stem, path)} == set()
+    path = [entry for entry in sys.path if Path(entry or ".").resolve() not in (ROOT, ROOT / "flows")]
+    names = {p.name.removesuffix(".py") for p in (ROOT / "flows").iterdir()} - {"__init__", "__pycache__"}
+    assert names
+    assert names & set(sys.stdlib_module_names) == set()
+    assert {name for name in names if PathFinder.find_spec(name, path)} == set()
 
 
 # -- the readers of source above see what they must
@@ -174,7 +248,7 @@ def test_no_file_in_flows_is_named_like_a_library():
     ("source", "name"),
     [
         ("import os.path", "os.path"),
-        ("def f():\n    from flows import lake", "fincon.lake.tables"),
+        ("def f():\n    from fincon.lake import tables", "fincon.lake.tables"),
         ("from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import duckdb", "duckdb"),
         ("from . import lake", "..lake"),
         ("from pyarrow import fs", "pyarrow.fs"),

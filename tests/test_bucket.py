@@ -35,7 +35,7 @@ from deltalake.exceptions import DeltaError
 
 from fincon.errors import RunFailed, UsageError
 from fincon.lake.tables import Lake
-from fincon.landing.run_folder import locked, prepare
+from fincon.landing.run_folder import prepare, writer_lock
 from fincon.pipeline.erase import compact, erase, traces
 from fincon.pipeline.recovery import settle
 from fincon.pipeline.sync import failed_checks
@@ -44,7 +44,7 @@ from fincon.sandbox.world import World
 from fincon.settings import data_folder
 from fincon.storage.duckdb_s3 import OpenObject
 from fincon.storage.lease import Record
-from fincon.storage.s3 import Remote
+from fincon.storage.s3 import S3Path
 from fincon.transforms.schemas import ACCOUNTS, OBJECT_TABLES
 from fincon.warehouse.views import connect
 
@@ -106,24 +106,24 @@ def at_start(sandbox: Sandbox) -> None:
 
 
 @pytest.fixture
-def machines(s3: dict[str, str], tmp_path: Path) -> tuple[Remote, Remote]:
+def machines(s3: dict[str, str], tmp_path: Path) -> tuple[S3Path, S3Path]:
     """One lake, as two machines with a work folder each see it."""
     address = f"s3://lakes/{tmp_path.name}"
     one, other = (data_folder(address, {"FINCON_WORK": str(tmp_path / name)}) for name in ("one", "other"))
-    assert isinstance(one, Remote)
-    assert isinstance(other, Remote)
+    assert isinstance(one, S3Path)
+    assert isinstance(other, S3Path)
     for machine in (one, other):
         prepare(machine)
     return one, other
 
 
-def hours_later(lake: Remote) -> None:
+def hours_later(lake: S3Path) -> None:
     """The lease as it is when time has passed and nobody has renewed it."""
     content = msgspec.json.decode((lake / ".lock").read_bytes(), type=Record)
     (lake / ".lock").put(msgspec.json.encode(msgspec.structs.replace(content, until=1.0)))
 
 
-def on_the_way(lake: Remote) -> dict[str, str]:
+def on_the_way(lake: S3Path) -> dict[str, str]:
     """The environment of a command on a machine."""
     return {"FINCON_DATA": str(lake), "FINCON_WORK": str(lake.bucket.work.parent)}
 
@@ -132,7 +132,7 @@ def on_the_way(lake: Remote) -> dict[str, str]:
 
 
 def test_a_lake_in_a_bucket_is_the_truth_for_every_command(
-    sandbox: Sandbox, machines: tuple[Remote, Remote], tmp_path: Path
+    sandbox: Sandbox, machines: tuple[S3Path, S3Path], tmp_path: Path
 ) -> None:
     """Two syncs, one on each machine; the commands answer on both; and no byte of it holds the credentials."""
     one, other = machines
@@ -165,7 +165,7 @@ def test_a_lake_in_a_bucket_is_the_truth_for_every_command(
 
 
 def test_a_local_lake_and_one_in_a_bucket_have_the_same_history(
-    sandbox: Sandbox, machines: tuple[Remote, Remote], data: Path
+    sandbox: Sandbox, machines: tuple[S3Path, S3Path], data: Path
 ) -> None:
     for _ in range(2):
         for where in (data, machines[0]):
@@ -178,7 +178,7 @@ def test_a_local_lake_and_one_in_a_bucket_have_the_same_history(
     assert state(machines[0], history) == state(data, history)
 
 
-def test_compacting_and_erasing_in_a_bucket(sandbox: Sandbox, machines: tuple[Remote, Remote]) -> None:
+def test_compacting_and_erasing_in_a_bucket(sandbox: Sandbox, machines: tuple[S3Path, S3Path]) -> None:
     """No answer changes, a reader from before goes on reading, no object names who was erased, no sync brings it back."""
     lake, other = machines
     ids = sandbox.world.session_ids()
@@ -211,10 +211,10 @@ def test_compacting_and_erasing_in_a_bucket(sandbox: Sandbox, machines: tuple[Re
 
 
 def test_a_second_machine_is_told_who_writes_and_how_long_a_dead_one_would_count(
-    sandbox: Sandbox, machines: tuple[Remote, Remote]
+    sandbox: Sandbox, machines: tuple[S3Path, S3Path]
 ) -> None:
     one, other = machines
-    with locked(one), pytest.raises(RunFailed, match=rf"in use by process {os.getpid()} on ") as caught:
+    with writer_lock(one), pytest.raises(RunFailed, match=rf"in use by process {os.getpid()} on ") as caught:
         sync(sandbox.url, other)
     assert "runs out in" in caught.value.hint
     assert sandbox.requests == []
@@ -229,7 +229,7 @@ def test_of_many_who_want_the_lease_one_gets_it(s3: dict[str, str], tmp_path: Pa
     def want(number: int) -> None:
         lake = data_folder(address, {"FINCON_WORK": str(tmp_path / str(number))})
         prepare(lake)
-        with suppress(RunFailed), locked(lake):
+        with suppress(RunFailed), writer_lock(lake):
             got.append(number)
             over.wait(30)
 
@@ -241,15 +241,15 @@ def test_of_many_who_want_the_lease_one_gets_it(s3: dict[str, str], tmp_path: Pa
 
 
 def test_a_lease_that_ran_out_is_taken_over_and_its_holder_cannot_commit_any_more(
-    machines: tuple[Remote, Remote],
+    machines: tuple[S3Path, S3Path],
 ) -> None:
     """It is told so before its next commit; and should it stand still just after it asked, the log refuses it."""
     one, other = machines
     row = pa.Table.from_pylist([{"account_id": "fca_1"}], schema=ACCOUNTS.schema)
-    with Lake(one / "lake") as slow, Lake(other / "lake") as quick, locked(one):
+    with Lake(one / "lake") as slow, Lake(other / "lake") as quick, writer_lock(one):
         slow.append(ACCOUNTS, row, ["run-1"])
         hours_later(one)
-        with locked(other):
+        with writer_lock(other):
             settle(other, quick)
             with pytest.raises(RunFailed, match=r"taken over by process \d+ on .* stood still"):
                 slow.append(ACCOUNTS, row, ["run-2"])
@@ -264,7 +264,7 @@ def test_a_lease_that_ran_out_is_taken_over_and_its_holder_cannot_commit_any_mor
 # -- killed in the middle
 
 
-def killed_half_loaded(sandbox: Sandbox, lake: Remote, tmp_path: Path) -> str:
+def killed_half_loaded(sandbox: Sandbox, lake: S3Path, tmp_path: Path) -> str:
     """A sync as a process, killed with SIGKILL once the first table is committed; its run."""
     (tmp_path / "ids.txt").write_text("\n".join(sandbox.world.session_ids()))
     env = {**os.environ, **environ(sandbox.url), **on_the_way(lake)}
@@ -280,7 +280,7 @@ def killed_half_loaded(sandbox: Sandbox, lake: Remote, tmp_path: Path) -> str:
 
 
 def test_a_run_killed_half_loaded_is_finished_at_once_on_the_same_machine(
-    sandbox: Sandbox, machines: tuple[Remote, Remote], tmp_path: Path
+    sandbox: Sandbox, machines: tuple[S3Path, S3Path], tmp_path: Path
 ) -> None:
     """Its pages are here, and so the machine knows that the holder of the lease is dead: nothing is waited for or fetched."""
     run_id = killed_half_loaded(sandbox, machines[0], tmp_path)
@@ -293,7 +293,7 @@ def test_a_run_killed_half_loaded_is_finished_at_once_on_the_same_machine(
 
 
 def test_a_run_killed_half_loaded_is_taken_out_again_by_another_machine(
-    sandbox: Sandbox, machines: tuple[Remote, Remote], tmp_path: Path
+    sandbox: Sandbox, machines: tuple[S3Path, S3Path], tmp_path: Path
 ) -> None:
     """The pages of the half that is missing are lost with the machine; should it come back, its run adds what it saw."""
     one, other = machines
@@ -314,7 +314,7 @@ def test_a_run_killed_half_loaded_is_taken_out_again_by_another_machine(
 
 
 def test_pages_that_were_fetched_before_an_erasure_elsewhere_are_not_loaded_after_it(
-    sandbox: Sandbox, machines: tuple[Remote, Remote], tmp_path: Path
+    sandbox: Sandbox, machines: tuple[S3Path, S3Path], tmp_path: Path
 ) -> None:
     """A machine that comes back with pages in no table yet does not bring back who was erased meanwhile."""
     one, other = machines
@@ -333,7 +333,7 @@ def test_pages_that_were_fetched_before_an_erasure_elsewhere_are_not_loaded_afte
 
 
 def test_threads_that_share_an_open_object_each_read_at_their_own_place(
-    machines: tuple[Remote, Remote],
+    machines: tuple[S3Path, S3Path],
 ) -> None:
     content = os.urandom(100_000)
     (machines[0] / "object").put(content)
@@ -348,7 +348,7 @@ def test_threads_that_share_an_open_object_each_read_at_their_own_place(
 
 
 def test_an_object_that_is_written_anew_while_it_is_read_is_not_mixed_with_the_old(
-    machines: tuple[Remote, Remote],
+    machines: tuple[S3Path, S3Path],
 ) -> None:
     place = machines[0] / "object"
     place.put(b"a" * 100_000)
@@ -396,7 +396,7 @@ def test_what_is_wrong_with_a_bucket_is_said_in_two_lines(
 
 
 def test_credentials_that_are_not_accepted_are_told(
-    s3: dict[str, str], machines: tuple[Remote, Remote]
+    s3: dict[str, str], machines: tuple[S3Path, S3Path]
 ) -> None:
     allowed = f"{s3['AWS_ENDPOINT_URL']}/moto-api/reset-auth"
 
@@ -413,7 +413,7 @@ def test_credentials_that_are_not_accepted_are_told(
     assert "AWS_ACCESS_KEY_ID" in caught.value.hint
 
 
-def test_a_bucket_with_nothing_in_it_yet_is_told(machines: tuple[Remote, Remote], tmp_path: Path) -> None:
+def test_a_bucket_with_nothing_in_it_yet_is_told(machines: tuple[S3Path, S3Path], tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"There is no s3://lakes/.*/fincon\.duckdb"):
         connect(machines[0])
     assert fincon("compact", cwd=tmp_path, env=on_the_way(machines[0])).returncode == 2

@@ -11,15 +11,15 @@ import pytest
 from conftest import NOT_TRUTH, START, Row, canonical, environ, fincon, rows, settings_for
 from test_resume import started, wait_for
 
-from fincon.errors import NotAllowed, RequestsSpent, UsageError
+from fincon.errors import BudgetExhausted, PermissionDenied, UsageError
 from fincon.pipeline.erase import compact, erase, traces
-from fincon.pipeline.sync import Order, Outcome, failed_checks, run_sync
+from fincon.pipeline.sync import SyncRequest, SyncResult, failed_checks, run_sync
 from fincon.sandbox.faults import Fault, Faults, Rule
 from fincon.sandbox.server import Sandbox, running
 from fincon.sandbox.world import World
 
 WORLD = World(seed=2, clock=START, accounts=24, sessions=8)
-BOTH = Order(transactions=True, owners=True, pii="keep")
+BOTH = SyncRequest(transactions=True, owners=True, pii="keep")
 TRANSACTIONS = "/v1/financial_connections/transactions"
 OWNERS = "/v1/financial_connections/accounts/{id}/owners"
 KEY = "a-key-that-stays-the-same"
@@ -42,7 +42,7 @@ def sandbox(served: Sandbox) -> Iterator[Sandbox]:
     served.faults = None
 
 
-def run(sandbox: Sandbox, data: Path, order: Order = BOTH, **more: str) -> Outcome:
+def run(sandbox: Sandbox, data: Path, order: SyncRequest = BOTH, **more: str) -> SyncResult:
     """One run, with the requests of those before it forgotten; it has failed no check."""
     sandbox.reset_requests()
     outcome = run_sync(settings_for(sandbox.url, data, **more), order)
@@ -179,7 +179,7 @@ def test_transactions_after_the_last_refresh_that_succeeded_are_asked_for_and_al
 
 
 def test_an_account_that_is_gone_is_reported_once_and_the_run_goes_on(sandbox: Sandbox, data: Path) -> None:
-    run(sandbox, data, Order())
+    run(sandbox, data, SyncRequest())
     sandbox.set_clock(START - timedelta(days=60))  # as if the newest accounts had never been
     run(sandbox, data, replace(BOTH, accounts=False))
     gone = {r["object_id"] for r in rows(data, "FROM rejects WHERE object_type = 'account'")}
@@ -195,7 +195,7 @@ def test_a_missing_permission_stops_the_run_and_is_named(data: Path, what: str) 
     denied = {f"financial_connections.{what}"}
     with (
         running(WORLD, denied=denied) as sandbox,
-        pytest.raises(NotAllowed, match=rf"{what}.*403.*permission"),
+        pytest.raises(PermissionDenied, match=rf"{what}.*403.*permission"),
     ):
         run(sandbox, data, BOTH, STRIPE_API_KEY="rk_test_narrow")
     assert not (data / "fincon.duckdb").exists()
@@ -207,7 +207,7 @@ def test_a_stopped_run_goes_on_and_asks_for_nothing_twice(sandbox: Sandbox, data
         try:
             outcome = run(sandbox, data, replace(BOTH, max_requests=15))
             break
-        except RequestsSpent:
+        except BudgetExhausted:
             seen += sandbox.requests
     seen += sandbox.requests
     assert len(seen) == len(set(seen)) == outcome.run["requests"] > 30
@@ -242,10 +242,10 @@ def test_a_list_that_was_half_read_is_whole_in_the_end_though_its_account_is_not
     sandbox: Sandbox, data: Path, damaged: bool
 ) -> None:
     """Another run has read it meanwhile. Half of it must not count, nor move the watermark; of a damaged one nothing is left."""
-    order = Order(transactions=True, pii="keep")
+    order = SyncRequest(transactions=True, pii="keep")
     more = Rule(Fault("forbidden"), TRANSACTIONS, query="starting_after")
     sandbox.faults = Faults(script=[more])
-    with pytest.raises(NotAllowed):
+    with pytest.raises(PermissionDenied):
         run(sandbox, data, order)
     sandbox.faults = None
     run(sandbox, data, BOTH)
@@ -271,7 +271,7 @@ def test_a_run_killed_among_transactions_asks_for_none_of_its_pages_again(
         process.kill()
         process.wait(10)
     sandbox.faults = None
-    outcome = run(sandbox, data, Order(transactions=True, pii="keep"))
+    outcome = run(sandbox, data, SyncRequest(transactions=True, pii="keep"))
     lists = [query for _, path, query in sandbox.requests if path == TRANSACTIONS]
     assert outcome.resumed_pages == outcome.run["pages"] - len(sandbox.requests) >= 4
     assert len(lists) == len(list(data.glob("pages/*/transactions-*.json.zst"))) - 4

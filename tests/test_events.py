@@ -7,17 +7,17 @@ from typing import Any
 import pytest
 from conftest import environ, fincon, known_after, rows, settings_for, state, truth
 
-from fincon.errors import RequestsSpent
-from fincon.pipeline.sync import Order, Outcome, run_sync
+from fincon.errors import BudgetExhausted
+from fincon.pipeline.sync import SyncRequest, SyncResult, run_sync
 from fincon.sandbox.server import Sandbox
 
-EVENTS = Order(events=True)
+EVENTS = SyncRequest(events=True)
 
 
-def run(sandbox: Sandbox, data: Path, order: Order = EVENTS) -> Outcome:
+def run(sandbox: Sandbox, data: Path, request: SyncRequest = EVENTS) -> SyncResult:
     """One run, with the requests of those before it forgotten."""
     sandbox.reset_requests()
-    return run_sync(settings_for(sandbox.url, data), order)
+    return run_sync(settings_for(sandbox.url, data), request)
 
 
 def paths(sandbox: Sandbox) -> list[str]:
@@ -25,7 +25,7 @@ def paths(sandbox: Sandbox) -> list[str]:
 
 
 def test_a_quiet_minute_costs_one_request_and_adds_no_row(sandbox: Sandbox, data: Path) -> None:
-    run(sandbox, data, Order())
+    run(sandbox, data, SyncRequest())
     for _ in range(2):
         outcome = run(sandbox, data)
         assert paths(sandbox) == ["events"]
@@ -35,7 +35,7 @@ def test_a_quiet_minute_costs_one_request_and_adds_no_row(sandbox: Sandbox, data
 def test_events_bring_what_changed_and_a_listing_after_them_brings_only_what_has_no_event(
     sandbox: Sandbox, data: Path
 ) -> None:
-    run(sandbox, data, Order())
+    run(sandbox, data, SyncRequest())
     before = truth(sandbox.world)
     for hours in (1, 7, 20):
         sandbox.advance(timedelta(hours=hours))
@@ -43,8 +43,8 @@ def test_events_bring_what_changed_and_a_listing_after_them_brings_only_what_has
         assert set(paths(sandbox)) == {"events"}
         assert outcome.failed_checks == {}
     alone = data.with_name("alone")
-    run(sandbox, alone, Order())
-    run(sandbox, data, Order())
+    run(sandbox, alone, SyncRequest())
+    run(sandbox, data, SyncRequest())
     known = known_after(before, truth(sandbox.world))
     for table in ("accounts", "balances", "refreshes"):
         assert state(data)[table] == known[table]
@@ -53,7 +53,7 @@ def test_events_bring_what_changed_and_a_listing_after_them_brings_only_what_has
 
 def test_each_event_is_a_version_at_the_events_time(sandbox: Sandbox, data: Path) -> None:
     """What was known is right at every hour between two runs, not only at the runs."""
-    run(sandbox, data, Order())
+    run(sandbox, data, SyncRequest())
     start = sandbox.world
     sandbox.advance(timedelta(hours=30))
     run(sandbox, data)
@@ -75,7 +75,7 @@ def test_each_event_is_a_version_at_the_events_time(sandbox: Sandbox, data: Path
 
 
 def test_reading_the_same_events_again_adds_nothing(sandbox: Sandbox, data: Path) -> None:
-    run(sandbox, data, Order())
+    run(sandbox, data, SyncRequest())
     sandbox.advance(timedelta(hours=9))
     assert run(sandbox, data).run["rows_added"] > 0
     sandbox.advance(timedelta(seconds=61))  # the overlap brings the last minutes again
@@ -91,7 +91,7 @@ def test_without_a_run_to_go_on_from_every_account_is_listed(
     sandbox: Sandbox, data: Path, gap: timedelta | None
 ) -> None:
     if gap:
-        run(sandbox, data, Order())
+        run(sandbox, data, SyncRequest())
         sandbox.advance(gap)
     outcome = run(sandbox, data)
     assert outcome.run["mode"] == "accounts"
@@ -100,7 +100,7 @@ def test_without_a_run_to_go_on_from_every_account_is_listed(
 
 def test_settled_sessions_are_not_fetched_again(sandbox: Sandbox, data: Path) -> None:
     ids = tuple(sandbox.world.session_ids())
-    only = Order(ids, accounts=False)
+    only = SyncRequest(ids, accounts=False)
     run(sandbox, data, only)
     assert paths(sandbox).count("accounts") < len(ids) <= len(paths(sandbox))
     sandbox.advance(timedelta(hours=1))
@@ -111,9 +111,11 @@ def test_settled_sessions_are_not_fetched_again(sandbox: Sandbox, data: Path) ->
     assert set(ids) <= set(paths(sandbox)), "this fetch settles them"
     assert run(sandbox, data, only).run["requests"] == 0
     assert paths(sandbox) == []
-    assert set(ids) <= set((run(sandbox, data, Order(ids, accounts=False, refetch="all")), paths(sandbox))[1])
+    assert set(ids) <= set(
+        (run(sandbox, data, SyncRequest(ids, accounts=False, refetch="all")), paths(sandbox))[1]
+    )
     new = (*ids, "fcsess_unknown")
-    run(sandbox, data, Order(new, accounts=False, refetch="never"))
+    run(sandbox, data, SyncRequest(new, accounts=False, refetch="never"))
     assert paths(sandbox) == ["fcsess_unknown"]
 
 
@@ -122,9 +124,9 @@ def test_a_budget_of_requests_is_kept_and_the_next_run_goes_on(sandbox: Sandbox,
     spent = 0
     for _ in range(99):
         try:
-            outcome = run(sandbox, data, Order(ids, max_requests=20))
+            outcome = run(sandbox, data, SyncRequest(ids, max_requests=20))
             break
-        except RequestsSpent:
+        except BudgetExhausted:
             assert len(sandbox.requests) == 20
             spent += 20
     assert outcome.run["requests"] == spent + len(sandbox.requests)

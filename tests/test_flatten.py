@@ -450,9 +450,9 @@ def test_pages_together_give_what_each_gives_alone(pages: list[list[Any]]):
     """So a run may be flattened in pieces of any size, and a session's pages may stand among others."""
     sent = [listing(objects, number=number) for number, objects in enumerate(pages)]
     chains = [pages_of("session_of_three_pages"), *([one] for one in sent), pages_of("session_not_found")]
-    together = flatten([one for chain in chains for one in chain], Origin("run"))
+    run_all = flatten([one for chain in chains for one in chain], Origin("run"))
     alone = [flatten(chain, Origin("run")) for chain in chains]
-    for name, table in together.items():
+    for name, table in run_all.items():
         pieces = pa.concat_tables([one[name] for one in alone])
         if name == "refreshes":  # which stand feature by feature
             assert Counter(map(str, table.to_pylist())) == Counter(map(str, pieces.to_pylist()))

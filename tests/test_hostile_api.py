@@ -18,11 +18,11 @@ from typing import Any
 import pytest
 from conftest import START, Row, known_after, rows, settings_for, state, sync, truth
 
-from fincon.errors import NotAllowed, StripeError
-from fincon.extract.client import ATTEMPTS, FIRST_ATTEMPTS, UNEXPECTED_ATTEMPTS, Stripe
+from fincon.errors import PermissionDenied, StripeError
+from fincon.extract.client import ATTEMPTS, FIRST_ATTEMPTS, UNEXPECTED_ATTEMPTS, StripeClient
 from fincon.lake.tables import Lake
-from fincon.landing.page_store import Spool
-from fincon.pipeline.sync import Order, Outcome, publish, run_sync
+from fincon.landing.page_store import PageStore
+from fincon.pipeline.sync import SyncRequest, SyncResult, publish, run_sync
 from fincon.sandbox.faults import REASONS, RETRYABLE, Fault, Faults, Rule
 from fincon.sandbox.server import Sandbox, running
 from fincon.sandbox.world import World
@@ -80,12 +80,12 @@ def impatient(url: str, data: Path, read_seconds: float = 0.5, **more: Any) -> S
     )
 
 
-def run(sandbox: Sandbox, data: Path, faults: Faults | None, *, sessions: bool = False) -> Outcome:
+def run(sandbox: Sandbox, data: Path, faults: Faults | None, *, sessions: bool = False) -> SyncResult:
     """A run against faults; the clock has what was there before."""
     sandbox.faults = faults
     ids = tuple(sandbox.world.session_ids()) if sessions else ()
     try:
-        return run_sync(impatient(sandbox.url, data), Order(ids))
+        return run_sync(impatient(sandbox.url, data), SyncRequest(ids))
     finally:
         sandbox.faults = None
 
@@ -210,7 +210,7 @@ def test_a_lock_timeout_is_tried_again_at_the_same_pace(sandbox: Sandbox, data: 
 
 def paces(sandbox: Sandbox, data: Path) -> tuple[float, float]:
     """The limiter's paces, of the account and of the endpoint, after one request that met one 429."""
-    stripe = Stripe(impatient(sandbox.url, data))
+    stripe = StripeClient(impatient(sandbox.url, data))
     stripe.get("accounts", ACCOUNTS, len)
     assert (stripe.counts["requests"], stripe.counts["throttled"]) == (2, 1)
     limiter = stripe._limiter
@@ -222,7 +222,7 @@ def test_stripe_says_how_long_to_wait(sandbox: Sandbox, data: Path) -> None:
     """Retry-After is waited for."""
     sandbox.faults = Faults(script=[Rule(Fault("unavailable", retry_after=0.4), nth=(1,))])
     began = time.monotonic()
-    Stripe(impatient(sandbox.url, data)).get("accounts", ACCOUNTS, len)
+    StripeClient(impatient(sandbox.url, data)).get("accounts", ACCOUNTS, len)
     assert 0.4 <= time.monotonic() - began < 2
 
 
@@ -230,7 +230,7 @@ def test_stripe_says_how_long_to_wait(sandbox: Sandbox, data: Path) -> None:
 def test_a_retry_after_that_makes_no_sense_is_none(sandbox: Sandbox, data: Path, retry_after: float) -> None:
     """A Retry-After that is no time to wait does not stop a retry."""
     sandbox.faults = Faults(script=[Rule(Fault("unavailable", retry_after=retry_after), nth=(1,))])
-    Stripe(impatient(sandbox.url, data)).get("accounts", ACCOUNTS, len)
+    StripeClient(impatient(sandbox.url, data)).get("accounts", ACCOUNTS, len)
     assert len(sandbox.requests) == 2
 
 
@@ -278,7 +278,7 @@ def test_a_range_that_is_answered_with_the_top_of_the_list_is_noticed(
         run(sandbox, data, faults)
     assert is_two_lines(caught.value)
     assert "--restart" in caught.value.hint
-    run_sync(impatient(sandbox.url, data), Order(restart=True))
+    run_sync(impatient(sandbox.url, data), SyncRequest(restart=True))
     assert state(data)["accounts"] == truth(sandbox.world)["accounts"]
 
 
@@ -295,10 +295,10 @@ def test_a_long_list_that_grows_while_it_is_walked_loses_none(long_synced: tuple
 def test_a_long_list_interrupted_in_several_ranges_goes_on_in_each(long_synced: tuple[Sandbox, Path]) -> None:
     """No page of any range is fetched twice, and the ranges still meet."""
     sandbox, data = long_synced
-    with pytest.raises(NotAllowed):
+    with pytest.raises(PermissionDenied):
         run(sandbox, data, Faults(script=[Rule(Fault("forbidden"), nth=range(12, 999))]))
     [folder] = [path for path in (data / "pages").iterdir() if not (path / "fetched.json").exists()]
-    kept = {page.header.request for page in Spool(folder).read()}
+    kept = {page.header.request for page in PageStore(folder).read()}
     assert len(kept) == 11
     sandbox.reset_requests()
     outcome = run(sandbox, data, None)
@@ -406,7 +406,7 @@ def test_a_list_that_does_not_end_is_noticed(sandbox: Sandbox, data: Path) -> No
 
 def test_a_listing_that_goes_round_in_circles_after_a_resume_is_noticed(sandbox: Sandbox, data: Path) -> None:
     """A page that an interrupted run has on disk is known as a repetition to the run that goes on from it."""
-    with pytest.raises(NotAllowed):
+    with pytest.raises(PermissionDenied):
         run(sandbox, data, Faults(script=[Rule(Fault("forbidden"), ACCOUNTS, "starting_after", nth=(2,))]))
     sandbox.reset_requests()
     with pytest.raises(StripeError, match="the list does not end"):
@@ -419,7 +419,7 @@ def test_a_listing_that_goes_round_in_circles_after_a_resume_is_noticed(sandbox:
 
 def test_a_403_among_sessions_stops_and_keeps_what_was_fetched(sandbox: Sandbox, data: Path) -> None:
     """A permission lost half way is an error, never an empty stream; no page on disk is asked for again."""
-    with pytest.raises(NotAllowed, match=rf"GET {PREFIX}/sessions/fcsess_\w+: .*403 \(Request-Id req_"):
+    with pytest.raises(PermissionDenied, match=rf"GET {PREFIX}/sessions/fcsess_\w+: .*403 \(Request-Id req_"):
         run(
             sandbox,
             data,
@@ -485,7 +485,7 @@ def test_bad_sessions_are_rejected_and_their_accounts_are_kept(sandbox: Sandbox,
     ]
     sandbox.faults = Faults(script=script)
     settings = impatient(sandbox.url, data, concurrency=1)
-    outcome = run_sync(settings, Order(tuple(ids), accounts=False))
+    outcome = run_sync(settings, SyncRequest(tuple(ids), accounts=False))
     assert outcome.run["rejected"] == 2
     expected, found = truth(sandbox.world), state(data)
     assert [r for r in expected["sessions"] if r not in found["sessions"]] == [
@@ -561,7 +561,8 @@ def test_an_api_that_says_nothing_cannot_hang_a_run(sandbox: Sandbox, data: Path
     sandbox.faults = Faults(script=[Rule(Fault("timeout", seconds=60))])
     with pytest.raises(StripeError, match=rf"no answer in time \({FIRST_ATTEMPTS} tries\)") as caught:
         run_sync(
-            impatient(sandbox.url, data, read_seconds=0.3), Order(tuple(sandbox.world.session_ids()[:9]))
+            impatient(sandbox.url, data, read_seconds=0.3),
+            SyncRequest(tuple(sandbox.world.session_ids()[:9])),
         )
     assert time.monotonic() - began < 4
     assert is_two_lines(caught.value)
@@ -576,12 +577,13 @@ def test_an_api_that_falls_silent_half_way_cannot_hang_a_run(
     sandbox.faults = Faults(script=[Rule(Fault("timeout", seconds=60), endpoint, nth=range(3, 999))])
     with pytest.raises(StripeError, match=rf"no answer in time \({ATTEMPTS} tries\)"):
         run_sync(
-            impatient(sandbox.url, data, read_seconds=0.15), Order(tuple(sandbox.world.session_ids()[:9]))
+            impatient(sandbox.url, data, read_seconds=0.15),
+            SyncRequest(tuple(sandbox.world.session_ids()[:9])),
         )
     assert time.monotonic() - began < 5
     sandbox.faults = None
     sandbox.reset_requests()
-    outcome = run_sync(impatient(sandbox.url, data), Order(tuple(sandbox.world.session_ids()[:9])))
+    outcome = run_sync(impatient(sandbox.url, data), SyncRequest(tuple(sandbox.world.session_ids()[:9])))
     assert outcome.resumed_pages >= 2
     assert state(data)["accounts"] == truth(sandbox.world)["accounts"]
 
@@ -606,7 +608,7 @@ def test_an_answer_that_only_drips_cannot_hang_a_run(data: Path, part: str) -> N
     with served_by(script) as (url, _):
         began = time.monotonic()
         with pytest.raises(StripeError, match="no answer in time"):
-            run_sync(impatient(url, data, read_seconds=0.2), Order())
+            run_sync(impatient(url, data, read_seconds=0.2), SyncRequest())
         assert time.monotonic() - began < 5
 
 
@@ -617,7 +619,7 @@ def test_a_compressed_answer_in_small_pieces_is_read_whole(data: Path) -> None:
         drip(connection, answer(gzip.compress(EMPTY), Content_Encoding="gzip"), every=0.0)
 
     with served_by(script) as (url, requests):
-        run_sync(impatient(url, data, read_seconds=5), Order())
+        run_sync(impatient(url, data, read_seconds=5), SyncRequest())
     assert len(requests) == 1
     assert "accept-encoding: gzip" in requests[0].lower()
 
@@ -631,7 +633,7 @@ def test_json_that_is_no_list_is_not_taken_for_an_empty_one(data: Path, body: by
             StripeError, match=r"not what the API promises.*\(Request-Id req_7\).*tries\)"
         ) as caught,
     ):
-        run_sync(impatient(url, data), Order())
+        run_sync(impatient(url, data), SyncRequest())
     assert is_two_lines(caught.value)
     assert len(requests) == UNEXPECTED_ATTEMPTS
     assert not (data / "fincon.duckdb").exists()
@@ -645,7 +647,7 @@ def test_stripe_may_ask_to_be_asked_again(data: Path) -> None:
         connection.sendall(answer(EMPTY) if number == 3 else again)
 
     with served_by(script) as (url, requests):
-        run_sync(impatient(url, data), Order())
+        run_sync(impatient(url, data), SyncRequest())
     assert len(requests) == 3
 
 
@@ -657,7 +659,7 @@ def test_a_redirect_is_an_error_and_the_key_does_not_go_along(data: Path) -> Non
             served_by(lambda connection, number: connection.sendall(moved)) as (url, _),
             pytest.raises(StripeError, match=r"302 \(Request-Id req_7\)"),
         ):
-            run_sync(impatient(url, data), Order())
+            run_sync(impatient(url, data), SyncRequest())
     assert stray == []
 
 
@@ -671,6 +673,6 @@ def test_what_stripe_says_stays_one_line_and_cannot_steer_the_terminal(data: Pat
         ),
         pytest.raises(StripeError, match=r"400 \(Request-Id req_7\)") as caught,
     ):
-        run_sync(impatient(url, data), Order())
+        run_sync(impatient(url, data), SyncRequest())
     assert is_two_lines(caught.value)
     assert str(caught.value).isprintable()

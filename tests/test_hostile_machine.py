@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 from conftest import FINCON, START, environ, fincon, known_after, rows, settings_for, state, sync, truth
 
-from fincon.errors import FinconError, NotAllowed, RunFailed
+from fincon.errors import FinconError, PermissionDenied, RunFailed
 from fincon.lake.tables import Lake
-from fincon.pipeline.sync import Order, publish, run_sync
+from fincon.pipeline.sync import SyncRequest, publish, run_sync
 from fincon.sandbox.faults import Fault, Faults, Rule
 from fincon.sandbox.server import Sandbox, running
 from fincon.sandbox.world import World
@@ -208,16 +208,16 @@ def test_a_damaged_page_of_an_interrupted_run_is_fetched_anew(
     sandbox.faults = Faults(
         script=[Rule(Fault("forbidden"), "/v1/financial_connections/accounts", "limit=100&start", nth=(2,))]
     )
-    with pytest.raises(NotAllowed):
-        run_sync(settings_for(sandbox.url, data, FINCON_CONCURRENCY="1"), Order(tuple(ids)))
+    with pytest.raises(PermissionDenied):
+        run_sync(settings_for(sandbox.url, data, FINCON_CONCURRENCY="1"), SyncRequest(tuple(ids)))
     sandbox.faults = None
     sandbox.reset_requests()
     [folder] = (data / "pages").iterdir()
     for name in ("accounts*000001", f"sessions-{ids[3]}-000000"):
         [page] = folder.glob(f"{name}.json.zst")
         page.write_bytes(harm(page.read_bytes()))
-    one_by_one = settings_for(sandbox.url, data, FINCON_CONCURRENCY="1")
-    outcome = run_sync(one_by_one, Order(tuple(ids)))
+    decode_individually = settings_for(sandbox.url, data, FINCON_CONCURRENCY="1")
+    outcome = run_sync(decode_individually, SyncRequest(tuple(ids)))
     paths = [path for _, path, _ in sandbox.requests if "/sessions/" in path]
     assert paths == [f"/v1/financial_connections/sessions/{ids[3]}"]
     whole = [query for _, _, query in sandbox.requests if query.startswith("limit=100")]
@@ -336,7 +336,7 @@ def test_a_clock_that_was_set_back_does_not_mix_up_versions(sandbox: Sandbox, da
     for days in (0, 3, -2, 6):  # at last later than ever: now clocks and runs agree on what is newest
         sandbox.advance(timedelta(days=days))
         seen.append(truth(sandbox.world))
-        order = Order(tuple(sandbox.world.session_ids()), refetch="all")
+        order = SyncRequest(tuple(sandbox.world.session_ids()), refetch="all")
         outcome = run_sync(settings_for(sandbox.url, data), order)
         assert outcome.failed_checks == {}
         known = {row["account_id"] for row in rows(data, "FROM accounts")}

@@ -11,8 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fincon.extract.accounts import Listing, begin_accounts, fetch_accounts, spread
-from fincon.extract.client import Stripe
-from fincon.landing.page_store import Spool
+from fincon.extract.client import StripeClient
+from fincon.landing.page_store import PageStore
 from fincon.sandbox.faults import Fault, Faults, Rule
 from fincon.sandbox.server import Sandbox, running
 from fincon.sandbox.world import World
@@ -43,11 +43,13 @@ def in_order(world: World) -> list[str]:
 
 def walk(sandbox: Sandbox, folder: Path, known: list[str], concurrency: int = 4) -> list[str]:
     """The ids of all accounts on the pages that a listing leaves on disk."""
-    stripe = Stripe(replace(settings_for(sandbox.url, folder), concurrency=concurrency, backoff_seconds=0.01))
-    spool = Spool(folder / "pages")
-    fetch_accounts(stripe, spool, known, lambda count: None)
+    stripe = StripeClient(
+        replace(settings_for(sandbox.url, folder), concurrency=concurrency, backoff_seconds=0.01)
+    )
+    page_store = PageStore(folder / "pages")
+    fetch_accounts(stripe, page_store, known, lambda count: None)
     stripe.close()
-    return [i for page in spool.read() for i in list_page(page.body).ids]
+    return [i for page in page_store.read() for i in list_page(page.body).ids]
 
 
 def listed(sandbox: Sandbox) -> int:
@@ -94,8 +96,8 @@ def test_a_beginning_that_vanishes_after_another_range_ended_there_is_made_up_fo
     """In the same attempt, or in one that goes on where another was killed."""
     everyone = in_order(large.world)
     known = spread(everyone)
-    stripe, spool = Stripe(settings_for(large.url, tmp_path)), Spool(tmp_path / "pages")
-    listing = Listing(stripe, spool, known, lambda count: None)
+    stripe, page_store = StripeClient(settings_for(large.url, tmp_path)), PageStore(tmp_path / "pages")
+    listing = Listing(stripe, page_store, known, lambda count: None)
     assert len(listing.ranges) > 1
     first, second = listing.ranges[:2]
     listing._walk_range(first)  # meets the beginning of the second, and ends there
@@ -108,15 +110,15 @@ def test_a_beginning_that_vanishes_after_another_range_ended_there_is_made_up_fo
     else:
         if killed == "after it was noticed":
             listing._walk_range(second, lambda: True)  # its first page, from where the first range began
-        fetch_accounts(stripe, spool, known, lambda count: None)
-    assert {i for page in spool.read() for i in list_page(page.body).ids} == set(everyone)
+        fetch_accounts(stripe, page_store, known, lambda count: None)
+    assert {i for page in page_store.read() for i in list_page(page.body).ids} == set(everyone)
 
 
 def test_a_range_that_is_longer_than_was_thought_is_divided(large: Sandbox, tmp_path: Path) -> None:
     """What is known is all at one end, so one range holds nearly everything; idle threads take over half of it."""
     everyone = in_order(large.world)
-    stripe, spool = Stripe(settings_for(large.url, tmp_path)), Spool(tmp_path / "pages")
-    listing = Listing(stripe, spool, spread(everyone), lambda count: None)
+    stripe, page_store = StripeClient(settings_for(large.url, tmp_path)), PageStore(tmp_path / "pages")
+    listing = Listing(stripe, page_store, spread(everyone), lambda count: None)
     del listing.ranges[1:]
     listing._beginnings.clear()
     listing._walking = {0}
@@ -129,15 +131,15 @@ def test_a_listing_begun_beside_something_else_is_finished_in_ranges_and_asks_fo
     large: Sandbox, tmp_path: Path
 ) -> None:
     everyone = in_order(large.world)
-    stripe, spool = Stripe(settings_for(large.url, tmp_path)), Spool(tmp_path / "pages")
-    begin_accounts(stripe, spool, [], lambda: listed(large) == 5)
-    assert (listed(large), spool.count()) == (5, 5)
+    stripe, page_store = StripeClient(settings_for(large.url, tmp_path)), PageStore(tmp_path / "pages")
+    begin_accounts(stripe, page_store, [], lambda: listed(large) == 5)
+    assert (listed(large), page_store.count()) == (5, 5)
     told: list[int] = []
-    fetch_accounts(stripe, spool, spread(everyone), told.append)
-    assert {i for page in spool.read() for i in list_page(page.body).ids} == set(everyone)
-    assert listed(large) == spool.count() == -(-len(everyone) // 100)
+    fetch_accounts(stripe, page_store, spread(everyone), told.append)
+    assert {i for page in page_store.read() for i in list_page(page.body).ids} == set(everyone)
+    assert listed(large) == page_store.count() == -(-len(everyone) // 100)
     assert sum(told) == len(everyone)
-    assert len(spool.parts()) > 1
+    assert len(page_store.parts()) > 1
 
 
 def test_a_listing_that_was_stopped_goes_on_in_its_ranges(large: Sandbox, tmp_path: Path) -> None:

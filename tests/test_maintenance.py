@@ -13,7 +13,7 @@ from deltalake import CommitProperties, Transaction
 
 from fincon.errors import UsageError
 from fincon.lake.tables import Lake
-from fincon.landing.run_folder import RESUMED_WITHIN, begin, resumed_or_new
+from fincon.landing.run_folder import RESUMED_WITHIN, begin, resume_or_create_run
 from fincon.pipeline.erase import allow, compact, erase, traces
 from fincon.pipeline.sync import failed_checks, publish
 from fincon.sandbox.server import Sandbox
@@ -173,7 +173,7 @@ def test_pages_of_a_run_that_was_given_up_are_pruned_and_those_of_one_to_go_on_w
     sandbox: Sandbox, synced: Path
 ) -> None:
     settings = settings_for(sandbox.url, synced)
-    run = resumed_or_new(settings, "accounts", "", [], "")
+    run = resume_or_create_run(settings, "accounts", "", [], "")
     given_up = msgspec.structs.replace(run, run_id="given-up", started_at=run.started_at - 2 * RESUMED_WITHIN)
     for one in (run, given_up):
         begin(synced, one)

@@ -11,14 +11,14 @@ from conftest import START, rows, settings_for
 from test_secrets_at_rest import contents
 
 from fincon.errors import UsageError
-from fincon.pipeline.sync import Order, Outcome, run_sync
+from fincon.pipeline.sync import SyncRequest, SyncResult, run_sync
 from fincon.sandbox.server import Sandbox, running
 from fincon.sandbox.world import World
 from fincon.transforms.personal import Privacy, without_personal
 
 KEY = "a-key-that-stays-the-same"
 WORLD = World(seed=2, clock=START, accounts=12, sessions=4)
-OWNERS = Order(owners=True)
+OWNERS = SyncRequest(owners=True)
 HASH = Privacy("hash", KEY.encode(), chosen=True)
 
 
@@ -28,7 +28,7 @@ def sandbox() -> Iterator[Sandbox]:
         yield it
 
 
-def run(sandbox: Sandbox, data: Path, order: Order, key: str = KEY) -> Outcome:
+def run(sandbox: Sandbox, data: Path, order: SyncRequest, key: str = KEY) -> SyncResult:
     return run_sync(settings_for(sandbox.url, data, FINCON_PII_KEY=key), order)
 
 
@@ -56,7 +56,7 @@ def where(folder: Path, texts: set[bytes]) -> list[str]:
 def test_no_file_holds_personal_data_that_is_hashed_or_dropped(
     sandbox: Sandbox, data: Path, choice: Any
 ) -> None:
-    run(sandbox, data, Order(tuple(WORLD.session_ids()), owners=True, transactions=True, pii=choice))
+    run(sandbox, data, SyncRequest(tuple(WORLD.session_ids()), owners=True, transactions=True, pii=choice))
     assert where(data, personal_data(WORLD)) == []
     columns = "name, email, phone, raw_address"
     values = {v for row in rows(data, f"SELECT {columns} FROM owners") for v in row.values()}
@@ -83,16 +83,16 @@ def test_equal_people_still_join_across_runs_and_folders(sandbox: Sandbox, tmp_p
 
 def test_a_folder_stays_with_its_choice_and_its_key(sandbox: Sandbox, data: Path) -> None:
     """A run that says nothing never brings plain names back."""
-    plain = run(sandbox, data, Order(), key="")
+    plain = run(sandbox, data, SyncRequest(), key="")
     assert plain.run["pii"] is None
     assert where(data, personal_data(WORLD))
     run(sandbox, data, OWNERS)
     names = "SELECT display_name FROM accounts WHERE display_name NOT LIKE 'pii_%'"
     assert rows(data, names) == []
-    assert run(sandbox, data, Order()).run["rows_added"] == 0
+    assert run(sandbox, data, SyncRequest()).run["rows_added"] == 0
     for key, said in (("", "is not set"), ("another-key-than-before", "is not the key")):
         with pytest.raises(UsageError, match=said):
-            run(sandbox, data, Order(), key=key)
+            run(sandbox, data, SyncRequest(), key=key)
     again = run(sandbox, data, replace(OWNERS, pii="keep"), key="")
     assert rows(data, "SELECT count(*) AS n FROM owners WHERE name LIKE 'pii_%'") == [{"n": 0}]
     assert again.run["pii"] == "keep"

@@ -10,7 +10,7 @@ import pytest
 from conftest import START, Row, rows, settings_for
 
 from fincon.lake.tables import Lake
-from fincon.pipeline.sync import Order, run_sync
+from fincon.pipeline.sync import SyncRequest, run_sync
 from fincon.sandbox.server import running
 from fincon.sandbox.world import World
 from fincon.transforms.page import Header, Page, Stream, Watermark
@@ -29,7 +29,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with running(WORLD) as sandbox:
         for world in (WORLD, LATER):
             sandbox.set_clock(world.clock)
-            run_sync(settings_for(sandbox.url, folder), Order(transactions=True))
+            run_sync(settings_for(sandbox.url, folder), SyncRequest(transactions=True))
     return folder
 
 

@@ -62,7 +62,7 @@ def test_every_link_leads_to_a_file() -> None:
 
 
 def test_every_setting_is_in_the_readme() -> None:
-    source = (ROOT / "flows" / "settings.py").read_text()
+    source = (ROOT / "fincon" / "settings.py").read_text()
     for name in set(re.findall(r'"((?:STRIPE|FINCON)_[A-Z_]+)"', source)):
         assert f"`{name}`" in README
 

@@ -11,7 +11,7 @@ from conftest import fincon, sync
 from fincon.errors import RunFailed
 from fincon.lake.staging import stage
 from fincon.lake.tables import Lake
-from fincon.landing.page_store import Spool
+from fincon.landing.page_store import PageStore
 from fincon.pipeline.load_step import agree_with_pages
 from fincon.pipeline.sync import pages_disagree
 from fincon.sandbox.server import Sandbox
@@ -19,10 +19,10 @@ from fincon.transforms.page import Header, Origin, Page
 from fincon.transforms.reconcile import differences, sums_of_pages, sums_of_rejects
 
 
-def spool_of(data: Path) -> Spool:
+def spool_of(data: Path) -> PageStore:
     """The pages of the only run."""
     (folder,) = (data / "pages").glob("*")
-    return Spool(folder)
+    return PageStore(folder)
 
 
 def one_unit_more(page: Page) -> Page:
@@ -36,14 +36,14 @@ def test_a_cent_too_much_in_the_rows_ends_the_run_before_anything_is_loaded(
     sandbox: Sandbox, data: Path, tmp_path: Path
 ) -> None:
     sync(sandbox.url, data, sandbox.world.session_ids())
-    spool = spool_of(data)
-    *rest, last = spool.read()
+    page_store = spool_of(data)
+    *rest, last = page_store.read()
     stage([*rest, last], Origin("run"), tmp_path)
     with Lake(data / "lake") as lake:
-        agree_with_pages(lake, sums_of_pages(spool.read_accounts()), Origin("run"), tmp_path)
+        agree_with_pages(lake, sums_of_pages(page_store.read_accounts()), Origin("run"), tmp_path)
         stage([*rest, one_unit_more(last)], Origin("run"), tmp_path)
         with pytest.raises(RunFailed, match=r"in usd adds up to \d+ on its pages and to \d+ in the rows"):
-            agree_with_pages(lake, sums_of_pages(spool.read_accounts()), Origin("run"), tmp_path)
+            agree_with_pages(lake, sums_of_pages(page_store.read_accounts()), Origin("run"), tmp_path)
 
 
 def test_the_check_compares_the_views_with_the_pages_of_the_last_run(
@@ -52,15 +52,15 @@ def test_the_check_compares_the_views_with_the_pages_of_the_last_run(
     data = tmp_path / "data"
     sync(sandbox.url, data)
     assert pages_disagree(data) == []
-    spool = spool_of(data)
-    spool.write(one_unit_more(next(iter(spool.read()))))
+    page_store = spool_of(data)
+    page_store.write(one_unit_more(next(iter(page_store.read()))))
     failed = fincon("check", cwd=tmp_path)
     assert failed.returncode == 1
     assert "FAIL  pages_agree" in failed.stdout
     assert "usd" in failed.stdout.partition("pages_agree")[2]
-    for path in spool.folder.glob("*"):
+    for path in page_store.folder.glob("*"):
         path.unlink()
-    spool.folder.rmdir()
+    page_store.folder.rmdir()
     pruned = fincon("check", cwd=tmp_path)
     assert pruned.returncode == 0
     assert "the last run are pruned" in pruned.stdout

@@ -30,11 +30,11 @@ from conftest import (
     truth,
 )
 
-from fincon.errors import FinconError, NotAllowed, RunFailed
+from fincon.errors import FinconError, PermissionDenied, RunFailed
 from fincon.lake.tables import Lake
-from fincon.landing.page_store import Spool
-from fincon.landing.run_folder import locked
-from fincon.pipeline.sync import Order, publish, run_sync
+from fincon.landing.page_store import PageStore
+from fincon.landing.run_folder import writer_lock
+from fincon.pipeline.sync import SyncRequest, publish, run_sync
 from fincon.sandbox.faults import Fault, Faults, Rule
 from fincon.sandbox.server import Sandbox, running
 from fincon.sandbox.world import World
@@ -90,7 +90,7 @@ def requested(sandbox: Sandbox) -> list[str]:
 
 def on_disk(data: Path) -> list[str]:
     """The requests whose answers are whole pages on disk."""
-    return [page.header.request for folder in (data / "pages").iterdir() for page in Spool(folder).read()]
+    return [page.header.request for folder in (data / "pages").iterdir() for page in PageStore(folder).read()]
 
 
 @contextmanager
@@ -139,32 +139,32 @@ def kill(process: Any) -> None:
 # -- killed while it fetches
 
 
-@pytest.mark.parametrize("answered", [0, 7, 15])
+@pytest.mark.parametrize("already_satisfied", [0, 7, 15])
 def test_a_run_killed_while_it_fetches_goes_on_with_the_next_page(
-    sandbox: Sandbox, data: Path, whole: dict[str, Any], answered: int
+    sandbox: Sandbox, data: Path, whole: dict[str, Any], already_satisfied: int
 ) -> None:
     """After kill -9 behind k answers, the next run fetches the rest alone and the lake is as if nothing was."""
     ids = sandbox.world.session_ids()
-    sandbox.faults = Faults(script=[Rule(STALL, nth=range(answered + 1, 999))])
+    sandbox.faults = Faults(script=[Rule(STALL, nth=range(already_satisfied + 1, 999))])
     with started(sandbox, data.parent, ids=ids, FINCON_CONCURRENCY="1") as process:
         wait_for(lambda: sandbox.faults and sandbox.faults.injected["timeout"], process)
         kill(process)
     assert process.returncode == -signal.SIGKILL
     kept = on_disk(data)
-    assert len(kept) == answered
+    assert len(kept) == already_satisfied
     sandbox.faults = None
     sandbox.reset_requests()
 
-    if answered == 7:  # once as a person does it
+    if already_satisfied == 7:  # once as a person does it
         assert "7 pages kept from the interrupted run" in again(sandbox, data)
     else:
-        assert sync(sandbox.url, data, ids).resumed_pages == answered
+        assert sync(sandbox.url, data, ids).resumed_pages == already_satisfied
     assert not set(kept) & set(requested(sandbox))
     assert len(kept) + len(requested(sandbox)) == whole["requests"]
     assert state(data) == truth(sandbox.world)
     assert history(data) == whole["history"]
     assert len(rows(data, "FROM runs")) == 1
-    if answered == 7:
+    if already_satisfied == 7:
         assert fincon("check", cwd=data.parent).returncode == 0
 
 
@@ -203,8 +203,8 @@ def test_a_run_killed_again_and_again_gets_there(sandbox: Sandbox, data: Path, w
         sandbox.reset_requests()
         script = [Rule(Fault("forbidden"), nth=range(4, 999))]
         sandbox.faults = Faults(script=script)
-        with pytest.raises(NotAllowed):
-            run_sync(settings_for(sandbox.url, data, FINCON_CONCURRENCY="1"), Order(tuple(ids)))
+        with pytest.raises(PermissionDenied):
+            run_sync(settings_for(sandbox.url, data, FINCON_CONCURRENCY="1"), SyncRequest(tuple(ids)))
         seen += requested(sandbox)[:3]
         assert len(on_disk(data)) == stop
     sandbox.faults = None
@@ -345,7 +345,7 @@ def test_loading_the_pages_of_a_run_twice_adds_nothing(sandbox: Sandbox, data: P
     run_id = outcome.run["run_id"]
     lake = Lake(data / "lake")
     before = {table.name: lake.files(table) for table in OBJECT_TABLES}
-    seen = lake.load(Spool(data / "pages" / run_id).read(), run_id)
+    seen = lake.load(PageStore(data / "pages" / run_id).read(), run_id)
     assert {table.name: lake.files(table) for table in OBJECT_TABLES} == before
     assert seen["accounts_seen"] == outcome.run["accounts_seen"] == sandbox.world.account_count
 
@@ -355,7 +355,7 @@ def test_loading_the_pages_of_a_run_as_another_run_adds_no_version(sandbox: Sand
     outcome = sync(sandbox.url, data, sandbox.world.session_ids())
     before = history(data)
     lake = Lake(data / "lake")
-    lake.load(Spool(data / "pages" / outcome.run["run_id"]).read(), "another")
+    lake.load(PageStore(data / "pages" / outcome.run["run_id"]).read(), "another")
     publish(data, lake)
     assert history(data) == before
 
@@ -366,8 +366,8 @@ def test_loading_the_pages_of_a_run_as_another_run_adds_no_version(sandbox: Sand
 def interrupted(sandbox: Sandbox, data: Path, ids: Iterable[str] = (), pages: int = 2) -> list[str]:
     """A run that ended behind a few pages; the requests of those."""
     sandbox.faults = Faults(script=[Rule(Fault("forbidden"), nth=range(pages + 1, 999))])
-    with pytest.raises(NotAllowed):
-        run_sync(settings_for(sandbox.url, data, FINCON_CONCURRENCY="1"), Order(tuple(ids)))
+    with pytest.raises(PermissionDenied):
+        run_sync(settings_for(sandbox.url, data, FINCON_CONCURRENCY="1"), SyncRequest(tuple(ids)))
     sandbox.faults = None
     sandbox.reset_requests()
     return on_disk(data)
@@ -387,7 +387,7 @@ def test_a_run_given_up_with_restart_does_not_come_back(sandbox: Sandbox, data: 
     """The pages that --restart left behind are old news: no later run takes them for what is true now."""
     interrupted(sandbox, data)
     sandbox.advance(LATER)
-    run_sync(settings_for(sandbox.url, data), Order(restart=True))
+    run_sync(settings_for(sandbox.url, data), SyncRequest(restart=True))
     sandbox.reset_requests()
     outcome = sync(sandbox.url, data)
     assert outcome.resumed_pages == 0
@@ -423,7 +423,7 @@ def test_another_order_does_not_go_on_with_a_run(sandbox: Sandbox, data: Path) -
     sandbox.reset_requests()
     (connected,) = sandbox.connected
     other = settings_for(sandbox.url, data, STRIPE_ACCOUNT=connected)
-    assert run_sync(other, Order()).resumed_pages == 0
+    assert run_sync(other, SyncRequest()).resumed_pages == 0
     assert len(requested(sandbox)) == -(-sandbox.world_of(connected).account_count // 100)
 
 
@@ -432,7 +432,7 @@ def test_a_resumed_run_asks_for_the_sessions_that_are_new_in_its_order(sandbox: 
     ids = sandbox.world.session_ids()
     script = [Rule(Fault("forbidden"), query="limit=100&starting_after", nth=range(2, 99))]
     sandbox.faults = Faults(script=script)
-    with pytest.raises(NotAllowed):  # with a page of accounts on disk
+    with pytest.raises(PermissionDenied):  # with a page of accounts on disk
         sync(sandbox.url, data, ids[:6])
     sandbox.faults = None
     outcome = sync(sandbox.url, data, ids)
@@ -448,7 +448,7 @@ def test_a_session_that_was_half_fetched_is_whole_in_the_end_though_nobody_asks_
     world = sandbox.world
     [large, *_] = [s["session_id"] for s in truth(world)["sessions"] if s["account_count"] > 10]
     sandbox.faults = Faults(script=[Rule(Fault("forbidden"), query=f"session={large}")])
-    with pytest.raises(NotAllowed):
+    with pytest.raises(PermissionDenied):
         sync(sandbox.url, data, [large])
     sandbox.faults = None
     others = [session_id for session_id in world.session_ids() if session_id != large]
@@ -538,7 +538,7 @@ def test_a_sync_that_is_turned_away_leaves_the_other_ones_work_alone(sandbox: Sa
     staging = data / ".staging-of-the-run-that-holds-the-lock"
     staging.mkdir(parents=True)
     (staging / "accounts-000001.parquet").touch()
-    with locked(data), pytest.raises(RunFailed, match="in use by process"):
+    with writer_lock(data), pytest.raises(RunFailed, match="in use by process"):
         sync(sandbox.url, data)
     assert (staging / "accounts-000001.parquet").exists()
     with contextlib.suppress(FileNotFoundError):

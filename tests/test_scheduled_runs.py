@@ -12,7 +12,7 @@ import pytest
 from conftest import KEY, START, environ, fincon, rows
 from prefect_server import PREFECT, ask, holds_no_secret, of_run, served, until
 
-from fincon.landing.run_folder import locked
+from fincon.landing.run_folder import writer_lock
 from fincon.sandbox.faults import Fault, Faults, Rule
 from fincon.sandbox.server import Sandbox, running
 from fincon.sandbox.world import World
@@ -231,7 +231,7 @@ def test_a_run_that_finds_the_folder_in_use_waits_and_is_then_skipped(
     server: dict[str, str], sandbox: Sandbox, data: Path
 ) -> None:
     data.mkdir()
-    with locked(data):
+    with writer_lock(data):
         run = in_python(server, sync_code(data, wait_seconds=1), environ(sandbox.url))
     assert (run["state_name"], run["state_type"]) == ("Skipped", "COMPLETED")
     assert "in use by process" in run["state"]["message"]

@@ -20,7 +20,7 @@ from fincon.cli import cli
 from fincon.flows import artifacts
 from fincon.flows.scheduler import Deployment, command_line, read
 from fincon.flows.tasks import _ToRun, may_pass
-from fincon.landing.run_folder import locked, prepare, when_free
+from fincon.landing.run_folder import prepare, retry_while_locked, writer_lock
 from fincon.sandbox.server import Sandbox
 
 ROOT = Path(__file__).parents[1]
@@ -112,7 +112,7 @@ def test_who_waits_for_the_folder_gets_it_when_it_is_free(data: Path) -> None:
     held, free = threading.Event(), threading.Event()
 
     def hold() -> None:
-        with locked(data):
+        with writer_lock(data):
             held.set()
             free.wait(30)
 
@@ -121,27 +121,27 @@ def test_who_waits_for_the_folder_gets_it_when_it_is_free(data: Path) -> None:
         if len(tries) == 2:
             free.set()
             other.join()
-        with locked(data):
+        with writer_lock(data):
             return "mine"
 
     tries: list[int] = []
     other = threading.Thread(target=hold)
     other.start()
     held.wait(30)
-    with pytest.raises(errors.FolderInUse, match="in use by process"):
-        when_free(take, 0)
-    assert when_free(take, 30) == "mine"
+    with pytest.raises(errors.DataFolderLocked, match="in use by process"):
+        retry_while_locked(take, 0)
+    assert retry_while_locked(take, 30) == "mine"
     assert len(tries) == 2
 
 
 @pytest.mark.parametrize(
     ("error", "again"),
     [
-        (errors.GaveUp("503"), True),
+        (errors.RetriesExhausted("503"), True),
         (errors.StripeError("400"), False),
-        (errors.KeyRefused("401"), False),
-        (errors.NotAllowed("403"), False),
-        (errors.RequestsSpent("enough"), False),
+        (errors.InvalidKey("401"), False),
+        (errors.PermissionDenied("403"), False),
+        (errors.BudgetExhausted("enough"), False),
         (errors.RunFailed("disk"), False),
         (errors.UsageError("settings"), False),
         (ValueError("a bug"), False),

@@ -7,10 +7,10 @@ import duckdb
 import pytest
 from conftest import KEY, known_after, rows, settings_for, state, sync, truth
 
-from fincon.errors import KeyRefused, NotAllowed, RunFailed
+from fincon.errors import InvalidKey, PermissionDenied, RunFailed
 from fincon.extract.client import PREFIX
-from fincon.landing.run_folder import locked
-from fincon.pipeline.sync import Order, run_sync
+from fincon.landing.run_folder import writer_lock
+from fincon.pipeline.sync import SyncRequest, run_sync
 from fincon.sandbox.faults import Fault, Faults, Rule
 from fincon.sandbox.server import Sandbox, running
 from fincon.sandbox.world import World
@@ -88,7 +88,7 @@ def test_a_listing_that_is_refused_beside_the_sessions_ends_the_run(
     monkeypatch.setattr("fincon.pipeline.extract_step.MANY_SESSIONS", 50)
     ids = sandbox.world.session_ids()
     sandbox.faults = Faults(script=[Rule(Fault("forbidden"), f"{PREFIX}/accounts", nth=range(1, 999))])
-    with pytest.raises(NotAllowed):
+    with pytest.raises(PermissionDenied):
         sync(sandbox.url, data, ids)
     sandbox.faults = None
     outcome = sync(sandbox.url, data, ids)
@@ -109,7 +109,7 @@ def test_an_unknown_session_is_reported_and_the_run_goes_on(sandbox: Sandbox, da
 def test_a_refused_key_stops_the_run_and_is_not_shown(data: Path) -> None:
     with (
         running(World(accounts=5), keys={"sk_test_other"}) as sandbox,
-        pytest.raises(KeyRefused, match=r"401 \(Request-Id req_") as caught,
+        pytest.raises(InvalidKey, match=r"401 \(Request-Id req_") as caught,
     ):
         sync(sandbox.url, data)
     assert KEY not in str(caught.value)
@@ -119,15 +119,15 @@ def test_a_refused_key_stops_the_run_and_is_not_shown(data: Path) -> None:
 def test_a_missing_permission_stops_the_run_and_is_named(data: Path) -> None:
     with (
         running(World(accounts=5), denied={"financial_connections.accounts"}) as sandbox,
-        pytest.raises(NotAllowed, match=r"403.*permission"),
+        pytest.raises(PermissionDenied, match=r"403.*permission"),
     ):
-        run_sync(settings_for(sandbox.url, data, STRIPE_API_KEY="rk_test_narrow"), Order())
+        run_sync(settings_for(sandbox.url, data, STRIPE_API_KEY="rk_test_narrow"), SyncRequest())
     assert not (data / "fincon.duckdb").exists()
 
 
 def test_a_second_writer_leaves_at_once_and_says_who_holds_the_folder(sandbox: Sandbox, data: Path) -> None:
     data.mkdir()
-    with locked(data), pytest.raises(RunFailed, match=r"in use by process \d+"):
+    with writer_lock(data), pytest.raises(RunFailed, match=r"in use by process \d+"):
         sync(sandbox.url, data)
     sync(sandbox.url, data)  # free again as soon as the lock's holder is done
 

@@ -13,9 +13,9 @@ import pytest
 from conftest import OBJECTS, START, rows, settings_for, sync
 
 from fincon.errors import RunFailed, UsageError
-from fincon.lake.tables import Current
+from fincon.lake.tables import LatestFiles
 from fincon.lake.version_sql import SQL
-from fincon.pipeline.sync import Order, failed_checks, run_sync
+from fincon.pipeline.sync import SyncRequest, failed_checks, run_sync
 from fincon.sandbox.server import Sandbox, running
 from fincon.sandbox.world import World
 from fincon.transforms.money import THREE_DECIMAL, ZERO_DECIMAL, major
@@ -34,7 +34,7 @@ def synced(tmp_path_factory: pytest.TempPathFactory) -> Path:
         settings = settings_for(sandbox.url, data)
         for _ in range(2):
             ids = tuple(sandbox.world.session_ids())
-            run_sync(settings, Order(ids, transactions=True, owners=True, pii="keep"))
+            run_sync(settings, SyncRequest(ids, transactions=True, owners=True, pii="keep"))
             sandbox.advance(timedelta(days=2))
     return data
 
@@ -109,7 +109,7 @@ def test_every_check_finds_nothing_wrong_and_finds_what_is_wrong(synced: Path) -
     lake = {t.name: rows_files(synced, t.name) for t in TABLES}
 
     def publish_as(**files: list[str]) -> None:
-        publish(synced, {name: Current([], paths, paths) for name, paths in {**lake, **files}.items()})
+        publish(synced, {name: LatestFiles([], paths, paths) for name, paths in {**lake, **files}.items()})
 
     publish_as(accounts=lake["accounts"][1:], runs=lake["runs"][:1])  # files are gone
     assert {"rows_have_runs", "runs_have_their_rows"} <= failed_checks(settings).keys()
@@ -129,8 +129,8 @@ def test_views_over_other_files_are_made_on_a_copy_of_the_last_and_are_those_mad
     synced: Path, tmp_path: Path
 ) -> None:
     files = {t.name: rows_files(synced, t.name) for t in TABLES}
-    earlier = {name: Current([], paths[:1], paths[:1]) for name, paths in files.items()}
-    now = {name: Current([], paths, paths) for name, paths in files.items()}
+    earlier = {name: LatestFiles([], paths[:1], paths[:1]) for name, paths in files.items()}
+    now = {name: LatestFiles([], paths, paths) for name, paths in files.items()}
     planted = "SELECT count(*) FROM duckdb_views() WHERE view_name = 'planted'"
 
     publish(tmp_path, earlier)
@@ -145,7 +145,7 @@ def test_views_over_other_files_are_made_on_a_copy_of_the_last_and_are_those_mad
     on_a_copy = found_in(tmp_path)
     assert on_a_copy != before
 
-    publish(tmp_path, {**now, "owners": Current([], [], [])})  # another view: of no file
+    publish(tmp_path, {**now, "owners": LatestFiles([], [], [])})  # another view: of no file
     with connect(tmp_path) as reader:
         assert reader.execute("SELECT count(*) FROM owners").fetchall() == [(0,)]
     (tmp_path / FILE).unlink()
@@ -219,4 +219,4 @@ def test_nothing_synced_is_told_and_a_folder_that_cannot_be_written_too(tmp_path
     with pytest.raises(UsageError, match="There is no"):
         connect(tmp_path)
     with pytest.raises(RunFailed, match="could not be published"):
-        publish(tmp_path / "nowhere", {table.name: Current([], [], []) for table in TABLES})
+        publish(tmp_path / "nowhere", {table.name: LatestFiles([], [], []) for table in TABLES})

@@ -22,19 +22,19 @@ class _Names(msgspec.Struct):
 _NAMES = msgspec.json.Decoder(_Names)
 
 
-def without_hidden(body: bytes, hides: Hides) -> bytes:
-    """A list page, or a session with its list of accounts, without the items that ``hides`` names.
+def without_hidden(body: bytes, is_erased: Hides) -> bytes:
+    """A list page, or a session with its list of accounts, without the items that ``is_erased`` names.
 
     A body from which nothing is to be left out is returned byte for byte.
     """
     tree = _OBJECT.decode(body)
     if "data" not in tree:  # a session
-        inner = without_hidden(bytes(tree["accounts"]), hides) if "accounts" in tree else b""
+        inner = without_hidden(bytes(tree["accounts"]), is_erased) if "accounts" in tree else b""
         if not inner or inner == bytes(tree["accounts"]):
             return body
         return msgspec.json.encode({**tree, "accounts": msgspec.Raw(inner)})
     items = _ARRAY.decode(tree["data"])
-    kept = [item for item in items if not hides(*named(bytes(item)))]
+    kept = [item for item in items if not is_erased(*named(bytes(item)))]
     if len(kept) == len(items):
         return body
     return msgspec.json.encode({**tree, "data": msgspec.Raw(msgspec.json.encode(kept))})

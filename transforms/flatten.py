@@ -56,7 +56,7 @@ Columns = dict[str, Sequence[Any]]
 
 
 @dataclass
-class Seen:
+class ParsedObjects:
     """Objects read from pages, in parallel lists: index i of each belongs to the same object."""
 
     accounts: list[Account] = field(default_factory=list)
@@ -67,7 +67,7 @@ class Seen:
     session_seen_at: list[int] = field(default_factory=list)
     session_account_ids: list[list[str]] = field(default_factory=list)
     rejects: list[Reject] = field(default_factory=list)
-    one_by_one: bool = False
+    decode_individually: bool = False
     """Whether the last page had an account that is not wholly known: the next is likely to have one too."""
 
 
@@ -78,7 +78,7 @@ def flatten(pages: Iterable[Page], origin: Origin) -> dict[str, pa.Table]:
     listing's and those of transactions may be any part. What cannot be read lands in ``rejects``; nothing is
     dropped.
     """
-    seen, details = Seen(), Details()
+    seen, details = ParsedObjects(), Details()
     for (stream, _), found in groupby(pages, key=lambda page: (page.header.stream, page.header.parent)):
         if stream == "sessions":
             _read_session(seen, list(found))
@@ -104,9 +104,9 @@ def flatten(pages: Iterable[Page], origin: Origin) -> dict[str, pa.Table]:
     return {table.name: _arrow(table, columns[table.name], origin) for table in OBJECT_TABLES}
 
 
-def _read_accounts(seen: Seen, body: bytes, at: int) -> None:
+def _read_accounts(seen: ParsedObjects, body: bytes, at: int) -> None:
     """Every account of a list page, whole pages at a time where all of it is well-formed and known."""
-    if seen.one_by_one:
+    if seen.decode_individually:
         _read_each(seen, body, at)
         return
     try:
@@ -119,7 +119,7 @@ def _read_accounts(seen: Seen, body: bytes, at: int) -> None:
         seen.account_seen_at += [at] * len(accounts)
 
 
-def _read_each(seen: Seen, body: bytes, at: int) -> None:
+def _read_each(seen: ParsedObjects, body: bytes, at: int) -> None:
     """Every account of a list page, each by itself."""
     raws = RAW_LIST.decode(body).data
     unusual = 0
@@ -131,16 +131,16 @@ def _read_each(seen: Seen, body: bytes, at: int) -> None:
             unusual += 1
         else:
             _add(seen, account, None, at)
-    seen.one_by_one = unusual > 0
+    seen.decode_individually = unusual > 0
 
 
-def _add(seen: Seen, account: Account, extra: str | None, at: int) -> None:
+def _add(seen: ParsedObjects, account: Account, extra: str | None, at: int) -> None:
     seen.accounts.append(account)
     seen.account_extra.append(extra)
     seen.account_seen_at.append(at)
 
 
-def _read_account(seen: Seen, raw: msgspec.Raw, at: int) -> str | None:
+def _read_account(seen: ParsedObjects, raw: msgspec.Raw, at: int) -> str | None:
     """One account; its id, or None where not even that can be read."""
     try:
         account, extra = decode(Account, raw)
@@ -150,7 +150,7 @@ def _read_account(seen: Seen, raw: msgspec.Raw, at: int) -> str | None:
     return account.id
 
 
-def _read_events(seen: Seen, pages: Sequence[Page]) -> None:
+def _read_events(seen: ParsedObjects, pages: Sequence[Page]) -> None:
     """The account of each event, oldest first, as of the event's time.
 
     Stripe tells that time in whole seconds. An event counts as late in its second, after anything that was
@@ -175,7 +175,7 @@ EVENTS_COUNT_AS = 900_000
 """Microseconds within its second at which an event counts as having happened."""
 
 
-def _read_session(seen: Seen, chain: Sequence[Page]) -> None:
+def _read_session(seen: ParsedObjects, chain: Sequence[Page]) -> None:
     """A session's own page, then the rest of its accounts; or the answer that it is not there."""
     first, *rest = chain
     at = first.header.observed_at
@@ -200,7 +200,7 @@ def _read_session(seen: Seen, chain: Sequence[Page]) -> None:
     seen.session_account_ids.append(_each_once(ids))
 
 
-def _read_rest(seen: Seen, page: Page) -> list[str | None]:
+def _read_rest(seen: ParsedObjects, page: Page) -> list[str | None]:
     """The accounts of any page of a session's chain: the list that it is, or the one inside a session."""
     at, body = page.header.observed_at, page.body
     try:
@@ -217,7 +217,7 @@ def _each_once(ids: Sequence[str | None]) -> list[str]:
     return [i or "" for i in ids if not i or not (i in known or known.add(i))]  # type: ignore[func-returns-value]
 
 
-def _reject(seen: Seen, kind: str, raw: msgspec.Raw, message: str, at: int) -> str | None:
+def _reject(seen: ParsedObjects, kind: str, raw: msgspec.Raw, message: str, at: int) -> str | None:
     """Record an object that could not be read; its id, where that can."""
     seen.rejects.append(unreadable(kind, raw, message, at))
     return seen.rejects[-1].object_id
@@ -244,7 +244,7 @@ def _holder_columns(holders: Iterable[AccountHolder | None]) -> Columns:
 _NO_FILTERS = Filters()
 
 
-def _session_columns(seen: Seen) -> Columns:
+def _session_columns(seen: ParsedObjects) -> Columns:
     sessions = seen.sessions
     filters = [s.filters or _NO_FILTERS for s in sessions]
     return {
@@ -262,7 +262,7 @@ def _session_columns(seen: Seen) -> Columns:
     }
 
 
-def _session_account_columns(seen: Seen) -> Columns:
+def _session_account_columns(seen: ParsedObjects) -> Columns:
     rows = [
         (session.id, account_id, position, at)
         for session, ids, at in zip(
@@ -274,7 +274,7 @@ def _session_account_columns(seen: Seen) -> Columns:
     return _columns(("session_id", "account_id", "position", "observed_at"), rows)
 
 
-def _account_columns(of: Columns, seen: Seen) -> Columns:
+def _account_columns(of: Columns, seen: ParsedObjects) -> Columns:
     balances = of["balance"]
     return {
         "account_id": of["id"],

@@ -42,7 +42,7 @@ class Privacy:
             return f"hash:{self._digest('fingerprint')[:8]}"
         return self.choice if self.chosen else ""
 
-    def treat(self, raw: msgspec.Raw) -> bytes:
+    def redact(self, raw: msgspec.Raw) -> bytes:
         """A personal value as JSON, treated. Null stays null, and blank text becomes it: it tells nothing apart.
 
         Equal people still join: text is hashed (HMAC-SHA-256) in lower case and with single spaces.
@@ -80,7 +80,7 @@ def _owners(body: bytes, privacy: Privacy) -> bytes:
         return body  # the answer that there is no such account
     owners = [
         {
-            name: value if name in IMPERSONAL_OF_OWNERS else msgspec.Raw(privacy.treat(value))
+            name: value if name in IMPERSONAL_OF_OWNERS else msgspec.Raw(privacy.redact(value))
             for name, value in _OBJECT.decode(owner).items()
         }
         for owner in _ARRAY.decode(tree["data"])
@@ -94,7 +94,7 @@ def _treated(raw: msgspec.Raw, privacy: Privacy) -> bytes:
     match bytes(raw).lstrip()[:1]:
         case b"{":
             kept = {
-                name: privacy.treat(value) if name in PERSONAL_OF_ACCOUNTS else _treated(value, privacy)
+                name: privacy.redact(value) if name in PERSONAL_OF_ACCOUNTS else _treated(value, privacy)
                 for name, value in _OBJECT.decode(raw).items()
             }
             return msgspec.json.encode({name: msgspec.Raw(value) for name, value in kept.items()})

@@ -62,7 +62,7 @@ class Table:
         return self.own + tuple(c for c in origin if c.name not in names)
 
     @cached_property
-    def whole_key(self) -> tuple[str, ...]:
+    def full_key(self) -> tuple[str, ...]:
         """The key, of whichever Stripe account; empty for a log."""
         return (STRIPE_ACCOUNT.name, *self.key) if self.key else ()
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 )
 def demo(accounts: int) -> None:
     """Sync a sandbox twice, a week apart, and show what can be asked."""
-    from fincon.pipeline.sync import Order
+    from fincon.pipeline.sync import SyncRequest
     from fincon.sandbox.server import running
     from fincon.sandbox.world import World
     from fincon.warehouse.views import connect
@@ -55,7 +55,9 @@ def demo(accounts: int) -> None:
                 f"Syncing {len(ids)} sessions and {'what happened since' if later else 'every account'}"
                 f" from {sandbox.url}, as they were {day}."
             )
-            order = Order(ids, events=later, transactions=True, owners=True, pii="keep")  # nobody is real
+            order = SyncRequest(
+                ids, events=later, transactions=True, owners=True, pii="keep"
+            )  # nobody is real
             outcome = run_once(settings, order)
             tell(outcome)
             fail_if_wrong(outcome, strict=False)

@@ -11,7 +11,7 @@ from fincon.errors import UsageError
 from fincon.settings import data_folder, load_settings
 
 if TYPE_CHECKING:
-    from fincon.storage.s3 import Folder
+    from fincon.storage.s3 import DataPath
 
 
 @command()
@@ -52,13 +52,13 @@ def erase(account: str | None, customer: str | None, session: str | None, *, all
 @wait_option
 def compact(retention_days: int, pages_days: int, wait_seconds: float) -> None:
     """Merge small files, and remove old ones and old pages."""
-    from fincon.landing.run_folder import when_free
+    from fincon.landing.run_folder import retry_while_locked
     from fincon.pipeline import erase as maintenance
     from fincon.pipeline.sync import machine_errors
 
     data = _existing(CHOICES.data)
     with machine_errors(data):
-        done = when_free(lambda: maintenance.compact(data, retention_days, pages_days), wait_seconds)
+        done = retry_while_locked(lambda: maintenance.compact(data, retention_days, pages_days), wait_seconds)
     for name, (before, after) in done["files"].items():
         click.echo(f"{name}: {before:,} files, now {after:,}")
     click.echo(f"pages of {done['runs_pruned']:,} runs removed")
@@ -98,7 +98,7 @@ def automations() -> None:
     say(f"{NAME}: {'created' if set_up() else 'it was there, and is up to date'}.")
 
 
-def _existing(given: str | None) -> "Folder":
+def _existing(given: str | None) -> "DataPath":
     data = data_folder(given)
     there = (data / "lake").is_dir() if isinstance(data, Path) else (data / "fincon.duckdb").exists()
     if not there:

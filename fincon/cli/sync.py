@@ -18,7 +18,7 @@ from fincon.settings import (
 
 if TYPE_CHECKING:
     from fincon.lake.closed_sessions import Refetch
-    from fincon.pipeline.sync import Order, Outcome
+    from fincon.pipeline.sync import SyncRequest, SyncResult
     from fincon.settings import Settings
     from fincon.transforms.personal import Choice
 
@@ -117,7 +117,7 @@ def sync(
 ) -> None:
     """Fetch sessions and accounts, add what changed to the lake, publish the views."""
     from fincon.pipeline.id_files import SessionIds, read_session_ids, read_stripe_accounts
-    from fincon.pipeline.sync import Order
+    from fincon.pipeline.sync import SyncRequest
 
     if not any((sessions, accounts, events, transactions, owners)):
         raise UsageError(
@@ -132,7 +132,7 @@ def sync(
     ids = read_session_ids(sessions) if sessions else SessionIds()
     named = (*stripe_account, *(read_stripe_accounts(accounts_file) if accounts_file else ()))
     settings = load_settings(data=CHOICES.data)
-    order = Order(
+    request = SyncRequest(
         ids.plain,
         accounts,
         events,
@@ -147,9 +147,9 @@ def sync(
         pii,
     )
     if dry_run:
-        _dry_run(settings, order)
+        _dry_run(settings, request)
         return
-    outcome = run_once(settings, order, wait_seconds)
+    outcome = run_once(settings, request, wait_seconds)
     tell(outcome)
     fail_if_wrong(outcome, strict=strict)
 
@@ -177,9 +177,9 @@ def owners(**asked: Any) -> None:
 
 
 def _run_events(*, strict: bool, wait_seconds: float, **asked: Any) -> None:
-    from fincon.pipeline.sync import Order
+    from fincon.pipeline.sync import SyncRequest
 
-    outcome = run_once(load_settings(data=CHOICES.data), Order(events=True, **asked), wait_seconds)
+    outcome = run_once(load_settings(data=CHOICES.data), SyncRequest(events=True, **asked), wait_seconds)
     tell(outcome)
     fail_if_wrong(outcome, strict=strict)
 
@@ -215,11 +215,11 @@ def without_pandas() -> None:
         sys.meta_path.remove(finder)
 
 
-def run_once(settings: "Settings", order: "Order", wait_seconds: float = 0) -> "Outcome":
+def run_once(settings: "Settings", request: "SyncRequest", wait_seconds: float = 0) -> "SyncResult":
     """One run, with what shows its progress: a bar on a terminal, log lines elsewhere; seen by Prefect if it is there."""
     without_pandas()
     from fincon.cli import output as show
-    from fincon.landing.run_folder import when_free
+    from fincon.landing.run_folder import retry_while_locked
     from fincon.pipeline.sync import run_sync
 
     if dask_scheduler() and not prefect_api_url():
@@ -229,18 +229,20 @@ def run_once(settings: "Settings", order: "Order", wait_seconds: float = 0) -> "
         )
     with show.progress(quiet=CHOICES.quiet) as progress:
         if not prefect_api_url():
-            return when_free(lambda: run_sync(settings, order, progress=progress), wait_seconds)
-        return _run_as_flow(settings, order, progress, wait_seconds)
+            return retry_while_locked(lambda: run_sync(settings, request, progress=progress), wait_seconds)
+        return _run_as_flow(settings, request, progress, wait_seconds)
 
 
-def _run_as_flow(settings: "Settings", order: "Order", progress: Any, wait_seconds: float) -> "Outcome":
+def _run_as_flow(
+    settings: "Settings", request: "SyncRequest", progress: Any, wait_seconds: float
+) -> "SyncResult":
     quiet_prefect()
     from fincon.flows.sync import sync_as_flow
 
-    return sync_as_flow(order, settings.data, progress, wait_seconds)
+    return sync_as_flow(request, settings.data, progress, wait_seconds)
 
 
-def tell(outcome: "Outcome") -> None:
+def tell(outcome: "SyncResult") -> None:
     """What a run did, on standard error, and sessions that Stripe does not know."""
     run = outcome.run
     for session_id in outcome.unknown_sessions[:10]:
@@ -261,14 +263,14 @@ def tell(outcome: "Outcome") -> None:
     say(f"{what}: {', '.join(parts)}.")
 
 
-def fail_if_wrong(outcome: "Outcome", *, strict: bool) -> None:
+def fail_if_wrong(outcome: "SyncResult", *, strict: bool) -> None:
     """As `fincon.pipeline.sync.raise_if_wrong`, which takes long to import."""
     from fincon.pipeline.sync import raise_if_wrong
 
     raise_if_wrong(outcome, strict=strict)
 
 
-def _dry_run(settings: "Settings", order: "Order") -> None:
+def _dry_run(settings: "Settings", request: "SyncRequest") -> None:
     from fincon.extract import pagination as fetch
     from fincon.extract.client import PREFIX
     from fincon.extract.connected_accounts import PATH
@@ -278,10 +280,12 @@ def _dry_run(settings: "Settings", order: "Order") -> None:
 
     known = count_accounts(settings.data)
     with Lake(settings.data / "lake") as lake:
-        settled = sightings.not_to_fetch(lake, order.refetch) if known else set()
-    if order.connected:
+        settled = sightings.sessions_to_skip(lake, request.refetch) if known else set()
+    if request.connected:
         click.echo(f"GET {PATH}?limit=100, until the last page; then for each connected account what follows")
-    asked = order.for_each(settings.stripe_account, sorted(filter(None, known)) if order.connected else ())
+    asked = request.for_each(
+        settings.stripe_account, sorted(filter(None, known)) if request.connected else ()
+    )
     for account, own in asked.items():
         as_whom = f" as {account}" if account else ""
         ids = [session_id for session_id in own.session_ids if (account, session_id) not in settled]
@@ -313,6 +317,6 @@ def _dry_run(settings: "Settings", order: "Order") -> None:
             )
         if left := len(own.session_ids) - len(ids):
             say(
-                f"{left:,} sessions are known and need not be fetched again (--sessions-refetch {order.refetch})."
+                f"{left:,} sessions are known and need not be fetched again (--sessions-refetch {request.refetch})."
             )
     say(f"Nothing was sent to {settings.api_base}.")

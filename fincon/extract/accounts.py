@@ -13,19 +13,19 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from fincon.errors import CursorGone, StripeError
-from fincon.extract.client import PREFIX, Stripe
+from fincon.errors import CursorNotFound, StripeError
+from fincon.extract.client import PREFIX, StripeClient
 from fincon.extract.pagination import (
     PAGE_SIZE,
     Progress,
-    after_page,
     end_early,
+    fetch_next_page,
     keep,
     list_after,
     listed_accounts,
     no_page,
 )
-from fincon.landing.page_store import Spool
+from fincon.landing.page_store import PageStore
 from fincon.transforms.page import Header
 from fincon.transforms.stripe_objects import ListPage, list_page
 
@@ -46,7 +46,7 @@ class Range:
     """The index of the last known account that it has met."""
     first: str = ""
     """The first account on it: a beginning too, should the one before it have vanished meanwhile."""
-    passes: set[str] = field(default_factory=set)
+    ignored_starts: set[str] = field(default_factory=set)
     """Beginnings that it does not end at, because it took over from them."""
     last: Header | None = None
     """Its last page so far."""
@@ -65,8 +65,10 @@ class Listing:
     Where an interrupted attempt walked, it goes on.
     """
 
-    def __init__(self, stripe: Stripe, spool: Spool, known: Sequence[str], progress: Progress) -> None:
-        self.stripe, self.spool, self.known, self.progress = stripe, spool, known, progress
+    def __init__(
+        self, stripe: StripeClient, page_store: PageStore, known: Sequence[str], progress: Progress
+    ) -> None:
+        self.stripe, self.page_store, self.known, self.progress = stripe, page_store, known, progress
         self._position = {account_id: index for index, account_id in enumerate(known)}
         self._lock = threading.Lock()
         self.ranges = self._plan()
@@ -116,7 +118,7 @@ class Listing:
     def _plan(self) -> list[Range]:
         """The ranges of an interrupted run, or evenly divided ones."""
         try:
-            starts = msgspec.json.decode((self.spool.folder / PLAN_FILE).read_bytes(), type=list[str])
+            starts = msgspec.json.decode((self.page_store.folder / PLAN_FILE).read_bytes(), type=list[str])
         except FileNotFoundError:
             count = min(self.stripe.settings.concurrency, len(self.known) // PAGES_A_RANGE + 1)
             indexes = [len(self.known) * part // count for part in range(1, count)]
@@ -127,7 +129,7 @@ class Listing:
         ]
 
     def _save_plan(self) -> None:
-        path = self.spool.folder / PLAN_FILE
+        path = self.page_store.folder / PLAN_FILE
         part = path.with_suffix(".part")
         part.write_bytes(msgspec.json.encode([walked.start for walked in self.ranges]))
         part.replace(path)
@@ -153,7 +155,7 @@ class Listing:
 
     def _replay(self, walked: Range) -> None:
         """Take note of what is on disk of a range."""
-        for header, body in self.spool.chain("accounts", part=walked.part):
+        for header, body in self.page_store.chain("accounts", part=walked.part):
             self._arrived(walked, list_page(body))
             self._note(walked, header)
 
@@ -169,9 +171,11 @@ class Listing:
         if walked.last is None:
             self._first_page(walked)
         while walked.last is not None and walked.last.cursor is not None and not over():
-            answer, page = after_page(self.stripe, self.spool, walked.last, listed_accounts(), walked.cursors)
+            answer, page = fetch_next_page(
+                self.stripe, self.page_store, walked.last, listed_accounts(), walked.cursors
+            )
             ends = self._arrived(walked, page)
-            self._note(walked, keep(self.spool, answer, page, walked.last, ends=ends))
+            self._note(walked, keep(self.page_store, answer, page, walked.last, ends=ends))
         with self._lock:
             self._walking.discard(walked.part)
 
@@ -181,13 +185,15 @@ class Listing:
             try:
                 answer, page = list_after(self.stripe, walked.start, listed_accounts())
                 break
-            except CursorGone:
-                if not self._take_over(walked):
+            except CursorNotFound:
+                if not self.absorb_lost_start(walked):
                     return
         ends = self._arrived(walked, page)
-        self._note(walked, keep(self.spool, answer, page, no_page("accounts", part=walked.part), ends=ends))
+        self._note(
+            walked, keep(self.page_store, answer, page, no_page("accounts", part=walked.part), ends=ends)
+        )
 
-    def _take_over(self, walked: Range) -> bool:
+    def absorb_lost_start(self, walked: Range) -> bool:
         """The account that a range begins after has vanished: whether the range still has to be walked.
 
         If no other range has ended there, the one before goes on over it. If one has, all from that one's
@@ -200,7 +206,7 @@ class Listing:
             before = max(
                 (r for r in self.ranges if r.index < walked.index or not r.start), key=lambda r: r.index
             )
-            walked.passes |= {before.start, before.first, walked.start}
+            walked.ignored_starts |= {before.start, before.first, walked.start}
             walked.start, walked.index = before.start, before.index
             self._save_plan()
             return True
@@ -208,7 +214,7 @@ class Listing:
     def _check_first(self, walked: Range) -> None:
         """Two ranges that begin with the same account: Stripe did not answer to where one of them begins."""
         for other in self.ranges:
-            again = other.start == walked.start or other.first in walked.passes
+            again = other.start == walked.start or other.first in walked.ignored_starts
             if other is not walked and other.first == walked.first and not again:
                 raise StripeError(
                     f"GET {PREFIX}/accounts: pages after different accounts begin with the same one, {walked.first}.",
@@ -223,21 +229,25 @@ class Listing:
                 self._check_first(walked)
                 if walked.start:
                     self._beginnings.add(walked.first)
-            own = {walked.start, walked.first, *walked.passes}
+            own = {walked.start, walked.first, *walked.ignored_starts}
             met = [i for i in page.ids if i in self._beginnings and i not in own]
             walked.at = max([walked.at, *(self._position[i] for i in page.ids if i in self._position)])
             self._met.update(met)
             return bool(met)
 
 
-def fetch_accounts(stripe: Stripe, spool: Spool, known: Sequence[str], progress: Progress) -> None:
+def fetch_accounts(
+    stripe: StripeClient, page_store: PageStore, known: Sequence[str], progress: Progress
+) -> None:
     """Every account, 100 a page, in as many ranges at once as ``known`` allows (see `Listing`)."""
-    Listing(stripe, spool, known, progress).walk()
+    Listing(stripe, page_store, known, progress).walk()
 
 
-def begin_accounts(stripe: Stripe, spool: Spool, known: Sequence[str], over: Callable[[], bool]) -> None:
+def begin_accounts(
+    stripe: StripeClient, page_store: PageStore, known: Sequence[str], over: Callable[[], bool]
+) -> None:
     """As much of `fetch_accounts` as one thread does until it is ``over``."""
-    Listing(stripe, spool, known, lambda count: None).walk_until(over)
+    Listing(stripe, page_store, known, lambda count: None).walk_until(over)
 
 
 def spread(ids: Sequence[str]) -> list[str]:

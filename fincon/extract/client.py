@@ -17,13 +17,13 @@ from urllib3.exceptions import HTTPError
 from urllib3.util import Retry
 
 from fincon.errors import (
-    AccountRefused,
-    CursorGone,
-    GaveUp,
-    KeyRefused,
-    NotAllowed,
+    AccountDisconnected,
+    BudgetExhausted,
+    CursorNotFound,
+    InvalidKey,
     NotFound,
-    RequestsSpent,
+    PermissionDenied,
+    RetriesExhausted,
     RunFailed,
     StripeError,
     UnexpectedAnswer,
@@ -64,7 +64,7 @@ PARENTS = ("account", "ownership")
 
 
 @dataclass(frozen=True)
-class Answer:
+class StripeResponse:
     """A body that is JSON, and what is known of the request that brought it."""
 
     body: bytes
@@ -87,7 +87,7 @@ class _Envelope(msgspec.Struct):
     error: ErrorBody
 
 
-class Allowance:
+class RequestBudget:
     """How many requests the clients of a sync may still make together; without ``max_requests``, any number.
 
     None at all once ``lasts`` says no: the sync that they are made for has ended.
@@ -112,25 +112,25 @@ class Allowance:
         """One more request.
 
         Raises:
-            RequestsSpent: there is none left. RunFailed: it was stopped.
+            BudgetExhausted: there is none left. RunFailed: it was stopped.
         """
         with self._lock:
             if self._stopped or not self._lasts():
                 raise RunFailed("The sync was stopped.", "Run the same command again to go on.")
             if self.max_requests is not None and self._made >= self.max_requests:
-                raise RequestsSpent(
+                raise BudgetExhausted(
                     f"{self.max_requests:,} requests were made, as --max-requests allows.",
                     "What was fetched is kept: run the same command again to go on.",
                 )
             self._made += 1
 
 
-class Stripe:
+class StripeClient:
     """What one run sends to Stripe. Shared by its threads; ``counts`` says what it cost."""
 
-    def __init__(self, settings: Settings, allowance: Allowance | None = None) -> None:
+    def __init__(self, settings: Settings, budget: RequestBudget | None = None) -> None:
         self.settings = settings
-        self._allowance = allowance or Allowance()
+        self._allowance = budget or RequestBudget()
         self.counts: Counter[str] = Counter()
         """``requests``, ``retries``, ``throttled``, and requests by ``endpoint:…``."""
         self._lock = threading.Lock()
@@ -159,15 +159,15 @@ class Stripe:
         path: str,
         read: Callable[[bytes], T],
         params: Params | None = None,
-    ) -> tuple[Answer, T]:
+    ) -> tuple[StripeResponse, T]:
         """``GET path``, retried within bounds, and what ``read`` makes of the body.
 
         ``endpoint`` names the limit that the request counts against. ``read`` raises `UnexpectedAnswer` where
         a body is not what the API promises; that is tried again, but less often than an answer that is none.
 
         Raises:
-            KeyRefused: 401. NotAllowed, AccountRefused: 403. NotFound: 404. CursorGone: 400 for a cursor.
-            GaveUp: no good answer within the tries. StripeError: any other refusal.
+            InvalidKey: 401. PermissionDenied, AccountDisconnected: 403. NotFound: 404. CursorNotFound: 400 for a cursor.
+            RetriesExhausted: no good answer within the tries. StripeError: any other refusal.
         """
         request = path + ("?" + urlencode(params, doseq=True) if params else "")
         retry = Retry(
@@ -180,7 +180,7 @@ class Stripe:
             self._count(endpoint, again=attempt > 1)
             self._limiter.wait(endpoint)
             outcome = self._try(endpoint, request)
-            if isinstance(outcome, Answer):
+            if isinstance(outcome, StripeResponse):
                 try:
                     return outcome, read(outcome.body)
                 except UnexpectedAnswer as error:
@@ -188,14 +188,14 @@ class Stripe:
             if not outcome.again:
                 raise outcome.error
             if attempt >= (outcome.tries if self._answered else FIRST_ATTEMPTS) or self._stop.is_set():
-                raise self._gave_up(outcome.error, attempt)
+                raise self._retries_exhausted(outcome.error, attempt)
             retry = retry.increment("GET", request, error=outcome.error)
             wait = max(outcome.after, retry.get_backoff_time())
             LOG.info("%s; tried again in %.1f s", outcome.error, wait)
             self._stop.wait(wait)
         raise AssertionError("unreachable")
 
-    def _gave_up(self, error: StripeError, tries: int) -> GaveUp:
+    def _retries_exhausted(self, error: StripeError, tries: int) -> RetriesExhausted:
         if self._answered:
             hint = (
                 "Stripe may be in trouble (https://status.stripe.com). "
@@ -203,7 +203,7 @@ class Stripe:
             )
         else:
             hint = f"Nothing answers at {self.settings.api_base} (STRIPE_API_BASE). Check the address and the network."
-        return GaveUp(f"{error} ({tries} tries).", hint)
+        return RetriesExhausted(f"{error} ({tries} tries).", hint)
 
     def stop(self) -> None:
         """Make every waiting thread give up at once."""
@@ -228,7 +228,7 @@ class Stripe:
             self.counts["retries"] += again
             self.counts[f"endpoint:{endpoint}"] += 1
 
-    def _try(self, endpoint: str, request: str) -> "Answer | _Failure":
+    def _try(self, endpoint: str, request: str) -> "StripeResponse | FailedAttempt":
         try:
             with self._http.get(
                 self.settings.api_base + request,
@@ -238,23 +238,23 @@ class Stripe:
             ) as response:
                 body = _read(response, SILENCES * self.settings.read_seconds)
         except (requests.RequestException, HTTPError, OSError) as error:
-            return _Failure(StripeError(f"GET {request}: {_plain(error)}"), again=True)
+            return FailedAttempt(StripeError(f"GET {request}: {_plain(error)}"), again=True)
         self._answered = True
         self.last_request_id = response.headers.get("Request-Id", "none given")
         if response.status_code == 429:
             with self._lock:
                 self.counts["throttled"] += 1
             self._limiter.throttled(endpoint, response.headers.get("Stripe-Rate-Limited-Reason", ""))
-        return _judge(request, response, body)
+        return classify_response(request, response, body)
 
 
-def _unexpected(answer: Answer, error: UnexpectedAnswer) -> "_Failure":
+def _unexpected(answer: StripeResponse, error: UnexpectedAnswer) -> "FailedAttempt":
     said = f"GET {answer.request}: {error} (Request-Id {answer.request_id})"
-    return _Failure(StripeError(said), again=True, tries=UNEXPECTED_ATTEMPTS)
+    return FailedAttempt(StripeError(said), again=True, tries=UNEXPECTED_ATTEMPTS)
 
 
 @dataclass(frozen=True)
-class _Failure:
+class FailedAttempt:
     """Why a try failed, whether another may help, how many there may be, and for how many seconds to wait."""
 
     error: StripeError
@@ -274,7 +274,9 @@ def _read(response: requests.Response, seconds: float) -> bytes:
     return b"".join(pieces)
 
 
-def _judge(request: str, response: requests.Response, body: bytes) -> "Answer | _Failure":
+def classify_response(
+    request: str, response: requests.Response, body: bytes
+) -> "StripeResponse | FailedAttempt":
     """An answer, or why it is none."""
     headers, status = response.headers, response.status_code
     request_id = headers.get("Request-Id", "none given")
@@ -284,29 +286,29 @@ def _judge(request: str, response: requests.Response, body: bytes) -> "Answer | 
             msgspec.json.decode(body, type=msgspec.Raw)
             body.decode("utf-8")
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            return _Failure(StripeError(f"{said} with a body that is not JSON: {error}"), again=True)
-        return Answer(body, request, request_id, _date(headers))
+            return FailedAttempt(StripeError(f"{said} with a body that is not JSON: {error}"), again=True)
+        return StripeResponse(body, request, request_id, _date(headers))
     again = {"true": True, "false": False}.get(headers.get("Stripe-Should-Retry", ""), status in RETRIED)
     refusal = _error_of(body)
     said += f": {refusal.message}" if refusal else ""
     if status == 401:
         hint = "Check STRIPE_API_KEY: it is wrong, expired or revoked, or not of this account."
-        return _Failure(KeyRefused(said, hint), again=False)
+        return FailedAttempt(InvalidKey(said, hint), again=False)
     if status == 403 and refusal and refusal.code == "account_invalid":
         hint = "It was disconnected from the platform, or never was of it: connect it again, or leave it out."
-        return _Failure(AccountRefused(said, hint), again=False)
+        return FailedAttempt(AccountDisconnected(said, hint), again=False)
     if status == 403:
         hint = "Give the restricted key the permission that Stripe names (Dashboard, Developers, API keys)."
-        return _Failure(NotAllowed(said, hint), again=False)
+        return FailedAttempt(PermissionDenied(said, hint), again=False)
     missing = refusal.param if refusal and refusal.code == "resource_missing" else None
     if missing in CURSORS:
-        return _Failure(CursorGone(said), again=False)
+        return FailedAttempt(CursorNotFound(said), again=False)
     if status == 404 or (status == 400 and missing in PARENTS):
-        return _Failure(
+        return FailedAttempt(
             NotFound(said, "Check the id and the key's account and mode.", request_id, body, _date(headers)),
             again=False,
         )
-    return _Failure(
+    return FailedAttempt(
         StripeError(said, "Nothing fetched so far is lost: run the same command again to go on."),
         again=again,
         after=_retry_after(headers),

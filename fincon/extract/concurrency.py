@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from typing import TypeVar
 
-from fincon.errors import AccountRefused, FinconError, StripeError
+from fincon.errors import AccountDisconnected, FinconError, StripeError
 
 E = TypeVar("E")
 R = TypeVar("R")
@@ -12,12 +12,12 @@ R = TypeVar("R")
 AT_ONCE = 8
 """Stripe accounts fetched at the same time. Each has its own limit, so what bounds them is this machine."""
 
-GIVE_UP_AFTER = 10
+MAX_CONSECUTIVE_FAILURES = 10
 """Failures one after another after which the rest is not asked: then it is the key or Stripe, not an account."""
 
 
-def together(
-    errands: Sequence[E],
+def run_all(
+    jobs: Sequence[E],
     fetch: Callable[[E], R],
     failure: Callable[[R], FinconError | None],
     not_asked: Callable[[E], R],
@@ -32,7 +32,7 @@ def together(
     in_a_row = 0
     pool = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="stripe-accounts")
     try:
-        futures: dict[Future[R], E] = {pool.submit(fetch, errand): errand for errand in errands}
+        futures: dict[Future[R], E] = {pool.submit(fetch, job): job for job in jobs}
         for future in as_completed(futures):
             if future.cancelled():
                 done.append(not_asked(futures[future]))
@@ -40,7 +40,7 @@ def together(
             result = future.result()
             done.append(result)
             in_a_row = in_a_row + 1 if _is_trouble(failure(result)) else 0
-            if in_a_row == GIVE_UP_AFTER:
+            if in_a_row == MAX_CONSECUTIVE_FAILURES:
                 for other in futures:
                     other.cancel()
     except BaseException as error:
@@ -54,4 +54,4 @@ def together(
 
 def _is_trouble(error: FinconError | None) -> bool:
     """Whether a failure may be everyone's: not of an account that the key may no longer act for."""
-    return isinstance(error, StripeError) and not isinstance(error, AccountRefused)
+    return isinstance(error, StripeError) and not isinstance(error, AccountDisconnected)

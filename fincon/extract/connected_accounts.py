@@ -1,14 +1,14 @@
 """The connected accounts of a Connect platform, from its own list of them. Nothing of it is kept but the ids."""
 
-from fincon.errors import CursorGone, StripeError
-from fincon.extract.client import Params, Stripe
-from fincon.extract.pagination import CURSORS_TRIED, PAGE_SIZE, check_page
+from fincon.errors import CursorNotFound, StripeError
+from fincon.extract.client import Params, StripeClient
+from fincon.extract.pagination import CURSORS_TRIED, PAGE_SIZE, parse_list_page
 from fincon.transforms.stripe_objects import ListPage
 
 PATH = "/v1/accounts"
 
 
-def connected_accounts(stripe: Stripe) -> list[str]:
+def connected_accounts(stripe: StripeClient) -> list[str]:
     """The ids (``acct_…``) of all connected accounts, newest first.
 
     Raises:
@@ -24,12 +24,12 @@ def connected_accounts(stripe: Stripe) -> list[str]:
     return list(found)
 
 
-def _after_any(stripe: Stripe, ids: list[str], cursors: set[str | None]) -> ListPage:
+def _after_any(stripe: StripeClient, ids: list[str], cursors: set[str | None]) -> ListPage:
     """The page after the last of ``ids`` that is still connected."""
     for cursor in reversed(ids):
         try:
             return _after(stripe, cursor, cursors)
-        except CursorGone:
+        except CursorNotFound:
             continue
     raise StripeError(
         f"The list of connected accounts cannot go on: Stripe knows none of the {len(ids)} before the next page.",
@@ -37,6 +37,8 @@ def _after_any(stripe: Stripe, ids: list[str], cursors: set[str | None]) -> List
     )
 
 
-def _after(stripe: Stripe, cursor: str, cursors: set[str | None]) -> ListPage:
+def _after(stripe: StripeClient, cursor: str, cursors: set[str | None]) -> ListPage:
     params: Params = {"limit": PAGE_SIZE, **({"starting_after": cursor} if cursor else {})}
-    return stripe.get("connected accounts", PATH, lambda body: check_page(body, cursors=cursors), params)[1]
+    return stripe.get(
+        "connected accounts", PATH, lambda body: parse_list_page(body, cursors=cursors), params
+    )[1]

@@ -11,13 +11,22 @@ from typing import Literal, NamedTuple
 import pyarrow as pa
 from msgspec.structs import replace as replace_header
 
-from fincon.errors import CursorGone, NotFound
-from fincon.extract.client import PREFIX, Answer, Stripe
-from fincon.extract.pagination import NO_LIST, Listed, Progress, fetch_each, follow, keep, list_after, no_page
+from fincon.errors import CursorNotFound, NotFound
+from fincon.extract.client import PREFIX, StripeClient, StripeResponse
+from fincon.extract.pagination import (
+    NO_LIST,
+    ListEndpoint,
+    Progress,
+    fetch_each,
+    follow,
+    keep,
+    list_after,
+    no_page,
+)
 from fincon.lake.staging import batches
 from fincon.lake.tables import Lake
 from fincon.lake.version_sql import SQL
-from fincon.landing.page_store import Spool
+from fincon.landing.page_store import PageStore
 from fincon.transforms.flatten import flatten
 from fincon.transforms.page import Header, Origin, Stream, Watermark
 from fincon.transforms.schemas import ACCOUNTS, REFRESHES, WATERMARKS, Table
@@ -33,7 +42,7 @@ NEEDED = {
 """What a run's own pages must say of accounts to tell which moved on."""
 
 
-class Due(NamedTuple):
+class DueAccount(NamedTuple):
     """An account whose transactions or owners are to be read: after which refresh, and how far they are in then."""
 
     account_id: str
@@ -41,10 +50,10 @@ class Due(NamedTuple):
     watermark: Watermark
 
 
-def seen(spool: Spool, origin: Origin) -> Mapping[Table, pa.Table]:
+def seen(page_store: PageStore, origin: Origin) -> Mapping[Table, pa.Table]:
     """What this run's pages say of accounts, as far as it is `NEEDED`."""
     found = {table: [table.schema.empty_table().select(columns)] for table, columns in NEEDED.items()}
-    for batch in batches(spool.read_accounts()):
+    for batch in batches(page_store.read_accounts()):
         flat = flatten(batch, origin)
         for table, columns in NEEDED.items():
             found[table].append(flat[table.name].select(columns))
@@ -52,11 +61,11 @@ def seen(spool: Spool, origin: Origin) -> Mapping[Table, pa.Table]:
 
 
 def due(
-    lake: Lake, spool: Spool, origin: Origin, feature: Feature, seen_now: Mapping[Table, pa.Table]
-) -> list[Due]:
+    lake: Lake, page_store: PageStore, origin: Origin, feature: Feature, seen_now: Mapping[Table, pa.Table]
+) -> list[DueAccount]:
     """The accounts whose ``feature`` moved on, as the lake and this run's pages know them; nobody who was erased."""
     template = Template((SQL / "versions" / "due.sql").read_text(encoding="utf-8"))
-    pii = spool.privacy.mark if feature == "ownership" else ""
+    pii = page_store.privacy.mark if feature == "ownership" else ""
     with lake.query() as query:
         for table, rows in seen_now.items():
             query.register(f"seen_{table.name}", rows)
@@ -70,7 +79,7 @@ def due(
             {"stripe_account": origin.stripe_account, "pii": pii},
         ).fetchall()
     return [
-        Due(
+        DueAccount(
             account_id,
             after or "",
             Watermark(
@@ -83,60 +92,62 @@ def due(
             ),
         )
         for account_id, attempted, status, after, refresh_id, ownership_id in found
-        if (feature != "ownership" or ownership_id) and not spool.erased.hides(account_id)
+        if (feature != "ownership" or ownership_id) and not page_store.erased.is_erased(account_id)
     ]
 
 
-def fetch_details(stripe: Stripe, spool: Spool, wanted: list[Due], progress: Progress) -> None:
+def fetch_details(
+    stripe: StripeClient, page_store: PageStore, wanted: list[DueAccount], progress: Progress
+) -> None:
     """The transactions or owners of each account, several accounts at a time. What is on disk is not asked for.
 
     Raises:
-        NotAllowed: the key may not read them. StripeError: a request failed for good; accounts already read stay
+        PermissionDenied: the key may not read them. StripeError: a request failed for good; accounts already read stay
             on disk.
     """
-    fetch_each(stripe, "details", lambda one: _fetch(stripe, spool, one), wanted, progress)
+    fetch_each(stripe, "details", lambda one: _fetch(stripe, page_store, one), wanted, progress)
 
 
-def finish_begun(stripe: Stripe, spool: Spool, stream: Stream, due_now: Set[str]) -> None:
+def finish_begun(stripe: StripeClient, page_store: PageStore, stream: Stream, due_now: Set[str]) -> None:
     """The rest of every list that an earlier attempt began of an account that is not due any more.
 
     Half of one would move the account's watermark past what was not read.
     """
-    for account_id in set(spool.parents(stream)) - due_now:
-        last = spool.last(stream, account_id)
+    for account_id in set(page_store.parents(stream)) - due_now:
+        last = page_store.last(stream, account_id)
         if last:
-            follow(stripe, spool, last, _listed(last))
+            follow(stripe, page_store, last, _listed(last))
         else:
-            spool.drop(stream, account_id)  # its first page is damaged, and nothing of it is needed
+            page_store.drop(stream, account_id)  # its first page is damaged, and nothing of it is needed
 
 
-def _fetch(stripe: Stripe, spool: Spool, wanted: Due) -> None:
+def _fetch(stripe: StripeClient, page_store: PageStore, wanted: DueAccount) -> None:
     stream = STREAMS[wanted.watermark.feature]
     begin = replace_header(no_page(stream, wanted.account_id), watermark=wanted.watermark, after=wanted.after)
-    last = spool.last(stream, wanted.account_id) or _first_page(stripe, spool, begin)
-    follow(stripe, spool, last, _listed(last))
+    last = page_store.last(stream, wanted.account_id) or _first_page(stripe, page_store, begin)
+    follow(stripe, page_store, last, _listed(last))
 
 
-def _listed(header: Header) -> Listed:
+def _listed(header: Header) -> ListEndpoint:
     """The list that a chain walks."""
     if header.stream == "transactions":
         after = {"transaction_refresh[after]": header.after} if header.after else {}
-        return Listed("transactions", f"{PREFIX}/transactions", {"account": header.parent, **after})
+        return ListEndpoint("transactions", f"{PREFIX}/transactions", {"account": header.parent, **after})
     ownership = (header.watermark and header.watermark.ownership_id) or ""
-    return Listed("owners", f"{PREFIX}/accounts/{header.parent}/owners", {"ownership": ownership})
+    return ListEndpoint("owners", f"{PREFIX}/accounts/{header.parent}/owners", {"ownership": ownership})
 
 
-def _first_page(stripe: Stripe, spool: Spool, before: Header) -> Header:
+def _first_page(stripe: StripeClient, page_store: PageStore, before: Header) -> Header:
     """The first page of a chain, kept on disk; of an account that is not there, that answer."""
     listed = _listed(before)
     try:
         answer, page = list_after(stripe, "", listed)
-    except CursorGone:
+    except CursorNotFound:
         if not before.after:
             raise
         # Stripe has forgotten that refresh: from the first transaction, most of which are known and add no row.
-        return _first_page(stripe, spool, replace_header(before, after=""))
+        return _first_page(stripe, page_store, replace_header(before, after=""))
     except NotFound as missing:
-        answer = Answer(missing.body, listed.path, missing.request_id, missing.observed_at)
-        return keep(spool, answer, NO_LIST, replace_header(before, status=404))
-    return keep(spool, answer, page, before)
+        answer = StripeResponse(missing.body, listed.path, missing.request_id, missing.observed_at)
+        return keep(page_store, answer, NO_LIST, replace_header(before, status=404))
+    return keep(page_store, answer, page, before)

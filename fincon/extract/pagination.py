@@ -10,9 +10,9 @@ from typing import NamedTuple, TypeVar
 import msgspec
 from msgspec.structs import replace as replace_header
 
-from fincon.errors import CursorGone, NotFound, StripeError, UnexpectedAnswer
-from fincon.extract.client import PREFIX, Answer, Stripe
-from fincon.landing.page_store import Spool
+from fincon.errors import CursorNotFound, NotFound, StripeError, UnexpectedAnswer
+from fincon.extract.client import PREFIX, StripeClient, StripeResponse
+from fincon.landing.page_store import PageStore
 from fincon.transforms.erased import named
 from fincon.transforms.page import ERASED, Header, Page, Stream
 from fincon.transforms.stripe_objects import ListPage, list_page
@@ -23,7 +23,7 @@ PAGE_SIZE = 100
 NO_LIST = ListPage([], 0, False)
 
 
-class Listed(NamedTuple):
+class ListEndpoint(NamedTuple):
     """A list of Stripe's: the limit that its requests count against, its path, and which of its objects are asked for."""
 
     endpoint: str
@@ -31,9 +31,9 @@ class Listed(NamedTuple):
     query: Mapping[str, str]
 
 
-def listed_accounts(**query: str) -> Listed:
+def listed_accounts(**query: str) -> ListEndpoint:
     """The list of accounts: all, or a session's."""
-    return Listed("accounts", f"{PREFIX}/accounts", query)
+    return ListEndpoint("accounts", f"{PREFIX}/accounts", query)
 
 
 CURSORS_TRIED = 10
@@ -54,7 +54,11 @@ def first_request(session_id: str) -> str:
 
 
 def fetch_sessions(
-    stripe: Stripe, spool: Spool, ids: Iterable[str], progress: Progress, beside: Beside | None = None
+    stripe: StripeClient,
+    page_store: PageStore,
+    ids: Iterable[str],
+    progress: Progress,
+    beside: Beside | None = None,
 ) -> None:
     """Each session of ``ids`` and the rest of its accounts, several at a time. What is on disk is not asked for.
 
@@ -64,13 +68,13 @@ def fetch_sessions(
     Raises:
         StripeError: a request failed for good; sessions already fetched stay on disk.
     """
-    wanted = (session_id for session_id in ids if not spool.erased.hides(session_id))
-    one = partial(fetch_session, stripe, spool)
+    wanted = (session_id for session_id in ids if not page_store.erased.is_erased(session_id))
+    one = partial(fetch_session, stripe, page_store)
     fetch_each(stripe, "sessions", one, wanted, progress, beside)
 
 
 def fetch_each(
-    stripe: Stripe,
+    stripe: StripeClient,
     name: str,
     fetch: Callable[[T], object],
     wanted: Iterable[T],
@@ -103,7 +107,7 @@ def fetch_each(
     pool.shutdown()
 
 
-def end_early(stripe: Stripe, pool: ThreadPoolExecutor, error: BaseException) -> None:
+def end_early(stripe: StripeClient, pool: ThreadPoolExecutor, error: BaseException) -> None:
     """Stop every thread. After Ctrl-C they are not waited for: one may hang on an answer, and pages are written whole."""
     stripe.stop()
     may_go_on = isinstance(error, Exception)
@@ -112,24 +116,24 @@ def end_early(stripe: Stripe, pool: ThreadPoolExecutor, error: BaseException) ->
         stripe.go_on()  # whoever tries the same again fetches only what is not on disk yet
 
 
-def fetch_session(stripe: Stripe, spool: Spool, session_id: str) -> None:
+def fetch_session(stripe: StripeClient, page_store: PageStore, session_id: str) -> None:
     """One session, and the accounts that its own page did not hold."""
-    last = spool.last("sessions", session_id) or _first_of_session(stripe, spool, session_id)
-    follow(stripe, spool, last, listed_accounts(session=session_id))
+    last = page_store.last("sessions", session_id) or _first_of_session(stripe, page_store, session_id)
+    follow(stripe, page_store, last, listed_accounts(session=session_id))
 
 
-def _first_of_session(stripe: Stripe, spool: Spool, session_id: str) -> Header:
+def _first_of_session(stripe: StripeClient, page_store: PageStore, session_id: str) -> Header:
     """The session's own page, kept on disk; of one that is not there, or was erased, only that."""
     path = first_request(session_id)
     before = no_page("sessions", parent=session_id)
     try:
-        answer, page = stripe.get("sessions", path, lambda body: check_page(body, of_session=True))
+        answer, page = stripe.get("sessions", path, lambda body: parse_list_page(body, of_session=True))
     except NotFound as missing:
-        answer = Answer(missing.body, path, missing.request_id, missing.observed_at)
-        return keep(spool, answer, NO_LIST, replace_header(before, status=404))
-    if spool.erased.hides(*named(answer.body)):
-        return keep(spool, replace(answer, body=b"{}"), NO_LIST, replace_header(before, status=ERASED))
-    return keep(spool, answer, page, before)
+        answer = StripeResponse(missing.body, path, missing.request_id, missing.observed_at)
+        return keep(page_store, answer, NO_LIST, replace_header(before, status=404))
+    if page_store.erased.is_erased(*named(answer.body)):
+        return keep(page_store, replace(answer, body=b"{}"), NO_LIST, replace_header(before, status=ERASED))
+    return keep(page_store, answer, page, before)
 
 
 def no_page(stream: Stream, parent: str = "", part: int = 0) -> Header:
@@ -140,18 +144,22 @@ def no_page(stream: Stream, parent: str = "", part: int = 0) -> Header:
     )  # fmt: skip
 
 
-def follow(stripe: Stripe, spool: Spool, last: Header, listed: Listed) -> None:
+def follow(stripe: StripeClient, page_store: PageStore, last: Header, listed: ListEndpoint) -> None:
     """Every page after ``last``, until one says that no more follow."""
     cursors = {last.cursor}
     while last.cursor is not None:
-        answer, page = after_page(stripe, spool, last, listed, cursors)
-        last = keep(spool, answer, page, last)
+        answer, page = fetch_next_page(stripe, page_store, last, listed, cursors)
+        last = keep(page_store, answer, page, last)
         cursors.add(last.cursor)
 
 
-def after_page(
-    stripe: Stripe, spool: Spool, before: Header, listed: Listed, cursors: Collection[str | None]
-) -> tuple[Answer, ListPage]:
+def fetch_next_page(
+    stripe: StripeClient,
+    page_store: PageStore,
+    before: Header,
+    listed: ListEndpoint,
+    cursors: Collection[str | None],
+) -> tuple[StripeResponse, ListPage]:
     """The page of a list after ``before``.
 
     Where the object to go on after is gone, it goes on after one before it, so that some objects come twice.
@@ -159,10 +167,10 @@ def after_page(
     Raises:
         StripeError: no good answer, or a page that ends where one of ``cursors`` did: the list does not end.
     """
-    for cursor in _cursors(spool, before):
+    for cursor in _cursors(page_store, before):
         try:
             return list_after(stripe, cursor, listed, cursors)
-        except CursorGone:
+        except CursorNotFound:
             continue
     raise StripeError(
         f"The listing cannot go on: Stripe knows none of the {CURSORS_TRIED} objects before page {before.number + 1}.",
@@ -171,27 +179,31 @@ def after_page(
 
 
 def list_after(
-    stripe: Stripe, cursor: str, listed: Listed, cursors: Collection[str | None] = ()
-) -> tuple[Answer, ListPage]:
+    stripe: StripeClient, cursor: str, listed: ListEndpoint, cursors: Collection[str | None] = ()
+) -> tuple[StripeResponse, ListPage]:
     """The page of a list after ``cursor``; the first where it is empty.
 
     Raises:
-        CursorGone: there is no such object. StripeError: as `after_page`.
+        CursorNotFound: there is no such object. StripeError: as `fetch_next_page`.
     """
     after = {"starting_after": cursor} if cursor else {}
     params: dict[str, str | int] = {**listed.query, "limit": PAGE_SIZE, **after}
-    return stripe.get(listed.endpoint, listed.path, lambda body: check_page(body, cursors=cursors), params)
+    return stripe.get(
+        listed.endpoint, listed.path, lambda body: parse_list_page(body, cursors=cursors), params
+    )
 
 
-def _cursors(spool: Spool, before: Header) -> Iterator[str]:
+def _cursors(page_store: PageStore, before: Header) -> Iterator[str]:
     """After what to go on: the last object of the page before, or else those before it."""
     yield before.cursor or ""
     first_of_session = before.stream == "sessions" and before.number == 0
-    ids = list_page(spool.page(before).body, of_session=first_of_session).ids
+    ids = list_page(page_store.page(before).body, of_session=first_of_session).ids
     yield from reversed(ids[-CURSORS_TRIED:-1])
 
 
-def keep(spool: Spool, answer: Answer, page: ListPage, before: Header, *, ends: bool = False) -> Header:
+def keep(
+    page_store: PageStore, answer: StripeResponse, page: ListPage, before: Header, *, ends: bool = False
+) -> Header:
     """Write the page after ``before``, in the same chain, which ``ends`` here or goes on."""
     header = replace_header(
         before,
@@ -200,19 +212,21 @@ def keep(spool: Spool, answer: Answer, page: ListPage, before: Header, *, ends: 
         count=page.count,
         request=answer.request,
         request_id=answer.request_id,
-        observed_at=spool.stamp(answer.date),
-        cursor=cursor_after(spool, page) if page.has_more and not ends else None,
+        observed_at=page_store.stamp(answer.date),
+        cursor=cursor_after(page_store, page) if page.has_more and not ends else None,
     )
-    spool.write(Page(header, answer.body))
+    page_store.write(Page(header, answer.body))
     return header
 
 
-def cursor_after(spool: Spool, page: ListPage) -> str:
+def cursor_after(page_store: PageStore, page: ListPage) -> str:
     """After what the next page begins: the last object, or the last that was not erased, whose id may be kept."""
-    return next((i for i in reversed(page.ids) if not spool.erased.hides(i)), page.ids[-1])
+    return next((i for i in reversed(page.ids) if not page_store.erased.is_erased(i)), page.ids[-1])
 
 
-def check_page(body: bytes, *, of_session: bool = False, cursors: Collection[str | None] = ()) -> ListPage:
+def parse_list_page(
+    body: bytes, *, of_session: bool = False, cursors: Collection[str | None] = ()
+) -> ListPage:
     """What paging needs of a body.
 
     Raises:

@@ -13,9 +13,9 @@ import pyarrow.parquet as pq
 
 from fincon.lake.tables import Lake
 from fincon.lake.version_sql import parquet
-from fincon.landing.page_store import Spool
-from fincon.storage.data_folder import make, new_file
-from fincon.storage.s3 import Folder
+from fincon.landing.page_store import PageStore
+from fincon.storage.data_folder import atomic_write, make
+from fincon.storage.s3 import DataPath
 from fincon.transforms.schemas import SESSIONS
 
 Refetch = Literal["never", "open", "all"]
@@ -29,14 +29,14 @@ Session = tuple[str, str]
 """The Stripe account (empty: the key's own) and the id: another Stripe account may have a session of the same id."""
 
 
-def not_to_fetch(lake: Lake, refetch: Refetch) -> Set[Session]:
+def sessions_to_skip(lake: Lake, refetch: Refetch) -> Set[Session]:
     """The sessions that are known already and need not be fetched again."""
     if refetch == "all":
         return set()
     return settled(lake.snapshots) if refetch == "open" else _first_seen(lake).keys()
 
 
-def settled(snapshots: Folder) -> set[Session]:
+def settled(snapshots: DataPath) -> set[Session]:
     """The settled sessions. Without the file all are open: more requests, nothing wrong."""
     path = snapshots / SETTLED_FILE
     if not path.exists():
@@ -45,13 +45,13 @@ def settled(snapshots: Folder) -> set[Session]:
     return set(zip(*(table[name].to_pylist() for name in SETTLED.names), strict=True))
 
 
-def note_settled(lake: Lake, spools: Mapping[str, Iterable[Spool]]) -> None:
+def note_settled(lake: Lake, page_stores: Mapping[str, Iterable[PageStore]]) -> None:
     """Keep which sessions of finished runs, given by their Stripe accounts, are settled now."""
     seen = {
         (stripe_account, page.header.parent): page.header.observed_at
-        for stripe_account, of_account in spools.items()
-        for spool in of_account
-        for page in spool.read_sessions()
+        for stripe_account, of_account in page_stores.items()
+        for page_store in of_account
+        for page in page_store.read_sessions()
     }
     if not seen:
         return
@@ -61,12 +61,12 @@ def note_settled(lake: Lake, spools: Mapping[str, Iterable[Spool]]) -> None:
     keep(lake.snapshots, settled(lake.snapshots) | now)
 
 
-def keep(snapshots: Folder, sessions: set[Session]) -> None:
+def keep(snapshots: DataPath, sessions: set[Session]) -> None:
     """Write the settled sessions."""
     accounts, ids = zip(*sorted(sessions), strict=True) if sessions else ((), ())
     table = pa.table({"stripe_account": list(accounts), "session_id": list(ids)}, schema=SETTLED)
     make(snapshots)
-    with new_file(snapshots / SETTLED_FILE) as part:
+    with atomic_write(snapshots / SETTLED_FILE) as part:
         pq.write_table(table, part, compression="zstd")
 
 

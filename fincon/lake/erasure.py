@@ -9,8 +9,8 @@ from deltalake.transaction import AddAction, RemoveAction
 
 from fincon.lake.tables import ALONE, Lake
 from fincon.lake.version_sql import text
-from fincon.storage.data_folder import new_file, still_ours
-from fincon.storage.s3 import Folder
+from fincon.storage.data_folder import atomic_write, ensure_lock_held
+from fincon.storage.s3 import DataPath
 from fincon.transforms.schemas import Table
 
 
@@ -31,7 +31,7 @@ def erase(lake: Lake, table: Table, identities: list[str]) -> dict[str, int]:
                 f"SELECT run_id, count(*) FROM read_parquet(?) WHERE {match} GROUP BY ALL", [str(path)]
             ).fetchall()
             if found:
-                still_ours(lake.folder)
+                ensure_lock_held(lake.folder)
                 _without_rows(query, path, match)
                 erased.update(dict(found) if str(path) in active else {})
     _renew_log(lake, table)
@@ -58,7 +58,7 @@ def _renew_log(lake: Lake, table: Table) -> None:
         )
         for file in lake.files(table)
     ]
-    still_ours(lake.folder)
+    ensure_lock_held(lake.folder)
     delta.create_write_transaction(adds, "append", delta.schema(), commit_properties=ALONE)
     delta.update_incremental()
     delta.create_checkpoint()
@@ -84,8 +84,8 @@ def _names_any(table: Table, identities: list[str]) -> str:
     return "coalesce(" + " OR ".join(f"coalesce({test}, false)" for test in tests) + ", false)"
 
 
-def _without_rows(query: duckdb.DuckDBPyConnection, path: Folder, match: str) -> None:
+def _without_rows(query: duckdb.DuckDBPyConnection, path: DataPath, match: str) -> None:
     """Write a Parquet file anew without the rows that match; it is swapped in whole."""
-    with new_file(path) as part:
+    with atomic_write(path) as part:
         kept = f"FROM read_parquet({text(str(path))}) WHERE NOT {match}"
         query.execute(f"COPY ({kept}) TO {text(str(part))} (FORMAT parquet, COMPRESSION zstd)")

@@ -8,9 +8,9 @@ import duckdb
 import msgspec
 import pyarrow.parquet as pq
 
-from fincon.lake.tables import ALONE, ROWS_A_BATCH, SNAPSHOT_FILE, WRITER, Current, Lake, Snapshot, value
+from fincon.lake.tables import ALONE, ROWS_A_BATCH, SNAPSHOT_FILE, WRITER, Lake, LatestFiles, Snapshot, value
 from fincon.lake.version_sql import parquet, share
-from fincon.storage.data_folder import make, new_file, still_ours
+from fincon.storage.data_folder import atomic_write, ensure_lock_held, make
 from fincon.transforms.schemas import LOGS, OBJECT_TABLES, TABLES, Table
 
 SNAPSHOT_ROWS = 20_000
@@ -42,11 +42,11 @@ def renew_snapshots(lake: Lake, *, always: bool = False) -> None:
         if len(lake.files(table)) * A_FILE_COUNTS > SNAPSHOT_ROWS:
             _merge(lake, table, SMALL_FILE_BYTES)
     make(lake.snapshots)
-    with new_file(lake.snapshots / SNAPSHOT_FILE) as part:
+    with atomic_write(lake.snapshots / SNAPSHOT_FILE) as part:
         part.write_bytes(msgspec.json.encode(snapshots))
 
 
-def _snapshot(lake: Lake, table: Table, now: Current) -> list[str]:
+def _snapshot(lake: Lake, table: Table, now: LatestFiles) -> list[str]:
     """The latest state as files: the table's own where each object has one version, else a copy."""
     with lake.query() as query:
         numbers = lake.shares(query, parquet(now.base + now.tail))
@@ -56,7 +56,7 @@ def _snapshot(lake: Lake, table: Table, now: Current) -> list[str]:
         path = lake.snapshots / f"{table.name}-{secrets.token_hex(8)}.parquet"
         schema = query.sql(now.sql(table, str)).limit(0).to_arrow_table().schema
         with (
-            new_file(path) as part,
+            atomic_write(path) as part,
             pq.ParquetWriter(part, schema, compression="zstd", compression_level=1) as writer,
         ):
             for number in numbers:
@@ -68,14 +68,14 @@ def _snapshot(lake: Lake, table: Table, now: Current) -> list[str]:
 
 def _once(query: duckdb.DuckDBPyConnection, table: Table, files: list[str], number: int, of: int) -> bool:
     """Whether each object of a share has one version."""
-    key = ", ".join(table.whole_key)
+    key = ", ".join(table.full_key)
     versions = f"SELECT DISTINCT {key}, observed_at FROM {share(parquet(files), table, number, of)}"
     return bool(value(query, f"SELECT count(*) = count(DISTINCT ({key})) FROM ({versions})"))
 
 
 def _merge(lake: Lake, table: Table, under_bytes: int | None = None) -> None:
     """Merge a table's files, the small ones alone if asked. Views made before go on reading the old ones until `compact`."""
-    still_ours(lake.folder)
+    ensure_lock_held(lake.folder)
     lake.table(table).optimize.compact(
         target_size=under_bytes, writer_properties=WRITER, commit_properties=ALONE
     )

@@ -27,15 +27,22 @@ from fincon.lake.staging import stage, staged_files
 from fincon.lake.version_sql import (
     changed_sql,
     latest_sql,
-    of_same_objects,
     parquet,
     reconcile_sql,
+    semi_join_objects,
     share,
     text,
 )
 from fincon.settings import query_memory
-from fincon.storage.data_folder import cut_short, delta_options, delta_settings, make, querying, still_ours
-from fincon.storage.s3 import Folder, work_folder
+from fincon.storage.data_folder import (
+    cut_short,
+    delta_options,
+    delta_settings,
+    ensure_lock_held,
+    make,
+    querying,
+)
+from fincon.storage.s3 import DataPath, work_folder
 from fincon.transforms.page import Origin, Page
 from fincon.transforms.reconcile import Sums
 from fincon.transforms.schemas import (
@@ -80,7 +87,7 @@ class Snapshot(msgspec.Struct, frozen=True):
     base: list[str]
 
 
-class Current(NamedTuple):
+class LatestFiles(NamedTuple):
     """Where the latest state of a table is: ``base`` has each object once, ``tail`` came since, ``active`` is all."""
 
     base: list[str]
@@ -96,7 +103,7 @@ class Current(NamedTuple):
 class Lake:
     """The Delta tables under ``folder`` (``lake/`` of the data folder)."""
 
-    def __init__(self, folder: Folder) -> None:
+    def __init__(self, folder: DataPath) -> None:
         self.folder = folder
         self.snapshots = folder.parent / "snapshots"
         self.work = work_folder(folder.parent)
@@ -181,7 +188,7 @@ class Lake:
     def append(self, table: Table, rows: pa.RecordBatchReader | pa.Table, run_ids: Sequence[str]) -> None:
         """Add rows in one commit that is marked as the runs', none of which is in yet."""
         delta = self.table(table)
-        still_ours(self.folder)
+        ensure_lock_held(self.folder)
         write_deltalake(
             delta,
             rows,
@@ -244,15 +251,15 @@ class Lake:
             }
         )
 
-    def current(self, table: Table) -> "Current":
+    def current(self, table: Table) -> "LatestFiles":
         """The files from which the latest state is read: a snapshot of it, and what came since."""
         active = self.files(table)
         snapshot = self.snapshots_taken().get(table.name)
         if snapshot:
             base, covers = self.absolute(snapshot.base), set(self.absolute(snapshot.covers))
             if covers <= set(active) and all((self.folder.parent / file).exists() for file in snapshot.base):
-                return Current(base, sorted(set(active) - covers), active)
-        return Current([], active, active)
+                return LatestFiles(base, sorted(set(active) - covers), active)
+        return LatestFiles([], active, active)
 
     def absolute(self, files: list[str]) -> list[str]:
         """Files of the data folder, as a `Snapshot` names them, by their whole paths."""
@@ -306,7 +313,7 @@ class Lake:
             mine = (
                 f"(FROM {relation} WHERE {_own(origins)})"  # other Stripe accounts' files are hardly touched
             )
-            return of_same_objects(mine, table, staged)
+            return semi_join_objects(mine, table, staged)
 
         if not now.active:
             return ""
@@ -326,7 +333,7 @@ class Lake:
         numbers = self.shares(query, parquet(staged))
         for number in numbers:
             seen = share(parquet(staged), BALANCES, number, len(numbers))
-            known = now.sql(BALANCES, partial(of_same_objects, table=BALANCES, staged=seen))
+            known = now.sql(BALANCES, partial(semi_join_objects, table=BALANCES, staged=seen))
             for currency, on_pages, held in query.execute(reconcile_sql(seen, known)).fetchall():
                 raise RunFailed(
                     f"Run {', '.join(o.run_id for o in origins[:3])}: the balances in {currency} add up to {on_pages}"
@@ -364,7 +371,7 @@ class Lake:
         for table in OBJECT_TABLES:
             if self.holds(table, run_id):
                 delta = self.table(table)
-                still_ours(self.folder)
+                ensure_lock_held(self.folder)
                 delta.delete(f"run_id = '{run_id}'", commit_properties=_mark([run_id], FORGOTTEN))
 
     def records(self, table: Table, *columns: str) -> list[tuple[Any, ...]]:
@@ -381,10 +388,10 @@ class Lake:
         """Rows into an append-only table."""
         rows = pa.Table.from_pylist(records, schema=table.schema)
         delta = self.table(table)
-        still_ours(self.folder)
+        ensure_lock_held(self.folder)
         write_deltalake(delta, rows, mode="append", writer_properties=WRITER, commit_properties=ALONE)
 
-    def shut_out(self) -> None:
+    def fence_previous_writer(self) -> None:
         """A commit to every table, so that none which another writer began before can follow."""
         for table in TABLES:
             delta = self.table(table)

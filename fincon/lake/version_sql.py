@@ -25,12 +25,12 @@ def share(relation: str, table: Table, number: int, of: int) -> str:
     """A part of a relation, by objects: all rows of an object are in the same one of ``of`` shares."""
     if of == 1:
         return relation
-    return f"(FROM {relation} WHERE hash({', '.join(table.whole_key)}) % {of} = {number})"
+    return f"(FROM {relation} WHERE hash({', '.join(table.full_key)}) % {of} = {number})"
 
 
-def of_same_objects(relation: str, table: Table, staged: str) -> str:
+def semi_join_objects(relation: str, table: Table, staged: str) -> str:
     """The rows of a relation whose objects are among the ``staged``."""
-    keys = f"(SELECT DISTINCT {', '.join(table.whole_key)} FROM {staged})"
+    keys = f"(SELECT DISTINCT {', '.join(table.full_key)} FROM {staged})"
     return f"(FROM {relation} AS version SEMI JOIN {keys} AS newest ON {same_object(table)})"
 
 
@@ -38,7 +38,7 @@ def same_object(table: Table, left: str = "version", right: str = "newest") -> s
     """The join of two rows of one object; a key that cannot be null is compared plainly, and faster."""
     return " AND ".join(
         f"{left}.{k} {'IS NOT DISTINCT FROM' if k in NULLABLE_KEYS else '='} {right}.{k}"
-        for k in table.whole_key
+        for k in table.full_key
     )
 
 
@@ -52,10 +52,10 @@ def latest_sql(table: Table, base: str, tail: str) -> str:
     if base:
         template = Template((SQL / "versions" / "latest.sql").read_text(encoding="utf-8"))
         return template.substitute(
-            table=table.name, key=", ".join(table.whole_key), base=base, tail=tail, same=same_object(table)
+            table=table.name, key=", ".join(table.full_key), base=base, tail=tail, same=same_object(table)
         )
     return f"""FROM {tail} AS version
-        SEMI JOIN (SELECT {", ".join(table.whole_key)}, max(observed_at) AS observed_at FROM {tail} GROUP BY ALL) AS newest
+        SEMI JOIN (SELECT {", ".join(table.full_key)}, max(observed_at) AS observed_at FROM {tail} GROUP BY ALL) AS newest
         ON {same_object(table)} AND version.observed_at = newest.observed_at"""
 
 
@@ -68,8 +68,8 @@ def changed_sql(table: Table, staged: str, known: str) -> str:
     together, so that a currency that is gone is a change. Contents are compared by 128 bits of two hashes that
     are computed here and now and kept nowhere, so that millions of objects fit into little memory.
     """
-    key = ", ".join(table.whole_key)
-    kept = [c.name for c in table.columns if c.name not in {*table.whole_key, *(c.name for c in SEEN)}]
+    key = ", ".join(table.full_key)
+    kept = [c.name for c in table.columns if c.name not in {*table.full_key, *(c.name for c in SEEN)}]
     content = ", ".join(kept) or "true"
     first, second = f"hash({content})", f"hash('other', {content})"
     if table.member:

@@ -17,7 +17,7 @@ import msgspec
 import pyarrow as pa
 
 from fincon.erasures import Erased
-from fincon.errors import DamagedPage
+from fincon.errors import CorruptPage
 from fincon.transforms.erased import without_hidden
 from fincon.transforms.page import DETAILS, Header, Page, Stream
 from fincon.transforms.personal import Privacy, without_personal
@@ -31,7 +31,7 @@ _HEADER = msgspec.json.Decoder(Header)
 _CODEC = pa.Codec("zstd", compression_level=1)
 
 
-class Spool:
+class PageStore:
     """The pages of one run, in ``folder``."""
 
     def __init__(
@@ -66,7 +66,7 @@ class Spool:
         """  # noqa: D205 - one sentence, over two lines
         body = without_personal(without_secrets(page.body), page.header.stream, self.privacy)
         if self.erased.hashes and page.header.status == 200:
-            body = without_hidden(body, self.erased.hides)
+            body = without_hidden(body, self.erased.is_erased)
         kept = Page(page.header, body)
         path = self._path(page.header)
         part = path.with_suffix(f".{threading.get_ident()}.part")
@@ -82,7 +82,7 @@ class Spool:
         """A page that was written, as it was kept.
 
         Raises:
-            DamagedPage: it is not what was written.
+            CorruptPage: it is not what was written.
         """
         return _decode(self._path(header))
 
@@ -94,7 +94,7 @@ class Spool:
                 return
             try:
                 page = _decode(path)
-            except DamagedPage:
+            except CorruptPage:
                 return
             with self._lock:
                 self._latest = max(self._latest, page.header.observed_at)
@@ -136,7 +136,7 @@ class Spool:
         for path in self.folder.glob(f"*{SUFFIX}"):
             try:
                 self._latest = max(self._latest, _decode(path).header.observed_at)
-            except DamagedPage:
+            except CorruptPage:
                 continue  # its chain ends before it, and it is fetched anew
             found += 1
         return found
@@ -183,7 +183,7 @@ class Spool:
         whose last page says that more follow is an error: what it tells would pass for all there is.
 
         Raises:
-            DamagedPage: a page is not what was written, or is missing; running again fetches it anew.
+            CorruptPage: a page is not what was written, or is missing; running again fetches it anew.
         """
         yield from self._accounts(told, without, whole=whole)
         for stream in DETAILS:
@@ -231,7 +231,7 @@ class Spool:
                 yield page
             told(1)
         if whole and last is not None and last.cursor is not None:
-            raise DamagedPage(f"The page {path} is missing.", AGAIN)
+            raise CorruptPage(f"The page {path} is missing.", AGAIN)
 
     def _path(self, header: Header) -> Path:
         return self._name(header.stream, header.parent, header.part, header.number)
@@ -252,11 +252,11 @@ def _decode(path: Path) -> Page:
         data = _content(path)
         checksum, content = data[:8], data[9:]
         if int(checksum, 16) != zlib.crc32(content):
-            raise DamagedPage(f"The page {path} is damaged: its checksum is wrong.", AGAIN)
+            raise CorruptPage(f"The page {path} is damaged: its checksum is wrong.", AGAIN)
         header, _, body = content.partition(b"\n")
         return Page(_HEADER.decode(header), body)
     except (OSError, ValueError, msgspec.DecodeError) as error:
-        raise DamagedPage(f"The page {path} is damaged: {error}", AGAIN) from error
+        raise CorruptPage(f"The page {path} is damaged: {error}", AGAIN) from error
 
 
 def _content(path: Path) -> bytes:

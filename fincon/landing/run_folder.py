@@ -14,10 +14,10 @@ from typing import TypeVar
 
 import msgspec
 
-from fincon.errors import FolderInUse, RunFailed
+from fincon.errors import DataFolderLocked, RunFailed
 from fincon.settings import Settings
 from fincon.storage.lease import leased
-from fincon.storage.s3 import Folder, Remote, work_folder
+from fincon.storage.s3 import DataPath, S3Path, work_folder
 
 RESUMED_WITHIN = timedelta(hours=24)
 """An interrupted run older than this is not gone on with: half of its pages would pass for fresh."""
@@ -47,7 +47,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     """What becomes of personal data: `transforms.personal.Privacy.mark`."""
 
 
-def prepare(data: Folder) -> None:
+def prepare(data: DataPath) -> None:
     """The folder on this machine, for its owner alone; all that this process writes from now on is private too.
 
     Raises:
@@ -66,7 +66,7 @@ def prepare(data: Folder) -> None:
         ) from error
 
 
-def clean(data: Folder) -> None:
+def clean(data: DataPath) -> None:
     """Remove what killed runs left of their work in progress. Only for who holds the lock."""
     folder = work_folder(data)
     for leftover in folder.glob(".staging-*"):
@@ -77,14 +77,14 @@ def clean(data: Folder) -> None:
 
 
 @contextmanager
-def locked(data: Folder) -> Iterator[None]:
+def writer_lock(data: DataPath) -> Iterator[None]:
     """Hold the folder for one writer: here with a lock of the kernel, and in a bucket with a lease as well.
 
     Raises:
-        FolderInUse: another run holds it.
+        DataFolderLocked: another run holds it.
     """
     with _locked(work_folder(data)):
-        if isinstance(data, Remote):
+        if isinstance(data, S3Path):
             with leased(data):
                 yield
         else:
@@ -101,7 +101,7 @@ def _locked(data: Path) -> Iterator[None]:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             holder = os.pread(descriptor, 100, 0).decode(errors="replace").strip() or "another process"
-            raise FolderInUse(
+            raise DataFolderLocked(
                 f"The data folder {data} is in use by {holder}.",
                 "Wait until it ends (--wait-seconds), or use another folder (--data).",
             ) from error
@@ -112,29 +112,31 @@ def _locked(data: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def when_free(do: Callable[[], R], wait_seconds: float) -> R:
+def retry_while_locked(do: Callable[[], R], wait_seconds: float) -> R:
     """What ``do`` returns, tried again for up to ``wait_seconds`` while another run holds the data folder.
 
     Raises:
-        FolderInUse: it still does then.
+        DataFolderLocked: it still does then.
     """
     deadline = time.monotonic() + wait_seconds
     while True:
         try:
             return do()
-        except FolderInUse:
+        except DataFolderLocked:
             if time.monotonic() >= deadline:
                 raise
         time.sleep(POLL_SECONDS)
 
 
-def resumed_or_new(settings: Settings, mode: str, pii: str, interrupted: Iterable[Run], last: str) -> Run:
+def resume_or_create_run(
+    settings: Settings, mode: str, pii: str, interrupted: Iterable[Run], last: str
+) -> Run:
     """The run to do: the first of ``interrupted`` that asked for the same, or a new one.
 
     ``last`` is the last finished run of the mode: one that began before it was given up, or is old news.
     """
     for run in interrupted:
-        if run.run_id > last and asked_for_the_same(run, settings, mode, pii):
+        if run.run_id > last and can_resume(run, settings, mode, pii):
             return run
     now = datetime.now(UTC)
     return Run(
@@ -149,7 +151,7 @@ def resumed_or_new(settings: Settings, mode: str, pii: str, interrupted: Iterabl
     )
 
 
-def begin(data: Folder, run: Run) -> None:
+def begin(data: DataPath, run: Run) -> None:
     """The run's folder: from here on it can be gone on with."""
     folder = pages_folder(data, run.run_id)
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -157,7 +159,7 @@ def begin(data: Folder, run: Run) -> None:
         (folder / RUN_FILE).write_bytes(msgspec.json.encode(run))
 
 
-def unfinished(data: Folder, finished: set[str]) -> list[Run]:
+def unfinished(data: DataPath, finished: set[str]) -> list[Run]:
     """Runs with pages on disk that are in no table, newest first."""
     runs = []
     for path in sorted((work_folder(data) / "pages").glob(f"*/{RUN_FILE}"), reverse=True):
@@ -170,12 +172,12 @@ def unfinished(data: Folder, finished: set[str]) -> list[Run]:
     return runs
 
 
-def mark_fetched(data: Folder, run: Run, counts: Mapping[str, int]) -> None:
+def mark_fetched(data: DataPath, run: Run, counts: Mapping[str, int]) -> None:
     """Say on disk that all pages of the run are there, and what they cost: from here on it is only loaded."""
     _write(pages_folder(data, run.run_id) / FETCHED_FILE, counts)
 
 
-def add_costs(data: Folder, run: Run, counts: Mapping[str, int]) -> Counter[str]:
+def add_costs(data: DataPath, run: Run, counts: Mapping[str, int]) -> Counter[str]:
     """Add what an attempt to fetch the run cost to what earlier ones did; the sum."""
     path = pages_folder(data, run.run_id) / COSTS_FILE
     try:
@@ -196,7 +198,7 @@ def _write(path: Path, counts: Mapping[str, int]) -> None:
     part.replace(path)
 
 
-def fetched(data: Folder, run: Run) -> dict[str, int] | None:
+def fetched(data: DataPath, run: Run) -> dict[str, int] | None:
     """What the fetching of a run cost, if all its pages are there; None where some are still to be fetched."""
     try:
         content = (pages_folder(data, run.run_id) / FETCHED_FILE).read_bytes()
@@ -205,17 +207,17 @@ def fetched(data: Folder, run: Run) -> dict[str, int] | None:
     return msgspec.json.decode(content, type=dict[str, int])
 
 
-def unmark_fetched(data: Folder, run: Run) -> None:
+def unmark_fetched(data: DataPath, run: Run) -> None:
     """Pages are missing after all."""
     (pages_folder(data, run.run_id) / FETCHED_FILE).unlink(missing_ok=True)
 
 
-def pages_folder(data: Folder, run_id: str) -> Path:
+def pages_folder(data: DataPath, run_id: str) -> Path:
     """Where a run's pages are."""
     return work_folder(data) / "pages" / run_id
 
 
-def asked_for_the_same(run: Run, settings: Settings, mode: str, pii: str) -> bool:
+def can_resume(run: Run, settings: Settings, mode: str, pii: str) -> bool:
     """Whether an interrupted run is what is asked for now, and recent enough to pass for it."""
     return (
         run.mode == mode

@@ -11,26 +11,26 @@ from fincon.lake import closed_sessions as sightings
 from fincon.lake import erasure as removal
 from fincon.lake import snapshots as compaction
 from fincon.lake.tables import Lake
-from fincon.landing.page_store import Spool
+from fincon.landing.page_store import PageStore
 from fincon.landing.run_folder import (
     RESUMED_WITHIN,
     Run,
     clean,
     fetched,
-    locked,
     pages_folder,
     prepare,
     unfinished,
+    writer_lock,
 )
 from fincon.pipeline.recovery import refuse_halves, settle
 from fincon.settings import IDENTITIES
 from fincon.storage.data_folder import querying
-from fincon.storage.s3 import Folder, Remote, work_folder
+from fincon.storage.s3 import DataPath, S3Path, work_folder
 from fincon.transforms.schemas import ERASURES, OBJECT_TABLES, RUNS, TABLES
 from fincon.warehouse.views import publish
 
 
-def erase(data: Folder, kind: str, identity: str) -> dict[str, int]:
+def erase(data: DataPath, kind: str, identity: str) -> dict[str, int]:
     """Remove every trace of an account, a customer or a session; the rows and pages removed, by table.
 
     A customer goes with their accounts and sessions. Files are rewritten or removed, the views published anew,
@@ -43,7 +43,7 @@ def erase(data: Folder, kind: str, identity: str) -> dict[str, int]:
     """
     _check(kind, identity)
     prepare(data)
-    with locked(data), Lake(data / "lake") as lake:
+    with writer_lock(data), Lake(data / "lake") as lake:
         clean(data)
         settle(data, lake)
         _refuse_stripe_account(lake, identity)
@@ -71,11 +71,11 @@ def erase(data: Folder, kind: str, identity: str) -> dict[str, int]:
         return removed
 
 
-def allow(data: Folder, kind: str, identity: str) -> None:
+def allow(data: DataPath, kind: str, identity: str) -> None:
     """Let a later sync bring back what was erased."""
     _check(kind, identity)
     prepare(data)
-    with locked(data), Lake(data / "lake") as lake:
+    with writer_lock(data), Lake(data / "lake") as lake:
         clean(data)
         settle(data, lake)
         refuse_halves(data)
@@ -83,10 +83,10 @@ def allow(data: Folder, kind: str, identity: str) -> None:
         publish(data, {table.name: lake.current(table) for table in TABLES})
 
 
-def compact(data: Folder, retention_days: int, pages_days: int) -> dict[str, Any]:
+def compact(data: DataPath, retention_days: int, pages_days: int) -> dict[str, Any]:
     """Merge small files, drop those no view has needed for ``retention_days``, and pages older than ``pages_days``."""
     prepare(data)
-    with locked(data), Lake(data / "lake") as lake:
+    with writer_lock(data), Lake(data / "lake") as lake:
         clean(data)
         settle(data, lake)
         refuse_halves(data)
@@ -103,17 +103,17 @@ def compact(data: Folder, retention_days: int, pages_days: int) -> dict[str, Any
         return {"files": sizes, "runs_pruned": pruned}
 
 
-def _is_awaited(data: Folder, run: Run) -> bool:
+def _is_awaited(data: DataPath, run: Run) -> bool:
     """Whether an unfinished run will still be loaded or gone on with: any other was given up."""
     return fetched(data, run) is not None or datetime.now(UTC) - run.started_at < RESUMED_WITHIN
 
 
-def traces(data: Folder, identities: list[str]) -> list[str]:
+def traces(data: DataPath, identities: list[str]) -> list[str]:
     """The files under ``data`` that still name one of the ids: pages and Parquet unpacked, all else byte by byte."""
     found = {
         str(path)
         for folder in sorted((work_folder(data) / "pages").glob("*"))
-        for path in Spool(folder).naming(identities)
+        for path in PageStore(folder).naming(identities)
     }
     needles = [identity.encode() for identity in identities]
     with querying(data) as query:
@@ -127,9 +127,9 @@ def traces(data: Folder, identities: list[str]) -> list[str]:
     return sorted(found)
 
 
-def _files(data: Folder) -> Iterator[Folder]:
+def _files(data: DataPath) -> Iterator[DataPath]:
     """Every file of the data folder, and of the work folder where that is another."""
-    if isinstance(data, Remote):
+    if isinstance(data, S3Path):
         yield from data.rglob("*")
     yield from (path for path in work_folder(data).rglob("*") if path.is_file())
 
@@ -150,7 +150,7 @@ def _refuse_stripe_account(lake: Lake, identity: str) -> None:
         )
 
 
-def _drop_unfinished(data: Folder, lake: Lake) -> None:
+def _drop_unfinished(data: DataPath, lake: Lake) -> None:
     """Pages of an interrupted run are fetched again after an erasure; those of a fetched one are loaded before it."""
     for run in unfinished(data, lake.run_ids()):
         if fetched(data, run) is not None:
@@ -178,12 +178,12 @@ def _belonging(lake: Lake, kind: str, identity: str) -> list[str]:
     return found
 
 
-def _erase_pages(data: Folder, identities: list[str]) -> int:
+def _erase_pages(data: DataPath, identities: list[str]) -> int:
     """Remove the pages that name one of the ids; they are copies of what the tables hold."""
     paths = [
         path
         for folder in sorted((work_folder(data) / "pages").glob("*"))
-        for path in Spool(folder).naming(identities)
+        for path in PageStore(folder).naming(identities)
     ]
     for path in paths:
         path.unlink()
@@ -191,7 +191,7 @@ def _erase_pages(data: Folder, identities: list[str]) -> int:
 
 
 def _record(
-    data: Folder, lake: Lake, kind: str, identities: list[str], records: Iterable[dict[str, Any]]
+    data: DataPath, lake: Lake, kind: str, identities: list[str], records: Iterable[dict[str, Any]]
 ) -> None:
     """The erasure in the table ``erasures``: one row per table and run, and one per identity that must stay away."""
     rows = [_entry(data, "erased", kind, identities[0], record) for record in records]
@@ -203,7 +203,7 @@ def _kind(identity: str) -> str:
     return next(kind for kind, pattern in IDENTITIES.items() if pattern.fullmatch(identity))
 
 
-def _entry(data: Folder, action: str, kind: str, identity: str, record: dict[str, Any]) -> dict[str, Any]:
+def _entry(data: DataPath, action: str, kind: str, identity: str, record: dict[str, Any]) -> dict[str, Any]:
     return {
         "action": action,
         "identity_kind": kind,

@@ -9,22 +9,22 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from fincon.errors import DamagedPage, FinconError, RunFailed
+from fincon.errors import CorruptPage, FinconError, RunFailed
 from fincon.lake import closed_sessions as sightings
 from fincon.lake.staging import stage
 from fincon.lake.tables import Lake
-from fincon.landing.page_store import Spool
+from fincon.landing.page_store import PageStore
 from fincon.landing.run_folder import (
     Run,
-    asked_for_the_same,
+    can_resume,
     fetched,
     pages_folder,
     unfinished,
     unmark_fetched,
 )
-from fincon.pipeline.extract_step import Report, known_sessions
+from fincon.pipeline.extract_step import ExtractResult, known_sessions
 from fincon.pipeline.recovery import noted
-from fincon.pipeline.request import Order, Progress, Step
+from fincon.pipeline.request import Progress, StepRunner, SyncRequest
 from fincon.settings import Settings
 from fincon.transforms.page import Origin
 from fincon.transforms.reconcile import Sums, differences, sums_of_pages, sums_of_rejects
@@ -39,22 +39,22 @@ Loaded = tuple[list[dict[str, Any]], dict[str, FinconError]]
 def load(
     settings: Settings,
     lake: Lake,
-    reports: Sequence[Report],
-    step: Step,
+    results: Sequence[ExtractResult],
+    step: StepRunner,
     progress: Progress,
     folder: Path,
 ) -> Loaded:
     """Fetched runs into the lake. The pages of the listing that are staged already are in ``folder``."""
-    whole = [report for report in reports if report.failure is None]
+    whole = [result for result in results if result.failure is None]
     if not whole:
         return [], {}
-    pages = {report.run.run_id: _spool(settings, report.run).count() for report in whole}
+    pages = {result.run.run_id: _spool(settings, result.run).count() for result in whole}
     told = progress.stage("pages into tables", sum(pages.values()))
     return step("transform and load", transform_and_load, settings, lake, whole, pages, told, folder)
 
 
 def finish_interrupted(
-    settings: Settings, lake: Lake, step: Step, progress: Progress, folder: Path
+    settings: Settings, lake: Lake, step: StepRunner, progress: Progress, folder: Path
 ) -> list[tuple[Run, dict[str, Any]]]:
     """Load every run that was fetched but not finished, so that no table holds half of one; oldest first.
 
@@ -62,47 +62,47 @@ def finish_interrupted(
     """
     waiting = reversed(unfinished(settings.data, lake.run_ids()))
     runs = {run.run_id: run for run in waiting if fetched(settings.data, run) is not None}
-    rows, _ = load(settings, lake, [Report(run) for run in runs.values()], step, progress, folder)
+    rows, _ = load(settings, lake, [ExtractResult(run) for run in runs.values()], step, progress, folder)
     return [(runs[row["run_id"]], row) for row in rows]
 
 
-def answered(
+def already_satisfied(
     settings: Settings,
     lake: Lake,
-    orders: Mapping[str, Order],
+    requests: Mapping[str, SyncRequest],
     pii: str,
     finished: Sequence[tuple[Run, dict[str, Any]]],
 ) -> dict[str, dict[str, Any]]:
     """Stripe account → the row of its newest run that was ``finished`` just now, where that is what is asked for."""
-    known = known_sessions(lake, orders) if finished else set()
+    known = known_sessions(lake, requests) if finished else set()
     answers = {}
     for account, (run, row) in {run.stripe_account: (run, row) for run, row in finished}.items():
-        order = orders.get(account)
-        if order is None or order.restart:
+        request = requests.get(account)
+        if request is None or request.restart:
             continue
-        ids = {session_id for session_id in order.session_ids if (account, session_id) not in known}
+        ids = {session_id for session_id in request.session_ids if (account, session_id) not in known}
         own = replace(settings, stripe_account=account)
-        if asked_for_the_same(run, own, order.mode, pii) and ids.issubset(_spool(settings, run).parents()):
+        if can_resume(run, own, request.mode, pii) and ids.issubset(_spool(settings, run).parents()):
             answers[account] = row
     return answers
 
 
 def note_settled(settings: Settings, lake: Lake, runs: Iterable[Run]) -> None:
     """Keep which sessions of these runs, oldest first, are settled now."""
-    spools: dict[str, list[Spool]] = {}
+    page_stores: dict[str, list[PageStore]] = {}
     for run in runs:
-        spools.setdefault(run.stripe_account, []).append(_spool(settings, run))
-    sightings.note_settled(lake, spools)
+        page_stores.setdefault(run.stripe_account, []).append(_spool(settings, run))
+    sightings.note_settled(lake, page_stores)
 
 
-def _spool(settings: Settings, run: Run) -> Spool:
-    return Spool(pages_folder(settings.data, run.run_id))
+def _spool(settings: Settings, run: Run) -> PageStore:
+    return PageStore(pages_folder(settings.data, run.run_id))
 
 
 def transform_and_load(
     settings: Settings,
     lake: Lake,
-    reports: Sequence[Report],
+    results: Sequence[ExtractResult],
     pages: Mapping[str, int],
     told: Callable[[int], object],
     folder: Path,
@@ -113,18 +113,18 @@ def transform_and_load(
     """
     rows: list[dict[str, Any]] = []
     failures: dict[str, FinconError] = {}
-    for lot in _lots(reports, pages):
+    for lot in _lots(results, pages):
         staged = []
-        for report in lot:
-            run = report.run
+        for result in lot:
+            run = result.run
             try:
-                spool = _spool(settings, run)
-                stage(spool.read(told, report.staged, whole=True), _origin(run), folder)
-                on_pages = sums_of_pages(spool.read_accounts(without=report.staged))
-                on_pages.update(report.sums)  # adds; "+" would drop what is negative
+                page_store = _spool(settings, run)
+                stage(page_store.read(told, result.staged, whole=True), _origin(run), folder)
+                on_pages = sums_of_pages(page_store.read_accounts(without=result.staged))
+                on_pages.update(result.sums)  # adds; "+" would drop what is negative
                 agree_with_pages(lake, on_pages, _origin(run), folder)
                 staged.append(run)
-            except DamagedPage as damage:
+            except CorruptPage as damage:
                 lake.forget(run.run_id)
                 unmark_fetched(settings.data, run)
                 failures[run.stripe_account] = damage
@@ -132,8 +132,8 @@ def transform_and_load(
             with noted(settings.data, [run.run_id for run in staged]):
                 seen = lake.load_staged(folder, [_origin(run) for run in staged])
                 rows += lake.finish([_row(settings, run, seen[run.run_id]) for run in staged])
-        for report in lot:
-            shutil.rmtree(folder / report.run.run_id, ignore_errors=True)
+        for result in lot:
+            shutil.rmtree(folder / result.run.run_id, ignore_errors=True)
     return rows, failures
 
 
@@ -160,15 +160,15 @@ def agree_with_pages(lake: Lake, pages: Sums, origin: Origin, folder: Path) -> N
         )
 
 
-def _lots(reports: Sequence[Report], pages: Mapping[str, int]) -> Iterator[list[Report]]:
+def _lots(results: Sequence[ExtractResult], pages: Mapping[str, int]) -> Iterator[list[ExtractResult]]:
     """Runs to load together: few commits, and no more staged rows than the largest run has anyhow."""
-    lot: list[Report] = []
-    for report in reports:
-        full = sum(pages[other.run.run_id] for other in lot) + pages[report.run.run_id] > PAGES_A_LOT
+    lot: list[ExtractResult] = []
+    for result in results:
+        full = sum(pages[other.run.run_id] for other in lot) + pages[result.run.run_id] > PAGES_A_LOT
         if lot and (full or len(lot) == RUNS_A_LOT):
             yield lot
             lot = []
-        lot.append(report)
+        lot.append(result)
     if lot:
         yield lot
 
@@ -179,11 +179,11 @@ def _origin(run: Run) -> Origin:
 
 def _row(settings: Settings, run: Run, seen: Mapping[str, int]) -> dict[str, Any]:
     """The run's row of ``runs``."""
-    spool = _spool(settings, run)
+    page_store = _spool(settings, run)
     counts = fetched(settings.data, run) or {}
     return {
         "run_id": run.run_id,
-        "mode": run.mode.replace("events", "accounts") if spool.parts() else run.mode,
+        "mode": run.mode.replace("events", "accounts") if page_store.parts() else run.mode,
         "status": "succeeded",
         "started_at": run.started_at,
         "finished_at": datetime.now(UTC),
@@ -191,8 +191,8 @@ def _row(settings: Settings, run: Run, seen: Mapping[str, int]) -> dict[str, Any
         "requests_by_endpoint": json.dumps(
             {name.partition(":")[2]: count for name, count in sorted(counts.items()) if ":" in name}
         ),
-        "complete_until": _utc(spool.complete_until()),
-        "pages": spool.count(),
+        "complete_until": _utc(page_store.complete_until()),
+        "pages": page_store.count(),
         **seen,
         "stripe_version": run.stripe_version,
         "stripe_account": run.stripe_account,

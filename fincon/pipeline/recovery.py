@@ -11,29 +11,29 @@ from contextlib import contextmanager
 from fincon.errors import RunFailed
 from fincon.lake.tables import Lake
 from fincon.landing.run_folder import fetched, pages_folder, unfinished
-from fincon.storage.data_folder import make, new_file
-from fincon.storage.s3 import Folder, Remote
+from fincon.storage.data_folder import atomic_write, make
+from fincon.storage.s3 import DataPath, S3Path
 from fincon.transforms.schemas import ERASURES
 
 NOTES = "loading"
 
 
 @contextmanager
-def noted(data: Folder, run_ids: Sequence[str]) -> Iterator[None]:
+def noted(data: DataPath, run_ids: Sequence[str]) -> Iterator[None]:
     """Runs are being loaded. The note stays where that fails."""
     note = data / NOTES / run_ids[0]
     make(note.parent)
-    with new_file(note) as part:
+    with atomic_write(note) as part:
         part.write_text("\n".join(run_ids), encoding="utf-8")
     yield
     note.unlink()
 
 
-def settle(data: Folder, lake: Lake) -> None:
+def settle(data: DataPath, lake: Lake) -> None:
     """Put right what a writer that died or failed left: before anything else is done, and under the lock."""
-    lease = data.bucket.lease if isinstance(data, Remote) else None
+    lease = data.bucket.lease if isinstance(data, S3Path) else None
     if lease and lease.record.unsettled:
-        lake.shut_out()
+        lake.fence_previous_writer()
         lease.settled()
     finished = lake.run_ids()
     _drop_from_before_an_erasure(data, lake, finished)
@@ -46,7 +46,7 @@ def settle(data: Folder, lake: Lake) -> None:
             note.unlink()
 
 
-def _drop_from_before_an_erasure(data: Folder, lake: Lake, finished: set[str]) -> None:
+def _drop_from_before_an_erasure(data: DataPath, lake: Lake, finished: set[str]) -> None:
     """Pages in no table yet that may name who was erased since, on another machine: they are fetched again."""
     moments = lake.records(ERASURES, "epoch_us(observed_at)", "action")
     erased = max((at for at, action in moments if action == "erased"), default=0)
@@ -55,7 +55,7 @@ def _drop_from_before_an_erasure(data: Folder, lake: Lake, finished: set[str]) -
             shutil.rmtree(pages_folder(data, run.run_id))
 
 
-def refuse_halves(data: Folder) -> None:
+def refuse_halves(data: DataPath) -> None:
     """Nothing is published while a run is half in the tables.
 
     Raises:

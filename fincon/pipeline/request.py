@@ -12,7 +12,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
-class Step(Protocol):
+class StepRunner(Protocol):
     """How a step is run: called as it is, or as a Prefect task of that name."""
 
     def __call__(self, name: str, do: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
@@ -26,12 +26,12 @@ class Progress(Protocol):
         """A stage begins, of ``total`` objects if that is known; the answer is told of each lot done."""
 
 
-def plainly(name: str, do: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
-    """The `Step` that is nothing but a call."""
+def call_directly(name: str, do: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+    """The `StepRunner` that is nothing but a call."""
     return do(*args, **kwargs)
 
 
-class Silent:
+class NoProgress:
     """The `Progress` that tells nobody."""
 
     def stage(self, name: str, total: int | None) -> Callable[[int], object]:
@@ -40,7 +40,7 @@ class Silent:
 
 
 @dataclass(frozen=True)
-class Order:
+class SyncRequest:
     """What a run is asked for."""
 
     session_ids: tuple[str, ...] = ()
@@ -64,7 +64,7 @@ class Order:
     pii: Choice | None = None
     """What becomes of personal data; None = as before (`fincon.privacy.choose`)."""
 
-    def for_each(self, own: str, connected: Sequence[str] = ()) -> "dict[str, Order]":
+    def for_each(self, own: str, connected: Sequence[str] = ()) -> "dict[str, SyncRequest]":
         """Stripe account → what is asked of it. ``own`` is asked where none is named.
 
         Raises:
@@ -88,7 +88,7 @@ class Order:
             )
             for account in accounts
         }
-        return {account: order for account, order in each.items() if order.mode}
+        return {account: request for account, request in each.items() if request.mode}
 
     @property
     def mode(self) -> str:
@@ -110,7 +110,7 @@ COUNTS = (
 
 
 @dataclass(frozen=True)
-class Outcome:
+class SyncResult:
     """What a sync did: a row of ``runs`` for each Stripe account, sessions unknown to Stripe, and what went wrong."""
 
     runs: tuple[dict[str, Any], ...]

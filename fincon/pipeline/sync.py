@@ -12,26 +12,32 @@ import duckdb
 from deltalake.exceptions import DeltaError
 
 from fincon import privacy
-from fincon.errors import AccountsFailed, FinconError, RequestsSpent, RunFailed, UsageError, reason_of
-from fincon.extract.client import Allowance, Stripe
+from fincon.errors import AccountsFailed, BudgetExhausted, FinconError, RunFailed, UsageError, reason_of
+from fincon.extract.client import RequestBudget, StripeClient
 from fincon.extract.connected_accounts import connected_accounts
 from fincon.lake.incremental import last_pii
 from fincon.lake.snapshots import renew_snapshots
 from fincon.lake.staging import stage, staged_files
 from fincon.lake.tables import QUERY_THREADS, SPILL, Lake
 from fincon.lake.version_sql import parquet, reconcile_sql, text
-from fincon.landing.page_store import Spool
-from fincon.landing.run_folder import add_costs, begin, clean, locked, pages_folder, prepare
-from fincon.pipeline.extract_step import Fetch, errands_for, fetch_here
-from fincon.pipeline.load_step import answered, finish_interrupted, load, note_settled, staged_differences
+from fincon.landing.page_store import PageStore
+from fincon.landing.run_folder import add_costs, begin, clean, pages_folder, prepare, writer_lock
+from fincon.pipeline.extract_step import Fetch, fetch_here, plan_jobs
+from fincon.pipeline.load_step import (
+    already_satisfied,
+    finish_interrupted,
+    load,
+    note_settled,
+    staged_differences,
+)
 from fincon.pipeline.recovery import settle
-from fincon.pipeline.request import Order as Order
-from fincon.pipeline.request import Outcome as Outcome
+from fincon.pipeline.request import NoProgress, call_directly
 from fincon.pipeline.request import Progress as Progress
-from fincon.pipeline.request import Silent, plainly
-from fincon.pipeline.request import Step as Step
+from fincon.pipeline.request import StepRunner as StepRunner
+from fincon.pipeline.request import SyncRequest as SyncRequest
+from fincon.pipeline.request import SyncResult as SyncResult
 from fincon.settings import Settings, query_memory
-from fincon.storage.s3 import Folder, work_folder
+from fincon.storage.s3 import DataPath, work_folder
 from fincon.transforms.page import Origin
 from fincon.transforms.reconcile import sums_of_pages
 from fincon.transforms.schemas import BALANCES, TABLES
@@ -43,76 +49,80 @@ FAILURES_SHOWN = 10
 
 def run_sync(
     settings: Settings,
-    order: Order,
-    step: Step = plainly,
+    request: SyncRequest,
+    step: StepRunner = call_directly,
     progress: Progress | None = None,
-    fetch_errands: Fetch | None = None,
-) -> Outcome:
+    fetch_jobs: Fetch | None = None,
+) -> SyncResult:
     """One run for each Stripe account: fetch what is missing on disk, load what changed; then publish and check once.
 
     Raises:
         StripeError, RunFailed: no Stripe account is in; what is on disk stays, and the next run goes on from there.
     """
-    progress = progress or Silent()
+    progress = progress or NoProgress()
     with machine_errors(settings.data):
         prepare(settings.data)
-        with locked(settings.data), Lake(settings.data / "lake") as lake:
+        with writer_lock(settings.data), Lake(settings.data / "lake") as lake:
             clean(settings.data)
             settle(settings.data, lake)
-            allowance = Allowance(order.max_requests)
+            budget = RequestBudget(request.max_requests)
             with lake.staging() as folder:
                 finished = finish_interrupted(settings, lake, step, progress, folder)
-                orders, costs = ask_whom(settings, order, allowance)
-                pii = privacy.choose(order.pii, last_pii(lake), settings.pii_key, owners=order.owners)
-                answers = answered(settings, lake, orders, pii, finished)
-                errands = errands_for(settings, lake, orders, pii, folder, answers)
-                if errands and costs:
-                    begin(settings.data, errands[0].run)
-                    add_costs(settings.data, errands[0].run, costs)
-                reports = (fetch_errands or fetch_here)(settings, lake, errands, allowance, step, progress)
-                rows, failures = load(settings, lake, reports, step, progress, folder)
-            failures |= {report.run.stripe_account: report.failure for report in reports if report.failure}
+                requests, costs = resolve_stripe_accounts(settings, request, budget)
+                pii = privacy.choose(request.pii, last_pii(lake), settings.pii_key, owners=request.owners)
+                answers = already_satisfied(settings, lake, requests, pii, finished)
+                jobs = plan_jobs(settings, lake, requests, pii, folder, answers)
+                if jobs and costs:
+                    begin(settings.data, jobs[0].run)
+                    add_costs(settings.data, jobs[0].run, costs)
+                results = (fetch_jobs or fetch_here)(settings, lake, jobs, budget, step, progress)
+                rows, failures = load(settings, lake, results, step, progress, folder)
+            failures |= {result.run.stripe_account: result.failure for result in results if result.failure}
             rows = [*answers.values(), *rows]
             if not rows:
-                raise next(iter(failures.values())) if len(orders) == 1 else failed_accounts(failures)
-            note_settled(settings, lake, [*(run for run, _ in finished), *(report.run for report in reports)])
+                raise next(iter(failures.values())) if len(requests) == 1 else failed_accounts(failures)
+            note_settled(settings, lake, [*(run for run, _ in finished), *(result.run for result in results)])
             told = progress.stage("views and checks", 2)
             step("publish", publish, settings.data, lake)
             lake.rest()
             told(1)
             failed = step("check", failed_checks, settings)
             told(1)
-            spools = [Spool(pages_folder(settings.data, row["run_id"])) for row in rows]
-            unknown = tuple(session_id for spool in spools for session_id in spool.missing_sessions())
-            resumed = sum(report.resumed_pages for report in reports) + sum(
+            page_stores = [PageStore(pages_folder(settings.data, row["run_id"])) for row in rows]
+            unknown = tuple(
+                session_id for page_store in page_stores for session_id in page_store.missing_sessions()
+            )
+            resumed = sum(result.resumed_pages for result in results) + sum(
                 row["pages"] for row in answers.values()
             )
-            return Outcome(tuple(rows), unknown, failed, resumed, failures)
+            return SyncResult(tuple(rows), unknown, failed, resumed, failures)
 
 
-def ask_whom(settings: Settings, order: Order, allowance: Allowance) -> tuple[dict[str, Order], Counter[str]]:
+def resolve_stripe_accounts(
+    settings: Settings, request: SyncRequest, budget: RequestBudget
+) -> tuple[dict[str, SyncRequest], Counter[str]]:
     """Stripe account → what is asked of it; and what it cost to ask for the connected accounts.
 
     Raises:
         UsageError: there are none, or it is not clear to whom a session belongs.
     """
-    if not order.connected:
-        return order.for_each(settings.stripe_account), Counter()
-    order.for_each(settings.stripe_account)  # raises before anything is sent
-    stripe = Stripe(replace(settings, stripe_account=""), allowance)
+    if not request.connected:
+        return request.for_each(settings.stripe_account), Counter()
+    request.for_each(settings.stripe_account)  # raises before anything is sent
+    stripe = StripeClient(replace(settings, stripe_account=""), budget)
     try:
         found = connected_accounts(stripe)
     finally:
         stripe.close()
-    orders = order.for_each(settings.stripe_account, found)
-    if not orders:
+    requests = request.for_each(settings.stripe_account, found)
+    if not requests:
         raise UsageError("Stripe lists no connected account.", "Check that the key is of a Connect platform.")
-    return orders, stripe.counts
+    return requests, stripe.counts
 
 
 def failed_accounts(failures: Mapping[str, FinconError]) -> FinconError:
     """What to tell of those of several Stripe accounts that are not in: each by its id, or that no request was left."""
-    real = {account: e for account, e in failures.items() if not isinstance(e, RequestsSpent)}
+    real = {account: e for account, e in failures.items() if not isinstance(e, BudgetExhausted)}
     if not real:
         return next(iter(failures.values()))
     lines = [
@@ -131,7 +141,7 @@ def _counted(count: int) -> str:
 
 
 @contextmanager
-def machine_errors(data: Folder) -> Iterator[None]:
+def machine_errors(data: DataPath) -> Iterator[None]:
     """What the machine refuses (a full disk, a folder that cannot be written) as a `RunFailed` in two lines."""
     try:
         yield
@@ -150,7 +160,7 @@ PAGES_AGREE = (
 """What `pages_disagree` checks, as the checks in ``sql/checks`` say theirs."""
 
 
-def pages_disagree(data: Folder) -> list[tuple[Any, ...]] | None:
+def pages_disagree(data: DataPath) -> list[tuple[Any, ...]] | None:
     """Where the views differ from the raw pages of the last run, in sums per currency, to the unit.
 
     None where the pages are pruned, or on another machine. An account of which a later run knows something newer is left out.
@@ -164,15 +174,15 @@ def pages_disagree(data: Folder) -> list[tuple[Any, ...]] | None:
         last = views.execute("SELECT run_id, stripe_account FROM runs ORDER BY finished_at DESC").fetchone()
         if last is None or not pages_folder(data, last[0]).exists():
             return None
-        spool = Spool(pages_folder(data, last[0]))
+        page_store = PageStore(pages_folder(data, last[0]))
         origin = Origin(*last)
-        stage(spool.read(), origin, folder)
+        stage(page_store.read(), origin, folder)
         parts = staged_files(folder, BALANCES, [origin])
         held = views.execute(reconcile_sql(parquet(parts), "FROM balances")).fetchall() if parts else []
-        return [*staged_differences(lake, sums_of_pages(spool.read_accounts()), folder, origin), *held]
+        return [*staged_differences(lake, sums_of_pages(page_store.read_accounts()), folder, origin), *held]
 
 
-def publish(data: Folder, lake: Lake) -> None:
+def publish(data: DataPath, lake: Lake) -> None:
     """The views over the lake as it is now."""
     renew_snapshots(lake)
     warehouse.publish(data, {table.name: lake.current(table) for table in TABLES})
@@ -187,12 +197,12 @@ def failed_checks(settings: Settings) -> dict[str, int]:
     return {name: rows for name, _, rows in warehouse.run_checks(settings.data, bounds) if rows}
 
 
-def raise_if_wrong(outcome: Outcome, *, strict: bool) -> None:
+def raise_if_wrong(outcome: SyncResult, *, strict: bool) -> None:
     """Fail the run whose numbers cannot be trusted.
 
     Raises:
         RunFailed: a check failed, a Stripe account is not in; or, with ``strict``, an object was rejected.
-        RequestsSpent: a Stripe account is not in, for there was no request left.
+        BudgetExhausted: a Stripe account is not in, for there was no request left.
     """
     if outcome.failed_checks:
         names = ", ".join(f"{name} ({rows} rows)" for name, rows in outcome.failed_checks.items())

@@ -13,26 +13,26 @@ from typing import Any
 
 import duckdb
 
-from fincon.storage.s3 import Folder, Remote
+from fincon.storage.s3 import DataPath, S3Path
 
 
-def make(folder: Folder) -> None:
+def make(folder: DataPath) -> None:
     """Make a folder, for its owner alone. A bucket has none to make."""
     if isinstance(folder, Path):
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
 
 
 @contextmanager
-def new_file(place: Folder) -> Iterator[Path]:
+def atomic_write(place: DataPath) -> Iterator[Path]:
     """A file to be written aside, which is then put in ``place``, whole and for good; what was there is replaced.
 
     Where writing it fails, nothing is put.
     """
-    if isinstance(place, Remote):
+    if isinstance(place, S3Path):
         with TemporaryDirectory(prefix=".staging-", dir=place.bucket.work) as folder:
             part = Path(folder) / place.name
             yield part
-            still_ours(place)
+            ensure_lock_held(place)
             place.put(part)
         return
     part = place.with_name(f".{place.name}.part")
@@ -45,7 +45,7 @@ def new_file(place: Folder) -> Iterator[Path]:
 
 
 @contextmanager
-def local_copy(file: Folder) -> Iterator[Path]:
+def local_copy(file: DataPath) -> Iterator[Path]:
     """The file itself, or a copy of the object: whoever opened it may go on reading after the copy is gone."""
     if isinstance(file, Path):
         yield file
@@ -56,41 +56,41 @@ def local_copy(file: Folder) -> Iterator[Path]:
         yield copy
 
 
-def delta_options(folder: Folder) -> dict[str, str] | None:
+def delta_options(folder: DataPath) -> dict[str, str] | None:
     """How delta-rs reaches a table there: a commit is put on the condition that there is none of its number."""
-    return {"conditional_put": "etag"} if isinstance(folder, Remote) else None
+    return {"conditional_put": "etag"} if isinstance(folder, S3Path) else None
 
 
 MARKS_KEPT = "interval 90 days"
 """How long a table's log says of a run that its rows are in; a run that waits to be loaded waits for days at most."""
 
 
-def delta_settings(folder: Folder) -> dict[str, str | None]:
+def delta_settings(folder: DataPath) -> dict[str, str | None]:
     """What is set of a new table. To open one in a bucket takes a request for each commit since its last checkpoint."""
     settings: dict[str, str | None] = {"delta.setTransactionRetentionDuration": MARKS_KEPT}
-    return settings | ({"delta.checkpointInterval": "10"} if isinstance(folder, Remote) else {})
+    return settings | ({"delta.checkpointInterval": "10"} if isinstance(folder, S3Path) else {})
 
 
-def cut_short(log: Folder) -> str:
+def cut_short(log: DataPath) -> str:
     """The name of a table's newest commit, if it is empty, as after a crash of the machine. An object is whole."""
     newest = max(log.glob("*.json"), default=None) if isinstance(log, Path) else None
     return newest.name if newest and not newest.stat().st_size else ""
 
 
-def still_ours(folder: Folder) -> None:
+def ensure_lock_held(folder: DataPath) -> None:
     """Make sure, before something is changed, that no other writer has taken over. Locally the kernel does.
 
     Raises:
         RunFailed: one has.
     """
-    if isinstance(folder, Remote) and folder.bucket.lease:
+    if isinstance(folder, S3Path) and folder.bucket.lease:
         folder.bucket.lease.renew()
 
 
-def querying(folder: Folder, **config: Any) -> duckdb.DuckDBPyConnection:
+def querying(folder: DataPath, **config: Any) -> duckdb.DuckDBPyConnection:
     """A DuckDB that reads the files there by their names."""
     connection = duckdb.connect(config=config)
-    if isinstance(folder, Remote):
+    if isinstance(folder, S3Path):
         from fincon.storage.duckdb_s3 import Objects
 
         connection.register_filesystem(Objects(folder.bucket))

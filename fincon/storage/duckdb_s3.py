@@ -14,7 +14,7 @@ import obstore
 from fsspec import AbstractFileSystem
 from obstore.exceptions import PreconditionError
 
-from fincon.storage.s3 import SCHEME, Bucket, Remote, told
+from fincon.storage.s3 import SCHEME, Bucket, S3Path, told
 
 END = 1 << 14
 """Bytes fetched when an object is opened: the end, where a Parquet file has its footer."""
@@ -73,7 +73,7 @@ class Objects(AbstractFileSystem):  # type: ignore[misc] # fsspec has no types
         since, opened = self._bucket.opened.get(key, (0.0, Future()))
         fresh = since and (self._bucket.lease or time.monotonic() - since < FRESH_SECONDS)
         if not fresh:
-            opened = POOL.submit(OpenObject, Remote(self._bucket, key))
+            opened = POOL.submit(OpenObject, S3Path(self._bucket, key))
             self._bucket.opened[key] = (time.monotonic(), opened)
         return opened
 
@@ -89,7 +89,7 @@ class OpenObject:
     than mix the two.
     """
 
-    def __init__(self, place: Remote) -> None:
+    def __init__(self, place: S3Path) -> None:
         with told(place):
             end = obstore.get(place.bucket.store, place.key, options={"range": {"suffix": END}})
             self._end = bytes(end.bytes())

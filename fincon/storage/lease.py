@@ -15,8 +15,8 @@ from contextlib import contextmanager, suppress
 
 import msgspec
 
-from fincon.errors import FinconError, FolderInUse, RunFailed
-from fincon.storage.s3 import Remote
+from fincon.errors import DataFolderLocked, FinconError, RunFailed
+from fincon.storage.s3 import S3Path
 
 LOCK_FILE = ".lock"
 WORK_FILE = ".work-id"
@@ -43,7 +43,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
 class Lease:
     """The lease of the lake ``root``, once `take` has got it."""
 
-    def __init__(self, root: Remote) -> None:
+    def __init__(self, root: S3Path) -> None:
         self.place = root / LOCK_FILE
         self.root = root
         self.record = Record(
@@ -61,7 +61,7 @@ class Lease:
         """Get the lease.
 
         Raises:
-            FolderInUse: somebody else has it.
+            DataFolderLocked: somebody else has it.
         """
         from obstore.exceptions import AlreadyExistsError, PreconditionError
 
@@ -129,11 +129,11 @@ class Lease:
 
 
 @contextmanager
-def leased(root: Remote) -> Iterator[None]:
+def leased(root: S3Path) -> Iterator[None]:
     """Hold the lease of a lake. The work folder must be this process's alone.
 
     Raises:
-        FolderInUse: somebody else holds it.
+        DataFolderLocked: somebody else holds it.
     """
     lease = Lease(root)
     lease.take()
@@ -148,15 +148,15 @@ def leased(root: Remote) -> Iterator[None]:
         lease.give_back()
 
 
-def _held(root: Remote, found: Record) -> FolderInUse:
+def _held(root: S3Path, found: Record) -> DataFolderLocked:
     left = max(0, round(found.until - time.time()))
-    return FolderInUse(
+    return DataFolderLocked(
         f"The lake {root} is in use by {found.holder}.",
         f"Wait until it ends (--wait-seconds). Should it be dead, its lease runs out in {left} s.",
     )
 
 
-def _work_id(root: Remote) -> str:
+def _work_id(root: S3Path) -> str:
     path = root.bucket.work / WORK_FILE
     if not path.exists():
         path.write_text(secrets.token_hex(16), encoding="utf-8")

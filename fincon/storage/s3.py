@@ -70,7 +70,7 @@ class Bucket:
             ) from error
 
 
-class Remote:
+class S3Path:
     """A place in a bucket: a folder, an object, or nothing yet. An object is there entirely or not at all."""
 
     def __init__(self, bucket: Bucket, key: str, stat: Stat | None = None) -> None:
@@ -78,8 +78,8 @@ class Remote:
         self.key = key
         self._stat = stat
 
-    def __truediv__(self, name: str) -> "Remote":
-        return Remote(self.bucket, f"{self.key}/{name}".lstrip("/"))
+    def __truediv__(self, name: str) -> "S3Path":
+        return S3Path(self.bucket, f"{self.key}/{name}".lstrip("/"))
 
     def __str__(self) -> str:
         return f"{SCHEME}{self.bucket.name}/{self.key}".rstrip("/")
@@ -88,7 +88,7 @@ class Remote:
         return f"Remote({str(self)!r})"
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Remote) and str(self) == str(other)
+        return isinstance(other, S3Path) and str(self) == str(other)
 
     def __hash__(self) -> int:
         return hash(str(self))
@@ -104,9 +104,9 @@ class Remote:
         return Path(self.name).suffix
 
     @property
-    def parent(self) -> "Remote":
+    def parent(self) -> "S3Path":
         """The folder it is in."""
-        return Remote(self.bucket, self.key.rpartition("/")[0])
+        return S3Path(self.bucket, self.key.rpartition("/")[0])
 
     def exists(self) -> bool:
         """Whether there is such an object."""
@@ -168,29 +168,29 @@ class Remote:
         with told(self):
             obstore.delete(self.bucket.store, self.key)
 
-    def glob(self, pattern: str) -> list["Remote"]:
+    def glob(self, pattern: str) -> list["S3Path"]:
         """The objects in this folder whose names match, in order."""
         return [
             found for found in self.rglob("*") if found.parent == self and fnmatchcase(found.name, pattern)
         ]
 
-    def rglob(self, pattern: str) -> list["Remote"]:
+    def rglob(self, pattern: str) -> list["S3Path"]:
         """The objects at any depth under this folder whose names match, in order."""
         import obstore
 
         with told(self):
             found = [meta for some in obstore.list(self.bucket.store, self.key or None) for meta in some]
-        places = [Remote(self.bucket, meta["path"], _stat(meta)) for meta in found]
+        places = [S3Path(self.bucket, meta["path"], _stat(meta)) for meta in found]
         return sorted((place for place in places if fnmatchcase(place.name, pattern)), key=str)
 
 
-Folder = Path | Remote
+DataPath = Path | S3Path
 """Where a lake is, or something of it: in a folder of this machine, or in a bucket."""
 
 
-def work_folder(data: Folder) -> Path:
+def work_folder(data: DataPath) -> Path:
     """Where a run on this lake keeps its pages and what is under way: the data folder itself, if that is local."""
-    return data.bucket.work if isinstance(data, Remote) else data
+    return data.bucket.work if isinstance(data, S3Path) else data
 
 
 def _stat(meta: Any) -> Stat:
@@ -198,7 +198,7 @@ def _stat(meta: Any) -> Stat:
 
 
 @contextmanager
-def told(place: Remote) -> Iterator[None]:
+def told(place: S3Path) -> Iterator[None]:
     """What S3 refuses, in two lines. That there is no such object, or a condition is not met, is for the caller.
 
     Raises:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import duckdb
 
 from fincon.errors import UsageError
-from fincon.lake.tables import Current
+from fincon.lake.tables import LatestFiles
 from fincon.transforms.schemas import TABLES
 from fincon.warehouse.views import connect, publish
 
@@ -58,7 +58,7 @@ def empty_views() -> Iterator[duckdb.DuckDBPyConnection]:
     """A connection to the views of this version of fincon, over empty tables."""
     with tempfile.TemporaryDirectory(prefix="fincon-") as folder:
         data = Path(folder).resolve()
-        publish(data, {table.name: Current([], [], []) for table in TABLES})
+        publish(data, {table.name: LatestFiles([], [], []) for table in TABLES})
         with connect(data) as connection:
             yield connection
 

@@ -19,8 +19,8 @@ import pyarrow as pa
 from fincon.errors import RunFailed, UsageError, reason_of
 from fincon.lake.version_sql import SQL, latest_sql, same_object, text
 from fincon.settings import data_folder
-from fincon.storage.data_folder import local_copy, new_file, querying
-from fincon.storage.s3 import Folder
+from fincon.storage.data_folder import atomic_write, local_copy, querying
+from fincon.storage.s3 import DataPath
 from fincon.transforms.money import THREE_DECIMAL, ZERO_DECIMAL
 from fincon.transforms.schemas import (
     BALANCES,
@@ -69,7 +69,7 @@ class Files(Protocol):
     def active(self) -> Sequence[str]: ...  # noqa: D102
 
 
-def publish(data: Folder, files: Mapping[str, Files]) -> Folder:
+def publish(data: DataPath, files: Mapping[str, Files]) -> DataPath:
     """Make ``fincon.duckdb`` in ``data`` over ``files`` (table → where its rows are) and swap it in.
 
     Raises:
@@ -79,7 +79,7 @@ def publish(data: Folder, files: Mapping[str, Files]) -> Folder:
     views = list(statements(files))
     made_of = hashlib.sha256("\n".join([version("fincon"), *views]).encode()).hexdigest()
     try:
-        with new_file(target) as part, querying(data, threads=1) as connection:
+        with atomic_write(target) as part, querying(data, threads=1) as connection:
             connection.execute("SET TimeZone = 'UTC'")
             if _attached_copy(connection, target, part, made_of):
                 views = []
@@ -96,7 +96,7 @@ def publish(data: Folder, files: Mapping[str, Files]) -> Folder:
     return target
 
 
-def _attached_copy(connection: duckdb.DuckDBPyConnection, target: Folder, part: Path, made_of: str) -> bool:
+def _attached_copy(connection: duckdb.DuckDBPyConnection, target: DataPath, part: Path, made_of: str) -> bool:
     """Whether the last file has the same views: then ``part`` is a copy of it, attached as ``warehouse``.
 
     To make 16 questions over three layers of views and to comment on 450 columns takes several times as long as the rest.
@@ -115,7 +115,7 @@ def _attached_copy(connection: duckdb.DuckDBPyConnection, target: Folder, part: 
     return False
 
 
-def connect(data: str | Folder | None = None) -> duckdb.DuckDBPyConnection:
+def connect(data: str | DataPath | None = None) -> duckdb.DuckDBPyConnection:
     """A connection to the views as they are now, for notebooks: ``connect().sql("FROM accounts").df()``.
 
     Read-only and never in the way of a run. It goes on seeing the same state; connect again to see a newer one.
@@ -155,7 +155,7 @@ def checks() -> Iterator[tuple[str, str, str]]:
         yield path.stem, query.split("\n", 1)[0].removeprefix("-- "), query
 
 
-def run_checks(data: Folder, bounds: str = "") -> list[tuple[str, str, int]]:
+def run_checks(data: DataPath, bounds: str = "") -> list[tuple[str, str, int]]:
     """(name, promise, how many rows it found wrong) of each check, after the SQL of ``bounds`` (SET memory_limit …)."""
     with connect(data) as connection:
         if bounds:
@@ -165,7 +165,7 @@ def run_checks(data: Folder, bounds: str = "") -> list[tuple[str, str, int]]:
         ]
 
 
-def named_files(data: Folder, files: Mapping[str, Files], made_of: str) -> Iterator[str]:
+def named_files(data: DataPath, files: Mapping[str, Files], made_of: str) -> Iterator[str]:
     """The SQL of the macros that differ from one run to the next: above all, which files each view of ``lake`` reads."""
     macros = {
         "main.published_in": (text(str(data)), "The data folder for which this file was made."),
@@ -202,7 +202,7 @@ def statements(files: Mapping[str, Files]) -> Iterator[str]:
         for kind in ("history", "as_of"):
             template = Template((SQL / "versions" / f"{kind}.sql").read_text(encoding="utf-8"))
             yield template.substitute(
-                table=table.name, key=", ".join(table.whole_key), same=same_object(table)
+                table=table.name, key=", ".join(table.full_key), same=same_object(table)
             )
         yield from _latest(table, files[table.name])
         yield from _comments(f"history.{table.name}", table, "Every version.", VALID)
@@ -304,7 +304,7 @@ def _types() -> dict[tuple[str, str], str]:
 
 
 @contextmanager
-def ask(query: str, data: str | Folder | None = None) -> Iterator[duckdb.DuckDBPyConnection]:
+def ask(query: str, data: str | DataPath | None = None) -> Iterator[duckdb.DuckDBPyConnection]:
     """A connection on which ``query`` can be asked: one that reads (SELECT, FROM, DESCRIBE, SUMMARIZE, EXPLAIN).
 
     Raises:
@@ -325,7 +325,7 @@ def ask(query: str, data: str | Folder | None = None) -> Iterator[duckdb.DuckDBP
             ) from error
 
 
-def count_accounts(data: Folder) -> dict[str, int]:
+def count_accounts(data: DataPath) -> dict[str, int]:
     """Stripe account → how many linked accounts of it are known; empty before the first run."""
     if not (data / FILE).exists():
         return {}

@@ -11,7 +11,7 @@ from math import ceil
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from fincon.pipeline.sync import Order, run_sync
+from fincon.pipeline.sync import SyncRequest, run_sync
 from fincon.sandbox.world import World
 from fincon.settings import load_settings
 from tests.benchmarks.processes import Figures, served
@@ -34,7 +34,7 @@ def cpu() -> float:
     return used.ru_utime + used.ru_stime
 
 
-def sync(url: str, data: Path, order: Order) -> Figures:
+def sync(url: str, data: Path, order: SyncRequest) -> Figures:
     """One sync by a live key, and what it took."""
     settings = load_settings({"STRIPE_API_KEY": "sk_live_benchmark", "STRIPE_API_BASE": url}, data)
     before, start, start_cpu = size_of(data) if data.exists() else 0, time.monotonic(), cpu()
@@ -60,10 +60,10 @@ def measured(accounts: int, connected: int) -> dict[str, Figures]:
     with TemporaryDirectory() as scratch:
         one, many = Path(scratch, "one"), Path(scratch, "many")
         for name, clock, data, order, arguments in (
-            ("one, listed", START, one, Order(), ("--accounts", accounts)),
-            ("one, events of a minute", later, one, Order(events=True), ("--accounts", accounts)),
-            ("many, listed", START, many, Order(connected=True), platform),
-            ("many, events of a minute", later, many, Order(events=True, connected=True), platform),
+            ("one, listed", START, one, SyncRequest(), ("--accounts", accounts)),
+            ("one, events of a minute", later, one, SyncRequest(events=True), ("--accounts", accounts)),
+            ("many, listed", START, many, SyncRequest(connected=True), platform),
+            ("many, events of a minute", later, many, SyncRequest(events=True, connected=True), platform),
         ):  # fmt: skip
             with served("sandbox", "--limited", "--clock", clock, *map(str, arguments)) as server:
                 found[name] = sync(server.url, data, order)

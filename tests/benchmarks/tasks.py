@@ -131,14 +131,14 @@ def sync(folder: str, ids: str = "", mode: str = "accounts") -> Figures:
 
     without_pandas()  # as the command does
     from fincon.pipeline.id_files import read_session_ids
-    from fincon.pipeline.sync import Order, run_sync
+    from fincon.pipeline.sync import SyncRequest, run_sync
     from fincon.settings import load_settings
 
     sessions = read_session_ids(ids).plain if ids else ()
     stages = Stages()
     start_wall, start_cpu = time.monotonic(), cpu()
     settings = load_settings(data=Path(folder) / "data")
-    order = Order(sessions, accounts=mode == "accounts", events=mode == "events")
+    order = SyncRequest(sessions, accounts=mode == "accounts", events=mode == "events")
     run = run_sync(settings, order, progress=stages).run
     wall = time.monotonic() - start_wall
     return {

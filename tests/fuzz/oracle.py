@@ -29,7 +29,7 @@ class Lost(AssertionError):
 
 
 def accepted(body: bytes, *, of_session: bool) -> bool:
-    """Whether the fetching would keep this body of an answer 200: the checks of `Stripe` and of `fincon.extract.pagination`."""
+    """Whether the fetching would keep this body of an answer 200: the checks of the client and of paging."""
     try:
         msgspec.json.decode(body, type=msgspec.Raw)
         body.decode("utf-8")
