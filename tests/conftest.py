@@ -25,12 +25,11 @@ START = datetime(2026, 6, 3, 12, tzinfo=UTC)
 Row = dict[str, Any]
 
 SLOW = (
-    "test_accounts",
     "test_as_of",
-    "test_bucket",
+    "test_dask_workers",
     "test_desk",
-    "test_details",
     "test_events",
+    "test_features",
     "test_fuzz_short",
     "test_hostile_api",
     "test_hostile_machine",
@@ -38,17 +37,18 @@ SLOW = (
     "test_maintenance",
     "test_personal",
     "test_prefect",
-    "test_questions_of_details",
+    "test_questions_of_features",
     "test_reconcile",
     "test_resume",
-    "test_scale",
+    "test_s3",
     "test_scheduled_runs",
     "test_secrets_at_rest",
     "test_soak_short",
+    "test_stripe_accounts",
 )
 """Files whose tests kill processes, wait for servers or sync again and again: ``make test-slow``, which CI runs too."""
 
-ENGINES = ("test_bucket", "test_scale")
+ENGINES = ("test_s3", "test_dask_workers")
 """Slow ones on a local S3 and a Dask cluster: a fifth of the time, which CI, with its 20 minutes, has no room for."""
 
 

@@ -10,14 +10,14 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from conftest import KEY, START, environ, fincon, rows, settings_for
-from test_resume import kill, started, wait_for
 
 from fincon.errors import StripeError
 from fincon.pipeline.sync import SyncRequest, run_sync
 from fincon.sandbox.faults import Fault, Faults, Rule
 from fincon.sandbox.server import Sandbox, running
 from fincon.sandbox.world import World
+from tests.conftest import KEY, START, environ, fincon, rows, settings_for
+from tests.pipeline.test_resume import kill, started, wait_for
 
 WORLD = World(seed=4, clock=START, accounts=150, sessions=20)
 LIVE_KEY = "rk_live_" + "n0tForAnyDisk" * 3

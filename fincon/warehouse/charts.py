@@ -195,7 +195,7 @@ def ages(frame: pd.DataFrame) -> alt.TopLevelMixin:
                 sort=order,
                 scale=alt.Scale(domain=order, range=[BLUE, ORANGE, RED, GREY]),
             ),
-            order=alt.SyncRequest("rank:Q"),
+            order=alt.Order("rank:Q"),
         )
         .transform_calculate(rank=f"indexof({order!r}, datum.last_refresh)")
         .properties(width=WIDTH - 80, height=alt.Step(30))

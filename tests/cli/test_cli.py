@@ -1,0 +1,261 @@
+"""The command line: what a person types, reads, and gets back as exit code."""
+
+import csv
+import io
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import duckdb
+import pyarrow.parquet as pq
+import pytest
+
+from fincon.sandbox.server import Sandbox, running
+from fincon.sandbox.world import World
+from tests.conftest import FINCON, KEY, environ, fincon
+
+
+def last_lines(text: str) -> list[str]:
+    return text.strip().splitlines()[-2:]
+
+
+def test_help_names_every_command_and_each_has_its_own(tmp_path: Path) -> None:
+    shown = fincon("--help", cwd=tmp_path).stdout
+    for command in ("demo", "sync", "status", "sql", "check", "sandbox"):
+        assert re.search(rf"^  {command} ", shown, re.MULTILINE)
+        assert "--data" in fincon(command, "--help", cwd=tmp_path).stdout
+    assert re.match(r"fincon, version \d+\.\d+", fincon("--version", cwd=tmp_path).stdout)
+
+
+def test_demo_is_repeatable_and_ends_with_answers_and_what_to_type_next(tmp_path: Path) -> None:
+    for _ in range(2):
+        done = fincon("demo", "--accounts", "100", cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        for shown in ("usd", "refresh_health", "fincon --data data/demo status", "export STRIPE_API_KEY"):
+            assert shown in done.stdout
+        assert done.stderr.count("added, ") == 2
+    assert fincon("--data", "data/demo", "check", cwd=tmp_path).returncode == 0
+
+
+def test_a_sync_never_imports_pandas_and_whoever_wants_it_has_it(sandbox: Sandbox, tmp_path: Path) -> None:
+    code = (
+        "import sys\n"
+        "from fincon.cli.sync import run_once\n"
+        "from fincon.settings import load_settings\n"
+        "from fincon.pipeline.request import SyncRequest\n"
+        "run_once(load_settings(), SyncRequest(transactions=True))\n"
+        "assert 'pandas' not in sys.modules, 'pandas was imported'\n"
+        "import pyarrow as pa, pandas as pd\n"
+        "assert pa.table({'a': [1]}).to_pandas().equals(pd.DataFrame({'a': [1]}))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env={**os.environ, **environ(sandbox.url)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_sync_then_status_sql_and_check(sandbox: Sandbox, tmp_path: Path) -> None:
+    ids = sandbox.world.session_ids()[:7]
+    (tmp_path / "ids.txt").write_text("\n".join([*ids, "fcsess_gone"]))
+    env = environ(sandbox.url)
+    done = fincon("sync", "--sessions", "ids.txt", cwd=tmp_path, env=env)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == ""
+    assert "does not know the session fcsess_gone" in done.stderr
+    assert f"7 sessions, {sandbox.world.account_count} accounts" in done.stderr
+
+    found = json.loads(fincon("status", "--json", cwd=tmp_path).stdout)
+    assert found["runs"][0]["rejected"] == 1
+    assert found["tables"]["accounts"]["rows"] == sandbox.world.account_count
+    assert "fcsess_gone" in fincon("status", cwd=tmp_path).stdout
+
+    counted = fincon("sql", "SELECT count(*) AS n FROM accounts", "--format", "csv", cwd=tmp_path)
+    assert counted.stdout == f"n\n{sandbox.world.account_count}\n"
+    assert fincon("check", cwd=tmp_path).returncode == 0
+
+    strict = fincon("sync", "--strict", "--sessions", "ids.txt", cwd=tmp_path, env=env)
+    assert strict.returncode == 1
+    assert "1 objects were rejected (--strict)" in strict.stderr
+
+
+def test_sql_writes_every_format_exactly(sandbox: Sandbox, tmp_path: Path) -> None:
+    fincon("sync", cwd=tmp_path, env=environ(sandbox.url))
+    query = "SELECT account_id, currency, current, current_amount, as_of FROM balances ORDER BY ALL"
+    expected = {(r["account_id"], r["currency"], r["current"]) for r in sandbox.world.truth()["balances"]}
+
+    as_csv = list(csv.DictReader(io.StringIO(fincon("sql", query, "--format", "csv", cwd=tmp_path).stdout)))
+    as_json = [
+        json.loads(line)
+        for line in fincon("sql", query, "--format", "json", cwd=tmp_path).stdout.splitlines()
+    ]
+    fincon("sql", query, "--format", "parquet", "--output", "b.parquet", cwd=tmp_path)
+    as_parquet = pq.read_table(tmp_path / "b.parquet").to_pylist()
+    assert {
+        (r["account_id"], r["currency"], int(r["current"]) if r["current"] else None) for r in as_csv
+    } == expected
+    assert {(r["account_id"], r["currency"], r["current"]) for r in as_json} == expected
+    assert {(r["account_id"], r["currency"], r["current"]) for r in as_parquet} == expected
+    assert [r["current_amount"] for r in as_csv] == [r["current_amount"] or "" for r in as_json]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "env", "code", "says"),
+    [
+        (["sync"], {}, 2, "STRIPE_API_KEY is not set"),
+        (["sync"], {"STRIPE_API_KEY": "hunter2"}, 2, "does not look like a Stripe key"),
+        (["sync"], {"STRIPE_API_KEY": KEY, "STRIPE_API_BASE": "ftp://x"}, 2, "STRIPE_API_BASE"),
+        (["sync"], {"STRIPE_API_KEY": KEY, "STRIPE_API_BASE": "http://example.com"}, 2, "in clear"),
+        (["sync"], {"STRIPE_API_KEY": KEY, "FINCON_CONCURRENCY": "many"}, 2, "FINCON_CONCURRENCY"),
+        (["sync"], {"STRIPE_API_KEY": KEY, "FINCON_MEMORY": "little"}, 2, "FINCON_MEMORY"),
+        (
+            ["sync"],
+            {"STRIPE_API_KEY": KEY, "FINCON_REQUESTS_PER_SECOND": "-1"},
+            2,
+            "FINCON_REQUESTS_PER_SECOND",
+        ),
+        (["sync", "--no-accounts"], {"STRIPE_API_KEY": KEY}, 2, "nothing to fetch"),
+        (["sync", "--sessions", "no.txt"], {"STRIPE_API_KEY": KEY}, 2, "no.txt cannot be read"),
+        (
+            ["sync", "--sessions", "bad.txt"],
+            {"STRIPE_API_KEY": KEY},
+            2,
+            "'acct_1' (number 2) is not a session id",
+        ),
+        (["sync", "--sessions", "empty.txt"], {"STRIPE_API_KEY": KEY}, 2, "holds no session id"),
+        (["sync", "--sessions", "other.csv"], {"STRIPE_API_KEY": KEY}, 2, "is not a session id"),
+        (["status"], {}, 2, "There is no"),
+        (["sql", "SELECT 1"], {}, 2, "There is no"),
+        (["sandbox", "--clock", "noon"], {}, 2, "is not a time"),
+        (["--data", "bad.txt", "status"], {}, 2, "bad.txt"),
+        (["--data", "50%20", "status"], {}, 2, "has a % in its path"),
+        (["synchronise"], {}, 2, "No such command"),
+        (["sync", "--nope"], {}, 2, "No such option"),
+    ],
+)
+def test_a_wrong_call_says_what_is_wrong_in_two_lines(
+    tmp_path: Path, arguments: list[str], env: dict[str, str], code: int, says: str
+) -> None:
+    (tmp_path / "bad.txt").write_text("fcsess_1\nacct_1\n")
+    (tmp_path / "empty.txt").write_text("\n")
+    (tmp_path / "other.csv").write_text("name,other\nx,y\n")
+    done = fincon(*arguments, cwd=tmp_path, env=env)
+    assert done.returncode == code
+    assert says in done.stderr
+    assert "Traceback" not in done.stderr
+    assert "hunter2" not in done.stderr
+    assert done.stdout == ""
+
+
+def test_a_wrong_query_gets_duckdbs_own_words_and_writing_is_refused(
+    sandbox: Sandbox, tmp_path: Path
+) -> None:
+    fincon("sync", cwd=tmp_path, env=environ(sandbox.url))
+    wrong = fincon("sql", "SELECT nothing FROM accounts", cwd=tmp_path)
+    assert (wrong.returncode, "nothing" in wrong.stderr) == (2, True)
+    for query in ("DROP VIEW accounts", "COPY accounts TO 'x.csv'", "SELECT 1; SELECT 2"):
+        refused = fincon("sql", query, cwd=tmp_path)
+        assert (refused.returncode, "reads" in refused.stderr) == (2, True)
+    assert not (tmp_path / "x.csv").exists()
+    piped = fincon("sql", "SELECT 1 AS one", "--format", "parquet", cwd=tmp_path, text=False)
+    assert piped.stdout.startswith(b"PAR1")
+    assert fincon("sql", "FROM accounts", "--output", "no/such/dir.txt", cwd=tmp_path).returncode == 2
+
+
+def test_a_server_that_is_not_there_is_told_within_seconds(tmp_path: Path) -> None:
+    done = fincon("sync", cwd=tmp_path, env=environ("http://127.0.0.1:9"))
+    assert done.returncode == 1
+    assert "the connection failed" in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 2
+
+
+def test_a_refused_key_names_the_key_and_not_its_value(tmp_path: Path) -> None:
+    with running(World(accounts=3), keys={"sk_test_other"}) as sandbox:
+        done = fincon("sync", cwd=tmp_path, env=environ(sandbox.url))
+    assert done.returncode == 1
+    assert "401" in done.stderr
+    assert "STRIPE_API_KEY" in done.stderr
+    assert KEY not in done.stderr
+
+
+def test_dry_run_sends_nothing_and_says_what_it_would(sandbox: Sandbox, tmp_path: Path) -> None:
+    done = fincon(
+        "sync",
+        "--sessions",
+        "-",
+        "--dry-run",
+        cwd=tmp_path,
+        env=environ(sandbox.url),
+        stdin="fcsess_a\nfcsess_b\n",
+    )
+    assert done.returncode == 0
+    assert "GET /v1/financial_connections/sessions/fcsess_a\n" in done.stdout
+    assert "GET /v1/financial_connections/accounts?limit=100" in done.stdout
+    assert sandbox.requests == []
+    assert not (tmp_path / "data").exists()
+
+
+@pytest.mark.parametrize("kind", ["txt", "csv", "headless.csv", "json", "jsonl", "parquet"])
+def test_session_ids_are_read_from_what_people_have(sandbox: Sandbox, tmp_path: Path, kind: str) -> None:
+    ids = sandbox.world.session_ids()[:3]
+    path = tmp_path / f"ids.{kind}"
+    if kind in ("txt", "headless.csv"):
+        path.write_text("\r\n".join(ids))
+    elif kind == "csv":
+        path.write_text("user,session_id\n" + "".join(f"u,{i}\n" for i in ids))
+    elif kind == "json":
+        path.write_text(json.dumps([{"id": i} for i in ids]))
+    elif kind == "jsonl":
+        path.write_text("".join(json.dumps({"id": i}) + "\n" for i in ids))
+    else:
+        duckdb.sql(f"COPY (SELECT unnest({ids!r}) AS session_id) TO '{path}'")
+    done = fincon(
+        "sync", "--sessions", str(path), "--no-accounts", "--dry-run", cwd=tmp_path, env=environ(sandbox.url)
+    )
+    assert [line for line in done.stdout.splitlines() if "/sessions/" in line] == [
+        f"GET /v1/financial_connections/sessions/{i}" for i in ids
+    ]
+
+
+@pytest.mark.parametrize("name", ["with space", "caf\u00e9", "link", "up/../here"])
+def test_any_folder_will_do(sandbox: Sandbox, tmp_path: Path, name: str) -> None:
+    """Spaces, accents, per cent signs, links and dots in the path: sync, erase and check work."""
+    (tmp_path / "up").mkdir()
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    where = ("--data", f"{tmp_path}/{name}")
+    env = environ(sandbox.url)
+    for _ in range(2):
+        assert fincon(*where, "sync", cwd=tmp_path, env=env).returncode == 0
+    account = sandbox.world.account_id(3)
+    erased = fincon(*where, "erase", "--account", account, cwd=tmp_path)
+    assert erased.returncode == 0, erased.stderr
+    assert fincon(*where, "check", cwd=tmp_path).returncode == 0
+    again = fincon(*where, "erase", "--account", account, cwd=tmp_path)
+    assert (again.returncode, "Nothing here names" in again.stderr) == (2, True)
+
+
+def test_a_folder_that_was_moved_says_so_and_is_mended(sandbox: Sandbox, tmp_path: Path) -> None:
+    fincon("--data", "one", "sync", cwd=tmp_path, env=environ(sandbox.url))
+    (tmp_path / "one").rename(tmp_path / "two")
+    moved = fincon("--data", "two", "sql", "FROM accounts", cwd=tmp_path)
+    assert (moved.returncode, "was moved or copied" in moved.stderr) == (2, True)
+    assert fincon("--data", "two", "compact", cwd=tmp_path).returncode == 0
+    assert fincon("--data", "two", "check", cwd=tmp_path).returncode == 0
+
+
+def test_a_reader_that_had_enough_is_no_failure(sandbox: Sandbox, tmp_path: Path) -> None:
+    fincon("sync", cwd=tmp_path, env=environ(sandbox.url))
+    for style in ("csv", "json", "table"):
+        script = f"set -o pipefail; {FINCON} sql 'FROM history.refreshes' --format {style} | head -1"
+        done = subprocess.run(
+            ["bash", "-c", script], cwd=tmp_path, capture_output=True, text=True, check=False
+        )
+        assert (done.returncode, done.stderr) == (0, "")

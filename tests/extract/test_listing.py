@@ -1,0 +1,155 @@
+"""The listing in several ranges: nothing is left out, and no request is wasted."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from fincon.extract.accounts import Listing, begin_accounts, fetch_accounts, spread
+from fincon.extract.client import StripeClient
+from fincon.landing.page_store import PageStore
+from fincon.sandbox.faults import Fault, Faults, Rule
+from fincon.sandbox.server import Sandbox, running
+from fincon.sandbox.world import World
+from fincon.transforms.stripe_objects import list_page
+from tests.conftest import START, settings_for
+
+
+@pytest.fixture(scope="module")
+def large() -> Iterator[Sandbox]:
+    """A world of 26 pages."""
+    with running(World(seed=5, clock=START, accounts=2500, sessions=0)) as served:
+        yield served
+
+
+@pytest.fixture(autouse=True)
+def rested(request: pytest.FixtureRequest) -> None:
+    """No fault and no request left over from the test before."""
+    if "large" in request.fixturenames:
+        sandbox = request.getfixturevalue("large")
+        sandbox.faults = None
+        sandbox.set_clock(START)
+        sandbox.reset_requests()
+
+
+def in_order(world: World) -> list[str]:
+    """Every account of a world, newest first."""
+    return [world.account_id(index) for index in reversed(range(world.account_count))]
+
+
+def walk(sandbox: Sandbox, folder: Path, known: list[str], concurrency: int = 4) -> list[str]:
+    """The ids of all accounts on the pages that a listing leaves on disk."""
+    stripe = StripeClient(
+        replace(settings_for(sandbox.url, folder), concurrency=concurrency, backoff_seconds=0.01)
+    )
+    page_store = PageStore(folder / "pages")
+    fetch_accounts(stripe, page_store, known, lambda count: None)
+    stripe.close()
+    return [i for page in page_store.read() for i in list_page(page.body).ids]
+
+
+def listed(sandbox: Sandbox) -> int:
+    return len([path for _, path, _ in sandbox.requests if path.endswith("/accounts")])
+
+
+def test_ranges_see_every_account_in_as_many_requests_as_one_chain(large: Sandbox, tmp_path: Path) -> None:
+    everyone = in_order(large.world)
+    seen = walk(large, tmp_path, spread(everyone))
+    assert sorted(seen) == sorted(everyone)
+    assert listed(large) == -(-len(everyone) // 100)
+
+
+def test_a_small_list_is_walked_as_one_chain(sandbox: Sandbox, tmp_path: Path) -> None:
+    everyone = in_order(sandbox.world)
+    assert walk(sandbox, tmp_path, spread(everyone)) == everyone
+    assert listed(sandbox) == -(-len(everyone) // 100)
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_whatever_is_thought_to_be_known_every_account_is_seen(
+    large: Sandbox, tmp_path_factory: pytest.TempPathFactory, data: Any
+) -> None:
+    """Ids in a wrong order, too few, too many, or gone: requests may be wasted, accounts are not lost."""
+    everyone = in_order(large.world)
+    gone = [f"fca_{'0' * 20}{number:04d}" for number in range(20)]
+    known = data.draw(st.lists(st.sampled_from(everyone + gone * 10), max_size=60, unique=True))
+    concurrency = data.draw(st.integers(1, 6))
+    assert set(walk(large, tmp_path_factory.mktemp("w"), known, concurrency)) == set(everyone)
+
+
+def test_accounts_linked_meanwhile_cost_no_account_that_was_there(large: Sandbox, tmp_path: Path) -> None:
+    everyone = in_order(large.world)
+    large.faults = Faults(advance_every=3, advance_seconds=6 * 3600)
+    assert set(everyone) <= set(walk(large, tmp_path, spread(everyone)))
+    assert large.world.account_count > len(everyone)
+
+
+@pytest.mark.parametrize("killed", ["not", "before it was noticed", "after it was noticed"])
+def test_a_beginning_that_vanishes_after_another_range_ended_there_is_made_up_for(
+    large: Sandbox, tmp_path: Path, killed: str
+) -> None:
+    """In the same attempt, or in one that goes on where another was killed."""
+    everyone = in_order(large.world)
+    known = spread(everyone)
+    stripe, page_store = StripeClient(settings_for(large.url, tmp_path)), PageStore(tmp_path / "pages")
+    listing = Listing(stripe, page_store, known, lambda count: None)
+    assert len(listing.ranges) > 1
+    first, second = listing.ranges[:2]
+    listing._walk_range(first)  # meets the beginning of the second, and ends there
+    assert first.ended
+    gone = f"starting_after={second.start}"
+    large.faults = Faults(script=[Rule(Fault("cursor_gone"), query=gone, nth=range(1, 99))])
+    if killed == "not":
+        for walked in listing.ranges[1:]:
+            listing._walk_range(walked)
+    else:
+        if killed == "after it was noticed":
+            listing._walk_range(second, lambda: True)  # its first page, from where the first range began
+        fetch_accounts(stripe, page_store, known, lambda count: None)
+    assert {i for page in page_store.read() for i in list_page(page.body).ids} == set(everyone)
+
+
+def test_a_range_that_is_longer_than_was_thought_is_divided(large: Sandbox, tmp_path: Path) -> None:
+    """What is known is all at one end, so one range holds nearly everything; idle threads take over half of it."""
+    everyone = in_order(large.world)
+    stripe, page_store = StripeClient(settings_for(large.url, tmp_path)), PageStore(tmp_path / "pages")
+    listing = Listing(stripe, page_store, spread(everyone), lambda count: None)
+    del listing.ranges[1:]
+    listing._beginnings.clear()
+    listing._walking = {0}
+    made = listing._divide_longest()
+    assert made is not None
+    assert made.start == spread(everyone)[len(spread(everyone)) // 2]
+
+
+def test_a_listing_begun_beside_something_else_is_finished_in_ranges_and_asks_for_no_page_twice(
+    large: Sandbox, tmp_path: Path
+) -> None:
+    everyone = in_order(large.world)
+    stripe, page_store = StripeClient(settings_for(large.url, tmp_path)), PageStore(tmp_path / "pages")
+    begin_accounts(stripe, page_store, [], lambda: listed(large) == 5)
+    assert (listed(large), page_store.count()) == (5, 5)
+    told: list[int] = []
+    fetch_accounts(stripe, page_store, spread(everyone), told.append)
+    assert {i for page in page_store.read() for i in list_page(page.body).ids} == set(everyone)
+    assert listed(large) == page_store.count() == -(-len(everyone) // 100)
+    assert sum(told) == len(everyone)
+    assert len(page_store.parts()) > 1
+
+
+def test_a_listing_that_was_stopped_goes_on_in_its_ranges(large: Sandbox, tmp_path: Path) -> None:
+    everyone = in_order(large.world)
+    large.faults = Faults(script=[Rule(Fault("forbidden"), nth=range(10, 999))])
+    with pytest.raises(Exception, match="403"):
+        walk(large, tmp_path, spread(everyone))
+    kept = len(list((tmp_path / "pages").glob("*.zst")))
+    assert kept > 0
+    large.faults = None
+    large.reset_requests()
+    assert set(walk(large, tmp_path, [])) == set(everyone)
+    assert listed(large) == -(-len(everyone) // 100) - kept

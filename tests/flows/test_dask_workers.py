@@ -1,0 +1,143 @@
+"""Many Stripe accounts when processes die, and on a Dask cluster: the same lake, and nothing fetched twice."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from fincon.sandbox.faults import Fault, Faults, Rule
+from fincon.sandbox.server import Sandbox, running
+from fincon.sandbox.world import World
+from tests.conftest import FINCON, KEY, START, environ, fincon, rows, state, truth
+from tests.flows.test_prefect import ask, holds_no_secret, server  # noqa: F401 - a fixture
+from tests.pipeline.test_resume import on_disk, requested, started, wait_for
+
+WORLD = World(seed=7, clock=START, accounts=230, sessions=20, connected=5)
+ACCOUNTS = "/v1/financial_connections/accounts"
+
+
+@pytest.fixture
+def platform() -> Iterator[Sandbox]:
+    with running(WORLD) as served:
+        yield served
+
+
+def is_the_truth(platform: Sandbox, data: Path) -> None:
+    for account in platform.connected:
+        found = state(data, lambda table, own=account: f"{table} WHERE stripe_account = '{own}'")
+        true = truth(platform.world_of(account))
+        for table in ("accounts", "balances", "refreshes"):
+            assert found[table] == true[table], (account, table)
+
+
+def test_killed_in_the_middle_it_goes_on_where_each_account_was(platform: Sandbox, tmp_path: Path) -> None:
+    """Three pages each of five accounts; all hang from the tenth request on, and the process is killed."""
+    stall = Rule(Fault("timeout", seconds=60), ACCOUNTS, nth=range(10, 100))
+    platform.faults = Faults(script=[stall])
+    with started(platform, tmp_path, "--connected") as process:
+        wait_for(
+            lambda: (tmp_path / "data" / "pages").exists() and len(on_disk(tmp_path / "data")) >= 9, process
+        )
+        process.send_signal(signal.SIGKILL)
+        process.wait(10)
+    kept = on_disk(tmp_path / "data")
+    assert len(kept) == 9
+
+    platform.faults = None
+    platform.reset_requests()
+    done = fincon("sync", "--connected", cwd=tmp_path, env=environ(platform.url))
+    assert done.returncode == 0, done.stderr
+    assert "9 pages kept from the interrupted run" in done.stderr
+    assert len([one for one in requested(platform) if one.startswith(ACCOUNTS)]) == 5 * 3 - 9
+    is_the_truth(platform, tmp_path / "data")
+    assert len(rows(tmp_path / "data", "FROM runs")) == 5
+    assert fincon("check", cwd=tmp_path).returncode == 0
+
+
+def test_killed_while_it_loads_the_next_sync_loads_all_and_asks_nothing(
+    platform: Sandbox, tmp_path: Path
+) -> None:
+    """All pages are there: nothing but the list of connected accounts is asked for again."""
+    code = (
+        "import os, sys; from flows import cli, loading, lake;"
+        "lake.Lake.finish = lambda *of: os._exit(9);"  # the power goes just before the rows of runs are written
+        "sys.argv = ['fincon', 'sync', '--connected']; cli.main()"
+    )
+    env = {**os.environ, **environ(platform.url)}
+    killed = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=env, check=False, timeout=60)
+    assert killed.returncode == 9
+    platform.reset_requests()
+    done = fincon("sync", "--connected", cwd=tmp_path, env=environ(platform.url))
+    assert done.returncode == 0, done.stderr
+    assert requested(platform) == ["/v1/accounts?limit=100"]
+    is_the_truth(platform, tmp_path / "data")
+    assert len(rows(tmp_path / "data", "FROM runs")) == 5
+    assert rows(tmp_path / "data", "SELECT count(*) AS n FROM lake.accounts") == [
+        {"n": sum(platform.world_of(account).account_count for account in platform.connected)}
+    ]
+
+
+@pytest.fixture
+def scheduler(platform: Sandbox, server: dict[str, str], tmp_path: Path) -> Iterator[str]:
+    """A Dask scheduler and two workers, each a process with the key in its own environment."""
+    address, env = tmp_path / "scheduler", {**os.environ, **environ(platform.url), **server}
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": (tmp_path / "dask.log").open("w")}
+    dask = str(FINCON.with_name("dask"))
+    host = ["--host", "127.0.0.1"]
+    start = [dask, "scheduler", *host, "--port", "0", "--no-dashboard", "--scheduler-file", str(address)]
+    work = [
+        dask,
+        "worker",
+        *host,
+        "--no-nanny",
+        "--no-dashboard",
+        "--nthreads",
+        "1",
+        "--scheduler-file",
+        str(address),
+    ]
+    processes = [subprocess.Popen(command, env=env, cwd=tmp_path, **quiet) for command in (start, work, work)]  # type: ignore[call-overload]
+    try:
+        wait_for(lambda: address.exists() and '"address"' in address.read_text(), processes[0])
+        yield json.loads(address.read_text())["address"]
+    finally:
+        for process in reversed(processes):  # workers first: without a scheduler they would look for it
+            process.terminate()
+            process.wait(30)
+        quiet["stderr"].close()  # type: ignore[attr-defined]
+
+
+def test_on_two_dask_workers_it_is_the_same_lake_in_few_task_runs(
+    platform: Sandbox,
+    server: dict[str, str],
+    scheduler: str,
+    tmp_path: Path,
+) -> None:
+    """The accounts are dealt out to workers; one that was revoked is still told apart; no secret is on the server."""
+    platform.revoke(platform.connected[2])
+    arguments = ("--data", str(tmp_path / "data"), "sync", "--connected")
+    alone = fincon("sync", "--connected", cwd=tmp_path, env=environ(platform.url, FINCON_DASK=scheduler))
+    assert (alone.returncode, "PREFECT_API_URL is not" in alone.stderr) == (2, True)
+    env = {**environ(platform.url), **server, "FINCON_DASK": scheduler}
+    first = fincon(*arguments, cwd=tmp_path, env=env)
+    assert first.returncode == 1, first.stderr
+    assert f"{platform.connected[2]}: GET " in first.stderr
+    assert "4 Stripe accounts:" in first.stderr
+
+    platform.state.revoked.clear()
+    before = len(ask(server, "task_runs"))
+    platform.reset_requests()
+    second = fincon(*arguments, cwd=tmp_path, env=env)
+    assert second.returncode == 0, second.stderr
+    is_the_truth(platform, tmp_path / "data")
+    assert len(platform.requests) == 1 + 5 * 3
+    names = [task["name"].rsplit("-", 1)[0] for task in ask(server, "task_runs")]
+    assert len(names) - before == 5 + 3
+    assert set(names) == {"fetch", "transform and load", "publish", "check"}
+    assert KEY not in second.stderr
+    holds_no_secret(Path(server["PREFECT_HOME"]))

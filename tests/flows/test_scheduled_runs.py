@@ -1,0 +1,287 @@
+"""On a real Prefect server with a real worker: deployed, run, seen in its API, told when it breaks."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fincon.landing.run_folder import writer_lock
+from fincon.sandbox.faults import Fault, Faults, Rule
+from fincon.sandbox.server import Sandbox, running
+from fincon.sandbox.world import World
+from tests.conftest import KEY, START, environ, fincon, rows
+from tests.prefect_server import PREFECT, ask, holds_no_secret, of_run, served, until
+
+ROOT = Path(__file__).parents[2]
+WORLD = World(seed=3, clock=START, accounts=300, sessions=5)
+ENDED = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
+BLOCK_KEY = "rk_test_keptInABlockAlone"
+
+
+@pytest.fixture(scope="module")
+def world() -> Iterator[Sandbox]:
+    """Stripe's API as the worker sees it. Runs beside the worker's have one of their own, the fixture ``sandbox``."""
+    with running(WORLD) as it:
+        yield it
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    with served(tmp_path_factory.mktemp("prefect")) as env:
+        yield env
+
+
+@pytest.fixture(scope="module")
+def lake(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The data folder of the worker."""
+    return tmp_path_factory.mktemp("lake") / "data"
+
+
+@pytest.fixture(scope="module")
+def worker(server: dict[str, str], world: Sandbox, lake: Path) -> Iterator[int]:
+    """Everything of prefect.yaml deployed, and a worker that runs it; its process."""
+    env = clean() | server | environ(world.url, FINCON_DATA=str(lake), PYTHONPATH=str(ROOT))
+    prefect = {"cwd": ROOT, "env": env | {"PREFECT_WORKER_QUERY_SECONDS": "1"}}
+    for arguments in ("work-pool create local --type process", "--no-prompt deploy --all"):
+        done = subprocess.run(
+            [PREFECT, *arguments.split()], **prefect, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr + done.stdout
+    with (lake.parent / "worker.log").open("w") as log:
+        command = [PREFECT, "worker", "start", "--pool", "local"]
+        process = subprocess.Popen(command, **prefect, stdout=log, stderr=log)
+        try:
+            yield process.pid
+        finally:
+            process.terminate()
+            process.wait(60)
+
+
+def clean() -> dict[str, str]:
+    """The environment without what would speak to Stripe, fincon or Prefect."""
+    return {k: v for k, v in os.environ.items() if not k.startswith(("STRIPE_", "FINCON_", "PREFECT_"))}
+
+
+def trigger(server: dict[str, str], deployment: str) -> str:
+    """Start a run of a deployment now; its id."""
+    command = [PREFECT, "deployment", "run", deployment]
+    before = {run["id"] for run in ask(server, "flow_runs")}
+    subprocess.run(command, env=clean() | server, check=True, capture_output=True)
+    (new,) = [
+        run["id"] for run in ask(server, "flow_runs") if run["id"] not in before and not run["auto_scheduled"]
+    ]
+    return str(new)
+
+
+def run_of(server: dict[str, str], run_id: str) -> dict[str, Any]:
+    (found,) = ask(server, "flow_runs", flow_runs={"id": {"any_": [run_id]}})
+    return found
+
+
+def ended(server: dict[str, str], run_id: str, seconds: float = 300) -> dict[str, Any]:
+    """The run, once it has ended."""
+    until(lambda: run_of(server, run_id)["state_type"] in ENDED, seconds)
+    return run_of(server, run_id)
+
+
+def messages(server: dict[str, str], run: dict[str, Any]) -> str:
+    return "\n".join(log["message"] for log in of_run(server, "logs", run))
+
+
+def in_python(server: dict[str, str], code: str, env: dict[str, str]) -> dict[str, Any]:
+    """The flow run that ``code`` makes in a process of its own."""
+    before = {run["id"] for run in ask(server, "flow_runs")}
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env=clean() | server | {"PYTHONPATH": str(ROOT)} | env,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    made = [
+        run for run in ask(server, "flow_runs") if run["id"] not in before and run["deployment_id"] is None
+    ]
+    assert len(made) == 1, done.stderr
+    return made[0]
+
+
+def sync_code(data: Path, **parameters: Any) -> str:
+    return f"from flows.sync import sync; sync(data={str(data)!r}, **{parameters!r})"
+
+
+@pytest.mark.usefixtures("worker")
+def test_a_run_from_the_ui_is_seen_there_whole_and_the_checks_follow_it(
+    server: dict[str, str], lake: Path
+) -> None:
+    """States, names, tasks, logs and artifacts of a triggered run, read through the API; then the run of the checks."""
+    run = ended(server, trigger(server, "sync/sync"))
+    assert run["state_type"] == "COMPLETED", run["state"]
+    assert run["name"].startswith("sync 20")
+    tasks = of_run(server, "task_runs", run)
+    assert {task["name"] for task in tasks} >= {"fetch accounts", "transform and load", "publish", "check"}
+    assert len(tasks) <= 20
+    kept = rows(lake, "SELECT run_id, rows_added FROM runs ORDER BY finished_at")[0]
+    told = messages(server, run)
+    assert kept["run_id"] in told
+    assert "Request-Id req_" in told
+    shown = {artifact["key"]: artifact for artifact in of_run(server, "artifacts", run)}
+    assert set(shown) - {"fincon-progress"} == {"fincon-figures", "fincon-summary"}
+    assert f'"value": {kept["rows_added"]}' in shown["fincon-figures"]["data"]
+    assert kept["run_id"] in shown["fincon-summary"]["data"]
+
+    def checked() -> list[dict[str, Any]]:
+        return [
+            r for r in ask(server, "flow_runs") if r["name"].startswith("check ") and r["state_type"] in ENDED
+        ]
+
+    (check,) = until(checked)
+    assert check["state_type"] == "COMPLETED"
+    assert {artifact["key"] for artifact in of_run(server, "artifacts", check)} == {"fincon-checks"}
+    holds_no_secret(Path(server["PREFECT_HOME"]), KEY)
+
+
+@pytest.mark.usefixtures("worker")
+def test_each_cron_deployment_has_its_scheduled_runs_and_one_is_seen_to_run(server: dict[str, str]) -> None:
+    """With releases of fastapi or SQLAlchemy that Prefect does not bear, nothing is ever scheduled."""
+    names = {found["id"]: found["name"] for found in ask(server, "deployments")}
+    wanted = {"sync", "events", "full-listing", "compact"}
+
+    def scheduled() -> bool:
+        return wanted <= {names[r["deployment_id"]] for r in ask(server, "flow_runs") if r["auto_scheduled"]}
+
+    until(scheduled)
+    often = ["deployment", "schedule", "create", "sync/events", "--interval", "20"]
+    subprocess.run([PREFECT, *often], env=clean() | server, check=True, capture_output=True)
+
+    def ran() -> list[str]:
+        """Those that came through; one that met another was not begun."""
+        runs = ask(server, "flow_runs", flow_runs={"state": {"type": {"any_": ["COMPLETED"]}}})
+        return [run["name"] for run in runs if run["auto_scheduled"] and run["name"].startswith("events 20")]
+
+    try:
+        assert until(ran)
+    finally:
+        no_more_schedules(server, wanted)
+
+
+def no_more_schedules(server: dict[str, str], deployments: set[str]) -> None:
+    """From here on only what a test triggers runs, so that no fault meets another run, and none holds the folder."""
+    clear = [PREFECT, "deployment", "schedule", "clear", "--accept-yes"]
+    for name in deployments:
+        flow = "compact" if name == "compact" else "sync"
+        subprocess.run([*clear, f"{flow}/{name}"], env=clean() | server, check=True, capture_output=True)
+    busy = {"state": {"type": {"any_": ["RUNNING", "PENDING"]}}}
+    until(lambda: not ask(server, "flow_runs", flow_runs=busy))
+
+
+def test_a_run_whose_process_is_killed_is_crashed(
+    server: dict[str, str], world: Sandbox, worker: int
+) -> None:
+    world.faults = Faults(script=[Rule(Fault("timeout", seconds=60), nth=range(1, 99))])
+    run_id = trigger(server, "sync/full-listing")
+    until(lambda: "pages are on disk already" in messages(server, {"id": run_id}))
+    os.kill(child_of(worker, run_id), signal.SIGKILL)
+    assert ended(server, run_id)["state_type"] == "CRASHED"
+    world.faults = None
+
+
+def child_of(worker: int, run_id: str) -> int:
+    """The process in which the worker runs a flow run."""
+    for path in Path("/proc").glob("[0-9]*/environ"):
+        try:
+            if f"PREFECT__FLOW_RUN_ID={run_id}".encode() in path.read_bytes().split(b"\0"):
+                return int(path.parent.name)
+        except OSError:
+            continue  # another's, or gone
+    raise AssertionError(f"worker {worker} runs no process of {run_id}")
+
+
+def test_trouble_that_passes_is_tried_again_and_a_refused_key_is_not(
+    server: dict[str, str], sandbox: Sandbox, data: Path
+) -> None:
+    env = environ(sandbox.url)
+    data.mkdir()
+    (data / "fincon.duckdb").write_bytes(b"damaged views, which a run makes anew")
+    sandbox.faults = Faults(script=[Rule(Fault("reset"), nth=range(1, 4))])
+    run = in_python(server, sync_code(data, retries=1, retry_seconds=0.1), env)
+    assert run["state_type"] == "COMPLETED", run["state"]
+    tries = {task["name"]: task["run_count"] for task in of_run(server, "task_runs", run)}
+    assert (tries["fetch accounts"], tries["publish"]) == (2, 1)
+    told = messages(server, run)
+    assert "tried again in" in told
+    assert "fca_" not in told.replace("fca_…", "")
+
+    sandbox.faults = None
+    sandbox.state.keys = frozenset({"sk_test_another"})
+    run = in_python(server, sync_code(data, retries=3, retry_seconds=0.1), env)
+    assert run["state_type"] == "FAILED"
+    assert [task["run_count"] for task in of_run(server, "task_runs", run)] == [1]
+    told = messages(server, run)
+    assert "401 (Request-Id req_" in told
+    assert "Check STRIPE_API_KEY" in told
+
+
+def test_a_run_that_finds_the_folder_in_use_waits_and_is_then_skipped(
+    server: dict[str, str], sandbox: Sandbox, data: Path
+) -> None:
+    data.mkdir()
+    with writer_lock(data):
+        run = in_python(server, sync_code(data, wait_seconds=1), environ(sandbox.url))
+    assert (run["state_name"], run["state_type"]) == ("Skipped", "COMPLETED")
+    assert "in use by process" in run["state"]["message"]
+    assert of_run(server, "task_runs", run) == []
+    assert sandbox.requests == [] or not (data / "lake").exists()
+
+
+def test_a_check_that_finds_something_fails_its_run(
+    server: dict[str, str], sandbox: Sandbox, data: Path
+) -> None:
+    in_python(server, sync_code(data), environ(sandbox.url))
+    spoil = f"""
+from pathlib import Path
+from fincon.lake.tables import Lake
+from fincon.pipeline.sync import publish
+from fincon.transforms.schemas import SESSIONS
+data = Path({str(data)!r})
+with Lake(data / "lake") as lake:
+    row = {{name: None for name in SESSIONS.schema.names}}
+    lake.add_records(SESSIONS, [row | {{"run_id": "nobodys"}}])
+    publish(data, lake)
+from fincon.flows.upkeep import check
+check(data={str(data)!r})
+"""
+    run = in_python(server, spoil, environ(sandbox.url))
+    assert run["state_type"] == "FAILED"
+    assert "rows_have_runs (1 rows)" in run["state"]["message"]
+    assert "fincon-checks" in {artifact["key"] for artifact in of_run(server, "artifacts", run)}
+
+
+def test_a_key_from_a_secret_block_is_used_and_is_nowhere_in_clear(
+    server: dict[str, str], sandbox: Sandbox, data: Path
+) -> None:
+    """Where the environment holds no key. The server keeps the block encrypted, and no run tells the key."""
+    sandbox.state.keys = frozenset({BLOCK_KEY})
+    code = f"from prefect.blocks.system import Secret; Secret(value={BLOCK_KEY!r}).save('stripe-api-key')"
+    subprocess.run([sys.executable, "-c", code], env=clean() | server, check=True)
+    env = {k: v for k, v in environ(sandbox.url).items() if k != "STRIPE_API_KEY"}
+    run = in_python(server, sync_code(data), env)
+    assert run["state_type"] == "COMPLETED", run["state"]
+    holds_no_secret(Path(server["PREFECT_HOME"]), BLOCK_KEY, KEY)
+
+
+def test_the_automation_for_dead_runs_is_one_however_often_it_is_set_up(
+    server: dict[str, str], tmp_path: Path
+) -> None:
+    for _ in range(2):
+        done = fincon("automations", cwd=tmp_path, env=server)
+        assert done.returncode == 0, done.stderr
+    (found,) = [a for a in ask(server, "automations") if a["name"].startswith("fincon:")]
+    assert found["enabled"]
+    assert found["actions"][0]["state"] == "CRASHED"
+    assert "prefect.flow-run.heartbeat" in found["trigger"]["expect"]

@@ -1,0 +1,121 @@
+"""The analyst's desk on the demo's lake: questions that answer, notebooks that run, a report that a browser shows."""
+
+import os
+import re
+import shutil
+import struct
+import subprocess
+from datetime import UTC, datetime
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbclient import NotebookClient
+
+from fincon.warehouse import report
+from fincon.warehouse.views import connect
+from tests.conftest import fincon
+from tests.warehouse.test_views import publish_rows
+
+ROOT = Path(__file__).parents[2]
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+QUESTIONS = sorted(path.stem for path in (ROOT / "sql" / "questions").glob("*.sql"))
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What ``fincon demo`` leaves behind."""
+    data = tmp_path_factory.mktemp("demo") / "data"
+    done = fincon("--data", str(data), "demo", cwd=data.parent)
+    assert done.returncode == 0, done.stderr
+    return data
+
+
+@pytest.mark.parametrize("question", QUESTIONS)
+def test_every_question_has_an_answer_worth_reading(demo: Path, question: str) -> None:
+    with connect(demo) as connection:
+        assert len(connection.execute(f"FROM {question}").fetchall()) >= 3
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_every_notebook_runs_top_to_bottom_and_draws_its_plots(
+    demo: Path, path: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("FINCON_DATA", str(demo))
+    monkeypatch.setenv("JUPYTER_RUNTIME_DIR", str(tmp_path))
+    notebook = nbformat.read(path, 4)
+    NotebookClient(notebook, timeout=120, resources={"metadata": {"path": str(path.parent)}}).execute()
+    drawn = [
+        output
+        for cell in notebook.cells
+        for output in cell.get("outputs", [])
+        if "image/svg+xml" in output.get("data", {})
+    ]
+    assert len(drawn) == sum("charts." in cell.source for cell in notebook.cells)
+
+
+def test_the_report_stands_alone_and_a_browser_shows_it_wide_and_narrow(demo: Path, tmp_path: Path) -> None:
+    done = fincon("--data", str(demo), "report", "--output", "r.html", cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (0, "r.html\n"), done.stderr
+    page = (tmp_path / "r.html").read_text(encoding="utf-8")
+    assert not re.search(r"""<script|<link|<iframe|(src|href)=|url\((?!#)|@import""", page)
+    ids = re.findall(r'\bid="([^"]+)"', page)
+    assert len(ids) == len(set(ids))
+    if CHROMIUM is None:
+        pytest.skip("no Chromium here")
+    for width in (1100, 500):
+        shot = tmp_path / f"{width}.png"
+        options = (
+            "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking"
+            f" --disable-component-update --disable-sync --user-data-dir={tmp_path}/browser"
+        ).split()
+        shown = subprocess.run(
+            [
+                CHROMIUM,
+                *options,
+                f"--window-size={width},2000",
+                f"--screenshot={shot}",
+                f"file://{tmp_path}/r.html",
+            ],
+            capture_output=True,
+            timeout=120,
+            check=True,
+        )
+        assert struct.unpack(">II", shot.read_bytes()[16:24]) == (width, 2000), shown.stderr
+        assert shot.stat().st_size > 30_000, "a page of one colour is smaller"
+    dumped = subprocess.run(
+        [CHROMIUM, *options, "--dump-dom", f"file://{tmp_path}/r.html"],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    ).stdout
+    assert dumped.count("<svg") == sum(part.plot is not None for part in report.PARTS)
+    assert "checks of the data hold" in dumped
+
+
+def test_the_report_of_nothing_and_of_hostile_names_is_a_page_too(tmp_path: Path) -> None:
+    hostile = "<script>alert(1)</script>"
+    accounts = [
+        {"account_id": "fca_1", "status": "inactive", "institution_name": hostile, "category": hostile},
+    ]
+    balances = [{"account_id": "fca_1", "currency": "usd", "current": 9223372036854775807}]
+    refreshes = [{"account_id": "fca_1", "feature": "balance", "status": "failed"}]
+    given = {"accounts": accounts, "balances": balances, "refreshes": refreshes}
+    for data, rows in ((tmp_path / "empty", {}), (tmp_path / "hostile", given)):
+        publish_rows(data, rows, datetime.now(UTC))
+        with connect(data) as views:
+            page = report.page(views)
+        assert hostile not in page
+    assert "&lt;script&gt;" in page
+    assert "92,233,720,368,547,758.070" in page
+
+
+def test_the_report_says_what_to_install_where_its_plots_cannot_be_drawn(tmp_path: Path) -> None:
+    (tmp_path / "altair.py").write_text(
+        "raise ModuleNotFoundError(\"No module named 'altair'\", name='altair')"
+    )
+    env = {"PYTHONPATH": f"{tmp_path}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"}
+    done = fincon("report", cwd=tmp_path, env=env)
+    assert (done.returncode, "pip install 'fincon[notebooks]'" in done.stderr) == (2, True)

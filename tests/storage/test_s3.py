@@ -1,0 +1,419 @@
+"""A lake in a bucket: all that a folder promises, and one writer among many machines. The S3 server is moto."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pyarrow as pa
+import pytest
+import requests
+from deltalake.exceptions import DeltaError
+
+from fincon.errors import RunFailed, UsageError
+from fincon.lake.tables import Lake
+from fincon.landing.run_folder import prepare, writer_lock
+from fincon.pipeline.erase import compact, erase, traces
+from fincon.pipeline.recovery import settle
+from fincon.pipeline.sync import failed_checks
+from fincon.sandbox.server import Sandbox, running
+from fincon.sandbox.world import World
+from fincon.settings import data_folder
+from fincon.storage.duckdb_s3 import OpenObject
+from fincon.storage.lease import Record
+from fincon.storage.s3 import S3Path
+from fincon.transforms.schemas import ACCOUNTS, OBJECT_TABLES
+from fincon.warehouse.views import connect
+from tests.conftest import (
+    FINCON,
+    OBJECTS,
+    START,
+    environ,
+    fincon,
+    known_after,
+    rows,
+    settings_for,
+    state,
+    sync,
+    truth,
+)
+
+SECRET = "a-secret-that-must-stay-in-the-environment"  # noqa: S105 - of the local server, which takes any
+LATER = timedelta(days=2)
+
+
+@pytest.fixture(scope="module")
+def s3() -> Iterator[dict[str, str]]:
+    """An S3 server with the bucket ``lakes``; what the environment says of it."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    url = f"http://127.0.0.1:{port}"
+    server = subprocess.Popen(
+        [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    found = {
+        "AWS_ENDPOINT_URL": url,
+        "AWS_ALLOW_HTTP": "true",
+        "AWS_REGION": "us-east-1",
+        "AWS_ACCESS_KEY_ID": "any",
+        "AWS_SECRET_ACCESS_KEY": SECRET,
+    }
+    with server, pytest.MonkeyPatch.context() as patch:
+        for name, value in found.items():
+            patch.setenv(name, value)
+        wait_for(lambda: answers(f"{url}/lakes", "PUT"))
+        yield found
+        server.kill()
+
+
+def answers(url: str, method: str) -> bool:
+    with suppress(OSError):
+        return requests.request(method, url, timeout=5).ok
+    return False
+
+
+def wait_for(what: Any, seconds: float = 60.0) -> None:
+    """Poll until it is so."""
+    deadline = time.monotonic() + seconds
+    while not what():
+        assert time.monotonic() < deadline, "it did not come to that"
+        time.sleep(0.002)
+
+
+@pytest.fixture(scope="module")
+def sandbox() -> Iterator[Sandbox]:
+    with running(World(seed=2, clock=START, accounts=230, sessions=12)) as served:
+        yield served
+
+
+@pytest.fixture(autouse=True)
+def at_start(sandbox: Sandbox) -> None:
+    sandbox.set_clock(START)
+    sandbox.reset_requests()
+
+
+@pytest.fixture
+def machines(s3: dict[str, str], tmp_path: Path) -> tuple[S3Path, S3Path]:
+    """One lake, as two machines with a work folder each see it."""
+    address = f"s3://lakes/{tmp_path.name}"
+    one, other = (data_folder(address, {"FINCON_WORK": str(tmp_path / name)}) for name in ("one", "other"))
+    assert isinstance(one, S3Path)
+    assert isinstance(other, S3Path)
+    for machine in (one, other):
+        prepare(machine)
+    return one, other
+
+
+def hours_later(lake: S3Path) -> None:
+    """The lease as it is when time has passed and nobody has renewed it."""
+    content = msgspec.json.decode((lake / ".lock").read_bytes(), type=Record)
+    (lake / ".lock").put(msgspec.json.encode(msgspec.structs.replace(content, until=1.0)))
+
+
+def on_the_way(lake: S3Path) -> dict[str, str]:
+    """The environment of a command on a machine."""
+    return {"FINCON_DATA": str(lake), "FINCON_WORK": str(lake.bucket.work.parent)}
+
+
+# -- the same as a folder
+
+
+def test_a_lake_in_a_bucket_is_the_truth_for_every_command(
+    sandbox: Sandbox, machines: tuple[S3Path, S3Path], tmp_path: Path
+) -> None:
+    """Two syncs, one on each machine; the commands answer on both; and no byte of it holds the credentials."""
+    one, other = machines
+    first = truth(sandbox.world)
+    sync(sandbox.url, one, sandbox.world.session_ids())
+    assert state(other) == first
+    sandbox.advance(LATER)
+    outcome = sync(sandbox.url, other, sandbox.world.session_ids())
+    assert state(one) == known_after(first, truth(sandbox.world))
+    assert outcome.failed_checks == {}
+
+    env = environ(sandbox.url) | on_the_way(one)
+    for command in (["events"], ["status"], ["check"]):
+        done = fincon(*command, cwd=tmp_path, env=env)
+        assert done.returncode == 0, done.stderr
+    asked = fincon(
+        "sql", "SELECT count(*) AS n FROM history.accounts", "--format", "csv", cwd=tmp_path, env=env
+    )
+    assert asked.stdout.split() == ["n", str(rows(one, "SELECT count(*) AS n FROM history.accounts")[0]["n"])]
+    named = rows(one, "SELECT lake.accounts_files() AS files")
+    assert named[0]["files"][0].startswith(f"{one}/lake/accounts/part-")
+
+    here = [path for machine in machines for path in machine.bucket.work.rglob("*") if path.is_file()]
+    assert not [path for path in here if path.suffix in (".parquet", ".duckdb")], (
+        "the lake is in the bucket alone"
+    )
+    kept = [path.read_bytes() for path in [*here, *one.rglob("*")]]
+    assert len(kept) > 40
+    assert not [content for content in kept if SECRET.encode() in content]
+
+
+def test_a_local_lake_and_one_in_a_bucket_have_the_same_history(
+    sandbox: Sandbox, machines: tuple[S3Path, S3Path], data: Path
+) -> None:
+    for _ in range(2):
+        for where in (data, machines[0]):
+            sync(sandbox.url, where, sandbox.world.session_ids())
+        sandbox.advance(LATER)
+
+    def history(table: str) -> str:
+        return f"lake.{table}"
+
+    assert state(machines[0], history) == state(data, history)
+
+
+def test_compacting_and_erasing_in_a_bucket(sandbox: Sandbox, machines: tuple[S3Path, S3Path]) -> None:
+    """No answer changes, a reader from before goes on reading, no object names who was erased, no sync brings it back."""
+    lake, other = machines
+    ids = sandbox.world.session_ids()
+    for _ in range(2):
+        sync(sandbox.url, lake, ids)
+        sandbox.advance(LATER)
+    before = state(lake), state(lake, lambda table: f"history.{table}")
+    account = rows(
+        lake, "SELECT account_id FROM session_accounts JOIN balances USING (account_id) ORDER BY ALL"
+    )[0]
+    identity = account["account_id"]
+    count = "SELECT count(*), count(*) FILTER (account_id = ?) FROM history.accounts"
+    with connect(lake) as reader:
+        [(versions, _)] = reader.execute(count, [identity]).fetchall()
+        compact(lake, retention_days=7, pages_days=7)
+        assert (state(lake), state(lake, lambda table: f"history.{table}")) == before
+        assert reader.execute(count, [identity]).fetchall()[0][0] == versions
+        erase(lake, "account", identity)
+        [(left, named)] = reader.execute("FROM (" + count + ")", [identity]).fetchall()
+        assert 0 < left < versions
+        assert named == 0
+    done = compact(other, retention_days=0, pages_days=0)
+    assert {done["files"][table][1] for table in OBJECTS} == {1}
+    sync(sandbox.url, other, ids)
+    assert traces(lake, [identity]) == traces(other, [identity]) == []
+    assert failed_checks(settings_for(sandbox.url, lake)) == {}
+
+
+# -- one writer
+
+
+def test_a_second_machine_is_told_who_writes_and_how_long_a_dead_one_would_count(
+    sandbox: Sandbox, machines: tuple[S3Path, S3Path]
+) -> None:
+    one, other = machines
+    with writer_lock(one), pytest.raises(RunFailed, match=rf"in use by process {os.getpid()} on ") as caught:
+        sync(sandbox.url, other)
+    assert "runs out in" in caught.value.hint
+    assert sandbox.requests == []
+    sync(sandbox.url, other)  # free as soon as its holder is done
+
+
+def test_of_many_who_want_the_lease_one_gets_it(s3: dict[str, str], tmp_path: Path) -> None:
+    """What the server's own conditional put decides; here eight at once, of whom the others are turned away."""
+    address = f"s3://lakes/{tmp_path.name}"
+    got, over = [], threading.Event()
+
+    def want(number: int) -> None:
+        lake = data_folder(address, {"FINCON_WORK": str(tmp_path / str(number))})
+        prepare(lake)
+        with suppress(RunFailed), writer_lock(lake):
+            got.append(number)
+            over.wait(30)
+
+    with ThreadPoolExecutor(8) as pool:
+        wanting = [pool.submit(want, number) for number in range(8)]
+        wait_for(lambda: sum(future.done() for future in wanting) >= 7)
+        over.set()
+    assert len(got) == 1
+
+
+def test_a_lease_that_ran_out_is_taken_over_and_its_holder_cannot_commit_any_more(
+    machines: tuple[S3Path, S3Path],
+) -> None:
+    """It is told so before its next commit; and should it stand still just after it asked, the log refuses it."""
+    one, other = machines
+    row = pa.Table.from_pylist([{"account_id": "fca_1"}], schema=ACCOUNTS.schema)
+    with Lake(one / "lake") as slow, Lake(other / "lake") as quick, writer_lock(one):
+        slow.append(ACCOUNTS, row, ["run-1"])
+        hours_later(one)
+        with writer_lock(other):
+            settle(other, quick)
+            with pytest.raises(RunFailed, match=r"taken over by process \d+ on .* stood still"):
+                slow.append(ACCOUNTS, row, ["run-2"])
+            one.bucket.lease = None  # as if it had asked a moment before the other came
+            with pytest.raises(DeltaError):
+                slow.append(ACCOUNTS, row, ["run-2"])
+            quick.append(ACCOUNTS, row, ["run-3"])
+    with Lake(other / "lake") as lake:
+        assert [lake.holds(ACCOUNTS, f"run-{n}") for n in (1, 2, 3)] == [True, False, True]
+
+
+# -- killed in the middle
+
+
+def killed_half_loaded(sandbox: Sandbox, lake: S3Path, tmp_path: Path) -> str:
+    """A sync as a process, killed with SIGKILL once the first table is committed; its run."""
+    (tmp_path / "ids.txt").write_text("\n".join(sandbox.world.session_ids()))
+    env = {**os.environ, **environ(sandbox.url), **on_the_way(lake)}
+    first = lake / "lake" / "sessions" / "_delta_log" / f"{1:020}.json"
+    with subprocess.Popen([str(FINCON), "sync", "--sessions", "ids.txt"], cwd=tmp_path, env=env) as process:
+        wait_for(first.exists)
+        process.send_signal(signal.SIGKILL)
+    with Lake(lake / "lake") as half:
+        assert half.run_ids() == set(), "it was killed before its run was whole"
+        [run_id] = [path.name for path in (lake.bucket.work / "pages").iterdir()]
+        assert half.holds(OBJECT_TABLES[0], run_id)
+    return run_id
+
+
+def test_a_run_killed_half_loaded_is_finished_at_once_on_the_same_machine(
+    sandbox: Sandbox, machines: tuple[S3Path, S3Path], tmp_path: Path
+) -> None:
+    """Its pages are here, and so the machine knows that the holder of the lease is dead: nothing is waited for or fetched."""
+    run_id = killed_half_loaded(sandbox, machines[0], tmp_path)
+    sandbox.reset_requests()
+    outcome = sync(sandbox.url, machines[0], sandbox.world.session_ids())
+    assert sandbox.requests == []
+    assert outcome.run["run_id"] == run_id
+    assert outcome.failed_checks == {}
+    assert state(machines[0]) == truth(sandbox.world)
+
+
+def test_a_run_killed_half_loaded_is_taken_out_again_by_another_machine(
+    sandbox: Sandbox, machines: tuple[S3Path, S3Path], tmp_path: Path
+) -> None:
+    """The pages of the half that is missing are lost with the machine; should it come back, its run adds what it saw."""
+    one, other = machines
+    lost = killed_half_loaded(sandbox, one, tmp_path)
+    with pytest.raises(RunFailed, match=r"in use by process \d+ on"):
+        sync(sandbox.url, other)
+    hours_later(other)
+    outcome = sync(sandbox.url, other, sandbox.world.session_ids())
+    assert outcome.failed_checks == {}
+    assert state(other) == truth(sandbox.world)
+    for table in OBJECTS:
+        assert rows(other, f"SELECT DISTINCT run_id FROM lake.{table} WHERE run_id = '{lost}'") == []
+
+    back = sync(sandbox.url, one, sandbox.world.session_ids())
+    assert back.failed_checks == {}
+    assert state(one) == truth(sandbox.world)
+    assert {row["run_id"] for row in rows(one, "FROM runs")} >= {lost, outcome.run["run_id"]}
+
+
+def test_pages_that_were_fetched_before_an_erasure_elsewhere_are_not_loaded_after_it(
+    sandbox: Sandbox, machines: tuple[S3Path, S3Path], tmp_path: Path
+) -> None:
+    """A machine that comes back with pages in no table yet does not bring back who was erased meanwhile."""
+    one, other = machines
+    lost = killed_half_loaded(sandbox, one, tmp_path)
+    hours_later(other)
+    sync(sandbox.url, other, sandbox.world.session_ids())
+    identity = rows(other, "SELECT account_id FROM session_accounts ORDER BY ALL")[0]["account_id"]
+    erase(other, "account", identity)
+    assert traces(one, [identity]), "on the pages of the first machine"
+    sync(sandbox.url, one, sandbox.world.session_ids())
+    assert traces(one, [identity]) == []
+    assert rows(one, f"FROM runs WHERE run_id = '{lost}'") == []
+
+
+# -- reading
+
+
+def test_threads_that_share_an_open_object_each_read_at_their_own_place(
+    machines: tuple[S3Path, S3Path],
+) -> None:
+    content = os.urandom(100_000)
+    (machines[0] / "object").put(content)
+    file = OpenObject(machines[0] / "object")
+    file.seek(10)
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(file.seek, 60_000).result()
+        assert pool.submit(file.read, 50).result() == content[60_000:60_050]
+    assert file.read(50) == content[10:60]
+    file.seek(99_990)
+    assert file.read(50) == content[99_990:]
+
+
+def test_an_object_that_is_written_anew_while_it_is_read_is_not_mixed_with_the_old(
+    machines: tuple[S3Path, S3Path],
+) -> None:
+    place = machines[0] / "object"
+    place.put(b"a" * 100_000)
+    file = OpenObject(place)
+    place.put(b"b" * 100_000)
+    with pytest.raises(OSError, match="written anew while it was read"):
+        file.read(10)
+
+
+# -- what can be wrong
+
+
+@pytest.mark.parametrize(
+    ("address", "env", "code", "said"),
+    [
+        ("s3://no-such-bucket/lake", {}, 2, "There is no bucket no-such-bucket."),
+        (
+            "s3://lakes/down",
+            {"AWS_ENDPOINT_URL": "http://127.0.0.1:9"},
+            1,
+            "S3 does not answer for s3://lakes/down",
+        ),
+        ("s3://lakes/plain", {"AWS_ALLOW_HTTP": "false"}, 1, "S3 does not answer for s3://lakes/plain"),
+        ("s3://lakes/a b", {}, 2, "The data folder 's3://lakes/a b' cannot be used."),
+        ("s3://", {}, 2, "The data folder 's3://' cannot be used."),
+        ("s3://lakes/empty", {}, 0, ""),
+    ],
+)
+def test_what_is_wrong_with_a_bucket_is_said_in_two_lines(
+    s3: dict[str, str],
+    sandbox: Sandbox,
+    tmp_path: Path,
+    address: str,
+    env: dict[str, str],
+    code: int,
+    said: str,
+) -> None:
+    done = fincon("sync", "--data", address, cwd=tmp_path, env=environ(sandbox.url) | env)
+    assert done.returncode == code, done.stderr
+    if code:
+        assert said in done.stderr
+        assert len(done.stderr.splitlines()) == 2
+        assert SECRET not in done.stderr
+        assert sandbox.requests == []
+
+
+def test_credentials_that_are_not_accepted_are_told(
+    s3: dict[str, str], machines: tuple[S3Path, S3Path]
+) -> None:
+    allowed = f"{s3['AWS_ENDPOINT_URL']}/moto-api/reset-auth"
+
+    def unasked(count: int) -> None:
+        """How many requests more need no valid credentials."""
+        assert requests.post(allowed, data=str(count).encode(), timeout=5).ok
+
+    unasked(0)
+    try:
+        with pytest.raises(UsageError, match=r"S3 refuses s3://lakes/.*: 403 Forbidden\.") as caught:
+            connect(machines[0])
+    finally:
+        unasked(10**9)
+    assert "AWS_ACCESS_KEY_ID" in caught.value.hint
+
+
+def test_a_bucket_with_nothing_in_it_yet_is_told(machines: tuple[S3Path, S3Path], tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"There is no s3://lakes/.*/fincon\.duckdb"):
+        connect(machines[0])
+    assert fincon("compact", cwd=tmp_path, env=on_the_way(machines[0])).returncode == 2

@@ -1,0 +1,208 @@
+"""What is asked of transactions and owners is answered as plain Python would, to the unit."""
+
+import json
+from collections import defaultdict
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fincon.lake.tables import Lake
+from fincon.pipeline.sync import SyncRequest, run_sync
+from fincon.sandbox.server import running
+from fincon.sandbox.world import World
+from fincon.transforms.page import Header, Page, Stream, Watermark
+from fincon.transforms.personal import Choice, Privacy, without_personal
+from fincon.transforms.schemas import TABLES
+from fincon.warehouse.views import publish
+from tests.conftest import START, Row, rows, settings_for
+
+WORLD = World(seed=5, clock=START, accounts=40, sessions=12)
+LATER = WORLD.at(START + timedelta(days=3))
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A lake of two syncs, three days apart."""
+    folder = tmp_path_factory.mktemp("questions") / "data"
+    with running(WORLD) as sandbox:
+        for world in (WORLD, LATER):
+            sandbox.set_clock(world.clock)
+            run_sync(settings_for(sandbox.url, folder), SyncRequest(transactions=True))
+    return folder
+
+
+def posted(world: World = LATER) -> list[Row]:
+    return [row for row in world.transactions_truth() if row["status"] == "posted"]
+
+
+def test_a_month_is_the_sum_of_what_was_posted_in_it(data: Path) -> None:
+    expected: dict[tuple[str, str, date], list[int]] = defaultdict(lambda: [0, 0, 0])
+    for row in posted():
+        sums = expected[row["account_id"], row["currency"], row["posted_at"].date().replace(day=1)]
+        sums[0] += 1
+        sums[1 if row["amount"] > 0 else 2] += row["amount"]
+    found = rows(data, "FROM transaction_monthly")
+    assert {
+        (r["account_id"], r["currency"], r["month"]): [r["transactions"], r["money_in"], r["money_out"]]
+        for r in found
+    } == expected
+    assert all(r["net"] == r["money_in"] + r["money_out"] for r in found)
+    assert all(r["net_amount"] * 100 == r["net"] for r in found if r["currency"] == "usd")
+
+
+def test_the_months_of_a_reader_elsewhere_are_the_same(data: Path) -> None:
+    from fincon.warehouse.views import connect
+
+    with connect(data) as views:
+        here = views.sql("FROM transaction_monthly ORDER BY ALL").fetchall()
+        views.execute("SET TimeZone = 'America/Los_Angeles'")
+        assert views.sql("FROM transaction_monthly ORDER BY ALL").fetchall() == here
+
+
+def test_days_have_no_gap_and_add_up_to_the_months(data: Path) -> None:
+    days = rows(data, "FROM cash_flow_daily ORDER BY account_id, currency, day")
+    by_account: dict[tuple[str, str], list[Row]] = defaultdict(list)
+    for row in days:
+        by_account[row["account_id"], row["currency"]].append(row)
+    for one in by_account.values():
+        assert [r["day"] for r in one] == [one[0]["day"] + timedelta(days=n) for n in range(len(one))]
+        assert one[-1]["running_net"] == sum(r["net"] for r in one)
+    monthly = rows(
+        data, "SELECT account_id, currency, sum(net)::HUGEINT AS net FROM transaction_monthly GROUP BY ALL"
+    )
+    assert {key: one[-1]["running_net"] for key, one in by_account.items()} == {
+        (r["account_id"], r["currency"]): r["net"] for r in monthly
+    }
+
+
+def test_wages_and_rent_are_found_with_their_period_amount_and_next_day(data: Path) -> None:
+    known: dict[tuple[str, str], list[Row]] = defaultdict(list)
+    for row in LATER.transactions_truth():
+        if row["description"] in ("Payroll", "Rent"):
+            known[row["account_id"], row["description"]].append(row)
+    found = {
+        (r["account_id"], r["description"]): r
+        for r in rows(data, "FROM recurring_transactions WHERE description IN ('Payroll', 'Rent')")
+    }
+    whole = 0
+    for key, payments in known.items():
+        at = sorted(row["transacted_at"] for row in payments)
+        period = 14 if key[1] == "Payroll" else 30
+        if len(at) < 3 or at[-1] - at[0] != timedelta(days=period) * (len(at) - 1):
+            continue  # one of them is not known yet
+        whole += 1
+        row = found[key]
+        assert (row["period_days"], row["occurrences"]) == (period, len(at))
+        assert {row["typical"], row["lowest"], row["highest"]} == {payments[0]["amount"]}
+        assert row["next_expected_on"] == at[-1].date() + timedelta(days=period)
+        assert row["is_income"] == (key[1] == "Payroll")
+    assert whole > 10
+
+
+def test_the_change_of_a_balance_agrees_with_what_was_posted_and_the_rest_is_what_came_late(
+    data: Path,
+) -> None:
+    """The rest of each pair is what the world says later was posted between them, to the unit."""
+    found = rows(data, "FROM balance_vs_transactions WHERE is_complete")
+    main = {row["account_id"]: row["currency"] for row in posted()}
+    much_later = posted(LATER.at(LATER.clock + timedelta(days=30)))
+    agreed = 0
+    for row in found:
+        if main.get(row["account_id"]) != row["currency"]:
+            continue  # balances in other currencies have no transactions in the sandbox
+        mine, then = (
+            sum(
+                t["amount"]
+                for t in some
+                if t["account_id"] == row["account_id"]
+                and row["from_as_of"] < t["posted_at"] <= row["to_as_of"]
+            )
+            for some in (posted(), much_later)
+        )
+        assert row["posted"] == mine
+        assert row["unexplained"] == row["change"] - mine
+        assert row["unexplained"] == then - mine
+        agreed += row["unexplained"] == 0
+    assert agreed > 5
+
+
+def owners_page(account: str, *owners: dict[str, Any], choice: Choice) -> Page:
+    privacy = Privacy(choice, b"k" * 16, chosen=True)
+    header = Header(
+        stream="owners",
+        parent=account,
+        number=0,
+        offset=0,
+        count=len(owners),
+        request="/",
+        request_id="req_1",
+        status=200,
+        observed_at=1,
+        cursor=None,
+        watermark=Watermark(feature="ownership", last_attempted_at=1, status="succeeded", pii=privacy.mark),
+    )
+    body = json.dumps({"object": "list", "has_more": False, "data": owners}).encode()
+    return Page(header, without_personal(body, "owners", privacy))
+
+
+def listing(*accounts: str) -> Page:
+    first = WORLD.account_json(0)
+    data = [{**first, "id": account, "account_holder": None} for account in accounts]
+    body = json.dumps({"object": "list", "has_more": False, "data": data}).encode()
+    stream: Stream = "accounts"
+    return Page(
+        Header(
+            stream=stream, number=0, offset=0, count=len(data), request="/", request_id="", status=200,
+            observed_at=1, cursor=None,
+        ),
+        body,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("choice", ["keep", "hash", "drop"])
+def test_accounts_of_the_same_person_are_found_whether_owners_were_kept_or_hashed(
+    tmp_path: Path, choice: Choice
+) -> None:
+    jane = {"name": "Jane Smith", "email": "jane@example.com", "phone": "+1 555", "raw_address": "1 Main St"}
+    same = {"name": "JANE  SMITH", "email": None, "phone": None, "raw_address": "1 main st"}
+    namesake = {
+        "name": "Jane Smith",
+        "email": "other@example.com",
+        "phone": "+1 556",
+        "raw_address": "2 Main St",
+    }
+    mail = {"name": "J. S.", "email": "Jane@example.com", "phone": None, "raw_address": None}
+    people = dict(zip(("fca_1", "fca_2", "fca_3", "fca_4"), (jane, same, namesake, mail), strict=True))
+    pages = [listing(*people)]
+    for account, person in people.items():
+        owner = {"id": f"fcaown_{account}", "ownership": "fcaowns_1", **person}
+        pages.append(owners_page(account, owner, choice=choice))
+    with Lake(tmp_path / "lake") as lake:
+        lake.load(pages, "run")
+        now = datetime.now(UTC)
+        row = {"run_id": "run", "mode": "", "status": "succeeded", "started_at": now, "finished_at": now}
+        lake.finish([row])
+        publish(tmp_path, {table.name: lake.current(table) for table in TABLES})
+    found = rows(tmp_path, "SELECT matched_on, account_ids, accounts FROM shared_owners ORDER BY ALL")
+    expected = [
+        {"matched_on": "email", "account_ids": ["fca_1", "fca_4"], "accounts": 2},
+        {"matched_on": "name and address", "account_ids": ["fca_1", "fca_2"], "accounts": 2},
+    ]
+    assert found == ([] if choice == "drop" else expected)
+
+
+def test_no_amount_is_a_float_and_every_column_says_what_it_is(data: Path) -> None:
+    views = (
+        "('transaction_monthly', 'cash_flow_daily', 'recurring_transactions', 'balance_vs_transactions',"
+        " 'shared_owners', 'transactions', 'owners', 'watermarks')"
+    )
+    columns = rows(
+        data,
+        "SELECT table_name, column_name, data_type, comment FROM duckdb_columns()"
+        f" WHERE schema_name = 'main' AND table_name IN {views}",
+    )
+    assert len({row["table_name"] for row in columns}) == 8
+    assert [row for row in columns if row["data_type"] in ("DOUBLE", "FLOAT")] == []
+    assert [row for row in columns if not row["comment"]] == []

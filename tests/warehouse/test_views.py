@@ -1,0 +1,96 @@
+"""Each question against a small lake made by hand: ``tests/views/<question>/given.json`` → ``expect.json``.
+
+``given`` holds rows by table; a column left out is null, and ``stripe_account``, ``observed_at`` and ``run_id`` have
+defaults. ``expect`` holds rows by query; a column left out is null, and the order of rows does not matter. A time is ISO
+8601, or ``now-26h``, ``now+3d`` for questions that ask about now. Decimals are text, so that each digit counts.
+"""
+
+import json
+import re
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from fincon.lake.tables import Lake
+from fincon.transforms.schemas import TABLES, Table
+from fincon.warehouse.views import connect, publish
+
+VIEWS = Path(__file__).parent / "views"
+QUESTIONS = Path(__file__).parents[2] / "sql" / "questions"
+DEFAULTS = {"stripe_account": "", "observed_at": "2026-11-01T12:00:00Z", "run_id": "run_1"}
+UNITS = {"m": "minutes", "h": "hours", "d": "days"}
+
+
+@pytest.mark.parametrize("folder", sorted(VIEWS.iterdir()), ids=lambda folder: folder.name)
+def test_a_question_answers_as_expected(folder: Path, tmp_path: Path) -> None:
+    now = datetime.now(UTC)
+    given = json.loads((folder / "given.json").read_text(encoding="utf-8"))
+    publish_rows(tmp_path / "data", given, now)
+    expect = json.loads((folder / "expect.json").read_text(encoding="utf-8"))
+    with connect(tmp_path / "data") as connection:
+        for query, expected in expect.items():
+            cursor = connection.execute(query)
+            names = [name for name, *_ in cursor.description or ()]
+            assert {name for row in expected for name in row} <= set(names)
+            whole = [{name: written(timed(row.get(name), now)) for name in names} for row in expected]
+            found = [dict(zip(names, map(written, row), strict=True)) for row in cursor.fetchall()]
+            assert ordered(found) == ordered(whole), query
+
+
+def test_every_question_has_its_folder() -> None:
+    assert {path.stem for path in QUESTIONS.glob("*.sql")} <= {folder.name for folder in VIEWS.iterdir()}
+
+
+def publish_rows(data: Path, given: dict[str, list[dict[str, Any]]], now: datetime) -> None:
+    """Rows by table as a lake of Delta tables, and the views over it."""
+    lake = Lake(data / "lake")
+    tables = {table.name: table for table in TABLES}
+    for name, found in given.items():
+        rows = [typed_row(tables[name], row, now) for row in found]
+        lake.append(tables[name], pa.Table.from_pylist(rows, schema=tables[name].schema), "run_1")
+    publish(data, {table.name: lake.current(table) for table in TABLES})
+
+
+def typed_row(table: Table, row: dict[str, Any], now: datetime) -> dict[str, Any]:
+    """A row of JSON with the types of its table."""
+    fields = {column.name: column.type for column in table.columns}
+    assert row.keys() <= fields.keys(), row
+    whole = {**{name: value for name, value in DEFAULTS.items() if name in fields}, **row}
+    return {name: typed(whole.get(name), kind, now) for name, kind in fields.items()}
+
+
+def typed(value: Any, kind: pa.DataType, now: datetime) -> Any:
+    """A value of JSON as its Arrow type takes it."""
+    if value is None:
+        return None
+    if pa.types.is_list(kind):
+        return [typed(each, kind.value_type, now) for each in value]
+    if pa.types.is_struct(kind):
+        return {field.name: typed(value.get(field.name), field.type, now) for field in kind}
+    return datetime.fromisoformat(timed(value, now)) if pa.types.is_timestamp(kind) else value
+
+
+def timed(value: Any, now: datetime) -> Any:
+    """``now-26h`` as the time that it is; all else as it is."""
+    found = re.fullmatch(r"now([+-]\d+)([mhd])", value) if isinstance(value, str) else None
+    return (now + timedelta(**{UNITS[found[2]]: int(found[1])})).isoformat() if found else value
+
+
+def written(value: Any) -> Any:
+    """A value of DuckDB as JSON has it."""
+    if isinstance(value, datetime):
+        return value.astimezone(UTC).isoformat()
+    if isinstance(value, str) and re.fullmatch(r"\d{4}-\d\d-\d\dT.*", value):
+        return datetime.fromisoformat(value).isoformat()
+    if isinstance(value, date):
+        return value.isoformat()
+    return str(value) if isinstance(value, Decimal) else value
+
+
+def ordered(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Rows in the order of their own content."""
+    return sorted(rows, key=lambda row: json.dumps(row, sort_keys=True))
