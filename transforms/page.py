@@ -12,6 +12,9 @@ DETAILS: tuple[Stream, ...] = ("transactions", "owners")
 """The streams of one account each."""
 
 
+Feature = Literal["transaction", "ownership"]
+"""What of an account Stripe refreshes and serves as a list of its own, as the API names it."""
+
 ERASED = 410
 """The status of a page that was answered but is not kept: its session belongs to someone who was erased."""
 
@@ -19,7 +22,7 @@ ERASED = 410
 class Watermark(Struct, frozen=True, kw_only=True):
     """How far an account's transactions or owners are in once the pages of a chain are."""
 
-    feature: Literal["transaction", "ownership"]
+    feature: Feature
     last_attempted_at: int
     """Of the account's refresh of that feature, as it was known when the chain was begun; Unix seconds."""
     status: str
@@ -30,6 +33,15 @@ class Watermark(Struct, frozen=True, kw_only=True):
     """The ownership whose owners these are."""
     pii: str = ""
     """What became of the owners' personal data: `transforms.personal.Privacy.mark`."""
+
+
+class DueAccount(NamedTuple):
+    """An account whose transactions or owners are to be read: after which refresh, and how far they are in then."""
+
+    account_id: str
+    after: str
+    """The last refresh whose transactions are in; empty where all are to be read, and for owners."""
+    watermark: Watermark
 
 
 class Header(Struct, frozen=True, kw_only=True):

@@ -1,14 +1,10 @@
-"""What a linked account tells beside itself: its transactions and its owners, asked for where a refresh moved on.
+"""What a linked account tells beside itself: its transactions and its owners.
 
-A refresh moved on where another attempt was made than the last one when the rows were read, whatever became of it: of
-the attempts between two runs only the last can be seen, and one before it may have succeeded.
+Which accounts are asked for is decided in `fincon.lake.incremental`.
 """
 
-from collections.abc import Mapping, Set
-from string import Template
-from typing import Literal, NamedTuple
+from collections.abc import Set
 
-import pyarrow as pa
 from msgspec.structs import replace as replace_header
 
 from fincon.errors import CursorNotFound, NotFound
@@ -23,77 +19,10 @@ from fincon.extract.pagination import (
     list_after,
     no_page,
 )
-from fincon.lake.staging import batches
-from fincon.lake.tables import Lake
-from fincon.lake.version_sql import SQL
 from fincon.landing.page_store import PageStore
-from fincon.transforms.flatten import flatten
-from fincon.transforms.page import Header, Origin, Stream, Watermark
-from fincon.transforms.schemas import ACCOUNTS, REFRESHES, WATERMARKS, Table
-
-Feature = Literal["transaction", "ownership"]
+from fincon.transforms.page import DueAccount, Feature, Header, Stream
 
 STREAMS: dict[Feature, Stream] = {"transaction": "transactions", "ownership": "owners"}
-
-NEEDED = {
-    REFRESHES: ("account_id", "feature", "status", "last_attempted_at", "refresh_id", "observed_at"),
-    ACCOUNTS: ("account_id", "ownership_id", "observed_at"),
-}
-"""What a run's own pages must say of accounts to tell which moved on."""
-
-
-class DueAccount(NamedTuple):
-    """An account whose transactions or owners are to be read: after which refresh, and how far they are in then."""
-
-    account_id: str
-    after: str
-    watermark: Watermark
-
-
-def seen(page_store: PageStore, origin: Origin) -> Mapping[Table, pa.Table]:
-    """What this run's pages say of accounts, as far as it is `NEEDED`."""
-    found = {table: [table.schema.empty_table().select(columns)] for table, columns in NEEDED.items()}
-    for batch in batches(page_store.read_accounts()):
-        flat = flatten(batch, origin)
-        for table, columns in NEEDED.items():
-            found[table].append(flat[table.name].select(columns))
-    return {table: pa.concat_tables(parts) for table, parts in found.items()}
-
-
-def due(
-    lake: Lake, page_store: PageStore, origin: Origin, feature: Feature, seen_now: Mapping[Table, pa.Table]
-) -> list[DueAccount]:
-    """The accounts whose ``feature`` moved on, as the lake and this run's pages know them; nobody who was erased."""
-    template = Template((SQL / "versions" / "due.sql").read_text(encoding="utf-8"))
-    pii = page_store.privacy.mark if feature == "ownership" else ""
-    with lake.query() as query:
-        for table, rows in seen_now.items():
-            query.register(f"seen_{table.name}", rows)
-        known = {}
-        for table in (REFRESHES, ACCOUNTS, WATERMARKS):
-            query.register(f"no_{table.name}", table.schema.empty_table())
-            now = lake.current(table)
-            known[table.name] = now.sql(table, str) if now.active else f"FROM no_{table.name}"
-        found = query.execute(
-            template.substitute(known, feature=feature),
-            {"stripe_account": origin.stripe_account, "pii": pii},
-        ).fetchall()
-    return [
-        DueAccount(
-            account_id,
-            after or "",
-            Watermark(
-                feature=feature,
-                last_attempted_at=attempted,
-                status=status,
-                refresh_id=refresh_id,
-                ownership_id=ownership_id if feature == "ownership" else None,
-                pii=pii,
-            ),
-        )
-        for account_id, attempted, status, after, refresh_id, ownership_id in found
-        if (feature != "ownership" or ownership_id) and not page_store.erased.is_erased(account_id)
-    ]
 
 
 def fetch_details(

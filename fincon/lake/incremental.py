@@ -1,8 +1,24 @@
-"""What the lake says of the runs before: from where the next one goes on, and where it can split a listing."""
+"""What the lake says of the runs before: from where the next one goes on, where it can split a listing, and which
+accounts' transactions and owners are due.
+"""  # noqa: D205 - one sentence, over two lines
 
+from collections.abc import Iterable, Mapping
+from string import Template
+
+import pyarrow as pa
+
+from fincon.lake.staging import batches
 from fincon.lake.tables import Lake
-from fincon.lake.version_sql import parquet
-from fincon.transforms.schemas import ACCOUNTS, OBJECT_TABLES, RUNS
+from fincon.lake.version_sql import SQL, parquet
+from fincon.transforms.flatten import flatten
+from fincon.transforms.page import DueAccount, Feature, Origin, Page, Watermark
+from fincon.transforms.schemas import ACCOUNTS, OBJECT_TABLES, REFRESHES, RUNS, WATERMARKS, Table
+
+NEEDED = {
+    REFRESHES: ("account_id", "feature", "status", "last_attempted_at", "refresh_id", "observed_at"),
+    ACCOUNTS: ("account_id", "ownership_id", "observed_at"),
+}
+"""The columns of a run's own pages from which `due_accounts` tells which accounts were refreshed since."""
 
 
 def complete_until(lake: Lake) -> dict[str, int]:
@@ -52,3 +68,54 @@ def accounts_a_page_apart(lake: Lake, stripe_account: str, size: int) -> list[st
             f"SELECT account_id FROM ({placed}) WHERE place % {size} = 0 ORDER BY place", [stripe_account]
         )
         return [account_id for (account_id,) in found.fetchall()]
+
+
+def read_refreshes(pages: Iterable[Page], origin: Origin) -> Mapping[Table, pa.Table]:
+    """Flatten a run's pages of accounts to the columns that are `NEEDED`."""
+    found = {table: [table.schema.empty_table().select(columns)] for table, columns in NEEDED.items()}
+    for batch in batches(pages):
+        flat = flatten(batch, origin)
+        for table, columns in NEEDED.items():
+            found[table].append(flat[table.name].select(columns))
+    return {table: pa.concat_tables(parts) for table, parts in found.items()}
+
+
+def due_accounts(
+    lake: Lake, stripe_account: str, feature: Feature, refreshes: Mapping[Table, pa.Table], pii: str
+) -> list[DueAccount]:
+    """List the accounts whose ``feature`` was refreshed since its rows were read, by the lake and this run's pages.
+
+    An account was refreshed since where another attempt was made than the last one when its rows were read, whatever
+    became of it: of the attempts between two runs only the last can be seen, and one before it may have succeeded.
+    ``refreshes`` is what `read_refreshes` made of this run's pages; ``pii`` is this run's choice about personal data,
+    `transforms.personal.Privacy.mark`, which makes owners due where it differs from the one they were read under.
+    """
+    template = Template((SQL / "versions" / "due.sql").read_text(encoding="utf-8"))
+    pii = pii if feature == "ownership" else ""
+    with lake.query() as query:
+        for table, rows in refreshes.items():
+            query.register(f"seen_{table.name}", rows)
+        known = {}
+        for table in (REFRESHES, ACCOUNTS, WATERMARKS):
+            query.register(f"no_{table.name}", table.schema.empty_table())
+            now = lake.current(table)
+            known[table.name] = now.sql(table, str) if now.active else f"FROM no_{table.name}"
+        found = query.execute(
+            template.substitute(known, feature=feature), {"stripe_account": stripe_account, "pii": pii}
+        ).fetchall()
+    return [
+        DueAccount(
+            account_id,
+            after or "",
+            Watermark(
+                feature=feature,
+                last_attempted_at=attempted,
+                status=status,
+                refresh_id=refresh_id,
+                ownership_id=ownership_id if feature == "ownership" else None,
+                pii=pii,
+            ),
+        )
+        for account_id, attempted, status, after, refresh_id, ownership_id in found
+        if feature != "ownership" or ownership_id
+    ]

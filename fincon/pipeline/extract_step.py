@@ -32,7 +32,7 @@ from fincon.landing.run_folder import (
 )
 from fincon.pipeline.request import NoProgress, Progress, StepRunner, SyncRequest, call_directly
 from fincon.settings import Settings
-from fincon.transforms.page import Origin
+from fincon.transforms.page import Feature, Origin
 from fincon.transforms.reconcile import Sums
 from fincon.transforms.schemas import ERASURES
 from fincon.transforms.stripe_objects import created_accounts
@@ -230,11 +230,15 @@ def fetch_details(
     progress: Progress,
 ) -> None:
     """The transactions and the owners, as far as they are asked for, of the accounts that moved on."""
-    request, origin = job.request, Origin(job.run.run_id, job.run.stripe_account)
-    seen = details.seen(page_store, origin)
-    asked: dict[details.Feature, bool] = {"transaction": request.transactions, "ownership": request.owners}
+    request, whose = job.request, job.run.stripe_account
+    seen = past_runs.read_refreshes(page_store.read_accounts(), Origin(job.run.run_id, whose))
+    asked: dict[Feature, bool] = {"transaction": request.transactions, "ownership": request.owners}
     for feature in (name for name, wanted in asked.items() if wanted):
-        moved = details.due(lake, page_store, origin, feature, seen)
+        moved = [
+            due
+            for due in past_runs.due_accounts(lake, whose, feature, seen, page_store.privacy.mark)
+            if not page_store.erased.is_erased(due.account_id)
+        ]
         name = details.STREAMS[feature]
         told = progress.stage(f"{name} of accounts", len(moved))
         details.finish_begun(stripe, page_store, name, {one.account_id for one in moved})
