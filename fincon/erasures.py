@@ -11,9 +11,8 @@ import secrets
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from fincon.storage.data_folder import DataFolder
 from fincon.storage.s3 import DataPath, S3Path
-
-KEY_FILE = ".erasure-key"
 
 
 @dataclass(frozen=True)
@@ -34,7 +33,7 @@ class Erased:
 
 def erasure_key(data: DataPath) -> bytes:
     """The folder's key, made at its first erasure."""
-    path = data / KEY_FILE
+    path = DataFolder(data).erasure_key
     if isinstance(path, S3Path):
         if not path.exists():
             path.put(secrets.token_hex(32).encode(), "create")

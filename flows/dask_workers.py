@@ -16,6 +16,7 @@ from fincon.landing.run_folder import prepare, would_ask_as
 from fincon.pipeline.extract_step import ExtractJob, ExtractResult, fetch_here
 from fincon.pipeline.request import NoProgress, Progress, StepRunner, call_directly
 from fincon.settings import Settings, load_settings
+from fincon.storage.data_folder import DataFolder
 
 LOTS = 12
 """Task runs at most: each has many Stripe accounts, for a task run costs the server more than a small account does."""
@@ -67,5 +68,5 @@ def fetch_lot(jobs: list[ExtractJob], data: str, max_requests: int | None) -> li
             "Set STRIPE_API_KEY, STRIPE_API_BASE and STRIPE_VERSION alike on all workers.",
         )
     budget = RequestBudget(max_requests, jobs[0].folder.exists)
-    with Lake(settings.data / "lake") as lake:
+    with Lake(DataFolder(settings.data).lake) as lake:
         return fetch_here(settings, lake, jobs, budget, call_directly, NoProgress())

@@ -68,9 +68,11 @@ def demo(accounts: int) -> None:
 
 def _start_afresh(data: Path) -> None:
     """Remove the lake of an earlier demo; never anything else."""
+    from fincon.storage.data_folder import DataFolder
+
     if (data / ".demo").exists() or data == Path("data/demo").absolute():
         shutil.rmtree(data, ignore_errors=True)
-    elif (data / "lake").exists():
+    elif DataFolder(data).lake.exists():
         raise UsageError(
             f"{data} holds a lake that is not the demo's.", "Name another folder for the demo with --data."
         )

@@ -99,8 +99,11 @@ def automations() -> None:
 
 
 def _existing(given: str | None) -> "DataPath":
+    from fincon.storage.data_folder import DataFolder
+
     data = data_folder(given)
-    there = (data / "lake").is_dir() if isinstance(data, Path) else (data / "fincon.duckdb").exists()
+    names = DataFolder(data)
+    there = names.lake.is_dir() if isinstance(names.lake, Path) else names.views.exists()
     if not there:
         raise UsageError(f"There is no lake in {data}.", "Name the folder with --data.")
     return data

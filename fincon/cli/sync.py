@@ -276,10 +276,11 @@ def _dry_run(settings: "Settings", request: "SyncRequest") -> None:
     from fincon.extract.connected_accounts import PATH
     from fincon.lake import closed_sessions as sightings
     from fincon.lake.tables import Lake
+    from fincon.storage.data_folder import DataFolder
     from fincon.warehouse.views import count_accounts
 
     known = count_accounts(settings.data)
-    with Lake(settings.data / "lake") as lake:
+    with Lake(DataFolder(settings.data).lake) as lake:
         settled = sightings.sessions_to_skip(lake, request.refetch) if known else set()
     if request.connected:
         click.echo(f"GET {PATH}?limit=100, until the last page; then for each connected account what follows")

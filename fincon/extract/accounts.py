@@ -26,10 +26,9 @@ from fincon.extract.pagination import (
     no_page,
 )
 from fincon.landing.page_store import PageStore
+from fincon.storage.data_folder import PART, RANGES_FILE
 from fincon.transforms.page import Header
 from fincon.transforms.stripe_objects import ListPage, list_page
-
-PLAN_FILE = "parts.json"
 
 PAGES_A_RANGE = 8
 """A list is not split into ranges of fewer pages: each beginning costs half a page."""
@@ -118,7 +117,7 @@ class Listing:
     def _plan(self) -> list[Range]:
         """The ranges of an interrupted run, or evenly divided ones."""
         try:
-            starts = msgspec.json.decode((self.page_store.folder / PLAN_FILE).read_bytes(), type=list[str])
+            starts = msgspec.json.decode((self.page_store.folder / RANGES_FILE).read_bytes(), type=list[str])
         except FileNotFoundError:
             count = min(self.stripe.settings.concurrency, len(self.known) // PAGES_A_RANGE + 1)
             indexes = [len(self.known) * part // count for part in range(1, count)]
@@ -129,8 +128,8 @@ class Listing:
         ]
 
     def _save_plan(self) -> None:
-        path = self.page_store.folder / PLAN_FILE
-        part = path.with_suffix(".part")
+        path = self.page_store.folder / RANGES_FILE
+        part = path.with_suffix(PART)
         part.write_bytes(msgspec.json.encode([walked.start for walked in self.ranges]))
         part.replace(path)
 

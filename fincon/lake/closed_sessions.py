@@ -14,15 +14,13 @@ import pyarrow.parquet as pq
 from fincon.lake.tables import Lake
 from fincon.lake.version_sql import parquet
 from fincon.landing.page_store import PageStore
-from fincon.storage.data_folder import atomic_write, make
-from fincon.storage.s3 import DataPath
+from fincon.storage.data_folder import DataFolder, atomic_write, make
 from fincon.transforms.schemas import SESSIONS
 
 Refetch = Literal["never", "open", "all"]
 """``--sessions-refetch``: of the sessions that are known already, fetch none, those not settled, or all again."""
 
 OPEN_FOR = timedelta(days=1)
-SETTLED_FILE = "settled.parquet"
 SETTLED = pa.schema({"stripe_account": pa.string(), "session_id": pa.string()})
 
 Session = tuple[str, str]
@@ -33,12 +31,12 @@ def sessions_to_skip(lake: Lake, refetch: Refetch) -> Set[Session]:
     """The sessions that are known already and need not be fetched again."""
     if refetch == "all":
         return set()
-    return settled(lake.snapshots) if refetch == "open" else _first_seen(lake).keys()
+    return settled(lake.data) if refetch == "open" else _first_seen(lake).keys()
 
 
-def settled(snapshots: DataPath) -> set[Session]:
+def settled(data: DataFolder) -> set[Session]:
     """The settled sessions. Without the file all are open: more requests, nothing wrong."""
-    path = snapshots / SETTLED_FILE
+    path = data.settled_sessions
     if not path.exists():
         return set()
     table = pq.read_table(pa.BufferReader(path.read_bytes()))
@@ -58,15 +56,15 @@ def note_settled(lake: Lake, page_stores: Mapping[str, Iterable[PageStore]]) -> 
     first = _first_seen(lake)
     day = OPEN_FOR // timedelta(microseconds=1)
     now = {session for session, at in seen.items() if at - first.get(session, at) >= day}
-    keep(lake.snapshots, settled(lake.snapshots) | now)
+    keep(lake.data, settled(lake.data) | now)
 
 
-def keep(snapshots: DataPath, sessions: set[Session]) -> None:
+def keep(data: DataFolder, sessions: set[Session]) -> None:
     """Write the settled sessions."""
     accounts, ids = zip(*sorted(sessions), strict=True) if sessions else ((), ())
     table = pa.table({"stripe_account": list(accounts), "session_id": list(ids)}, schema=SETTLED)
-    make(snapshots)
-    with atomic_write(snapshots / SETTLED_FILE) as part:
+    make(data.snapshots)
+    with atomic_write(data.settled_sessions) as part:
         pq.write_table(table, part, compression="zstd")
 
 

@@ -8,7 +8,7 @@ import duckdb
 import msgspec
 import pyarrow.parquet as pq
 
-from fincon.lake.tables import ALONE, ROWS_A_BATCH, SNAPSHOT_FILE, WRITER, Lake, LatestFiles, Snapshot, value
+from fincon.lake.tables import ALONE, ROWS_A_BATCH, WRITER, Lake, LatestFiles, Snapshot, value
 from fincon.lake.version_sql import parquet, share
 from fincon.storage.data_folder import atomic_write, ensure_lock_held, make
 from fincon.transforms.schemas import LOGS, OBJECT_TABLES, TABLES, Table
@@ -42,7 +42,7 @@ def renew_snapshots(lake: Lake, *, always: bool = False) -> None:
         if len(lake.files(table)) * A_FILE_COUNTS > SNAPSHOT_ROWS:
             _merge(lake, table, SMALL_FILE_BYTES)
     make(lake.snapshots)
-    with atomic_write(lake.snapshots / SNAPSHOT_FILE) as part:
+    with atomic_write(lake.data.snapshot_index) as part:
         part.write_bytes(msgspec.json.encode(snapshots))
 
 

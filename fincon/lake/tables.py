@@ -35,6 +35,8 @@ from fincon.lake.version_sql import (
 )
 from fincon.settings import query_memory
 from fincon.storage.data_folder import (
+    STAGING,
+    DataFolder,
     cut_short,
     delta_options,
     delta_settings,
@@ -42,7 +44,7 @@ from fincon.storage.data_folder import (
     make,
     querying,
 )
-from fincon.storage.s3 import DataPath, work_folder
+from fincon.storage.s3 import DataPath
 from fincon.transforms.page import Origin, Page
 from fincon.transforms.reconcile import Sums
 from fincon.transforms.schemas import (
@@ -55,8 +57,6 @@ from fincon.transforms.schemas import (
     TABLES,
     Table,
 )
-
-SNAPSHOT_FILE = "snapshots.json"
 
 LOADED, FORGOTTEN = 1, 0
 """What a table's log says of a run: its rows are in; or they were, and are out again."""
@@ -76,7 +76,7 @@ ROWS_A_BATCH = 10_000
 QUERY_THREADS = 2
 """Each needs memory of its own, some 40 MB for the widest query, however many cores there are."""
 
-SPILL = ".staging-duckdb-"
+SPILL = f"{STAGING}duckdb-"
 """How the folder begins into which it spills; each process has its own."""
 
 
@@ -105,8 +105,9 @@ class Lake:
 
     def __init__(self, folder: DataPath) -> None:
         self.folder = folder
-        self.snapshots = folder.parent / "snapshots"
-        self.work = work_folder(folder.parent)
+        self.data = DataFolder(folder.parent)
+        self.snapshots = self.data.snapshots
+        self.work = self.data.work
         self._tables: dict[str, DeltaTable] = {}
 
     def __enter__(self) -> Self:
@@ -268,9 +269,7 @@ class Lake:
     def snapshots_taken(self) -> dict[str, "Snapshot"]:
         """Table → its last snapshot."""
         try:
-            return msgspec.json.decode(
-                (self.snapshots / SNAPSHOT_FILE).read_bytes(), type=dict[str, Snapshot]
-            )
+            return msgspec.json.decode(self.data.snapshot_index.read_bytes(), type=dict[str, Snapshot])
         except (FileNotFoundError, msgspec.DecodeError):
             return {}  # it is derived: without it the latest state is read from all versions
 
@@ -430,7 +429,7 @@ class Lake:
     def staging(self) -> Iterator[Path]:
         """A folder beside the lake that is gone when the load ends."""
         make(self.folder)
-        with tempfile.TemporaryDirectory(prefix=".staging-", dir=self.work) as folder:
+        with tempfile.TemporaryDirectory(prefix=STAGING, dir=self.work) as folder:
             yield Path(folder)
 
 

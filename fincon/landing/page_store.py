@@ -18,6 +18,7 @@ import pyarrow as pa
 
 from fincon.erasures import Erased
 from fincon.errors import CorruptPage
+from fincon.storage.data_folder import PART
 from fincon.transforms.erased import without_hidden
 from fincon.transforms.page import DETAILS, Header, Page, Stream
 from fincon.transforms.personal import Privacy, without_personal
@@ -69,7 +70,7 @@ class PageStore:
             body = without_hidden(body, self.erased.is_erased)
         kept = Page(page.header, body)
         path = self._path(page.header)
-        part = path.with_suffix(f".{threading.get_ident()}.part")
+        part = path.with_suffix(f".{threading.get_ident()}{PART}")
         with part.open("wb") as file:
             file.write(_encode(kept))
             file.flush()

@@ -16,8 +16,16 @@ import msgspec
 
 from fincon.errors import DataFolderLocked, RunFailed
 from fincon.settings import Settings
+from fincon.storage.data_folder import (
+    COSTS_FILE,
+    FETCHED_FILE,
+    PART,
+    RUN_FILE,
+    STAGING,
+    DataFolder,
+)
 from fincon.storage.lease import leased
-from fincon.storage.s3 import DataPath, S3Path, work_folder
+from fincon.storage.s3 import DataPath, S3Path
 
 RESUMED_WITHIN = timedelta(hours=24)
 """An interrupted run older than this is not gone on with: half of its pages would pass for fresh."""
@@ -26,10 +34,6 @@ POLL_SECONDS = 0.5
 """How often who waits for the data folder looks whether it is free."""
 
 R = TypeVar("R")
-
-RUN_FILE = "run.json"
-FETCHED_FILE = "fetched.json"
-COSTS_FILE = "costs.json"
 
 
 class Run(msgspec.Struct, frozen=True, kw_only=True):
@@ -54,7 +58,7 @@ def prepare(data: DataPath) -> None:
         RunFailed: it cannot be made or written.
     """
     os.umask(0o077)
-    folder = work_folder(data)
+    folder = DataFolder(data).work
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         if folder.stat().st_uid == os.getuid():
@@ -68,10 +72,10 @@ def prepare(data: DataPath) -> None:
 
 def clean(data: DataPath) -> None:
     """Remove what killed runs left of their work in progress. Only for who holds the lock."""
-    folder = work_folder(data)
-    for leftover in folder.glob(".staging-*"):
+    folder = DataFolder(data).work
+    for leftover in folder.glob(f"{STAGING}*"):
         shutil.rmtree(leftover, ignore_errors=True)
-    for pattern in ("pages/*/*.part", "lake/*/*.part", "snapshots/*.part"):
+    for pattern in (f"pages/*/*{PART}", f"lake/*/*{PART}", f"snapshots/*{PART}"):
         for leftover in folder.glob(pattern):
             leftover.unlink()
 
@@ -83,7 +87,7 @@ def writer_lock(data: DataPath) -> Iterator[None]:
     Raises:
         DataFolderLocked: another run holds it.
     """
-    with _locked(work_folder(data)):
+    with _locked(DataFolder(data)):
         if isinstance(data, S3Path):
             with leased(data):
                 yield
@@ -92,17 +96,16 @@ def writer_lock(data: DataPath) -> Iterator[None]:
 
 
 @contextmanager
-def _locked(data: Path) -> Iterator[None]:
+def _locked(data: DataFolder) -> Iterator[None]:
     """Hold a folder of this machine. The lock is the kernel's, so it ends with the process."""
-    path = data / ".lock"
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    descriptor = os.open(data.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             holder = os.pread(descriptor, 100, 0).decode(errors="replace").strip() or "another process"
             raise DataFolderLocked(
-                f"The data folder {data} is in use by {holder}.",
+                f"The data folder {data.work} is in use by {holder}.",
                 "Wait until it ends (--wait-seconds), or use another folder (--data).",
             ) from error
         os.ftruncate(descriptor, 0)
@@ -162,7 +165,7 @@ def begin(data: DataPath, run: Run) -> None:
 def unfinished(data: DataPath, finished: set[str]) -> list[Run]:
     """Runs with pages on disk that are in no table, newest first."""
     runs = []
-    for path in sorted((work_folder(data) / "pages").glob(f"*/{RUN_FILE}"), reverse=True):
+    for path in sorted(DataFolder(data).pages.glob(f"*/{RUN_FILE}"), reverse=True):
         if path.parent.name in finished:
             continue
         try:
@@ -190,7 +193,7 @@ def add_costs(data: DataPath, run: Run, counts: Mapping[str, int]) -> Counter[st
 
 
 def _write(path: Path, counts: Mapping[str, int]) -> None:
-    part = path.with_suffix(".part")
+    part = path.with_suffix(PART)
     with part.open("wb") as file:
         file.write(msgspec.json.encode(dict(counts)))
         file.flush()
@@ -214,7 +217,7 @@ def unmark_fetched(data: DataPath, run: Run) -> None:
 
 def pages_folder(data: DataPath, run_id: str) -> Path:
     """Where a run's pages are."""
-    return work_folder(data) / "pages" / run_id
+    return DataFolder(data).run_pages(run_id)
 
 
 def can_resume(run: Run, settings: Settings, mode: str, pii: str) -> bool:

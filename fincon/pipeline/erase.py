@@ -24,8 +24,8 @@ from fincon.landing.run_folder import (
 )
 from fincon.pipeline.recovery import refuse_halves, settle
 from fincon.settings import IDENTITIES
-from fincon.storage.data_folder import querying
-from fincon.storage.s3 import DataPath, S3Path, work_folder
+from fincon.storage.data_folder import DataFolder, querying
+from fincon.storage.s3 import DataPath, S3Path
 from fincon.transforms.schemas import ERASURES, OBJECT_TABLES, RUNS, TABLES
 from fincon.warehouse.views import publish
 
@@ -43,7 +43,7 @@ def erase(data: DataPath, kind: str, identity: str) -> dict[str, int]:
     """
     _check(kind, identity)
     prepare(data)
-    with writer_lock(data), Lake(data / "lake") as lake:
+    with writer_lock(data), Lake(DataFolder(data).lake) as lake:
         clean(data)
         settle(data, lake)
         _refuse_stripe_account(lake, identity)
@@ -60,8 +60,8 @@ def erase(data: DataPath, kind: str, identity: str) -> dict[str, int]:
             for run_id, count in removal.erase(lake, table, identities).items():
                 removed[table.name] = removed.get(table.name, 0) + count
                 records.append({"table_name": table.name, "run_id": run_id, "rows_erased": count})
-        settled = sightings.settled(lake.snapshots)
-        sightings.keep(lake.snapshots, {session for session in settled if session[1] not in identities})
+        settled = sightings.settled(lake.data)
+        sightings.keep(lake.data, {session for session in settled if session[1] not in identities})
         removed["pages"] = _erase_pages(data, identities)
         _record(data, lake, kind, identities, records)
         publish(data, {table.name: lake.current(table) for table in TABLES})
@@ -75,7 +75,7 @@ def allow(data: DataPath, kind: str, identity: str) -> None:
     """Let a later sync bring back what was erased."""
     _check(kind, identity)
     prepare(data)
-    with writer_lock(data), Lake(data / "lake") as lake:
+    with writer_lock(data), Lake(DataFolder(data).lake) as lake:
         clean(data)
         settle(data, lake)
         refuse_halves(data)
@@ -86,7 +86,7 @@ def allow(data: DataPath, kind: str, identity: str) -> None:
 def compact(data: DataPath, retention_days: int, pages_days: int) -> dict[str, Any]:
     """Merge small files, drop those no view has needed for ``retention_days``, and pages older than ``pages_days``."""
     prepare(data)
-    with writer_lock(data), Lake(data / "lake") as lake:
+    with writer_lock(data), Lake(DataFolder(data).lake) as lake:
         clean(data)
         settle(data, lake)
         refuse_halves(data)
@@ -96,7 +96,7 @@ def compact(data: DataPath, retention_days: int, pages_days: int) -> dict[str, A
         publish(data, {table.name: lake.current(table) for table in TABLES})
         pruned = 0
         oldest = datetime.now(UTC).timestamp() - pages_days * 86_400
-        for folder in sorted((work_folder(data) / "pages").glob("*")):
+        for folder in sorted(DataFolder(data).pages.glob("*")):
             if folder.name not in waiting and folder.stat().st_mtime < oldest:
                 shutil.rmtree(folder)
                 pruned += 1
@@ -112,7 +112,7 @@ def traces(data: DataPath, identities: list[str]) -> list[str]:
     """The files under ``data`` that still name one of the ids: pages and Parquet unpacked, all else byte by byte."""
     found = {
         str(path)
-        for folder in sorted((work_folder(data) / "pages").glob("*"))
+        for folder in sorted(DataFolder(data).pages.glob("*"))
         for path in PageStore(folder).naming(identities)
     }
     needles = [identity.encode() for identity in identities]
@@ -131,7 +131,7 @@ def _files(data: DataPath) -> Iterator[DataPath]:
     """Every file of the data folder, and of the work folder where that is another."""
     if isinstance(data, S3Path):
         yield from data.rglob("*")
-    yield from (path for path in work_folder(data).rglob("*") if path.is_file())
+    yield from (path for path in DataFolder(data).work.rglob("*") if path.is_file())
 
 
 def _check(kind: str, identity: str) -> None:
@@ -182,7 +182,7 @@ def _erase_pages(data: DataPath, identities: list[str]) -> int:
     """Remove the pages that name one of the ids; they are copies of what the tables hold."""
     paths = [
         path
-        for folder in sorted((work_folder(data) / "pages").glob("*"))
+        for folder in sorted(DataFolder(data).pages.glob("*"))
         for path in PageStore(folder).naming(identities)
     ]
     for path in paths:

@@ -11,17 +11,15 @@ from contextlib import contextmanager
 from fincon.errors import RunFailed
 from fincon.lake.tables import Lake
 from fincon.landing.run_folder import fetched, pages_folder, unfinished
-from fincon.storage.data_folder import atomic_write, make
+from fincon.storage.data_folder import DataFolder, atomic_write, make
 from fincon.storage.s3 import DataPath, S3Path
 from fincon.transforms.schemas import ERASURES
-
-NOTES = "loading"
 
 
 @contextmanager
 def noted(data: DataPath, run_ids: Sequence[str]) -> Iterator[None]:
     """Runs are being loaded. The note stays where that fails."""
-    note = data / NOTES / run_ids[0]
+    note = DataFolder(data).loading / run_ids[0]
     make(note.parent)
     with atomic_write(note) as part:
         part.write_text("\n".join(run_ids), encoding="utf-8")
@@ -38,7 +36,7 @@ def settle(data: DataPath, lake: Lake) -> None:
     finished = lake.run_ids()
     _drop_from_before_an_erasure(data, lake, finished)
     loadable = {run.run_id for run in unfinished(data, finished) if fetched(data, run) is not None}
-    for note in (data / NOTES).glob("*"):
+    for note in DataFolder(data).loading.glob("*"):
         waiting = set(note.read_bytes().decode().split()) - finished
         for run_id in waiting - loadable:
             lake.forget(run_id)
@@ -61,5 +59,5 @@ def refuse_halves(data: DataPath) -> None:
     Raises:
         RunFailed: one is.
     """
-    for note in (data / NOTES).glob("*"):
+    for note in DataFolder(data).loading.glob("*"):
         raise RunFailed(f"Run {note.name} is fetched but not loaded.", "Run `fincon sync` first.")

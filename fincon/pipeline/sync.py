@@ -37,7 +37,8 @@ from fincon.pipeline.request import StepRunner as StepRunner
 from fincon.pipeline.request import SyncRequest as SyncRequest
 from fincon.pipeline.request import SyncResult as SyncResult
 from fincon.settings import Settings, query_memory
-from fincon.storage.s3 import DataPath, work_folder
+from fincon.storage.data_folder import DataFolder
+from fincon.storage.s3 import DataPath
 from fincon.transforms.page import Origin
 from fincon.transforms.reconcile import sums_of_pages
 from fincon.transforms.schemas import BALANCES, TABLES
@@ -62,7 +63,7 @@ def run_sync(
     progress = progress or NoProgress()
     with machine_errors(settings.data):
         prepare(settings.data)
-        with writer_lock(settings.data), Lake(settings.data / "lake") as lake:
+        with writer_lock(settings.data), Lake(DataFolder(settings.data).lake) as lake:
             clean(settings.data)
             settle(settings.data, lake)
             budget = RequestBudget(request.max_requests)
@@ -167,7 +168,7 @@ def pages_disagree(data: DataPath) -> list[tuple[Any, ...]] | None:
     """
     with (
         warehouse.connect(data) as views,
-        Lake(data / "lake") as lake,
+        Lake(DataFolder(data).lake) as lake,
         tempfile.TemporaryDirectory(prefix="fincon-") as scratch,
     ):
         folder = Path(scratch)
@@ -190,7 +191,7 @@ def publish(data: DataPath, lake: Lake) -> None:
 
 def failed_checks(settings: Settings) -> dict[str, int]:
     """Check → how many rows it found wrong, for those that found any."""
-    spill = text(str(work_folder(settings.data) / f"{SPILL}checks"))
+    spill = text(str(DataFolder(settings.data).work / f"{SPILL}checks"))
     bounds = (
         f"SET threads = {QUERY_THREADS}; SET memory_limit = '{query_memory()}'; SET temp_directory = {spill}"
     )

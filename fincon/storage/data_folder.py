@@ -1,7 +1,17 @@
-"""Where a lake is: a folder of this machine, or one in a bucket; and the few things that differ between the two.
+"""The data folder: what it is called in it, and the few things that differ between one of this machine and one in a bucket.
 
-In a bucket are the tables, their snapshots, the views and the key of erasures. Pages, what is staged and locks are
-always in a folder of this machine, the work folder, which is the data folder itself where that is local.
+    lake/<table>/                 the Delta tables
+    snapshots/                    the latest state of each table, snapshots.json, settled.parquet
+    loading/<run_id>              runs that are being loaded
+    fincon.duckdb                 the views
+    .erasure-key                  the key of the hashes that stand for who was erased
+    .lock                         who writes
+
+Always on this machine, in the work folder, which is the data folder itself where that is local:
+
+    pages/<run_id>/               raw pages, run.json, fetched.json, costs.json, parts.json
+    .staging-…                    what a run has under way
+    .lock, .work-id               who writes; and for a lake in a bucket, which folder this is
 """
 
 import os
@@ -14,6 +24,40 @@ from typing import Any
 import duckdb
 
 from fincon.storage.s3 import DataPath, S3Path
+
+RUN_FILE, FETCHED_FILE, COSTS_FILE, RANGES_FILE = "run.json", "fetched.json", "costs.json", "parts.json"
+"""Of a run, beside its pages: what it was asked for; that all is fetched; what that cost; how the listing was divided."""
+
+LOCK_FILE = ".lock"
+"""Who writes: a lock of the kernel's in the work folder, and a lease of that name in a bucket."""
+
+STAGING = ".staging-"
+"""How folders begin that hold what a run has under way."""
+
+PART = ".part"
+"""How files end that are being written."""
+
+
+class DataFolder:
+    """Name every file and folder of the data folder ``root``. What reads or writes one takes its name from here."""
+
+    def __init__(self, root: DataPath) -> None:
+        self.root = root
+        self.work = root.bucket.work if isinstance(root, S3Path) else root
+        self.lake = root / "lake"
+        self.snapshots = root / "snapshots"
+        self.snapshot_index = self.snapshots / "snapshots.json"
+        self.settled_sessions = self.snapshots / "settled.parquet"
+        self.loading = root / "loading"
+        self.views = root / "fincon.duckdb"
+        self.erasure_key = root / ".erasure-key"
+        self.lock = self.work / LOCK_FILE
+        self.work_id = self.work / ".work-id"
+        self.pages = self.work / "pages"
+
+    def run_pages(self, run_id: str) -> Path:
+        """Name the folder of a run's pages."""
+        return self.pages / run_id
 
 
 def make(folder: DataPath) -> None:
@@ -29,13 +73,13 @@ def atomic_write(place: DataPath) -> Iterator[Path]:
     Where writing it fails, nothing is put.
     """
     if isinstance(place, S3Path):
-        with TemporaryDirectory(prefix=".staging-", dir=place.bucket.work) as folder:
+        with TemporaryDirectory(prefix=STAGING, dir=place.bucket.work) as folder:
             part = Path(folder) / place.name
             yield part
             ensure_lock_held(place)
             place.put(part)
         return
-    part = place.with_name(f".{place.name}.part")
+    part = place.with_name(f".{place.name}{PART}")
     part.unlink(missing_ok=True)
     yield part
     with part.open("rb") as written:

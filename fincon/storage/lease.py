@@ -16,10 +16,8 @@ from contextlib import contextmanager, suppress
 import msgspec
 
 from fincon.errors import DataFolderLocked, FinconError, RunFailed
+from fincon.storage.data_folder import LOCK_FILE, DataFolder
 from fincon.storage.s3 import S3Path
-
-LOCK_FILE = ".lock"
-WORK_FILE = ".work-id"
 
 SECONDS = 60.0
 """How long a lease counts after its holder last said that it is alive."""
@@ -157,7 +155,7 @@ def _held(root: S3Path, found: Record) -> DataFolderLocked:
 
 
 def _work_id(root: S3Path) -> str:
-    path = root.bucket.work / WORK_FILE
+    path = DataFolder(root).work_id
     if not path.exists():
         path.write_text(secrets.token_hex(16), encoding="utf-8")
     return path.read_text(encoding="utf-8")

@@ -188,11 +188,6 @@ DataPath = Path | S3Path
 """Where a lake is, or something of it: in a folder of this machine, or in a bucket."""
 
 
-def work_folder(data: DataPath) -> Path:
-    """Where a run on this lake keeps its pages and what is under way: the data folder itself, if that is local."""
-    return data.bucket.work if isinstance(data, S3Path) else data
-
-
 def _stat(meta: Any) -> Stat:
     return Stat(meta["size"], meta["last_modified"].timestamp())
 

@@ -19,7 +19,7 @@ import pyarrow as pa
 from fincon.errors import RunFailed, UsageError, reason_of
 from fincon.lake.version_sql import SQL, latest_sql, same_object, text
 from fincon.settings import data_folder
-from fincon.storage.data_folder import atomic_write, local_copy, querying
+from fincon.storage.data_folder import DataFolder, atomic_write, local_copy, querying
 from fincon.storage.s3 import DataPath
 from fincon.transforms.money import THREE_DECIMAL, ZERO_DECIMAL
 from fincon.transforms.schemas import (
@@ -33,7 +33,6 @@ from fincon.transforms.schemas import (
     Table,
 )
 
-FILE = "fincon.duckdb"
 AGAIN = "`fincon compact` or the next `fincon sync` makes the views anew."
 READING = (duckdb.StatementType.SELECT, duckdb.StatementType.EXPLAIN)
 
@@ -75,7 +74,7 @@ def publish(data: DataPath, files: Mapping[str, Files]) -> DataPath:
     Raises:
         RunFailed: the file could not be written.
     """
-    target = data / FILE
+    target = DataFolder(data).views
     views = list(statements(files))
     made_of = hashlib.sha256("\n".join([version("fincon"), *views]).encode()).hexdigest()
     try:
@@ -124,7 +123,7 @@ def connect(data: str | DataPath | None = None) -> duckdb.DuckDBPyConnection:
         UsageError: nothing has been synced into ``data`` (by default ``FINCON_DATA``, or ``./data``).
     """
     folder = data_folder(data)
-    path = folder / FILE
+    path = DataFolder(folder).views
     if not path.exists():
         raise UsageError(
             f"There is no {path}.",
@@ -327,7 +326,7 @@ def ask(query: str, data: str | DataPath | None = None) -> Iterator[duckdb.DuckD
 
 def count_accounts(data: DataPath) -> dict[str, int]:
     """Stripe account → how many linked accounts of it are known; empty before the first run."""
-    if not (data / FILE).exists():
+    if not DataFolder(data).views.exists():
         return {}
     with connect(data) as connection:
         query = "SELECT stripe_account, count(*) FROM accounts GROUP BY ALL"

@@ -17,7 +17,7 @@ from typing import Any
 
 import duckdb
 
-from fincon.warehouse.views import FILE, checks, connect
+from fincon.warehouse.views import checks, connect
 
 TABLES = ("sessions", "session_accounts", "accounts", "balances", "refreshes")
 HALF_A_RUN = {
@@ -76,7 +76,7 @@ class Reader:
     def look_plainly(self) -> None:
         """Open the file itself, as any program with DuckDB would."""
         self.opened += 1
-        with duckdb.connect(str(self.data / FILE), read_only=True) as connection:
+        with duckdb.connect(str(self.data / "fincon.duckdb"), read_only=True) as connection:
             self.ask(connection, "SELECT status, count(*) FROM accounts GROUP BY ALL")
 
     def hold(self) -> None:
@@ -99,7 +99,7 @@ class Reader:
 
     def turn(self) -> None:
         """One look of each kind, once there is something to see."""
-        if not (self.data / FILE).exists():
+        if not (self.data / "fincon.duckdb").exists():
             return
         for do in (self.look, self.hold, self.look_plainly):
             try:

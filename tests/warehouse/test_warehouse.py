@@ -19,7 +19,7 @@ from fincon.sandbox.server import Sandbox, running
 from fincon.sandbox.world import World
 from fincon.transforms.money import THREE_DECIMAL, ZERO_DECIMAL, major
 from fincon.transforms.schemas import TABLES
-from fincon.warehouse.views import FILE, checks, connect, publish
+from fincon.warehouse.views import checks, connect, publish
 from tests.conftest import OBJECTS, START, rows, settings_for, sync
 
 OLDEST = Path(sys.prefix) / "duckdb-1.2"
@@ -50,7 +50,7 @@ def test_the_oldest_duckdb_promised_reads_every_view(synced: Path) -> None:
         "print(json.dumps([c.execute(q).fetchone()[0] for q in json.load(sys.stdin)]))"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code, str(synced / FILE)],
+        [sys.executable, "-c", code, str(synced / "fincon.duckdb")],
         env={"PYTHONPATH": str(OLDEST)},
         input=json.dumps(asked),
         capture_output=True,
@@ -135,12 +135,12 @@ def test_views_over_other_files_are_made_on_a_copy_of_the_last_and_are_those_mad
 
     publish(tmp_path, earlier)
     before = found_in(tmp_path)
-    with duckdb.connect(tmp_path / FILE) as last:
+    with duckdb.connect(tmp_path / "fincon.duckdb") as last:
         last.execute("CREATE VIEW planted AS SELECT 1")
     publish(tmp_path, now)
     with connect(tmp_path) as reader:
         assert reader.execute(planted).fetchall() == [(1,)]
-    with duckdb.connect(tmp_path / FILE) as last:
+    with duckdb.connect(tmp_path / "fincon.duckdb") as last:
         last.execute("DROP VIEW planted")
     on_a_copy = found_in(tmp_path)
     assert on_a_copy != before
@@ -148,7 +148,7 @@ def test_views_over_other_files_are_made_on_a_copy_of_the_last_and_are_those_mad
     publish(tmp_path, {**now, "owners": LatestFiles([], [], [])})  # another view: of no file
     with connect(tmp_path) as reader:
         assert reader.execute("SELECT count(*) FROM owners").fetchall() == [(0,)]
-    (tmp_path / FILE).unlink()
+    (tmp_path / "fincon.duckdb").unlink()
     publish(tmp_path, now)
     assert found_in(tmp_path) == on_a_copy
 
