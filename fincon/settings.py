@@ -75,7 +75,7 @@ class Settings:
     read_seconds: float = 30.0
     """How long Stripe may be silent within an answer; a whole answer may take three times as long."""
     backoff_seconds: float = 0.5
-    """The first wait before a request is tried again; it doubles with each try."""
+    """The first wait before a request is tried again; it doubles with each try, and up to so much is added at random."""
 
     @property
     def livemode(self) -> bool:

@@ -3,8 +3,9 @@
 from datetime import timedelta
 
 from fincon.errors import CursorNotFound
-from fincon.extract.client import Params, StripeClient, StripeResponse
+from fincon.extract.client import Params, StripeClient
 from fincon.extract.pagination import PAGE_SIZE, Progress, keep, no_page, parse_list_page
+from fincon.extract.responses import StripeResponse
 from fincon.landing.page_store import PageStore
 from fincon.transforms.stripe_objects import ListPage
 

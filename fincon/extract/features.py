@@ -8,7 +8,7 @@ from collections.abc import Set
 from msgspec.structs import replace as replace_header
 
 from fincon.errors import CursorNotFound, NotFound
-from fincon.extract.client import PREFIX, StripeClient, StripeResponse
+from fincon.extract.client import PREFIX, StripeClient
 from fincon.extract.pagination import (
     NO_LIST,
     ListEndpoint,
@@ -19,6 +19,7 @@ from fincon.extract.pagination import (
     list_after,
     no_page,
 )
+from fincon.extract.responses import StripeResponse
 from fincon.landing.page_store import PageStore
 from fincon.transforms.page import DueAccount, Feature, Header, Stream
 

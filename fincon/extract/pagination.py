@@ -11,7 +11,8 @@ import msgspec
 from msgspec.structs import replace as replace_header
 
 from fincon.errors import CursorNotFound, NotFound, StripeError, UnexpectedAnswer
-from fincon.extract.client import PREFIX, StripeClient, StripeResponse
+from fincon.extract.client import PREFIX, StripeClient
+from fincon.extract.responses import StripeResponse
 from fincon.landing.page_store import PageStore
 from fincon.transforms.erased import named
 from fincon.transforms.page import ERASED, Header, Page, Stream

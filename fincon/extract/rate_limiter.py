@@ -1,4 +1,4 @@
-"""Stripe's rate limits, kept on our side: one bucket for the account, one for each endpoint.
+"""Keep to Stripe's rate limits on our side, with one pacer for the account and one for each endpoint.
 
 Source: Stripe's documentation: 100 requests a second in live mode, 25 in test mode, and 25 on each endpoint.
 """
@@ -12,8 +12,8 @@ TEST_PER_SECOND = 25.0
 ENDPOINT_PER_SECOND = 25.0
 
 
-class Bucket:
-    """Evenly spaced turns. `slow` halves the pace; each turn taken gives a little of it back."""
+class Pacer:
+    """Space turns evenly. `slow` halves the pace; each turn taken gives a little of it back."""
 
     def __init__(self, per_second: float) -> None:
         self.per_second = per_second
@@ -21,46 +21,46 @@ class Bucket:
         self._free_at = 0.0
 
     def reserve(self, now: float) -> float:
-        """Take the next turn; the time at which it comes."""
+        """Take the next turn and return the time (of `time.monotonic`) at which it comes."""
         at = max(now, self._free_at)
         self._free_at = at + 1 / self.pace
         self.pace = min(self.per_second, self.pace + self.per_second / 50)
         return at
 
     def slow(self, now: float) -> None:
-        """Half the pace from now on, down to a sixteenth; Stripe said that it was too fast."""
+        """Halve the pace from now on, down to a sixteenth of the full one: Stripe said that it was too fast."""
         self.pace = max(self.pace / 2, self.per_second / 16)
         self._free_at = max(self._free_at, now + 1 / self.pace)
 
 
 class Limiter:
-    """What all threads of a run share: `wait` before each request, `throttled` after each 429."""
+    """Pace all threads of a run: `wait` before each request, `slow_down` after each 429."""
 
     def __init__(
         self, per_second: float, per_endpoint: float, wait: Callable[[float], object] = time.sleep
     ) -> None:
         self._lock = threading.Lock()
-        self._account = Bucket(per_second)
-        self._endpoints: dict[str, Bucket] = {}
+        self._account = Pacer(per_second)
+        self._endpoints: dict[str, Pacer] = {}
         self._per_endpoint = per_endpoint
         self._wait = wait
 
     def wait(self, endpoint: str) -> None:
-        """Block until a request to ``endpoint`` is allowed by both of its buckets."""
+        """Block until a request to ``endpoint`` is allowed by both of its pacers."""
         with self._lock:
             now = time.monotonic()
-            at = max(self._account.reserve(now), self._bucket(endpoint).reserve(now))
+            at = max(self._account.reserve(now), self._pacer(endpoint).reserve(now))
         if at > now:
             self._wait(at - now)
 
-    def throttled(self, endpoint: str, reason: str) -> None:
-        """Slow the bucket that Stripe's ``Stripe-Rate-Limited-Reason`` names; without one, none: it was a lock."""
+    def slow_down(self, endpoint: str, reason: str) -> None:
+        """Slow the pacer that ``Stripe-Rate-Limited-Reason`` names; without a reason, none: an object was locked."""
         with self._lock:
             now = time.monotonic()
             if reason.startswith("global"):
                 self._account.slow(now)
             elif reason:
-                self._bucket(endpoint).slow(now)
+                self._pacer(endpoint).slow(now)
 
-    def _bucket(self, endpoint: str) -> Bucket:
-        return self._endpoints.setdefault(endpoint, Bucket(self._per_endpoint))
+    def _pacer(self, endpoint: str) -> Pacer:
+        return self._endpoints.setdefault(endpoint, Pacer(self._per_endpoint))

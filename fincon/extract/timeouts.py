@@ -1,4 +1,4 @@
-"""A deadline for the head of an answer: urllib3's time-outs bound each silence, not how long a drip may last."""
+"""Set a deadline for the head of an answer: urllib3's time-outs bound each silence, not how long a drip may last."""
 
 import socket
 import threading
@@ -17,7 +17,7 @@ SILENCES = 3
 
 
 class _Watch:
-    """One thread for all connections, for a timer is a thread of its own, started for each request."""
+    """Watch all connections on one thread, for a timer would be a thread of its own, started for each request."""
 
     def __init__(self) -> None:
         self._until: dict[HTTPConnection, float] = {}
@@ -96,9 +96,9 @@ class _SecurePool(HTTPSConnectionPool):
 
 
 class PatientAdapter(HTTPAdapter):
-    """requests' adapter, with a deadline of `SILENCES` read time-outs for the head of each answer."""
+    """Add to requests' adapter a deadline of `SILENCES` read time-outs for the head of each answer."""
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
-        """As in requests; the pools' connections are the ones with a deadline."""
+        """Make the pools as requests does, with connections that have a deadline."""
         super().init_poolmanager(*args, **kwargs)
         self.poolmanager.pool_classes_by_scheme = {"http": _Pool, "https": _SecurePool}

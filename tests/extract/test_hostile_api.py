@@ -18,7 +18,14 @@ from typing import Any
 import pytest
 
 from fincon.errors import PermissionDenied, StripeError
-from fincon.extract.client import ATTEMPTS, FIRST_ATTEMPTS, UNEXPECTED_ATTEMPTS, StripeClient
+from fincon.extract.client import StripeClient
+from fincon.extract.responses import (
+    ATTEMPTS,
+    BACKOFF_MAX_SECONDS,
+    FIRST_ATTEMPTS,
+    UNEXPECTED_ATTEMPTS,
+    backoff_seconds,
+)
 from fincon.lake.tables import Lake
 from fincon.landing.page_store import PageStore
 from fincon.pipeline.sync import SyncRequest, SyncResult, publish, run_sync
@@ -194,7 +201,7 @@ def test_accounts_linked_while_paging_push_none_out(sandbox: Sandbox, data: Path
 
 @pytest.mark.parametrize("reason", REASONS)
 def test_a_rate_limit_slows_down_what_it_names(sandbox: Sandbox, data: Path, reason: str) -> None:
-    """A 429 with a reason halves the pace of the bucket that it names, and of no other."""
+    """A 429 with a reason halves the pace of the pacer that it names, and of no other."""
     sandbox.faults = Faults(script=[Rule(Fault("rate_limit", reason=reason), nth=(1,))])
     account, endpoint = paces(sandbox, data)
     slowed, other = (account, endpoint) if reason.startswith("global") else (endpoint, account)
@@ -215,7 +222,7 @@ def paces(sandbox: Sandbox, data: Path) -> tuple[float, float]:
     assert (stripe.counts["requests"], stripe.counts["throttled"]) == (2, 1)
     limiter = stripe._limiter
     stripe.close()
-    return limiter._account.pace, limiter._bucket("accounts").pace
+    return limiter._account.pace, limiter._pacer("accounts").pace
 
 
 def test_stripe_says_how_long_to_wait(sandbox: Sandbox, data: Path) -> None:
@@ -224,6 +231,24 @@ def test_stripe_says_how_long_to_wait(sandbox: Sandbox, data: Path) -> None:
     began = time.monotonic()
     StripeClient(impatient(sandbox.url, data)).get("accounts", ACCOUNTS, len)
     assert 0.4 <= time.monotonic() - began < 2
+
+
+def test_the_first_retry_waits_too(sandbox: Sandbox, data: Path) -> None:
+    """Between a first failure and the second attempt stands the backoff, as between all others."""
+    sandbox.faults = Faults(script=[Rule(Fault("unavailable"), nth=(1,))])
+    settings = dataclasses.replace(impatient(sandbox.url, data), backoff_seconds=0.3)
+    began = time.monotonic()
+    StripeClient(settings).get("accounts", ACCOUNTS, len)
+    assert len(sandbox.requests) == 2
+    assert time.monotonic() - began >= 0.3
+
+
+def test_each_wait_is_twice_the_one_before_up_to_a_bound() -> None:
+    """What is added at random is at most the first wait; the last of the attempts comes within 40 s of the first."""
+    waits = [backoff_seconds(0.5, failures) for failures in range(1, ATTEMPTS)]
+    assert all(0.5 * 2**n <= wait <= 0.5 * 2**n + 0.5 for n, wait in enumerate(waits))
+    assert sum(waits) < 40
+    assert backoff_seconds(0.5, 10) == BACKOFF_MAX_SECONDS
 
 
 @pytest.mark.parametrize("retry_after", [math.nan, -5.0])
