@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from time import monotonic
 
@@ -32,8 +33,8 @@ class Limits:
     """How fast requests are let through, and how long each takes.
 
     Rates are requests per second for one Stripe account: `live` and `test` over all endpoints, by the key's
-    mode, `endpoint` on each one. `latency` is in seconds and varies by the share `jitter`. `throttled` counts
-    the requests refused, by reason.
+    mode, `endpoint` on each one. `latency` is in seconds and varies by the share `jitter`. `now` tells the seconds.
+    `throttled` counts the requests refused, by reason.
     """
 
     live: float = 100
@@ -41,6 +42,7 @@ class Limits:
     endpoint: float = 25
     latency: float = 0.0
     jitter: float = 0.2
+    now: Callable[[], float] = monotonic
     throttled: Counter[str] = field(default_factory=Counter, init=False)
     _buckets: dict[tuple[str, str], Bucket] = field(default_factory=dict, init=False, repr=False)
 
@@ -51,7 +53,7 @@ class Limits:
             ("endpoint-rate", endpoint, self.endpoint),
         )
         for reason, name, rate in checks:
-            now = monotonic()
+            now = self.now()
             if not self._buckets.setdefault((account, name), Bucket(rate, rate, now)).take(now):
                 self.throttled[reason] += 1
                 return reason

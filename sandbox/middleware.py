@@ -21,6 +21,9 @@ CURSORS = ("starting_after", "ending_before")
 GONE = (*CURSORS, "transaction_refresh")  # what names an object that may be gone
 
 
+LOOK_SECONDS = 0.005
+
+
 class Limiter:
     """Makes requests wait, and refuses those above the limits."""
 
@@ -40,6 +43,8 @@ class Limiter:
                 await _error(Fault("rate_limit", reason=reason))(scope, receive, send)
                 return
             await asyncio.sleep(limits.delay(self.state.served))
+        while self.state.held(scope["path"]):
+            await asyncio.sleep(LOOK_SECONDS)
         await self.app(scope, receive, send)
 
 

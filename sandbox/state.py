@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from datetime import timedelta
 
 import orjson
@@ -50,6 +50,8 @@ class State:
         self.limits = limits
         self.revoked: set[str] = set()
         """Connected accounts that the platform's keys may no longer act for, though the list still has them."""
+        self.held: Callable[[str], bool] = lambda path: False
+        """Whether a request to a path still has to wait: for tests of what happens meanwhile."""
         self.served = 0
         self.reset()
 

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 import requests
 
 QUIET = {"PREFECT_SERVER_ANALYTICS_ENABLED": "false", "DO_NOT_TRACK": "1"}
+ENDED = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
 PREFECT = str(Path(sys.executable).with_name("prefect"))
 
 T = TypeVar("T")
@@ -57,6 +58,15 @@ def until(found: Callable[[], T], seconds: float = 300) -> T:
     raise AssertionError(f"waited for {seconds} s in vain")
 
 
+def eventually(read: Callable[[], T], is_so: Callable[[T], bool], seconds: float = 60) -> T:
+    """What ``read`` returns once it is so: the server hears of logs and task runs after a run's process is done with them."""
+    deadline = time.monotonic() + seconds
+    while not is_so(found := read()):
+        assert time.monotonic() < deadline, f"after {seconds} s still: {found}"
+        time.sleep(0.2)
+    return found
+
+
 def ask(server: dict[str, str], what: str, **body: Any) -> list[dict[str, Any]]:
     """Everything of a kind that the server has, or what the filters in ``body`` leave of it."""
     answer = requests.post(f"{server['PREFECT_API_URL']}/{what}/filter", json=body, timeout=30)
@@ -70,6 +80,26 @@ def of_run(server: dict[str, str], what: str, run: dict[str, Any]) -> list[dict[
     field = "flow_runs" if what == "task_runs" else what
     key = "id" if what == "task_runs" else "flow_run_id"
     return ask(server, what, **{field: {key: {"any_": [run["id"]]}}})
+
+
+def messages(server: dict[str, str], run: dict[str, Any], *wanted: str) -> str:
+    """The log of a flow run, once it says all that is wanted."""
+    return eventually(
+        lambda: "\n".join(log["message"] for log in of_run(server, "logs", run)),
+        lambda told: all(words in told for words in wanted),
+    )
+
+
+def tasks(server: dict[str, str], run: dict[str, Any], *wanted: str) -> dict[str, int]:
+    """How often each task of a flow run was tried, once all that are wanted have ended."""
+    found = eventually(
+        lambda: of_run(server, "task_runs", run),
+        lambda found: (
+            {task["name"] for task in found} >= set(wanted)
+            and all(task["state_type"] in ENDED for task in found)
+        ),
+    )
+    return {task["name"]: task["run_count"] for task in found}
 
 
 def holds_no_secret(home: Path, *keys: str) -> None:

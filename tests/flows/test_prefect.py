@@ -10,7 +10,7 @@ import pytest
 
 from fincon.sandbox.server import Sandbox
 from tests.conftest import FINCON, KEY, environ, fincon, rows, state
-from tests.prefect_server import ask, holds_no_secret, of_run, served
+from tests.prefect_server import ask, holds_no_secret, messages, served, tasks
 from tests.transforms.test_personal import personal_data, where
 
 
@@ -39,18 +39,9 @@ def test_a_sync_makes_the_same_lake_in_process_and_as_a_flow_run(
     )
     assert run["tags"] == ["fincon"]
     assert re.fullmatch(r"sync \d{4}-\d\d-\d\d \d\d:\d\d", run["name"])
-    tasks = of_run(server, "task_runs", run)
-    assert {task["name"] for task in tasks} == {
-        "fetch sessions",
-        "fetch accounts",
-        "transform and load",
-        "publish",
-        "check",
-    }
-    told = "\n".join(log["message"] for log in of_run(server, "logs", run))
-    assert "rows added" in told
-    assert rows(tmp_path / "flow", "FROM runs")[0]["run_id"] in told
-    assert "Request-Id req_" in told
+    steps = {"fetch sessions", "fetch accounts", "transform and load", "publish", "check"}
+    assert set(tasks(server, run, *steps)) == steps
+    messages(server, run, "rows added", rows(tmp_path / "flow", "FROM runs")[0]["run_id"], "Request-Id req_")
     assert (alone.stderr, flow.stderr) == ("", ""), "Prefect's chatter stays out"
 
     holds_no_secret(Path(server["PREFECT_HOME"]), KEY)

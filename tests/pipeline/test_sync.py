@@ -68,6 +68,13 @@ def test_the_listing_begins_while_many_sessions_are_fetched_and_costs_no_request
 ) -> None:
     monkeypatch.setattr("fincon.pipeline.extract_step.MANY_SESSIONS", 50)
     ids = sandbox.world.session_ids()
+
+    def until_the_listing_begins(path: str) -> bool:
+        return "/sessions/" in path and not any(
+            asked.endswith("/accounts") and "session=" not in query for _, asked, query in sandbox.requests
+        )
+
+    sandbox.state.held = until_the_listing_begins
     outcome = sync(sandbox.url, data, ids)
     assert state(data) == truth(sandbox.world)
     asked = [(path, query) for _, path, query in sandbox.requests]

@@ -1,7 +1,7 @@
 """Each fault of the sandbox reaches a client as that fault; limits hold in real time; both can be counted."""
 
+import socket
 import time
-from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import requests
@@ -11,6 +11,7 @@ from fincon.sandbox.faults import ERRORS, REASONS, RETRYABLE, Fault, Faults, Rul
 from fincon.sandbox.limits import Limits
 from fincon.sandbox.server import Sandbox, running
 from fincon.sandbox.world import World
+from tests.prefect_server import until
 
 KEY = "sk_test_" + "a" * 24
 ACCOUNTS = "/v1/financial_connections/accounts"
@@ -160,21 +161,34 @@ def test_accounts_are_linked_while_paging(sandbox):
 
 
 def test_limits_hold_in_all_and_on_each_endpoint(sandbox):
-    limits = sandbox.limits = Limits(test=12, endpoint=10)
+    seconds = [0.0]
+    limits = sandbox.limits = Limits(test=12, endpoint=10, now=lambda: seconds[0])
     one = ACCOUNTS + "/" + WORLD.account_id(1)
     answers = [get(sandbox, limit=1) for _ in range(25)] + [get(sandbox, one) for _ in range(10)]
     reasons = [answer.headers.get("Stripe-Rate-Limited-Reason") for answer in answers]
     assert reasons[:10] == [None] * 10
     assert set(reasons) == {None, "endpoint-rate", "global-rate"}
     assert sum(limits.throttled.values()) == sum(answer.status_code == 429 for answer in answers)
-    time.sleep(0.3)
+    seconds[0] += 0.3
     assert get(sandbox, one).ok
 
 
-def test_latency_holds_up_no_one_else(sandbox):
+def test_an_answer_takes_as_long_as_the_latency(sandbox):
     limits = sandbox.limits = Limits(latency=0.15)
     assert all(0.12 <= limits.delay(number) <= 0.18 for number in range(1000))
     begun = time.monotonic()
-    with ThreadPoolExecutor(8) as pool:
-        list(pool.map(lambda _: get(sandbox, limit=1), range(8)))
-    assert 0.12 <= time.monotonic() - begun < 0.6
+    get(sandbox)
+    assert time.monotonic() - begun >= 0.12
+
+
+def test_latency_holds_up_no_one_else(sandbox):
+    """While one request has a minute to wait, another is answered."""
+    sandbox.limits = Limits(latency=60)
+    with socket.create_connection(("127.0.0.1", int(sandbox.url.rpartition(":")[2]))) as waiting:
+        waiting.sendall(f"GET {ACCOUNTS} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {KEY}\r\n\r\n".encode())
+        until(lambda: sandbox.requests)
+        sandbox.limits = None
+        assert get(sandbox).ok
+        waiting.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            waiting.recv(1)
