@@ -1,5 +1,6 @@
 """The schedules of prefect.yaml without Prefect: each run is a `fincon` command, started when it is due."""
 
+import re
 import subprocess
 import sys
 import time
@@ -29,8 +30,8 @@ class Deployment:
 
     @property
     def flow(self) -> str:
-        """The name of the flow, which is that of the command."""
-        return self.entrypoint.rpartition(":")[2]
+        """The name of the flow, which is that of the command: of ``fincon.flows.sync.sync``, or ``flows/sync.py:sync``."""
+        return re.split("[.:]", self.entrypoint)[-1]
 
     def next_after(self, now: datetime) -> datetime:
         """When it is due next."""
@@ -118,6 +119,8 @@ def _run(deployment: Deployment, more: Sequence[str], say: Callable[[str], objec
     began = time.monotonic()
     arguments = [*command_line(deployment), *more]
     say(f"{datetime.now(UTC):%Y-%m-%d %H:%M:%SZ} {deployment.name}: fincon {' '.join(arguments)}")
-    code = subprocess.run([sys.executable, "-m", "fincon.cli", *arguments], check=False).returncode  # noqa: S603 - our own command
+    # -P: what lies in the folder that it is started from is nobody's module, whatever its name.
+    command = [sys.executable, "-P", "-m", "fincon.cli", *arguments]
+    code = subprocess.run(command, check=False).returncode  # noqa: S603 - our own command
     say(f"{deployment.name} ended with {code} after {time.monotonic() - began:.0f} s")
     return code == 0

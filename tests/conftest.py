@@ -45,6 +45,7 @@ SLOW = (
     "test_secrets_at_rest",
     "test_soak_short",
     "test_stripe_accounts",
+    "test_wheel",
 )
 """Files whose tests kill processes, wait for servers or sync again and again: ``make test-slow``, which CI runs too."""
 

@@ -50,7 +50,9 @@ def test_a_sync_makes_the_same_lake_in_process_and_as_a_flow_run(
 def test_the_flow_itself_runs_and_fails_as_the_command_does(
     server: dict[str, str], sandbox: Sandbox, tmp_path: Path
 ) -> None:
-    code = f"from flows.sync import sync; print(sync(data={str(tmp_path / 'data')!r})['accounts_seen'])"
+    code = (
+        f"from fincon.flows.sync import sync; print(sync(data={str(tmp_path / 'data')!r})['accounts_seen'])"
+    )
     python = str(FINCON.with_name("python"))
     env = {**os.environ, **environ(sandbox.url), **server}
     done = subprocess.run(

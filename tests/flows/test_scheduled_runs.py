@@ -44,10 +44,11 @@ def lake(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def worker(server: dict[str, str], world: Sandbox, lake: Path) -> Iterator[int]:
-    """Everything of prefect.yaml deployed, and a worker that runs it; its process."""
-    env = clean() | server | environ(world.url, FINCON_DATA=str(lake), PYTHONPATH=str(ROOT))
-    prefect = {"cwd": ROOT, "env": env | {"PREFECT_WORKER_QUERY_SECONDS": "1"}}
-    for arguments in ("work-pool create local --type process", "--no-prompt deploy --all"):
+    """Everything of prefect.yaml deployed, from another folder than its own, and a worker that runs it; its process."""
+    env = clean() | server | environ(world.url, FINCON_DATA=str(lake))
+    prefect = {"cwd": lake.parent, "env": env | {"PREFECT_WORKER_QUERY_SECONDS": "1"}}
+    deploy = f"--no-prompt deploy --all --prefect-file {ROOT / 'prefect.yaml'}"
+    for arguments in ("work-pool create local --type process", deploy):
         done = subprocess.run(
             [PREFECT, *arguments.split()], **prefect, capture_output=True, text=True, check=False
         )
@@ -91,7 +92,7 @@ def in_python(server: dict[str, str], code: str, env: dict[str, str]) -> dict[st
     before = {run["id"] for run in ask(server, "flow_runs")}
     done = subprocess.run(
         [sys.executable, "-c", code],
-        env=clean() | server | {"PYTHONPATH": str(ROOT)} | env,
+        env=clean() | server | env,
         capture_output=True,
         text=True,
         timeout=300,
@@ -105,7 +106,7 @@ def in_python(server: dict[str, str], code: str, env: dict[str, str]) -> dict[st
 
 
 def sync_code(data: Path, **parameters: Any) -> str:
-    return f"from flows.sync import sync; sync(data={str(data)!r}, **{parameters!r})"
+    return f"from fincon.flows.sync import sync; sync(data={str(data)!r}, **{parameters!r})"
 
 
 @pytest.mark.usefixtures("worker")

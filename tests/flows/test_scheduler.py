@@ -4,7 +4,6 @@ import logging
 import os
 import signal
 import subprocess
-import sys
 import threading
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 
 import click
 import pytest
+from prefect.flows import load_flow_from_entrypoint
 
 from fincon import errors
 from fincon.cli import cli
@@ -20,7 +20,7 @@ from fincon.flows.scheduler import Deployment, command_line, read
 from fincon.flows.tasks import _ToRun, may_pass
 from fincon.landing.run_folder import prepare, retry_while_locked, writer_lock
 from fincon.sandbox.server import Sandbox
-from tests.conftest import KEY, environ, fincon, sync
+from tests.conftest import FINCON, KEY, environ, fincon, sync
 from tests.prefect_server import until
 
 ROOT = Path(__file__).parents[2]
@@ -47,6 +47,25 @@ def test_a_deployment_is_a_command_with_options_that_exist(deployment: Deploymen
         parsed = cli.commands[name].make_context(name, arguments, context).params
     asked = {k: v for k, v in deployment.parameters.items() if v is not None}
     assert asked.items() <= parsed.items()
+
+
+@pytest.mark.parametrize("deployment", DEPLOYMENTS, ids=lambda d: d.name)
+def test_a_deployment_names_a_flow_by_its_module(
+    deployment: Deployment, tmp_path: Path, monkeypatch: Any
+) -> None:
+    """So it deploys from any folder, and whatever stands there."""
+    monkeypatch.chdir(tmp_path)
+    flow: Any = load_flow_from_entrypoint(deployment.entrypoint)
+    assert flow.name == deployment.flow
+    assert set(deployment.parameters) <= set(flow.parameters.properties)
+
+
+@pytest.mark.parametrize(
+    "entrypoint", ["flows/sync.py:sync", "flows/upkeep.py:check", "flows/upkeep.py:compact"]
+)
+def test_a_file_of_a_checkout_is_an_entrypoint_too(entrypoint: str, monkeypatch: Any) -> None:
+    monkeypatch.chdir(ROOT)
+    assert load_flow_from_entrypoint(entrypoint).name == Deployment("any", entrypoint).flow
 
 
 @pytest.mark.parametrize(
@@ -85,9 +104,9 @@ def test_serve_runs_what_is_due_and_what_comes_after_it_without_a_server(
     with (
         (tmp_path / "said").open("w") as said,
         subprocess.Popen(
-            [sys.executable, "-m", "fincon.cli", "serve"],
+            [str(FINCON), "serve"],
             cwd=tmp_path,
-            env={**clean, **environ(sandbox.url), **home, "PYTHONPATH": str(ROOT)},
+            env={**clean, **environ(sandbox.url), **home},
             stdout=said,
             stderr=said,
         ) as process,
