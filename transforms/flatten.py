@@ -1,7 +1,8 @@
 """Pages → rows of every table that a run fills, as Arrow tables."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import chain, compress, groupby
 from typing import Any
 
@@ -15,7 +16,7 @@ from fincon.transforms.features import (
     transaction_columns,
     watermark_columns,
 )
-from fincon.transforms.page import DETAILS, ERASED, Origin, Page
+from fincon.transforms.page import ERASED, Origin, Page
 from fincon.transforms.rejects import Reject, object_id, unknown, unreadable
 from fincon.transforms.schemas import (
     ACCOUNTS,
@@ -32,6 +33,7 @@ from fincon.transforms.schemas import (
     WATERMARKS,
     Table,
 )
+from fincon.transforms.streams import stream_named
 from fincon.transforms.stripe_objects import (
     ACCOUNT,
     ACCOUNT_LIST,
@@ -79,16 +81,15 @@ def flatten(pages: Iterable[Page], origin: Origin) -> dict[str, pa.Table]:
     dropped.
     """
     seen, details = ParsedObjects(), Details()
+    readers: dict[str, Callable[[Sequence[Page]], None]] = {
+        "sessions": partial(_read_session, seen),
+        "accounts": partial(_read_accounts, seen),
+        "events": partial(_read_events, seen),
+        "transactions": partial(read_details, details),
+        "owners": partial(read_details, details),
+    }
     for (stream, _), found in groupby(pages, key=lambda page: (page.header.stream, page.header.parent)):
-        if stream == "sessions":
-            _read_session(seen, list(found))
-        elif stream == "events":
-            _read_events(seen, list(found))
-        elif stream in DETAILS:
-            read_details(details, list(found))
-        else:
-            for page in found:
-                _read_accounts(seen, page.body, page.header.observed_at)
+        readers[stream_named(stream).name](list(found))
     accounts = _fields(Account, seen.accounts)
     columns = {
         SESSIONS.name: _session_columns(seen),
@@ -104,7 +105,13 @@ def flatten(pages: Iterable[Page], origin: Origin) -> dict[str, pa.Table]:
     return {table.name: _arrow(table, columns[table.name], origin) for table in OBJECT_TABLES}
 
 
-def _read_accounts(seen: ParsedObjects, body: bytes, at: int) -> None:
+def _read_accounts(seen: ParsedObjects, pages: Sequence[Page]) -> None:
+    """Every account of pages of the listing."""
+    for page in pages:
+        _read_list(seen, page.body, page.header.observed_at)
+
+
+def _read_list(seen: ParsedObjects, body: bytes, at: int) -> None:
     """Every account of a list page, whole pages at a time where all of it is well-formed and known."""
     if seen.decode_individually:
         _read_each(seen, body, at)

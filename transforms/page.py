@@ -1,19 +1,10 @@
 """A page as it is kept: what Stripe answered, and a header that says to which request and when."""
 
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 from msgspec import Struct
 
-Stream = Literal["sessions", "accounts", "events", "transactions", "owners"]
-"""A session with its accounts, the listing of all accounts, the events of accounts; or what one account tells: its
-transactions, its owners."""
-
-DETAILS: tuple[Stream, ...] = ("transactions", "owners")
-"""The streams of one account each."""
-
-
-Feature = Literal["transaction", "ownership"]
-"""What of an account Stripe refreshes and serves as a list of its own, as the API names it."""
+from fincon.transforms.streams import Feature
 
 ERASED = 410
 """The status of a page that was answered but is not kept: its session belongs to someone who was erased."""
@@ -47,9 +38,10 @@ class DueAccount(NamedTuple):
 class Header(Struct, frozen=True, kw_only=True):
     """What is known of a page beside its body."""
 
-    stream: Stream
+    stream: str
+    """Its name in `transforms.streams.STREAMS`."""
     parent: str = ""
-    """The session's id for a page of ``sessions``, the account's for its transactions and owners; else empty."""
+    """The id of the session or account to which the list belongs; else empty."""
     part: int = 0
     """Which range of the listing the chain walks; 0 begins at its top."""
     number: int

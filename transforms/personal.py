@@ -8,8 +8,6 @@ from typing import Literal
 
 import msgspec
 
-from fincon.transforms.page import Stream
-
 Choice = Literal["keep", "hash", "drop"]
 
 IMPERSONAL_OF_OWNERS = frozenset({"id", "object", "ownership", "refreshed_at"})
@@ -60,7 +58,7 @@ class Privacy:
         return hmac.new(self.key, text.encode(), hashlib.sha256).hexdigest()
 
 
-def without_personal(body: bytes, stream: Stream, privacy: Privacy) -> bytes:
+def without_personal(body: bytes, stream: str, privacy: Privacy) -> bytes:
     """``body`` with its personal data treated: of owners all that is not known to be none, of accounts their names
     and last digits, at any depth. A body with none is returned byte for byte.
 

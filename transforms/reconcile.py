@@ -12,6 +12,7 @@ import msgspec
 from msgspec import Raw, Struct
 
 from fincon.transforms.page import Page
+from fincon.transforms.streams import STREAMS, stream_named
 
 Sums = Counter[tuple[str, str]]
 """(currency, ``rows`` | ``current`` | ``available`` | ``used``) → how many balances, or the sum in minor units."""
@@ -68,6 +69,8 @@ _ITEMS = msgspec.json.Decoder(list[Raw])
 _ACCOUNT = msgspec.json.Decoder(_Account)
 _ANYTHING = msgspec.json.Decoder()
 
+_HOLDING_A_BALANCE = {stream.object_type for stream in STREAMS.values() if stream.has_accounts} - {"session"}
+
 T = TypeVar("T", bound=Struct)
 
 
@@ -81,7 +84,7 @@ def sums_of_pages(pages: Iterable[Page]) -> Sums:
 
 def add_page(found: Sums, page: Page) -> None:
     """Add what is on one page to the sums; a list on which nothing is odd at one go, which is several times as fast."""
-    if page.header.status != 200:
+    if page.header.status != 200 or not stream_named(page.header.stream).has_accounts:
         return
     try:
         plain = _PLAIN_LIST.decode(page.body).data if page.header.stream == "accounts" else None
@@ -96,9 +99,12 @@ def add_page(found: Sums, page: Page) -> None:
 def sums_of_rejects(rejects: Iterable[tuple[str, str | None]]) -> Sums:
     """The sums over rejected accounts, given as (object_type, raw): what pages hold and tables do not.
 
-    A rejected session is passed over: its accounts are read all the same.
+    A rejected session is passed over: its accounts are read all the same. So is an object that is no account: a
+    transaction with an attribute ``balance`` was not counted on its page either.
     """
-    raws = ((kind, Raw(raw.encode())) for kind, raw in rejects if raw is not None and kind != "session")
+    raws = (
+        (kind, Raw(raw.encode())) for kind, raw in rejects if raw is not None and kind in _HOLDING_A_BALANCE
+    )
     found: Sums = Counter()
     _add(found, (_maps_of(_of_event(raw) if kind == "event" else raw) for kind, raw in raws))
     return found

@@ -8,7 +8,7 @@ from collections.abc import Set
 from msgspec.structs import replace as replace_header
 
 from fincon.errors import CursorNotFound, NotFound
-from fincon.extract.client import PREFIX, StripeClient
+from fincon.extract.client import StripeClient
 from fincon.extract.pagination import (
     NO_LIST,
     ListEndpoint,
@@ -21,9 +21,8 @@ from fincon.extract.pagination import (
 )
 from fincon.extract.responses import StripeResponse
 from fincon.landing.page_store import PageStore
-from fincon.transforms.page import DueAccount, Feature, Header, Stream
-
-STREAMS: dict[Feature, Stream] = {"transaction": "transactions", "ownership": "owners"}
+from fincon.transforms.page import DueAccount, Header
+from fincon.transforms.streams import STREAMS, stream_of
 
 
 def fetch_details(
@@ -38,7 +37,7 @@ def fetch_details(
     fetch_each(stripe, "details", lambda one: _fetch(stripe, page_store, one), wanted, progress)
 
 
-def finish_begun(stripe: StripeClient, page_store: PageStore, stream: Stream, due_now: Set[str]) -> None:
+def finish_begun(stripe: StripeClient, page_store: PageStore, stream: str, due_now: Set[str]) -> None:
     """The rest of every list that an earlier attempt began of an account that is not due any more.
 
     Half of one would move the account's watermark past what was not read.
@@ -52,7 +51,7 @@ def finish_begun(stripe: StripeClient, page_store: PageStore, stream: Stream, du
 
 
 def _fetch(stripe: StripeClient, page_store: PageStore, wanted: DueAccount) -> None:
-    stream = STREAMS[wanted.watermark.feature]
+    stream = stream_of(wanted.watermark.feature).name
     begin = replace_header(no_page(stream, wanted.account_id), watermark=wanted.watermark, after=wanted.after)
     last = page_store.last(stream, wanted.account_id) or _first_page(stripe, page_store, begin)
     follow(stripe, page_store, last, _listed(last))
@@ -60,11 +59,11 @@ def _fetch(stripe: StripeClient, page_store: PageStore, wanted: DueAccount) -> N
 
 def _listed(header: Header) -> ListEndpoint:
     """The list that a chain walks."""
-    if header.stream == "transactions":
-        after = {"transaction_refresh[after]": header.after} if header.after else {}
-        return ListEndpoint("transactions", f"{PREFIX}/transactions", {"account": header.parent, **after})
+    stream = STREAMS[header.stream]
     ownership = (header.watermark and header.watermark.ownership_id) or ""
-    return ListEndpoint("owners", f"{PREFIX}/accounts/{header.parent}/owners", {"ownership": ownership})
+    return ListEndpoint(
+        stream.endpoint, *stream.request(header.parent, after=header.after, ownership=ownership)
+    )
 
 
 def _first_page(stripe: StripeClient, page_store: PageStore, before: Header) -> Header:

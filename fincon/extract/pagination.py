@@ -15,7 +15,7 @@ from fincon.extract.client import PREFIX, StripeClient
 from fincon.extract.responses import StripeResponse
 from fincon.landing.page_store import PageStore
 from fincon.transforms.erased import named
-from fincon.transforms.page import ERASED, Header, Page, Stream
+from fincon.transforms.page import ERASED, Header, Page
 from fincon.transforms.stripe_objects import ListPage, list_page
 
 PAGE_SIZE = 100
@@ -137,7 +137,7 @@ def _first_of_session(stripe: StripeClient, page_store: PageStore, session_id: s
     return keep(page_store, answer, page, before)
 
 
-def no_page(stream: Stream, parent: str = "", part: int = 0) -> Header:
+def no_page(stream: str, parent: str = "", part: int = 0) -> Header:
     """What stands before the first page of a chain."""
     return Header(
         stream=stream, parent=parent, part=part, number=-1, offset=0, count=0, request="", request_id="",

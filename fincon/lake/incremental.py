@@ -11,8 +11,9 @@ from fincon.lake.staging import batches
 from fincon.lake.tables import Lake
 from fincon.lake.version_sql import SQL, parquet
 from fincon.transforms.flatten import flatten
-from fincon.transforms.page import DueAccount, Feature, Origin, Page, Watermark
+from fincon.transforms.page import DueAccount, Origin, Page, Watermark
 from fincon.transforms.schemas import ACCOUNTS, OBJECT_TABLES, REFRESHES, RUNS, WATERMARKS, Table
+from fincon.transforms.streams import Feature
 
 NEEDED = {
     REFRESHES: ("account_id", "feature", "status", "last_attempted_at", "refresh_id", "observed_at"),

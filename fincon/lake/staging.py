@@ -15,15 +15,13 @@ from fincon.transforms.flatten import flatten
 from fincon.transforms.page import Header, Origin, Page
 from fincon.transforms.reconcile import Sums, add_page
 from fincon.transforms.schemas import OBJECT_TABLES, Table
+from fincon.transforms.streams import STREAMS
 
 PAGES_A_BATCH = 10
 """Pages flattened at a time: few enough for the caches, enough to pay for the arrays."""
 
 BATCHES_A_PART = 20
 """Batches to a staged Parquet part: some 20,000 accounts."""
-
-WHOLE = ("sessions", "owners")
-"""Streams whose chains are flattened in one piece."""
 
 QUEUED_PAGES = 40
 """Pages that may wait to be flattened; whoever brings another waits, so that memory stays bounded."""
@@ -125,7 +123,7 @@ def batches(pages: Iterable[Page]) -> Iterator[list[Page]]:
 
 def _together(before: Header, header: Header) -> bool:
     """Whether a page goes on with the chain of the one before it, which is flattened in one piece."""
-    return header.stream in WHOLE and header.parent == before.parent
+    return STREAMS[header.stream].flatten_whole and header.parent == before.parent
 
 
 @contextmanager

@@ -20,12 +20,12 @@ from fincon.erasures import Erased
 from fincon.errors import CorruptPage
 from fincon.storage.data_folder import PART
 from fincon.transforms.erased import without_hidden
-from fincon.transforms.page import DETAILS, Header, Page, Stream
+from fincon.transforms.page import Header, Page
 from fincon.transforms.personal import Privacy, without_personal
 from fincon.transforms.redaction import without_secrets
+from fincon.transforms.streams import STREAMS
 
 SUFFIX = ".json.zst"
-LISTS: tuple[Stream, ...] = ("accounts", "events")
 AGAIN = "Run the same command again: it is fetched anew."
 
 _HEADER = msgspec.json.Decoder(Header)
@@ -87,7 +87,7 @@ class PageStore:
         """
         return _decode(self._path(header))
 
-    def chain(self, stream: Stream, parent: str = "", part: int = 0) -> Iterator[Page]:
+    def chain(self, stream: str, parent: str = "", part: int = 0) -> Iterator[Page]:
         """The whole pages of one chain in order, up to the first that is missing or damaged."""
         for number in count():
             path = self._name(stream, parent, part, number)
@@ -101,14 +101,14 @@ class PageStore:
                 self._latest = max(self._latest, page.header.observed_at)
             yield page
 
-    def last(self, stream: Stream, parent: str = "", part: int = 0) -> Header | None:
+    def last(self, stream: str, parent: str = "", part: int = 0) -> Header | None:
         """What stands at the end of a chain so far; None where it has not begun."""
         header = None
         for header, _ in self.chain(stream, parent, part):  # noqa: B007 - the last one is what is asked for
             pass
         return header
 
-    def drop(self, stream: Stream, parent: str) -> None:
+    def drop(self, stream: str, parent: str) -> None:
         """Remove the pages of one chain."""
         for path in self.folder.glob(f"{stream}-{parent}-*{SUFFIX}"):
             path.unlink()
@@ -122,7 +122,7 @@ class PageStore:
             if needles.search(path.name.encode()) or needles.search(_content(path))
         ]
 
-    def parents(self, stream: Stream = "sessions") -> list[str]:
+    def parents(self, stream: str = "sessions") -> list[str]:
         """The sessions (or accounts, of their details) of which there is at least a first page, in order."""
         names = (path.name for path in self.folder.glob(f"{stream}-*-000000{SUFFIX}"))
         return sorted(name.removeprefix(f"{stream}-").removesuffix(f"-000000{SUFFIX}") for name in names)
@@ -157,12 +157,13 @@ class PageStore:
 
     def complete_until(self) -> int | None:
         """The time (microseconds) of the first page of the listing or of events: all before it is in this run."""
+        lists = [stream.name for stream in STREAMS.values() if not stream.parent]
         first = [
-            page for stream in LISTS for part in [0, *self.parts()] if (page := self._first(stream, part))
+            page for stream in lists for part in [0, *self.parts()] if (page := self._first(stream, part))
         ]
         return min((page.header.observed_at for page in first), default=None)
 
-    def _first(self, stream: Stream, part: int) -> Page | None:
+    def _first(self, stream: str, part: int) -> Page | None:
         path = self._name(stream, "", part, 0)
         return _decode(path) if path.exists() else None
 
@@ -187,9 +188,10 @@ class PageStore:
             CorruptPage: a page is not what was written, or is missing; running again fetches it anew.
         """
         yield from self._accounts(told, without, whole=whole)
-        for stream in DETAILS:
-            for parent in self.parents(stream):
-                yield from self._chain(stream, parent, told, whole=whole)
+        for stream in STREAMS.values():
+            if not stream.has_accounts:
+                for parent in self.parents(stream.name):
+                    yield from self._chain(stream.name, parent, told, whole=whole)
 
     def read_accounts(
         self,
@@ -212,7 +214,7 @@ class PageStore:
 
     def _chain(
         self,
-        stream: Stream,
+        stream: str,
         parent: str,
         told: Callable[[int], object],
         part: int = 0,
@@ -237,7 +239,7 @@ class PageStore:
     def _path(self, header: Header) -> Path:
         return self._name(header.stream, header.parent, header.part, header.number)
 
-    def _name(self, stream: Stream, parent: str, part: int, number: int) -> Path:
+    def _name(self, stream: str, parent: str, part: int, number: int) -> Path:
         chain = f"{stream}-{parent or f'p{part:04d}'}"
         return self.folder / f"{chain}-{number:06d}{SUFFIX}"
 

@@ -32,9 +32,10 @@ from fincon.landing.run_folder import (
 )
 from fincon.pipeline.request import NoProgress, Progress, StepRunner, SyncRequest, call_directly
 from fincon.settings import Settings
-from fincon.transforms.page import Feature, Origin
+from fincon.transforms.page import Origin
 from fincon.transforms.reconcile import Sums
 from fincon.transforms.schemas import ERASURES
+from fincon.transforms.streams import Feature, stream_of
 from fincon.transforms.stripe_objects import created_accounts
 
 MANY_SESSIONS = 250
@@ -239,7 +240,7 @@ def fetch_details(
             for due in past_runs.due_accounts(lake, whose, feature, seen, page_store.privacy.mark)
             if not page_store.erased.is_erased(due.account_id)
         ]
-        name = details.STREAMS[feature]
+        name = stream_of(feature).name
         told = progress.stage(f"{name} of accounts", len(moved))
         details.finish_begun(stripe, page_store, name, {one.account_id for one in moved})
         step(f"fetch {name}", details.fetch_details, stripe, page_store, moved, told)

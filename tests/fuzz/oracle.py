@@ -10,7 +10,7 @@ import msgspec
 import pyarrow as pa
 
 from fincon.transforms.flatten import flatten
-from fincon.transforms.page import Header, Origin, Page, Stream
+from fincon.transforms.page import Header, Origin, Page
 from fincon.transforms.reconcile import Sums, differences, sums_of_pages, sums_of_rejects
 from fincon.transforms.redaction import without_secrets
 from fincon.transforms.schemas import OBJECT_TABLES
@@ -39,7 +39,7 @@ def accepted(body: bytes, *, of_session: bool) -> bool:
     return not page.has_more or bool(page.ids)
 
 
-def stream_of(bodies: list[bytes]) -> Stream:
+def stream_of(bodies: list[bytes]) -> str:
     """What an input is a chain of, by its first page; mutants keep their seed's kind."""
     if b'"financial_connections.session"' in bodies[0]:
         return "sessions"

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from fincon.extract.pagination import no_page
 from fincon.lake.staging import PAGES_A_BATCH, batches
 from fincon.sandbox.server import Sandbox
-from fincon.transforms.page import Page, Stream
+from fincon.transforms.page import Page
 from tests.conftest import OBJECTS, canonical, known_after, rows, state, sync, truth
 
 
@@ -21,7 +21,7 @@ from tests.conftest import OBJECTS, canonical, known_after, rows, state, sync, t
     st.lists(st.tuples(st.sampled_from(["sessions", "accounts", "owners"]), st.integers(0, 3)), max_size=60)
 )
 def test_every_page_is_in_one_batch_in_order_and_no_session_is_split(
-    chains: list[tuple[Stream, int]],
+    chains: list[tuple[str, int]],
 ) -> None:
     pages = [Page(no_page(stream, f"parent_{number}"), b"") for stream, number in chains]
     found = list(batches(pages))

@@ -19,7 +19,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fincon.transforms.flatten import flatten
-from fincon.transforms.page import Header, Origin, Page, Stream, Watermark
+from fincon.transforms.page import Header, Origin, Page, Watermark
 from fincon.transforms.schemas import OBJECT_TABLES
 
 GOLDEN = Path(__file__).parents[1] / "golden"
@@ -32,7 +32,7 @@ Json = dict[str, Any]
 Rows = dict[str, list[Json]]
 
 
-WATERMARKS: dict[Stream, Watermark] = {
+WATERMARKS: dict[str, Watermark] = {
     "transactions": Watermark(
         feature="transaction", last_attempted_at=1_234_567_890, status="succeeded", refresh_id="fctxnref_1"
     ),
@@ -47,7 +47,7 @@ WATERMARKS: dict[Stream, Watermark] = {
 
 
 def page(
-    body: bytes, *, parent: str = "", number: int = 0, status: int = 200, stream: Stream | None = None
+    body: bytes, *, parent: str = "", number: int = 0, status: int = 200, stream: str | None = None
 ) -> Page:
     header = Header(
         stream=stream or ("sessions" if parent else "accounts"),

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from fincon.transforms.flatten import flatten
-from fincon.transforms.page import Header, Origin, Page, Stream
+from fincon.transforms.page import Header, Origin, Page
 from fincon.transforms.schemas import FEATURES, NOT_KEPT, OBJECT_TABLES, TABLES, Column, Table
 
 REFERENCE = Path(__file__).parents[1] / "golden" / "session_object_reference.txt"
@@ -166,7 +166,7 @@ SESSION = {
 }
 
 
-STREAMS: dict[str, Stream] = {"session": "sessions", "transaction": "transactions", "owner": "owners"}
+STREAMS: dict[str, str] = {"session": "sessions", "transaction": "transactions", "owner": "owners"}
 
 
 def sample() -> dict[str, dict[str, Any]]:
@@ -190,7 +190,7 @@ def columns_of(objects: dict[str, dict[str, Any]]) -> dict[tuple[str, str], list
     }
 
 
-def page(stream: Stream, parent: str, body: dict[str, Any]) -> Page:
+def page(stream: str, parent: str, body: dict[str, Any]) -> Page:
     header = Header(
         stream=stream,
         parent=parent,

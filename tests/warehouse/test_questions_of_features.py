@@ -12,7 +12,7 @@ from fincon.lake.tables import Lake
 from fincon.pipeline.sync import SyncRequest, run_sync
 from fincon.sandbox.server import running
 from fincon.sandbox.world import World
-from fincon.transforms.page import Header, Page, Stream, Watermark
+from fincon.transforms.page import Header, Page, Watermark
 from fincon.transforms.personal import Choice, Privacy, without_personal
 from fincon.transforms.schemas import TABLES
 from fincon.warehouse.views import publish
@@ -151,7 +151,7 @@ def listing(*accounts: str) -> Page:
     first = WORLD.account_json(0)
     data = [{**first, "id": account, "account_holder": None} for account in accounts]
     body = json.dumps({"object": "list", "has_more": False, "data": data}).encode()
-    stream: Stream = "accounts"
+    stream: str = "accounts"
     return Page(
         Header(
             stream=stream, number=0, offset=0, count=len(data), request="/", request_id="", status=200,
