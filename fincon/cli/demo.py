@@ -5,17 +5,46 @@ import shutil
 import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
+import duckdb
 
-from fincon.cli.options import CHOICES, command, say
-from fincon.cli.sync import fail_if_wrong, run_once, tell
+from fincon.cli.options import command, current_options, echo_status
+from fincon.cli.output import render_result
+from fincon.cli.sync import print_summary, run_once
 from fincon.errors import UsageError
+from fincon.pipeline.request import SyncRequest
+from fincon.pipeline.sync import raise_if_wrong
+from fincon.sandbox.server import running, serve
+from fincon.sandbox.world import World
 from fincon.settings import data_folder, load_settings
+from fincon.storage.data_folder import DataFolder
+from fincon.warehouse.views import connect
 
-if TYPE_CHECKING:
-    import duckdb
+QUESTIONS = (
+    (
+        "What is held and owed, by the most frequent currencies, in major units; negative is owed (balance_totals):",
+        "SELECT category, currency, sum(accounts)::BIGINT AS accounts, sum(current_amount)::DECIMAL(38, 3) AS current, "
+        "sum(available_amount)::DECIMAL(38, 3) AS available, sum(used_amount)::DECIMAL(38, 3) AS used "
+        "FROM balance_totals WHERE category IN ('cash', 'credit') GROUP BY ALL ORDER BY accounts DESC, currency LIMIT 6",
+    ),
+    (
+        "Do refreshes work (refresh_health):",
+        "SELECT feature, sum(accounts) FILTER (status = 'succeeded')::BIGINT AS succeeded, "
+        "sum(accounts) FILTER (status = 'failed')::BIGINT AS failed, "
+        "sum(accounts) FILTER (status = 'pending')::BIGINT AS pending, min(oldest_attempt) AS oldest_attempt "
+        "FROM refresh_health GROUP BY ALL ORDER BY feature",
+    ),
+    (
+        "Which balances fell the most since yesterday (balances, balances_as_of):",
+        "SELECT institution_name AS institution, display_name AS account, currency, "
+        "before.current_amount::DECIMAL(38, 3) AS was, today.current_amount::DECIMAL(38, 3) AS now, "
+        "(now - was)::DECIMAL(38, 3) AS change FROM balances AS today "
+        "JOIN balances_as_of(now() - INTERVAL 1 DAY) AS before USING (stripe_account, account_id, currency) "
+        "JOIN accounts USING (stripe_account, account_id) WHERE currency = 'usd' AND now < was ORDER BY change LIMIT 5",
+    ),
+)
+"""The demo's questions: a title, and the query behind it."""
 
 
 @command()
@@ -28,12 +57,7 @@ if TYPE_CHECKING:
 )
 def demo(accounts: int) -> None:
     """Sync a sandbox twice, a week apart, and show what can be asked."""
-    from fincon.pipeline.sync import SyncRequest
-    from fincon.sandbox.server import running
-    from fincon.sandbox.world import World
-    from fincon.warehouse.views import connect
-
-    data = data_folder(CHOICES.data, default="data/demo")
+    data = data_folder(current_options().data, default="data/demo")
     if not isinstance(data, Path):
         raise UsageError(f"The demo is not for {data}.", "Name a folder of this machine with --data.")
     _start_afresh(data)
@@ -51,16 +75,15 @@ def demo(accounts: int) -> None:
             if later:
                 sandbox.set_clock(now)
             ids = tuple(sandbox.world.session_ids())
-            say(
+            echo_status(
                 f"Syncing {len(ids)} sessions and {'what happened since' if later else 'every account'}"
                 f" from {sandbox.url}, as they were {day}."
             )
-            order = SyncRequest(
-                ids, events=later, transactions=True, owners=True, pii="keep"
-            )  # nobody is real
-            outcome = run_once(settings, order)
-            tell(outcome)
-            fail_if_wrong(outcome, strict=False)
+            # Nobody is real: their names may be kept.
+            request = SyncRequest(session_ids=ids, events=later, transactions=True, owners=True, pii="keep")
+            result = run_once(settings, request, quiet=current_options().quiet)
+            print_summary(result)
+            raise_if_wrong(result, strict=False)
     (data / ".demo").touch()
     with connect(data) as connection:
         _show_demo(connection, data)
@@ -68,8 +91,6 @@ def demo(accounts: int) -> None:
 
 def _start_afresh(data: Path) -> None:
     """Remove the lake of an earlier demo; never anything else."""
-    from fincon.storage.data_folder import DataFolder
-
     if (data / ".demo").exists() or data == Path("data/demo").absolute():
         shutil.rmtree(data, ignore_errors=True)
     elif DataFolder(data).lake.exists():
@@ -78,15 +99,13 @@ def _start_afresh(data: Path) -> None:
         )
 
 
-def _show_demo(connection: "duckdb.DuckDBPyConnection", data: Path) -> None:
-    from fincon.cli import output as show
-
+def _show_demo(connection: duckdb.DuckDBPyConnection, data: Path) -> None:
     where = ("" if shutil.which("fincon") else _short(Path(sys.executable).parent) + "/") + "fincon"
     where += "" if data == data_folder() else f" --data {shlex.quote(_short(data))}"
     click.echo()
-    for title, query in show.DEMO:
+    for title, query in QUESTIONS:
         click.echo(title)
-        click.echo(show.table(connection.execute(query)))
+        click.echo(render_result(connection.execute(query)))
         click.echo()
     click.echo("Ask more:")
     for line in (
@@ -141,16 +160,13 @@ def sandbox(
     session_ids: Path | None,
 ) -> None:
     """Serve a Stripe Financial Connections API on this machine."""
-    from fincon.sandbox.server import serve
-    from fincon.sandbox.world import World
-
     world = World(seed, _time(clock), accounts, sessions, connected)
     if session_ids:
         session_ids.write_text("\n".join(world.session_ids()) + "\n", encoding="utf-8")
 
     def ready(url: str) -> None:
         click.echo(f"STRIPE_API_BASE={url} STRIPE_API_KEY=sk_test_sandbox fincon sync")
-        say(
+        echo_status(
             f"{world.account_count:,} accounts, {world.session_count:,} sessions at "
             f"{world.clock:%Y-%m-%d %H:%M} UTC. Ctrl-C ends it."
         )

@@ -1,17 +1,51 @@
-"""How a lake is kept: ``fincon erase`` and ``compact``; and kept up to date: ``serve`` and ``automations``."""
+"""How a lake is kept: ``fincon check``, ``erase`` and ``compact``."""
 
-import signal
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
-from fincon.cli.options import CHOICES, command, counted, say, wait_option
-from fincon.errors import UsageError
-from fincon.settings import data_folder, load_settings
+from fincon.cli.options import command, current_options, echo_status, pluralize, wait_option
+from fincon.cli.output import render_result
+from fincon.errors import RunFailed, UsageError
+from fincon.landing.run_folder import retry_while_locked
+from fincon.pipeline import erase as maintenance
+from fincon.pipeline.sync import PAGES_AGREE, machine_errors, pages_disagree
+from fincon.settings import data_folder
+from fincon.storage.data_folder import DataFolder
+from fincon.storage.s3 import DataPath
+from fincon.warehouse.views import checks, connect
 
-if TYPE_CHECKING:
-    from fincon.storage.s3 import DataPath
+ROWS_SHOWN = 10
+"""Of the rows that a check finds."""
+
+
+@command()
+def check() -> None:
+    """Run every check; a row that a check finds is a failure."""
+    data = data_folder(current_options().data)
+    failed = 0
+    with connect(data) as connection:
+        for name, promise, query in checks():
+            found = len(connection.execute(query).fetchall())
+            click.echo(f"{'FAIL' if found else 'ok':4}  {name}: {promise}")
+            if found:
+                failed += 1
+                click.echo(render_result(connection.execute(query), limit=ROWS_SHOWN))
+    wrong = pages_disagree(data)
+    if wrong is None:
+        click.echo(
+            "--    pages_agree: The raw pages of the last run are pruned, or on another machine: there is nothing to compare."
+        )
+    else:
+        click.echo(f"{'FAIL' if wrong else 'ok':4}  pages_agree: {PAGES_AGREE}")
+        failed += bool(wrong)
+        for row in wrong[:ROWS_SHOWN]:
+            click.echo("  " + "  ".join(map(str, row)))
+    if failed:
+        raise RunFailed(
+            f"{pluralize(failed, 'check')} failed.",
+            "The rows above say where; no number that rests on them can be trusted.",
+        )
 
 
 @command()
@@ -21,23 +55,20 @@ if TYPE_CHECKING:
 @click.option("--allow", is_flag=True, help="Let a later sync bring it back; nothing is removed.")
 def erase(account: str | None, customer: str | None, session: str | None, *, allow: bool) -> None:
     """Remove every trace of one account, customer or session, and say what was removed."""
-    from fincon.pipeline import erase as maintenance
-    from fincon.pipeline.sync import machine_errors
-
     given = [(k, v) for k, v in (("account", account), ("customer", customer), ("session", session)) if v]
     if len(given) != 1:
         raise UsageError("Name one account, customer or session.", "fincon erase --account fca_…")
     kind, identity = given[0]
-    data = _existing(CHOICES.data)
+    data = _existing_lake()
     with machine_errors(data):
         if allow:
             maintenance.allow(data, kind, identity)
-            say("A later sync may bring it back.")
+            echo_status("A later sync may bring it back.")
             return
         removed = maintenance.erase(data, kind, identity)
     for name, count in removed.items():
-        click.echo(f"{name}: {counted(count, 'file' if name == 'pages' else 'row')} removed")
-    say(
+        click.echo(f"{name}: {pluralize(count, 'file' if name == 'pages' else 'row')} removed")
+    echo_status(
         "No file under the data folder names it any more. A sync leaves it out from now on, until the same command with --allow."
     )
 
@@ -52,11 +83,7 @@ def erase(account: str | None, customer: str | None, session: str | None, *, all
 @wait_option
 def compact(retention_days: int, pages_days: int, wait_seconds: float) -> None:
     """Merge small files, and remove old ones and old pages."""
-    from fincon.landing.run_folder import retry_while_locked
-    from fincon.pipeline import erase as maintenance
-    from fincon.pipeline.sync import machine_errors
-
-    data = _existing(CHOICES.data)
+    data = _existing_lake()
     with machine_errors(data):
         done = retry_while_locked(lambda: maintenance.compact(data, retention_days, pages_days), wait_seconds)
     for name, (before, after) in done["files"].items():
@@ -64,44 +91,13 @@ def compact(retention_days: int, pages_days: int, wait_seconds: float) -> None:
     click.echo(f"pages of {done['runs_pruned']:,} runs removed")
 
 
-@command()
-@click.option(
-    "--schedules",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    default="prefect.yaml",
-    show_default=True,
-    help="The file of deployments.",
-)
-def serve(schedules: Path) -> None:
-    """Run what prefect.yaml schedules, from this process, until it is stopped.
+def _existing_lake() -> DataPath:
+    """Return the data folder.
 
-    No server is needed: each run is the command of its name, one after another. With PREFECT_API_URL, a sync is
-    seen on that server as any `fincon sync` is.
+    Raises:
+        UsageError: there is no lake in it.
     """
-    from fincon.flows import scheduler as plan
-
-    deployments = plan.read(schedules)
-    load_settings(data=CHOICES.data)  # a missing key is told now, not at three in the morning
-    signal.signal(
-        signal.SIGTERM, signal.default_int_handler
-    )  # as Ctrl-C: a run that is stopped goes on later
-    for deployment in deployments:
-        say(f"{deployment.name}: {plan.when(deployment)}")
-    plan.run_when_due(deployments, ["--data", str(CHOICES.data)] if CHOICES.data else [], say)
-
-
-@command()
-def automations() -> None:
-    """Have the Prefect server mark runs whose process died as crashed. Again changes nothing."""
-    from fincon.flows.automations import NAME, set_up
-
-    say(f"{NAME}: {'created' if set_up() else 'it was there, and is up to date'}.")
-
-
-def _existing(given: str | None) -> "DataPath":
-    from fincon.storage.data_folder import DataFolder
-
-    data = data_folder(given)
+    data = data_folder(current_options().data)
     names = DataFolder(data)
     there = names.lake.is_dir() if isinstance(names.lake, Path) else names.views.exists()
     if not there:

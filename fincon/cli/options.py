@@ -1,83 +1,68 @@
-"""What every command shares: the group, the global options, and lines for the person who typed it."""
+"""What every command shares: the global options, and lines for the person who typed it."""
 
 from collections.abc import Callable
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import click
 
-
-class Choices:
-    """The global options, as every command reads them."""
-
-    def __init__(self) -> None:
-        self.data: str | None = None
-        self.quiet = False
-        self.verbose = False
+F = TypeVar("F", bound=Callable[..., Any])
 
 
-CHOICES = Choices()
+@dataclass
+class GlobalOptions:
+    """The options of every command, whether they stand before or after its name."""
+
+    data: str | None = None
+    quiet: bool = False
+    verbose: bool = False
 
 
-def _global(name: str) -> Callable[[click.Context, click.Parameter, Any], None]:
-    def keep(context: click.Context, parameter: click.Parameter, value: Any) -> None:
-        if value:
-            setattr(CHOICES, name, value)
-
-    return keep
+def current_options() -> GlobalOptions:
+    """Return the global options of the command that runs."""
+    return click.get_current_context().ensure_object(GlobalOptions)
 
 
-def global_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """``--data``, ``--quiet`` and ``--verbose``, before or after the command's name."""
-    for option in (
-        click.option(
-            "--verbose",
-            is_flag=True,
-            expose_value=False,
-            callback=_global("verbose"),
-            help="Show tracebacks.",
-        ),
-        click.option(
-            "--quiet",
-            is_flag=True,
-            expose_value=False,
-            callback=_global("quiet"),
-            help="Show results and errors alone.",
-        ),
-        click.option(
-            "--data",
-            type=click.Path(file_okay=False),
-            expose_value=False,
-            callback=_global("data"),
-            help="The data folder, or s3://bucket/folder [FINCON_DATA, else ./data].",
-        ),
-    ):
-        command = option(command)
-    return command
+def _keep(context: click.Context, parameter: click.Parameter, value: Any) -> None:
+    """Note a global option where it was given; its absence behind the command's name changes nothing."""
+    if value and parameter.name:
+        setattr(context.ensure_object(GlobalOptions), parameter.name, value)
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
-@click.version_option(package_name="fincon")
-@global_options
-def cli() -> None:
-    """Stripe Financial Connections in Parquet and DuckDB.
+def add_options(*options: Callable[[F], F]) -> Callable[[F], F]:
+    """Make one decorator of several options, which ``--help`` shows in this order."""
 
-    \b
-    Begin with:  fincon demo      everything, on a sandbox: no key, no network
-    Then:        export STRIPE_API_KEY=rk_…
-                 fincon sync      every account
-                 fincon sql "FROM balance_totals"
-    """  # noqa: D301 - click takes the backspace for "leave these lines as they are"
-
-
-def command(**settings: Any) -> Callable[[Callable[..., Any]], click.Command]:
-    """A command of `cli` that also takes the global options behind its name."""
-
-    def add(function: Callable[..., Any]) -> click.Command:
-        made: click.Command = cli.command(**settings)(global_options(function))
-        return made
+    def add(function: F) -> F:
+        for option in reversed(options):
+            function = option(function)
+        return function
 
     return add
 
+
+global_options = add_options(
+    click.option(
+        "--data",
+        type=click.Path(file_okay=False),
+        expose_value=False,
+        callback=_keep,
+        help="The data folder, or s3://bucket/folder [FINCON_DATA, else ./data].",
+    ),
+    click.option(
+        "--quiet",
+        is_flag=True,
+        expose_value=False,
+        callback=_keep,
+        help="Show results and errors alone.",
+    ),
+    click.option(
+        "--verbose",
+        is_flag=True,
+        expose_value=False,
+        callback=_keep,
+        help="Show tracebacks.",
+    ),
+)
 
 wait_option = click.option(
     "--wait-seconds",
@@ -88,12 +73,25 @@ wait_option = click.option(
 )
 
 
-def say(line: str) -> None:
-    """A line for the person, on standard error; none with ``--quiet``."""
-    if not CHOICES.quiet:
+def command(**settings: Any) -> Callable[[Callable[..., Any]], click.Command]:
+    """Make a command that takes the global options behind its name as well."""
+
+    def make(function: Callable[..., Any]) -> click.Command:
+        # Global options are applied first, so that a command's own options stand before them in its help.
+        own = list(getattr(function, "__click_params__", ()))
+        made: click.Command = click.command(**settings)(global_options(function))
+        made.params.sort(key=lambda parameter: parameter not in own)
+        return made
+
+    return make
+
+
+def echo_status(line: str) -> None:
+    """Write a line for the person to standard error; none with ``--quiet``."""
+    if not current_options().quiet:
         click.echo(line, err=True)
 
 
-def counted(count: int, what: str) -> str:
-    """``1 page``, ``1,234 pages``."""
+def pluralize(count: int, what: str) -> str:
+    """Return ``1 page``, ``1,234 pages``."""
     return f"{count:,} {what}" if count == 1 else f"{count:,} {what}s"

@@ -1,56 +1,23 @@
-"""What a person sees: tables, the status page, progress, and results as CSV, JSON or Parquet."""
+"""What a person sees: tables, the status page, and results as CSV, JSON or Parquet."""
 
 import csv
 import json
 import shutil
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 from itertools import accumulate
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import click
+import duckdb
 
 from fincon.errors import UsageError
 
-if TYPE_CHECKING:
-    import duckdb
-
-    from fincon.pipeline.sync import Progress
-
-LOG_EVERY_SECONDS = 5.0
 STRIPE_ACCOUNTS_SHOWN = 10
 
-DEMO = (
-    (
-        "What is held and owed, by the most frequent currencies, in major units; negative is owed (balance_totals):",
-        "SELECT category, currency, sum(accounts)::BIGINT AS accounts, sum(current_amount)::DECIMAL(38, 3) AS current, "
-        "sum(available_amount)::DECIMAL(38, 3) AS available, sum(used_amount)::DECIMAL(38, 3) AS used "
-        "FROM balance_totals WHERE category IN ('cash', 'credit') GROUP BY ALL ORDER BY accounts DESC, currency LIMIT 6",
-    ),
-    (
-        "Do refreshes work (refresh_health):",
-        "SELECT feature, sum(accounts) FILTER (status = 'succeeded')::BIGINT AS succeeded, "
-        "sum(accounts) FILTER (status = 'failed')::BIGINT AS failed, "
-        "sum(accounts) FILTER (status = 'pending')::BIGINT AS pending, min(oldest_attempt) AS oldest_attempt "
-        "FROM refresh_health GROUP BY ALL ORDER BY feature",
-    ),
-    (
-        "Which balances fell the most since yesterday (balances, balances_as_of):",
-        "SELECT institution_name AS institution, display_name AS account, currency, "
-        "before.current_amount::DECIMAL(38, 3) AS was, today.current_amount::DECIMAL(38, 3) AS now, "
-        "(now - was)::DECIMAL(38, 3) AS change FROM balances AS today "
-        "JOIN balances_as_of(now() - INTERVAL 1 DAY) AS before USING (stripe_account, account_id, currency) "
-        "JOIN accounts USING (stripe_account, account_id) WHERE currency = 'usd' AND now < was ORDER BY change LIMIT 5",
-    ),
-)
-"""The demo's questions: a title, and the query behind it."""
 
-
-def table(result: "duckdb.DuckDBPyConnection", limit: int = 1000) -> str:
+def render_result(result: duckdb.DuckDBPyConnection, limit: int = 1000) -> str:
     """The rows of an executed query as aligned columns, numbers to the right.
 
     On a terminal the columns that fit are shown whole, and the last line says how many do not.
@@ -100,7 +67,7 @@ def _cell(value: Any) -> str:
     return str(value).replace("\n", " ")
 
 
-def write(connection: "duckdb.DuckDBPyConnection", query: str, style: str, output: Path | None) -> None:
+def write_result(connection: duckdb.DuckDBPyConnection, query: str, style: str, output: Path | None) -> None:
     """The answer in a style of ``fincon sql``, to a file or to standard output.
 
     Raises:
@@ -126,10 +93,10 @@ def write(connection: "duckdb.DuckDBPyConnection", query: str, style: str, outpu
         ) from error
 
 
-def _write_text(result: "duckdb.DuckDBPyConnection", style: str, file: Any) -> None:
+def _write_text(result: duckdb.DuckDBPyConnection, style: str, file: Any) -> None:
     names = [name for name, *_ in result.description or ()]
     if style == "table":
-        file.write(table(result) + "\n")
+        file.write(render_result(result) + "\n")
     elif style == "csv":
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(names)
@@ -141,7 +108,7 @@ def _write_text(result: "duckdb.DuckDBPyConnection", style: str, file: Any) -> N
             file.write(json.dumps(record, default=_plain, ensure_ascii=False) + "\n")
 
 
-def _rows(result: "duckdb.DuckDBPyConnection") -> Iterator[tuple[Any, ...]]:
+def _rows(result: duckdb.DuckDBPyConnection) -> Iterator[tuple[Any, ...]]:
     while lot := result.fetchmany(10_000):
         yield from lot
 
@@ -157,8 +124,8 @@ def _plain(value: Any) -> Any:
     return str(value)
 
 
-def status(found: dict[str, Any]) -> str:
-    """The status page."""
+def render_status(found: dict[str, Any]) -> str:
+    """Lay out what `fincon status` tells."""
     lines = ["Runs, newest first:"]
     for run in found["runs"]:
         lines += [
@@ -197,61 +164,3 @@ def status(found: dict[str, Any]) -> str:
         for r in found["rejects"][:5]
     ]
     return "\n".join(lines)
-
-
-class Bars:
-    """Progress as bars on a terminal."""
-
-    def __init__(self, bars: Any) -> None:
-        self._bars = bars
-
-    def stage(self, name: str, total: int | None) -> Callable[[int], object]:
-        """A bar for the stage; without a total it counts."""
-        task = self._bars.add_task(name, total=total, of=f" of {total:,}" if total else "")
-        return lambda count: self._bars.update(task, advance=count)
-
-
-class Lines:
-    """Progress as plain lines: one when a stage begins, then one every few seconds."""
-
-    def stage(self, name: str, total: int | None) -> Callable[[int], object]:
-        """Lines for the stage."""
-        done, next_at = 0, time.monotonic() + LOG_EVERY_SECONDS
-
-        def told(count: int) -> None:
-            nonlocal done, next_at
-            done += count
-            if time.monotonic() >= next_at:
-                next_at = time.monotonic() + LOG_EVERY_SECONDS
-                click.echo(f"{name}: {done:,}" + (f" of {total:,}" if total else ""), err=True)
-
-        return told
-
-
-class Nothing:
-    """No progress."""
-
-    def stage(self, name: str, total: int | None) -> Callable[[int], object]:
-        """Nothing is shown."""
-        return lambda count: None
-
-
-@contextmanager
-def progress(*, quiet: bool) -> Iterator["Progress"]:
-    """What shows progress here: bars on a terminal, lines elsewhere, nothing with ``--quiet``."""
-    if quiet:
-        yield Nothing()
-    elif not sys.stderr.isatty():
-        yield Lines()
-    else:
-        from rich.console import Console
-        from rich.progress import BarColumn, Progress, TextColumn
-
-        columns = (
-            TextColumn("{task.description:<18}"),
-            BarColumn(),
-            TextColumn("{task.completed:,.0f}{task.fields[of]}"),
-            TextColumn("{task.elapsed:.0f} s"),
-        )
-        with Progress(*columns, console=Console(stderr=True)) as bars:
-            yield Bars(bars)

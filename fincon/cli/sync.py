@@ -1,64 +1,66 @@
 """``fincon sync``, and its short forms ``events``, ``transactions`` and ``owners``."""
 
 import sys
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from importlib.abc import MetaPathFinder
+from typing import Any
 
 import click
+import pyarrow as pa
 
-from fincon.cli.options import CHOICES, command, counted, say, wait_option
+from fincon.cli.options import add_options, command, current_options, echo_status, pluralize, wait_option
+from fincon.cli.progress import show_progress
 from fincon.errors import UsageError
+from fincon.extract import pagination as fetch
+from fincon.extract.client import PREFIX
+from fincon.extract.connected_accounts import PATH
+from fincon.lake import closed_sessions as sightings
+from fincon.lake.closed_sessions import Refetch
+from fincon.lake.tables import Lake
+from fincon.landing.run_folder import retry_while_locked
+from fincon.pipeline.id_files import SessionIds, read_session_ids, read_stripe_accounts
+from fincon.pipeline.request import Progress, SyncRequest, SyncResult
+from fincon.pipeline.sync import raise_if_wrong, run_sync
 from fincon.settings import (
     STRIPE_ACCOUNT_ID,
+    Settings,
     dask_scheduler,
     load_settings,
     prefect_api_url,
     quiet_prefect,
 )
+from fincon.storage.data_folder import DataFolder
+from fincon.transforms.personal import Choice
+from fincon.warehouse.views import count_accounts
 
-if TYPE_CHECKING:
-    from fincon.lake.closed_sessions import Refetch
-    from fincon.pipeline.sync import SyncRequest, SyncResult
-    from fincon.settings import Settings
-    from fincon.transforms.personal import Choice
+details_options = add_options(
+    click.option(
+        "--transactions",
+        is_flag=True,
+        help="Read the transactions of accounts whose transactions were refreshed as well.",
+    ),
+    click.option(
+        "--owners",
+        is_flag=True,
+        help="Read the owners of accounts whose ownership was refreshed as well.",
+    ),
+)
+"""What else accounts tell."""
 
-
-def details_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """``--transactions`` and ``--owners``: what else accounts tell."""
-    for option in (
-        click.option(
-            "--owners",
-            is_flag=True,
-            help="Read the owners of accounts whose ownership was refreshed as well.",
-        ),
-        click.option(
-            "--transactions",
-            is_flag=True,
-            help="Read the transactions of accounts whose transactions were refreshed as well.",
-        ),
-    ):
-        function = option(function)
-    return function
-
-
-def run_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """What every command that fetches takes."""
-    for option in (
-        click.option(
-            "--pii",
-            type=click.Choice(["keep", "hash", "drop"]),
-            help="Names, email and postal addresses, phone numbers, last digits [as before; hash with owners; else keep].",
-        ),
-        click.option(
-            "--max-requests",
-            type=click.IntRange(min=1),
-            help="Stop after this many requests; the next run goes on.",
-        ),
-        click.option("--strict", is_flag=True, help="Fail if an object was rejected."),
-        wait_option,
-    ):
-        function = option(function)
-    return function
+run_options = add_options(
+    wait_option,
+    click.option("--strict", is_flag=True, help="Fail if an object was rejected."),
+    click.option(
+        "--max-requests",
+        type=click.IntRange(min=1),
+        help="Stop after this many requests; the next run goes on.",
+    ),
+    click.option(
+        "--pii",
+        type=click.Choice(["keep", "hash", "drop"]),
+        help="Names, email and postal addresses, phone numbers, last digits [as before; hash with owners; else keep].",
+    ),
+)
+"""What every command that fetches takes."""
 
 
 @command()
@@ -108,17 +110,14 @@ def sync(
     strict: bool,
     restart: bool,
     events: bool,
-    refetch: "Refetch",
+    refetch: Refetch,
     max_requests: int | None,
     wait_seconds: float,
     transactions: bool,
     owners: bool,
-    pii: "Choice | None",
+    pii: Choice | None,
 ) -> None:
     """Fetch sessions and accounts, add what changed to the lake, publish the views."""
-    from fincon.pipeline.id_files import SessionIds, read_session_ids, read_stripe_accounts
-    from fincon.pipeline.sync import SyncRequest
-
     if not any((sessions, accounts, events, transactions, owners)):
         raise UsageError(
             "There is nothing to fetch.",
@@ -131,27 +130,25 @@ def sync(
             raise UsageError(f"{one!r} is not a Stripe account.", "It looks like acct_….")
     ids = read_session_ids(sessions) if sessions else SessionIds()
     named = (*stripe_account, *(read_stripe_accounts(accounts_file) if accounts_file else ()))
-    settings = load_settings(data=CHOICES.data)
+    settings = load_settings(data=current_options().data)
     request = SyncRequest(
-        ids.plain,
-        accounts,
-        events,
-        refetch,
-        restart,
-        max_requests,
-        named,
-        connected,
-        ids.of,
-        transactions,
-        owners,
-        pii,
+        session_ids=ids.plain,
+        sessions_of=ids.of,
+        accounts=accounts,
+        events=events,
+        refetch=refetch,
+        restart=restart,
+        max_requests=max_requests,
+        stripe_accounts=named,
+        connected=connected,
+        transactions=transactions,
+        owners=owners,
+        pii=pii,
     )
     if dry_run:
         _dry_run(settings, request)
         return
-    outcome = run_once(settings, request, wait_seconds)
-    tell(outcome)
-    fail_if_wrong(outcome, strict=strict)
+    _sync(settings, request, wait_seconds, strict=strict)
 
 
 @command()
@@ -177,22 +174,20 @@ def owners(**asked: Any) -> None:
 
 
 def _run_events(*, strict: bool, wait_seconds: float, **asked: Any) -> None:
-    from fincon.pipeline.sync import SyncRequest
-
-    outcome = run_once(load_settings(data=CHOICES.data), SyncRequest(events=True, **asked), wait_seconds)
-    tell(outcome)
-    fail_if_wrong(outcome, strict=strict)
+    settings = load_settings(data=current_options().data)
+    _sync(settings, SyncRequest(events=True, **asked), wait_seconds, strict=strict)
 
 
-class _NoPandas:
-    """An importer that finds everything but pandas."""
+def _sync(settings: Settings, request: SyncRequest, wait_seconds: float, *, strict: bool) -> None:
+    result = run_once(settings, request, wait_seconds, quiet=current_options().quiet)
+    print_summary(result)
+    raise_if_wrong(result, strict=strict)
+
+
+class _NoPandas(MetaPathFinder):
+    """Finds every module but pandas. None in `sys.modules`, Python's own mark, is not understood by pyarrow."""
 
     def find_spec(self, name: str, path: object, target: object = None) -> None:
-        """As importers must.
-
-        Raises:
-            ModuleNotFoundError: for pandas, as if it were not installed.
-        """
         if name == "pandas":
             raise ModuleNotFoundError(name)
 
@@ -203,82 +198,59 @@ def without_pandas() -> None:
     pyarrow imports pandas before it makes its first array, to know a Series when it is given one. That takes 46 MB
     and as long as a tenth of a small sync.
     """
-    if "pandas" in sys.modules:
-        return
-    import pyarrow as pa
-
-    finder = _NoPandas()
-    sys.meta_path.insert(0, finder)
-    try:
+    if "pandas" not in sys.modules:
+        sys.meta_path.insert(0, finder := _NoPandas())
         pa.array([])
-    finally:
         sys.meta_path.remove(finder)
 
 
-def run_once(settings: "Settings", request: "SyncRequest", wait_seconds: float = 0) -> "SyncResult":
-    """One run, with what shows its progress: a bar on a terminal, log lines elsewhere; seen by Prefect if it is there."""
+def run_once(
+    settings: Settings, request: SyncRequest, wait_seconds: float = 0, *, quiet: bool = False
+) -> SyncResult:
+    """Do one run and show its progress; as a flow run where there is a Prefect server."""
     without_pandas()
-    from fincon.cli import output as show
-    from fincon.landing.run_folder import retry_while_locked
-    from fincon.pipeline.sync import run_sync
-
     if dask_scheduler() and not prefect_api_url():
         raise UsageError(
             "FINCON_DASK is set, but PREFECT_API_URL is not: it is a flow run that maps its tasks over Dask.",
             "Set PREFECT_API_URL, or unset FINCON_DASK.",
         )
-    with show.progress(quiet=CHOICES.quiet) as progress:
+    with show_progress(quiet=quiet) as progress:
         if not prefect_api_url():
             return retry_while_locked(lambda: run_sync(settings, request, progress=progress), wait_seconds)
         return _run_as_flow(settings, request, progress, wait_seconds)
 
 
 def _run_as_flow(
-    settings: "Settings", request: "SyncRequest", progress: Any, wait_seconds: float
-) -> "SyncResult":
+    settings: Settings, request: SyncRequest, progress: Progress, wait_seconds: float
+) -> SyncResult:
     quiet_prefect()
-    from fincon.flows.sync import sync_as_flow
+    from fincon.flows.sync import sync_as_flow  # Prefect takes seconds to import, and most runs do without
 
     return sync_as_flow(request, settings.data, progress, wait_seconds)
 
 
-def tell(outcome: "SyncResult") -> None:
-    """What a run did, on standard error, and sessions that Stripe does not know."""
-    run = outcome.run
-    for session_id in outcome.unknown_sessions[:10]:
-        say(f"Stripe does not know the session {session_id}.")
-    if len(outcome.unknown_sessions) > 10:
-        say(f'… nor {len(outcome.unknown_sessions) - 10} others: see `fincon sql "FROM rejects"`.')
+def print_summary(result: SyncResult) -> None:
+    """Say on standard error what a run did, and which sessions Stripe does not know."""
+    run = result.run
+    for session_id in result.unknown_sessions[:10]:
+        echo_status(f"Stripe does not know the session {session_id}.")
+    if len(result.unknown_sessions) > 10:
+        echo_status(f'… nor {len(result.unknown_sessions) - 10} others: see `fincon sql "FROM rejects"`.')
     parts = [
-        f"{counted(run['sessions_seen'], 'session')}, {counted(run['accounts_seen'], 'account')}",
-        f"{counted(run['rows_added'], 'row')} added",
-        counted(run["requests"], "request"),
+        f"{pluralize(run['sessions_seen'], 'session')}, {pluralize(run['accounts_seen'], 'account')}",
+        f"{pluralize(run['rows_added'], 'row')} added",
+        pluralize(run["requests"], "request"),
     ]
-    if outcome.resumed_pages:
-        parts.append(f"{counted(outcome.resumed_pages, 'page')} kept from the interrupted run")
+    if result.resumed_pages:
+        parts.append(f"{pluralize(result.resumed_pages, 'page')} kept from the interrupted run")
     if run["rejected"]:
         parts.append(f"{run['rejected']:,} rejected")
-    many = len(outcome.runs)
+    many = len(result.runs)
     what = f"Run {run['run_id']}" if many == 1 else f"{many:,} Stripe accounts"
-    say(f"{what}: {', '.join(parts)}.")
+    echo_status(f"{what}: {', '.join(parts)}.")
 
 
-def fail_if_wrong(outcome: "SyncResult", *, strict: bool) -> None:
-    """As `fincon.pipeline.sync.raise_if_wrong`, which takes long to import."""
-    from fincon.pipeline.sync import raise_if_wrong
-
-    raise_if_wrong(outcome, strict=strict)
-
-
-def _dry_run(settings: "Settings", request: "SyncRequest") -> None:
-    from fincon.extract import pagination as fetch
-    from fincon.extract.client import PREFIX
-    from fincon.extract.connected_accounts import PATH
-    from fincon.lake import closed_sessions as sightings
-    from fincon.lake.tables import Lake
-    from fincon.storage.data_folder import DataFolder
-    from fincon.warehouse.views import count_accounts
-
+def _dry_run(settings: Settings, request: SyncRequest) -> None:
     known = count_accounts(settings.data)
     with Lake(DataFolder(settings.data).lake) as lake:
         settled = sightings.sessions_to_skip(lake, request.refetch) if known else set()
@@ -317,7 +289,7 @@ def _dry_run(settings: "Settings", request: "SyncRequest") -> None:
                 f"GET {PREFIX}/accounts/…/owners?ownership=…{as_whom}, for each account whose owners were refreshed since"
             )
         if left := len(own.session_ids) - len(ids):
-            say(
+            echo_status(
                 f"{left:,} sessions are known and need not be fetched again (--sessions-refetch {request.refetch})."
             )
-    say(f"Nothing was sent to {settings.api_base}.")
+    echo_status(f"Nothing was sent to {settings.api_base}.")

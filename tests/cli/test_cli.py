@@ -9,10 +9,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import click
 import duckdb
 import pyarrow.parquet as pq
 import pytest
 
+from fincon.cli.app import COMMANDS, cli
 from fincon.sandbox.server import Sandbox, running
 from fincon.sandbox.world import World
 from tests.conftest import FINCON, KEY, environ, fincon
@@ -259,3 +261,36 @@ def test_a_reader_that_had_enough_is_no_failure(sandbox: Sandbox, tmp_path: Path
             ["bash", "-c", script], cwd=tmp_path, capture_output=True, text=True, check=False
         )
         assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_each_commands_module_and_line_of_help_stand_in_the_table() -> None:
+    """The list of commands imports none of them, so nothing else would notice a name that leads nowhere."""
+    for name, (_, line) in COMMANDS.items():
+        command = cli.get_command(click.Context(cli), name)
+        assert command is not None
+        assert command.name == name
+        assert len(f"  {'transactions'}  {line}") <= 80
+
+
+@pytest.mark.parametrize("argument", ["--help", "--version"])
+def test_help_and_version_import_no_command_and_no_engine(argument: str, tmp_path: Path) -> None:
+    """They answer within a tenth of a second: what takes long is imported by the command that needs it."""
+    code = f"import sys; from fincon.cli import app; app.run([{argument!r}]); print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = set(done.stdout.split())
+    assert not loaded & {
+        "duckdb",
+        "pyarrow",
+        "requests",
+        "rich",
+        "prefect",
+        "fincon.cli.sync",
+        "fincon.cli.query",
+    }
+
+
+def test_a_query_imports_neither_delta_nor_http(tmp_path: Path) -> None:
+    """Reading takes DuckDB alone, so that `sql` and `status` answer at once."""
+    code = "import sys, fincon.cli.query; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert not set(done.stdout.split()) & {"deltalake", "requests", "prefect", "uvicorn"}

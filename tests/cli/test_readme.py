@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 import pytest
 
-from fincon.cli import cli
+from fincon.cli.app import COMMANDS, cli
 from fincon.sandbox.server import Sandbox
 from tests.conftest import FINCON, environ
 
@@ -47,13 +47,15 @@ def test_every_make_target_is_in_the_makefile(target: str) -> None:
 
 def test_every_command_and_option_stands_in_the_readme_and_no_other() -> None:
     table = README.split("## Commands", 1)[1].split("## How", 1)[0]
-    for name, command in cli.commands.items():
+    for name in COMMANDS:
+        command = cli.get_command(click.Context(cli), name)
+        assert command
         row = next(line for line in table.splitlines() if line.startswith(f"| `fincon {name}"))
         own = {o for p in command.params if isinstance(p, click.Option) for o in [*p.opts, *p.secondary_opts]}
         own -= {"--data", "--quiet", "--verbose"}
         assert set(re.findall(r"--[a-z-]+", row)) == own, name
     shown = set(re.findall(r"^\| `fincon (\w+)", table, re.MULTILINE))
-    assert shown == set(cli.commands)
+    assert shown == set(COMMANDS)
 
 
 def test_every_link_leads_to_a_file() -> None:

@@ -14,7 +14,7 @@ import pytest
 from prefect.flows import load_flow_from_entrypoint
 
 from fincon import errors
-from fincon.cli import cli
+from fincon.cli.app import cli
 from fincon.flows import artifacts
 from fincon.flows.scheduler import Deployment, command_line, read
 from fincon.flows.tasks import _ToRun, may_pass
@@ -44,7 +44,9 @@ def test_a_deployment_is_a_command_with_options_that_exist(deployment: Deploymen
     """What `fincon serve` runs without a server is a command that the command line takes, option by option."""
     name, *arguments = command_line(deployment)
     with click.Context(cli) as context:
-        parsed = cli.commands[name].make_context(name, arguments, context).params
+        command = cli.get_command(context, name)
+        assert command
+        parsed = command.make_context(name, arguments, context).params
     asked = {k: v for k, v in deployment.parameters.items() if v is not None}
     assert asked.items() <= parsed.items()
 

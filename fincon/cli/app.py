@@ -1,0 +1,134 @@
+"""The group of commands, and what becomes of their errors: two lines and an exit code."""
+
+import atexit
+import importlib
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from contextlib import suppress
+
+import click
+
+from fincon.cli.options import GlobalOptions, global_options
+from fincon.errors import FinconError
+
+INTERRUPTED = 130
+
+COMMANDS = {
+    "demo": ("demo", "Sync a sandbox twice, and show what can be asked."),
+    "sync": ("sync", "Fetch sessions and accounts; publish the views."),
+    "events": ("sync", "Fetch what changed since the last run."),
+    "transactions": ("sync", "The same, and new transactions."),
+    "owners": ("sync", "The same, and new owners."),
+    "status": ("query", "Show the last runs and how fresh each table is."),
+    "sql": ("query", "Ask the views; read-only."),
+    "schema": ("schema", "Show what views, columns and macros mean."),
+    "report": ("query", "Write key tables and plots as one HTML page."),
+    "check": ("maintain", "Run every check on the data."),
+    "erase": ("maintain", "Remove every trace of an account or a person."),
+    "compact": ("maintain", "Merge small files, and remove old ones."),
+    "serve": ("schedule", "Run what prefect.yaml schedules."),
+    "automations": ("automations", "Have a Prefect server notice runs that died."),
+    "sandbox": ("demo", "Serve Stripe's API on this machine."),
+}
+"""Command → its module in `fincon.cli`, and its line in the list of commands; in the order of use."""
+
+
+class LazyGroup(click.Group):
+    """A group that imports a command's module when the command is asked for, not when the commands are listed."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names in the order of the table."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import the command; None where there is no such."""
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = getattr(
+            importlib.import_module(f"fincon.cli.{COMMANDS[cmd_name][0]}"), cmd_name
+        )
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the list of commands from the table, which imports none of them."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, line) for name, (_, line) in COMMANDS.items()])
+
+
+@click.group(
+    cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
+)
+@click.version_option(package_name="fincon")
+@global_options
+def cli() -> None:
+    """Stripe Financial Connections in Parquet and DuckDB.
+
+    \b
+    Begin with:  fincon demo      everything, on a sandbox: no key, no network
+    Then:        export STRIPE_API_KEY=rk_…
+                 fincon sync      every account
+                 fincon sql "FROM balance_totals"
+    """  # noqa: D301 - click takes the backspace for "leave these lines as they are"
+
+
+def run(arguments: Sequence[str] | None = None) -> int:
+    """Run a command, by default that of the process's arguments, and return its exit code.
+
+    What went wrong is told in two lines on standard error; with ``--verbose`` after a traceback.
+    """
+    options = GlobalOptions()
+    try:
+        return int(cli.main(arguments, "fincon", standalone_mode=False, obj=options) or 0)
+    except (click.Abort, KeyboardInterrupt):
+        return _tell_interrupted()
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except FinconError as error:
+        _tell(str(error), error.hint, options)
+        return error.exit_code
+    except SystemExit:
+        return 0  # click's answer to a closed pipe: whoever read had enough
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception as error:  # noqa: BLE001 - the last resort: a person sees two lines, not a traceback
+        if _is_of_an_interrupt(error):
+            return _tell_interrupted()
+        hint = "This is a bug or a machine in trouble; --verbose shows where."
+        _tell(f"{type(error).__name__}: {error}", hint, options)
+        return 1
+
+
+def _tell(message: str, hint: str, options: GlobalOptions) -> None:
+    if options.verbose:
+        traceback.print_exc()
+    click.echo(f"fincon: {message}" + (f"\n        {hint}" if hint else ""), err=True)
+
+
+def _is_of_an_interrupt(error: BaseException | None) -> bool:
+    """Whether Ctrl-C led to it: within a wait for a lock Python may raise another error in its place."""
+    while error and not isinstance(error, KeyboardInterrupt):
+        error = error.__context__
+    return error is not None
+
+
+def _tell_interrupted() -> int:
+    click.echo(
+        "fincon: interrupted. What was fetched is kept: run the same command again to go on.", err=True
+    )
+    return INTERRUPTED
+
+
+def end(code: int) -> None:
+    """End the process now: a thread that still waits for Stripe must not hold the terminal."""
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(BrokenPipeError):
+            stream.flush()
+    if code == 0 and "prefect" in sys.modules:
+        # Prefect sends what is left of its logs at exit, and its threads then keep DuckDB's module alive,
+        # which complains of leaks on standard error: let it send, and end without the complaint.
+        atexit._run_exitfuncs()
+    os._exit(code)

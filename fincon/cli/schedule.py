@@ -1,0 +1,35 @@
+"""``fincon serve``: keep a lake up to date."""
+
+import signal
+from pathlib import Path
+
+import click
+
+from fincon.cli.options import command, current_options, echo_status
+from fincon.flows.scheduler import read, run_when_due, when
+from fincon.settings import load_settings
+
+
+@command()
+@click.option(
+    "--schedules",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    default="prefect.yaml",
+    show_default=True,
+    help="The file of deployments.",
+)
+def serve(schedules: Path) -> None:
+    """Run what prefect.yaml schedules, from this process, until it is stopped.
+
+    No server is needed: each run is the command of its name, one after another. With PREFECT_API_URL, a sync is
+    seen on that server as any `fincon sync` is.
+    """
+    data = current_options().data
+    deployments = read(schedules)
+    load_settings(data=data)  # a missing key is told now, not at three in the morning
+    signal.signal(
+        signal.SIGTERM, signal.default_int_handler
+    )  # as Ctrl-C: a run that is stopped goes on later
+    for deployment in deployments:
+        echo_status(f"{deployment.name}: {when(deployment)}")
+    run_when_due(deployments, ["--data", str(data)] if data else [], echo_status)
