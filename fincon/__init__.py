@@ -20,9 +20,10 @@ def connect(data: "str | DataPath | None" = None) -> "duckdb.DuckDBPyConnection"
     Raises:
         UsageError: nothing has been synced into ``data``, or its views cannot be read.
     """
-    from fincon.warehouse import views  # DuckDB takes long to import, and the command line does without it
+    # DuckDB takes long to import, and much of the command line does without it.
+    from fincon.warehouse import connection
 
-    return views.connect(data)
+    return connection.connect(data)
 
 
 def __getattr__(name: str) -> str:

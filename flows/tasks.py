@@ -25,7 +25,7 @@ from fincon.landing.run_folder import retry_while_locked  # noqa: E402
 from fincon.pipeline.request import NoProgress, Progress, StepRunner, SyncRequest, SyncResult  # noqa: E402
 from fincon.pipeline.sync import run_sync  # noqa: E402
 from fincon.storage.s3 import DataPath  # noqa: E402
-from fincon.warehouse.views import count_accounts  # noqa: E402
+from fincon.warehouse.status import count_accounts  # noqa: E402
 
 P = ParamSpec("P")
 R = TypeVar("R")

@@ -48,10 +48,10 @@ def check(data: str | None = None) -> dict[str, int]:
     """
     from fincon.flows import artifacts
     from fincon.pipeline.sync import PAGES_AGREE, pages_disagree
-    from fincon.warehouse import views as warehouse
+    from fincon.warehouse.checks import run_checks
 
     folder = data_folder(data)
-    found = warehouse.run_checks(folder)
+    found = run_checks(folder)
     found.append(("pages_agree", PAGES_AGREE, len(pages_disagree(folder) or ())))
     artifacts.show_checks(found)
     failed = [f"{name} ({rows} rows)" for name, _, rows in found if rows]

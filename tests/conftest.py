@@ -16,7 +16,7 @@ from fincon.pipeline.sync import SyncRequest, SyncResult, run_sync
 from fincon.sandbox.server import Sandbox, running
 from fincon.sandbox.world import World
 from fincon.settings import Settings, load_settings
-from fincon.warehouse.views import connect
+from fincon.warehouse.connection import connect
 
 KEY = "sk_test_sandboxkey"
 FINCON = Path(sys.executable).with_name("fincon")

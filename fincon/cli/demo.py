@@ -19,7 +19,7 @@ from fincon.sandbox.server import running, serve
 from fincon.sandbox.world import World
 from fincon.settings import data_folder, load_settings
 from fincon.storage.data_folder import DataFolder
-from fincon.warehouse.views import connect
+from fincon.warehouse.connection import connect
 
 QUESTIONS = (
     (

@@ -13,7 +13,8 @@ from fincon.pipeline.sync import PAGES_AGREE, machine_errors, pages_disagree
 from fincon.settings import data_folder
 from fincon.storage.data_folder import DataFolder
 from fincon.storage.s3 import DataPath
-from fincon.warehouse.views import checks, connect
+from fincon.warehouse.checks import checks
+from fincon.warehouse.connection import connect
 
 ROWS_SHOWN = 10
 """Of the rows that a check finds."""

@@ -9,7 +9,8 @@ import click
 from fincon.cli.options import command, current_options
 from fincon.cli.output import render_status, write_result
 from fincon.errors import UsageError
-from fincon.warehouse.views import ask, connect, summary
+from fincon.warehouse.connection import ask, connect
+from fincon.warehouse.status import summary
 
 
 @command()

@@ -30,7 +30,7 @@ from fincon.settings import (
 )
 from fincon.storage.data_folder import DataFolder
 from fincon.transforms.personal import Choice
-from fincon.warehouse.views import count_accounts
+from fincon.warehouse.status import count_accounts
 
 details_options = add_options(
     click.option(

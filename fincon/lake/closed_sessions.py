@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from fincon.lake.tables import Lake
-from fincon.lake.version_sql import parquet
+from fincon.lake.version_sql import read_parquet_sql
 from fincon.landing.page_store import PageStore
 from fincon.storage.data_folder import DataFolder, atomic_write, make
 from fincon.transforms.schemas import SESSIONS
@@ -73,8 +73,6 @@ def _first_seen(lake: Lake) -> dict[Session, int]:
     files = lake.files(SESSIONS)
     if not files:
         return {}
-    first = (
-        f"SELECT stripe_account, session_id, epoch_us(min(observed_at)) FROM {parquet(files)} GROUP BY ALL"  # noqa: S608 - our own files
-    )
+    first = f"SELECT stripe_account, session_id, epoch_us(min(observed_at)) FROM {read_parquet_sql(files)} GROUP BY ALL"
     with lake.query() as query:
         return {(account, session): at for account, session, at in query.execute(first).fetchall()}

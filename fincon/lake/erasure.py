@@ -7,8 +7,8 @@ import duckdb
 import pyarrow as pa
 from deltalake.transaction import AddAction, RemoveAction
 
-from fincon.lake.tables import ALONE, Lake
-from fincon.lake.version_sql import text
+from fincon.lake.tables import COMMIT_ONCE, Lake
+from fincon.lake.version_sql import sql_literal
 from fincon.storage.data_folder import atomic_write, ensure_lock_held
 from fincon.storage.s3 import DataPath
 from fincon.transforms.schemas import Table
@@ -54,12 +54,12 @@ def _renew_log(lake: Lake, table: Table) -> None:
             partition_values={},
             modification_time=int(stats[file].st_mtime * 1000),
             data_change=False,
-            stats=json.dumps({"numRecords": lake.rows_in([file])}),
+            stats=json.dumps({"numRecords": lake.count_rows([file])}),
         )
         for file in lake.files(table)
     ]
     ensure_lock_held(lake.folder)
-    delta.create_write_transaction(adds, "append", delta.schema(), commit_properties=ALONE)
+    delta.create_write_transaction(adds, "append", delta.schema(), commit_properties=COMMIT_ONCE)
     delta.update_incremental()
     delta.create_checkpoint()
     kept = f"{delta.version():020}."
@@ -87,5 +87,5 @@ def _names_any(table: Table, identities: list[str]) -> str:
 def _without_rows(query: duckdb.DuckDBPyConnection, path: DataPath, match: str) -> None:
     """Write a Parquet file anew without the rows that match; it is swapped in whole."""
     with atomic_write(path) as part:
-        kept = f"FROM read_parquet({text(str(path))}) WHERE NOT {match}"
-        query.execute(f"COPY ({kept}) TO {text(str(part))} (FORMAT parquet, COMPRESSION zstd)")
+        kept = f"FROM read_parquet({sql_literal(str(path))}) WHERE NOT {match}"
+        query.execute(f"COPY ({kept}) TO {sql_literal(str(part))} (FORMAT parquet, COMPRESSION zstd)")

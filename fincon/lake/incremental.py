@@ -3,13 +3,13 @@ accounts' transactions and owners are due.
 """  # noqa: D205 - one sentence, over two lines
 
 from collections.abc import Iterable, Mapping
-from string import Template
 
 import pyarrow as pa
 
+from fincon.lake.snapshots import latest_files
 from fincon.lake.staging import batches
 from fincon.lake.tables import Lake
-from fincon.lake.version_sql import SQL, parquet
+from fincon.lake.version_sql import from_template, read_parquet_sql
 from fincon.transforms.flatten import flatten
 from fincon.transforms.page import DueAccount, Origin, Page, Watermark
 from fincon.transforms.schemas import ACCOUNTS, OBJECT_TABLES, REFRESHES, RUNS, WATERMARKS, Table
@@ -54,11 +54,11 @@ def newest(lake: Lake) -> int:
 
 def accounts_a_page_apart(lake: Lake, stripe_account: str, size: int) -> list[str]:
     """The last account of each page of ``size`` that the Stripe account's listing would have: newest first."""
-    now = lake.current(ACCOUNTS)
-    if not now.active:
+    now = latest_files(lake, ACCOUNTS)
+    if not now.all:
         return []
     known = (
-        f"SELECT account_id, any_value(created_at) AS created_at FROM {parquet(now.active)}"
+        f"SELECT account_id, any_value(created_at) AS created_at FROM {read_parquet_sql(now.all)}"
         " WHERE stripe_account = ? GROUP BY account_id"
     )
     placed = (
@@ -91,7 +91,6 @@ def due_accounts(
     ``refreshes`` is what `read_refreshes` made of this run's pages; ``pii`` is this run's choice about personal data,
     `transforms.personal.Privacy.mark`, which makes owners due where it differs from the one they were read under.
     """
-    template = Template((SQL / "versions" / "due.sql").read_text(encoding="utf-8"))
     pii = pii if feature == "ownership" else ""
     with lake.query() as query:
         for table, rows in refreshes.items():
@@ -99,10 +98,10 @@ def due_accounts(
         known = {}
         for table in (REFRESHES, ACCOUNTS, WATERMARKS):
             query.register(f"no_{table.name}", table.schema.empty_table())
-            now = lake.current(table)
-            known[table.name] = now.sql(table, str) if now.active else f"FROM no_{table.name}"
+            now = latest_files(lake, table)
+            known[table.name] = now.sql(table) if now.all else f"FROM no_{table.name}"
         found = query.execute(
-            template.substitute(known, feature=feature), {"stripe_account": stripe_account, "pii": pii}
+            from_template("due", **known, feature=feature), {"stripe_account": stripe_account, "pii": pii}
         ).fetchall()
     return [
         DueAccount(

@@ -2,14 +2,14 @@
 
 import secrets
 from datetime import UTC, datetime, timedelta
-from functools import partial
+from typing import NamedTuple
 
 import duckdb
 import msgspec
 import pyarrow.parquet as pq
 
-from fincon.lake.tables import ALONE, ROWS_A_BATCH, WRITER, Lake, LatestFiles, Snapshot, value
-from fincon.lake.version_sql import parquet, share
+from fincon.lake.tables import COMMIT_ONCE, ROWS_A_BATCH, WRITER, Lake, single_value
+from fincon.lake.version_sql import latest_sql, partition_clauses, read_parquet_sql
 from fincon.storage.data_folder import atomic_write, ensure_lock_held, make
 from fincon.transforms.schemas import LOGS, OBJECT_TABLES, TABLES, Table
 
@@ -23,21 +23,70 @@ SMALL_FILE_BYTES = 16_000_000
 """Files under this size are merged when a snapshot is taken; `compact` merges larger ones too."""
 
 
+class Snapshot(msgspec.Struct, frozen=True):
+    """The latest state of a table when its files were ``covers``, as the files ``base``; relative to the data folder."""
+
+    covers: list[str]
+    base: list[str]
+
+
+class LatestFiles(NamedTuple):
+    """Where a table and its latest state are, as absolute paths of Parquet files."""
+
+    snapshot: list[str]
+    """The latest state as it was when the snapshot was taken: each object once."""
+    since: list[str]
+    """Versions that came since."""
+    all: list[str]
+    """The whole table, every version."""
+
+    def sql(self, table: Table, clause: str = "") -> str:
+        """Write the query for the latest state, of those objects alone that a ``clause`` leaves."""
+        snapshot, since = (
+            read_parquet_sql(files, clause) if files else "" for files in (self.snapshot, self.since)
+        )
+        return latest_sql(table, snapshot, since)
+
+
+def latest_files(lake: Lake, table: Table) -> LatestFiles:
+    """Return the files from which the latest state of a table is read."""
+    files = lake.files(table)
+    taken = snapshots_taken(lake).get(table.name)
+    if taken:
+        snapshot, covers = _absolute(lake, taken.base), set(_absolute(lake, taken.covers))
+        if covers <= set(files) and all((lake.folder.parent / file).exists() for file in taken.base):
+            return LatestFiles(snapshot, sorted(set(files) - covers), files)
+    return LatestFiles([], files, files)
+
+
+def latest_files_by_table(lake: Lake) -> dict[str, LatestFiles]:
+    """Return the name of every table with its `latest_files`: what the views are made of."""
+    return {table.name: latest_files(lake, table) for table in TABLES}
+
+
+def snapshots_taken(lake: Lake) -> dict[str, Snapshot]:
+    """Return the name of each table that has one with its last snapshot."""
+    try:
+        return msgspec.json.decode(lake.data.snapshot_index.read_bytes(), type=dict[str, Snapshot])
+    except (FileNotFoundError, msgspec.DecodeError):
+        return {}  # it is derived: without it the latest state is read from all versions
+
+
 def renew_snapshots(lake: Lake, *, always: bool = False) -> None:
     """Take a new snapshot of each table's latest state where what came since has grown past a quarter of it.
 
     The small files that runs left are merged then, so that a run never reads more of them than came since.
     """
-    snapshots = lake.snapshots_taken()
+    snapshots = snapshots_taken(lake)
     for table in OBJECT_TABLES:
-        now = lake.current(table)
-        since, before = lake.rows_in(now.tail), lake.rows_in(now.base)
-        cost = since + len(now.tail) * A_FILE_COUNTS
+        now = latest_files(lake, table)
+        since, before = lake.count_rows(now.since), lake.count_rows(now.snapshot)
+        cost = since + len(now.since) * A_FILE_COUNTS
         if since and (always or cost > max(SNAPSHOT_ROWS, before // 4)):
-            base = _snapshot(lake, table, now)
-            if base != now.tail:
+            taken = _take_snapshot(lake, table, now)
+            if taken != now.since:
                 _merge(lake, table, SMALL_FILE_BYTES)
-            snapshots[table.name] = Snapshot(_relative(lake, lake.files(table)), _relative(lake, base))
+            snapshots[table.name] = Snapshot(_relative(lake, lake.files(table)), _relative(lake, taken))
     for table in LOGS:
         if len(lake.files(table)) * A_FILE_COUNTS > SNAPSHOT_ROWS:
             _merge(lake, table, SMALL_FILE_BYTES)
@@ -46,45 +95,44 @@ def renew_snapshots(lake: Lake, *, always: bool = False) -> None:
         part.write_bytes(msgspec.json.encode(snapshots))
 
 
-def _snapshot(lake: Lake, table: Table, now: LatestFiles) -> list[str]:
-    """The latest state as files: the table's own where each object has one version, else a copy."""
+def _take_snapshot(lake: Lake, table: Table, now: LatestFiles) -> list[str]:
+    """Return the latest state as files: the table's own where each object has one version, else a copy that is written."""
+    clauses = partition_clauses(table, lake.count_rows(now.snapshot + now.since))
     with lake.query() as query:
-        numbers = lake.shares(query, parquet(now.base + now.tail))
-        if not now.base and all(_once(query, table, now.tail, number, len(numbers)) for number in numbers):
-            return now.tail
+        if not now.snapshot and all(_has_each_once(query, table, now.since, clause) for clause in clauses):
+            return now.since
         make(lake.snapshots)
         path = lake.snapshots / f"{table.name}-{secrets.token_hex(8)}.parquet"
-        schema = query.sql(now.sql(table, str)).limit(0).to_arrow_table().schema
+        schema = query.sql(now.sql(table)).limit(0).to_arrow_table().schema
         with (
             atomic_write(path) as part,
             pq.ParquetWriter(part, schema, compression="zstd", compression_level=1) as writer,
         ):
-            for number in numbers:
-                latest = now.sql(table, partial(share, table=table, number=number, of=len(numbers)))
-                for batch in query.sql(latest).to_arrow_reader(ROWS_A_BATCH):
+            for clause in clauses:
+                for batch in query.sql(now.sql(table, clause)).to_arrow_reader(ROWS_A_BATCH):
                     writer.write_batch(batch)
         return [str(path)]
 
 
-def _once(query: duckdb.DuckDBPyConnection, table: Table, files: list[str], number: int, of: int) -> bool:
-    """Whether each object of a share has one version."""
+def _has_each_once(query: duckdb.DuckDBPyConnection, table: Table, files: list[str], clause: str) -> bool:
+    """Return whether each object that a ``clause`` leaves has one version."""
     key = ", ".join(table.full_key)
-    versions = f"SELECT DISTINCT {key}, observed_at FROM {share(parquet(files), table, number, of)}"
-    return bool(value(query, f"SELECT count(*) = count(DISTINCT ({key})) FROM ({versions})"))
+    versions = f"SELECT DISTINCT {key}, observed_at FROM {read_parquet_sql(files, clause)}"
+    return bool(single_value(query, f"SELECT count(*) = count(DISTINCT ({key})) FROM ({versions})"))
 
 
 def _merge(lake: Lake, table: Table, under_bytes: int | None = None) -> None:
     """Merge a table's files, the small ones alone if asked. Views made before go on reading the old ones until `compact`."""
     ensure_lock_held(lake.folder)
     lake.table(table).optimize.compact(
-        target_size=under_bytes, writer_properties=WRITER, commit_properties=ALONE
+        target_size=under_bytes, writer_properties=WRITER, commit_properties=COMMIT_ONCE
     )
 
 
 def compact(lake: Lake, retention: timedelta) -> dict[str, tuple[int, int]]:
-    """Merge small files, and remove those that no table has needed for ``retention``.
+    """Merge small files, and remove those that no table has needed for ``retention``; views made before read them until then.
 
-    How many files each table had and has. Views made before go on reading the old files until then.
+    Returns how many files each table had and has.
     """
     sizes = {}
     for table in TABLES:
@@ -103,10 +151,14 @@ def compact(lake: Lake, retention: timedelta) -> dict[str, tuple[int, int]]:
 
 
 def _drop_old_snapshots(lake: Lake, before: datetime) -> None:
-    needed = {path for snapshot in lake.snapshots_taken().values() for path in lake.absolute(snapshot.base)}
+    needed = {path for taken in snapshots_taken(lake).values() for path in _absolute(lake, taken.base)}
     for path in lake.snapshots.glob("*.parquet"):
         if str(path) not in needed and path.stat().st_mtime <= before.timestamp():
             path.unlink()
+
+
+def _absolute(lake: Lake, files: list[str]) -> list[str]:
+    return [str(lake.folder.parent / file) for file in files]
 
 
 def _relative(lake: Lake, files: list[str]) -> list[str]:

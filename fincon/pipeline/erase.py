@@ -26,7 +26,7 @@ from fincon.pipeline.recovery import refuse_halves, settle
 from fincon.settings import IDENTITIES
 from fincon.storage.data_folder import DataFolder, querying
 from fincon.storage.s3 import DataPath, S3Path
-from fincon.transforms.schemas import ERASURES, OBJECT_TABLES, RUNS, TABLES
+from fincon.transforms.schemas import ERASURES, OBJECT_TABLES, RUNS
 from fincon.warehouse.views import publish
 
 
@@ -64,7 +64,7 @@ def erase(data: DataPath, kind: str, identity: str) -> dict[str, int]:
         sightings.keep(lake.data, {session for session in settled if session[1] not in identities})
         removed["pages"] = _erase_pages(data, identities)
         _record(data, lake, kind, identities, records)
-        publish(data, {table.name: lake.current(table) for table in TABLES})
+        publish(data, compaction.latest_files_by_table(lake))
         left = traces(data, identities)
         if left:
             raise RunFailed(f"Traces are left in {', '.join(left)}.", "Run the same command again.")
@@ -80,7 +80,7 @@ def allow(data: DataPath, kind: str, identity: str) -> None:
         settle(data, lake)
         refuse_halves(data)
         lake.add_records(ERASURES, [_entry(data, "allowed", kind, identity, {})])
-        publish(data, {table.name: lake.current(table) for table in TABLES})
+        publish(data, compaction.latest_files_by_table(lake))
 
 
 def compact(data: DataPath, retention_days: int, pages_days: int) -> dict[str, Any]:
@@ -93,7 +93,7 @@ def compact(data: DataPath, retention_days: int, pages_days: int) -> dict[str, A
         finished = lake.run_ids()
         waiting = {run.run_id for run in unfinished(data, finished) if _is_awaited(data, run)}
         sizes = compaction.compact(lake, timedelta(days=retention_days))
-        publish(data, {table.name: lake.current(table) for table in TABLES})
+        publish(data, compaction.latest_files_by_table(lake))
         pruned = 0
         oldest = datetime.now(UTC).timestamp() - pages_days * 86_400
         for folder in sorted(DataFolder(data).pages.glob("*")):

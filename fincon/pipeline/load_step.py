@@ -11,6 +11,7 @@ from typing import Any
 
 from fincon.errors import CorruptPage, FinconError, RunFailed
 from fincon.lake import closed_sessions as sightings
+from fincon.lake.append import load_staged, record_runs, remove_run, staged_rejects, staged_sums
 from fincon.lake.staging import stage
 from fincon.lake.tables import Lake
 from fincon.landing.page_store import PageStore
@@ -125,13 +126,13 @@ def transform_and_load(
                 agree_with_pages(lake, on_pages, _origin(run), folder)
                 staged.append(run)
             except CorruptPage as damage:
-                lake.forget(run.run_id)
+                remove_run(lake, run.run_id)
                 unmark_fetched(settings.data, run)
                 failures[run.stripe_account] = damage
         if staged:
             with noted(settings.data, [run.run_id for run in staged]):
-                seen = lake.load_staged(folder, [_origin(run) for run in staged])
-                rows += lake.finish([_row(settings, run, seen[run.run_id]) for run in staged])
+                seen = load_staged(lake, folder, [_origin(run) for run in staged])
+                rows += record_runs(lake, [_row(settings, run, seen[run.run_id]) for run in staged])
         for result in lot:
             shutil.rmtree(folder / result.run.run_id, ignore_errors=True)
     return rows, failures
@@ -141,8 +142,8 @@ def staged_differences(
     lake: Lake, pages: Sums, folder: Path, origin: Origin
 ) -> list[tuple[str, str, int, int]]:
     """Where the sums over what a run staged in ``folder`` differ from those over its ``pages``, read in another way."""
-    rejects = sums_of_rejects(lake.staged_rejects(folder, origin))
-    return differences(pages, rejects, lake.staged_sums(folder, origin))
+    rejects = sums_of_rejects(staged_rejects(lake, folder, origin))
+    return differences(pages, rejects, staged_sums(lake, folder, origin))
 
 
 def agree_with_pages(lake: Lake, pages: Sums, origin: Origin, folder: Path) -> None:

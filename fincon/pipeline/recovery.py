@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from fincon.errors import RunFailed
+from fincon.lake.append import remove_run
 from fincon.lake.tables import Lake
 from fincon.landing.run_folder import fetched, pages_folder, unfinished
 from fincon.storage.data_folder import DataFolder, atomic_write, make
@@ -39,7 +40,7 @@ def settle(data: DataPath, lake: Lake) -> None:
     for note in DataFolder(data).loading.glob("*"):
         waiting = set(note.read_bytes().decode().split()) - finished
         for run_id in waiting - loadable:
-            lake.forget(run_id)
+            remove_run(lake, run_id)
         if not waiting & loadable:
             note.unlink()
 

@@ -16,10 +16,10 @@ from fincon.errors import AccountsFailed, BudgetExhausted, FinconError, RunFaile
 from fincon.extract.client import RequestBudget, StripeClient
 from fincon.extract.connected_accounts import connected_accounts
 from fincon.lake.incremental import last_pii
-from fincon.lake.snapshots import renew_snapshots
+from fincon.lake.snapshots import latest_files_by_table, renew_snapshots
 from fincon.lake.staging import stage, staged_files
 from fincon.lake.tables import QUERY_THREADS, SPILL, Lake
-from fincon.lake.version_sql import parquet, reconcile_sql, text
+from fincon.lake.version_sql import read_parquet_sql, reconcile_sql, sql_literal
 from fincon.landing.page_store import PageStore
 from fincon.landing.run_folder import add_costs, begin, clean, pages_folder, prepare, writer_lock
 from fincon.pipeline.extract_step import Fetch, fetch_here, plan_jobs
@@ -41,8 +41,8 @@ from fincon.storage.data_folder import DataFolder
 from fincon.storage.s3 import DataPath
 from fincon.transforms.page import Origin
 from fincon.transforms.reconcile import sums_of_pages
-from fincon.transforms.schemas import BALANCES, TABLES
-from fincon.warehouse import views as warehouse
+from fincon.transforms.schemas import BALANCES
+from fincon.warehouse import checks, connection, views
 
 FAILURES_SHOWN = 10
 """How many Stripe accounts that failed are told one by one."""
@@ -85,7 +85,7 @@ def run_sync(
             note_settled(settings, lake, [*(run for run, _ in finished), *(result.run for result in results)])
             told = progress.stage("views and checks", 2)
             step("publish", publish, settings.data, lake)
-            lake.rest()
+            lake.release_memory()
             told(1)
             failed = step("check", failed_checks, settings)
             told(1)
@@ -167,35 +167,41 @@ def pages_disagree(data: DataPath) -> list[tuple[Any, ...]] | None:
     None where the pages are pruned, or on another machine. An account of which a later run knows something newer is left out.
     """
     with (
-        warehouse.connect(data) as views,
+        connection.connect(data) as warehouse,
         Lake(DataFolder(data).lake) as lake,
         tempfile.TemporaryDirectory(prefix="fincon-") as scratch,
     ):
         folder = Path(scratch)
-        last = views.execute("SELECT run_id, stripe_account FROM runs ORDER BY finished_at DESC").fetchone()
+        last = warehouse.execute(
+            "SELECT run_id, stripe_account FROM runs ORDER BY finished_at DESC"
+        ).fetchone()
         if last is None or not pages_folder(data, last[0]).exists():
             return None
         page_store = PageStore(pages_folder(data, last[0]))
         origin = Origin(*last)
         stage(page_store.read(), origin, folder)
         parts = staged_files(folder, BALANCES, [origin])
-        held = views.execute(reconcile_sql(parquet(parts), "FROM balances")).fetchall() if parts else []
+        held = (
+            warehouse.execute(reconcile_sql(read_parquet_sql(parts), "FROM balances")).fetchall()
+            if parts
+            else []
+        )
         return [*staged_differences(lake, sums_of_pages(page_store.read_accounts()), folder, origin), *held]
 
 
 def publish(data: DataPath, lake: Lake) -> None:
     """The views over the lake as it is now."""
     renew_snapshots(lake)
-    warehouse.publish(data, {table.name: lake.current(table) for table in TABLES})
+    views.publish(data, latest_files_by_table(lake))
 
 
 def failed_checks(settings: Settings) -> dict[str, int]:
     """Check → how many rows it found wrong, for those that found any."""
-    spill = text(str(DataFolder(settings.data).work / f"{SPILL}checks"))
+    spill = sql_literal(str(DataFolder(settings.data).work / f"{SPILL}checks"))
     bounds = (
         f"SET threads = {QUERY_THREADS}; SET memory_limit = '{query_memory()}'; SET temp_directory = {spill}"
     )
-    return {name: rows for name, _, rows in warehouse.run_checks(settings.data, bounds) if rows}
+    return {name: rows for name, _, rows in checks.run_checks(settings.data, bounds) if rows}
 
 
 def raise_if_wrong(outcome: SyncResult, *, strict: bool) -> None:

@@ -9,9 +9,10 @@ from typing import NamedTuple
 import duckdb
 
 from fincon.errors import UsageError
-from fincon.lake.tables import LatestFiles
+from fincon.lake.snapshots import LatestFiles
 from fincon.transforms.schemas import TABLES
-from fincon.warehouse.views import connect, publish
+from fincon.warehouse.connection import connect
+from fincon.warehouse.views import publish
 
 COLUMNS = """
     SELECT table_name, column_name, data_type, comment FROM duckdb_columns()

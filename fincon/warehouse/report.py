@@ -14,7 +14,7 @@ import pandas as pd
 import vl_convert
 
 from fincon.warehouse import charts
-from fincon.warehouse.views import checks
+from fincon.warehouse.checks import checks
 
 PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">

@@ -5,9 +5,12 @@ from datetime import timedelta
 
 import orjson
 
+from fincon.lake.append import load_staged
+from fincon.lake.staging import stage
+from fincon.lake.tables import Lake
 from fincon.sandbox import objects
 from fincon.sandbox.world import World
-from fincon.transforms.page import Header, Page
+from fincon.transforms.page import Header, Origin, Page
 
 PAGE = 100
 URL = "/v1/financial_connections/accounts"
@@ -68,3 +71,11 @@ def transaction_pages(world: World, count: int) -> Iterator[Page]:
 def later(world: World, by: timedelta) -> World:
     """The same world, some time on."""
     return world.at(world.clock + by)
+
+
+def load_pages(lake: Lake, pages: Iterable[Page], run_id: str) -> dict[str, int]:
+    """Stage pages and load them at once, as one run; the pages of a session must stand together. Returns its counts."""
+    origin = Origin(run_id)
+    with lake.staging() as folder:
+        stage(pages, origin, folder)
+        return load_staged(lake, folder, [origin])[run_id]

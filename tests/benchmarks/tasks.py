@@ -174,12 +174,12 @@ def ids(accounts: str, sessions: str, clock: str, file: str) -> Figures:
 
 def lake(folder: str, accounts: str, versions: str, hours: str = "24", every: str = "1") -> Figures:
     """A lake of so many versions, so many hours apart, loaded without HTTP; the views published every so many runs."""
-    from fincon.lake.snapshots import renew_snapshots
+    from fincon.lake.append import record_runs
+    from fincon.lake.snapshots import latest_files_by_table, renew_snapshots
     from fincon.lake.tables import Lake
     from fincon.sandbox.world import World
-    from fincon.transforms.schemas import TABLES
     from fincon.warehouse.views import publish
-    from tests.benchmarks.pages import later, listing
+    from tests.benchmarks.pages import later, listing, load_pages
 
     data = Path(folder) / "data"
     data.mkdir(parents=True, exist_ok=True)
@@ -189,7 +189,7 @@ def lake(folder: str, accounts: str, versions: str, hours: str = "24", every: st
     for number in range(int(versions)):
         run_id = f"run-{number:06}"
         start = time.monotonic()
-        made.load(listing(later(world, timedelta(hours=number * int(hours)))), run_id)
+        load_pages(made, listing(later(world, timedelta(hours=number * int(hours)))), run_id)
         now = datetime.now(UTC)
         row = {
             "run_id": run_id,
@@ -198,10 +198,10 @@ def lake(folder: str, accounts: str, versions: str, hours: str = "24", every: st
             "started_at": now,
             "finished_at": now,
         }
-        rows += made.finish([row])[0]["rows_added"]
+        rows += record_runs(made, [row])[0]["rows_added"]
         if number % int(every) == int(every) - 1 or number == int(versions) - 1:
             renew_snapshots(made)
-            publish(data, {table.name: made.current(table) for table in TABLES})
+            publish(data, latest_files_by_table(made))
         loads.append(time.monotonic() - start)
     tenth = max(1, len(loads) // 10)
     return {
@@ -214,18 +214,18 @@ def lake(folder: str, accounts: str, versions: str, hours: str = "24", every: st
 
 def transactions(folder: str, count: str) -> Figures:
     """A lake of so many transactions, loaded without HTTP from the pages of a world's accounts, and published."""
-    from fincon.lake.snapshots import renew_snapshots
+    from fincon.lake.append import record_runs
+    from fincon.lake.snapshots import latest_files_by_table, renew_snapshots
     from fincon.lake.tables import Lake
     from fincon.sandbox.world import World
-    from fincon.transforms.schemas import TABLES
     from fincon.warehouse.views import publish
-    from tests.benchmarks.pages import transaction_pages
+    from tests.benchmarks.pages import load_pages, transaction_pages
 
     data = Path(folder) / "data"
     data.mkdir(parents=True, exist_ok=True)
     start, start_cpu = time.monotonic(), cpu()
     with Lake(data / "lake") as made:
-        made.load(transaction_pages(World(accounts=int(count) // 20, sessions=0), int(count)), "run")
+        load_pages(made, transaction_pages(World(accounts=int(count) // 20, sessions=0), int(count)), "run")
         now = datetime.now(UTC)
         row = {
             "run_id": "run",
@@ -234,9 +234,9 @@ def transactions(folder: str, count: str) -> Figures:
             "started_at": now,
             "finished_at": now,
         }
-        rows = made.finish([row])[0]["rows_added"]
+        rows = record_runs(made, [row])[0]["rows_added"]
         renew_snapshots(made)
-        publish(data, {table.name: made.current(table) for table in TABLES})
+        publish(data, latest_files_by_table(made))
     return {
         "rows": rows,
         "wall s": round(time.monotonic() - start, 2),
@@ -247,7 +247,7 @@ def transactions(folder: str, count: str) -> Figures:
 
 def ask_transactions(folder: str) -> Figures:
     """Every row of the questions about transactions, into Arrow: the first answer, and the median of five more."""
-    from fincon.warehouse.views import connect
+    from fincon.warehouse.connection import connect
 
     figures: Figures = {}
     for name in ("transaction_monthly", "recurring_transactions"):
@@ -274,7 +274,7 @@ def compact(folder: str) -> Figures:
 
 def ask(folder: str) -> Figures:
     """The two queries: the first answer of a process, and the median of seven more, each on a new connection."""
-    from fincon.warehouse.views import connect
+    from fincon.warehouse.connection import connect
 
     figures: Figures = {}
     for name, query in (("count s", COUNT), ("balance_totals s", TOTALS)):

@@ -7,7 +7,7 @@ import pytest
 
 from fincon.sandbox.server import running
 from fincon.sandbox.world import World
-from fincon.warehouse.views import connect
+from fincon.warehouse.connection import connect
 from tests.conftest import START, known_after, state, sync, truth
 
 STEPS = (timedelta(hours=1), timedelta(minutes=1, seconds=1), timedelta(days=1), timedelta(days=12))

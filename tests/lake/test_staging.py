@@ -48,23 +48,23 @@ def test_a_page_is_let_go_with_its_batch() -> None:
     assert peak < 4 * PAGES_A_BATCH * 100_000
 
 
-def test_a_run_compared_in_many_shares_makes_the_same_lake(
+def test_a_run_compared_in_many_parts_makes_the_same_lake(
     sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Shares of 40 rows, for a world of 300 accounts; in three syncs, of which the second sees half of it change."""
-    folders = [tmp_path / "whole", tmp_path / "shares"]
+    """Parts of 40 rows, for a world of 300 accounts; in three syncs, of which the second sees half of it change."""
+    folders = [tmp_path / "whole", tmp_path / "parts"]
     seen = []
     for _ in range(3):
-        for data, rows_a_share in zip(folders, (10_000, 40), strict=True):
-            monkeypatch.setattr("fincon.lake.tables.ROWS_A_SHARE", rows_a_share)
+        for data, rows_a_part in zip(folders, (10_000, 40), strict=True):
+            monkeypatch.setattr("fincon.lake.version_sql.ROWS_A_PARTITION", rows_a_part)
             outcome = sync(sandbox.url, data, sandbox.world.session_ids())
             assert outcome.failed_checks == {}
         seen.append(truth(sandbox.world))
         sandbox.advance(timedelta(hours=9))
-    whole, shares = folders
-    assert state(shares) == known_after(*seen)
+    whole, parts = folders
+    assert state(parts) == known_after(*seen)
     for table in OBJECTS:
-        one, other = (canonical(without_run(data, table)) for data in (whole, shares))
+        one, other = (canonical(without_run(data, table)) for data in (whole, parts))
         assert len(one) > len(seen[0][table])
         assert one == other
 

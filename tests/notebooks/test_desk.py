@@ -13,7 +13,7 @@ import pytest
 from nbclient import NotebookClient
 
 from fincon.warehouse import report
-from fincon.warehouse.views import connect
+from fincon.warehouse.connection import connect
 from tests.conftest import fincon
 from tests.warehouse.test_views import publish_rows
 

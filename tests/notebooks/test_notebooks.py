@@ -24,6 +24,6 @@ def test_a_notebook_is_kept_without_outputs(path: Path) -> None:
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_a_notebook_reads_the_views_and_its_plots_need_no_network(path: Path) -> None:
     source = "\n".join("".join(cell["source"]) for cell in cells(path) if cell["cell_type"] == "code")
-    assert "from fincon.warehouse.views import connect" in source
+    assert "from fincon import connect" in source
     assert ("import altair" in source) == ('alt.renderers.enable("svg")' in source)
     assert "read_parquet" not in source

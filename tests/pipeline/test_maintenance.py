@@ -11,6 +11,7 @@ import pytest
 from deltalake import CommitProperties, Transaction
 
 from fincon.errors import UsageError
+from fincon.lake.append import record_runs
 from fincon.lake.tables import Lake
 from fincon.landing.run_folder import RESUMED_WITHIN, begin, resume_or_create_run
 from fincon.pipeline.erase import allow, compact, erase, traces
@@ -18,8 +19,9 @@ from fincon.pipeline.sync import failed_checks, publish
 from fincon.sandbox.server import Sandbox
 from fincon.sandbox.world import World
 from fincon.transforms.schemas import ACCOUNTS, BALANCES, REFRESHES, RUNS, TABLES
-from fincon.warehouse.views import connect, run_checks
-from tests.benchmarks.pages import listing
+from fincon.warehouse.checks import run_checks
+from fincon.warehouse.connection import connect
+from tests.benchmarks.pages import listing, load_pages
 from tests.conftest import (
     OBJECTS,
     START,
@@ -138,9 +140,9 @@ def test_many_small_runs_leave_few_files_and_answers_as_they_were(data: Path) ->
     with Lake(data / "lake") as lake, ExitStack() as readers:
         for number, world in enumerate(worlds):
             run_id = f"run-{number:03}"
-            lake.load(listing(world), run_id)
+            load_pages(lake, listing(world), run_id)
             row = {"run_id": run_id, "stripe_account": "", "mode": "accounts", "status": "succeeded"}
-            added += lake.finish([row | {"started_at": START, "finished_at": START}])[0]["rows_added"]
+            added += record_runs(lake, [row | {"started_at": START, "finished_at": START}])[0]["rows_added"]
             publish(data, lake)
             if number == 10:
                 early = readers.enter_context(connect(data))

@@ -25,6 +25,7 @@ from fincon.sandbox.faults import Fault, Faults, Rule
 from fincon.sandbox.server import Sandbox, running
 from fincon.sandbox.world import World
 from fincon.transforms.schemas import OBJECT_TABLES
+from tests.benchmarks.pages import load_pages
 from tests.conftest import (
     FINCON,
     GROUPS,
@@ -292,7 +293,7 @@ def test_a_run_half_committed_whose_pages_are_then_removed_is_taken_out_again(
         sync(sandbox.url, synced, ids)
     lost = max((synced / "pages").iterdir())
     with Lake(synced / "lake") as lake:
-        assert lake.holds(OBJECT_TABLES[0], lost.name)
+        assert lake.contains_run(OBJECT_TABLES[0], lost.name)
     shutil.rmtree(lost)
 
     outcome = sync(sandbox.url, synced, ids)
@@ -345,7 +346,7 @@ def test_loading_the_pages_of_a_run_twice_adds_nothing(sandbox: Sandbox, data: P
     run_id = outcome.run["run_id"]
     lake = Lake(data / "lake")
     before = {table.name: lake.files(table) for table in OBJECT_TABLES}
-    seen = lake.load(PageStore(data / "pages" / run_id).read(), run_id)
+    seen = load_pages(lake, PageStore(data / "pages" / run_id).read(), run_id)
     assert {table.name: lake.files(table) for table in OBJECT_TABLES} == before
     assert seen["accounts_seen"] == outcome.run["accounts_seen"] == sandbox.world.account_count
 
@@ -355,7 +356,7 @@ def test_loading_the_pages_of_a_run_as_another_run_adds_no_version(sandbox: Sand
     outcome = sync(sandbox.url, data, sandbox.world.session_ids())
     before = history(data)
     lake = Lake(data / "lake")
-    lake.load(PageStore(data / "pages" / outcome.run["run_id"]).read(), "another")
+    load_pages(lake, PageStore(data / "pages" / outcome.run["run_id"]).read(), "another")
     publish(data, lake)
     assert history(data) == before
 

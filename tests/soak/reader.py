@@ -17,7 +17,8 @@ from typing import Any
 
 import duckdb
 
-from fincon.warehouse.views import checks, connect
+from fincon.warehouse.checks import checks
+from fincon.warehouse.connection import connect
 
 TABLES = ("sessions", "session_accounts", "accounts", "balances", "refreshes")
 HALF_A_RUN = {

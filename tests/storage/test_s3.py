@@ -33,7 +33,7 @@ from fincon.storage.duckdb_s3 import OpenObject
 from fincon.storage.lease import Record
 from fincon.storage.s3 import S3Path
 from fincon.transforms.schemas import ACCOUNTS, OBJECT_TABLES
-from fincon.warehouse.views import connect
+from fincon.warehouse.connection import connect
 from tests.conftest import (
     FINCON,
     OBJECTS,
@@ -258,7 +258,7 @@ def test_a_lease_that_ran_out_is_taken_over_and_its_holder_cannot_commit_any_mor
                 slow.append(ACCOUNTS, row, ["run-2"])
             quick.append(ACCOUNTS, row, ["run-3"])
     with Lake(other / "lake") as lake:
-        assert [lake.holds(ACCOUNTS, f"run-{n}") for n in (1, 2, 3)] == [True, False, True]
+        assert [lake.contains_run(ACCOUNTS, f"run-{n}") for n in (1, 2, 3)] == [True, False, True]
 
 
 # -- killed in the middle
@@ -275,7 +275,7 @@ def killed_half_loaded(sandbox: Sandbox, lake: S3Path, tmp_path: Path) -> str:
     with Lake(lake / "lake") as half:
         assert half.run_ids() == set(), "it was killed before its run was whole"
         [run_id] = [path.name for path in (lake.bucket.work / "pages").iterdir()]
-        assert half.holds(OBJECT_TABLES[0], run_id)
+        assert half.contains_run(OBJECT_TABLES[0], run_id)
     return run_id
 
 

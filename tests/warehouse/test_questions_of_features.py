@@ -8,14 +8,16 @@ from typing import Any
 
 import pytest
 
+from fincon.lake.append import record_runs
+from fincon.lake.snapshots import latest_files_by_table
 from fincon.lake.tables import Lake
 from fincon.pipeline.sync import SyncRequest, run_sync
 from fincon.sandbox.server import running
 from fincon.sandbox.world import World
 from fincon.transforms.page import Header, Page, Watermark
 from fincon.transforms.personal import Choice, Privacy, without_personal
-from fincon.transforms.schemas import TABLES
 from fincon.warehouse.views import publish
+from tests.benchmarks.pages import load_pages
 from tests.conftest import START, Row, rows, settings_for
 
 WORLD = World(seed=5, clock=START, accounts=40, sessions=12)
@@ -53,7 +55,7 @@ def test_a_month_is_the_sum_of_what_was_posted_in_it(data: Path) -> None:
 
 
 def test_the_months_of_a_reader_elsewhere_are_the_same(data: Path) -> None:
-    from fincon.warehouse.views import connect
+    from fincon.warehouse.connection import connect
 
     with connect(data) as views:
         here = views.sql("FROM transaction_monthly ORDER BY ALL").fetchall()
@@ -180,11 +182,11 @@ def test_accounts_of_the_same_person_are_found_whether_owners_were_kept_or_hashe
         owner = {"id": f"fcaown_{account}", "ownership": "fcaowns_1", **person}
         pages.append(owners_page(account, owner, choice=choice))
     with Lake(tmp_path / "lake") as lake:
-        lake.load(pages, "run")
+        load_pages(lake, pages, "run")
         now = datetime.now(UTC)
         row = {"run_id": "run", "mode": "", "status": "succeeded", "started_at": now, "finished_at": now}
-        lake.finish([row])
-        publish(tmp_path, {table.name: lake.current(table) for table in TABLES})
+        record_runs(lake, [row])
+        publish(tmp_path, latest_files_by_table(lake))
     found = rows(tmp_path, "SELECT matched_on, account_ids, accounts FROM shared_owners ORDER BY ALL")
     expected = [
         {"matched_on": "email", "account_ids": ["fca_1", "fca_4"], "accounts": 2},

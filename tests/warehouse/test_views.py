@@ -15,9 +15,11 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
+from fincon.lake.snapshots import latest_files_by_table
 from fincon.lake.tables import Lake
 from fincon.transforms.schemas import TABLES, Table
-from fincon.warehouse.views import connect, publish
+from fincon.warehouse.connection import connect
+from fincon.warehouse.views import publish
 
 VIEWS = Path(__file__).parent / "views"
 QUESTIONS = Path(__file__).parents[2] / "sql" / "questions"
@@ -52,7 +54,7 @@ def publish_rows(data: Path, given: dict[str, list[dict[str, Any]]], now: dateti
     for name, found in given.items():
         rows = [typed_row(tables[name], row, now) for row in found]
         lake.append(tables[name], pa.Table.from_pylist(rows, schema=tables[name].schema), "run_1")
-    publish(data, {table.name: lake.current(table) for table in TABLES})
+    publish(data, latest_files_by_table(lake))
 
 
 def typed_row(table: Table, row: dict[str, Any], now: datetime) -> dict[str, Any]:

@@ -12,14 +12,16 @@ import duckdb
 import pytest
 
 from fincon.errors import RunFailed, UsageError
-from fincon.lake.tables import LatestFiles
+from fincon.lake.snapshots import LatestFiles
 from fincon.lake.version_sql import SQL
 from fincon.pipeline.sync import SyncRequest, failed_checks, run_sync
 from fincon.sandbox.server import Sandbox, running
 from fincon.sandbox.world import World
 from fincon.transforms.money import THREE_DECIMAL, ZERO_DECIMAL, major
 from fincon.transforms.schemas import TABLES
-from fincon.warehouse.views import checks, connect, publish
+from fincon.warehouse.checks import checks
+from fincon.warehouse.connection import connect
+from fincon.warehouse.views import publish
 from tests.conftest import OBJECTS, START, rows, settings_for, sync
 
 OLDEST = Path(sys.prefix) / "duckdb-1.2"

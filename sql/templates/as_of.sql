@@ -14,4 +14,4 @@ SEMI JOIN (
     )::TIMESTAMPTZ
     GROUP BY ALL
 ) AS newest
-ON $same AND version.observed_at = newest.observed_at;
+ON $same_object AND version.observed_at = newest.observed_at;

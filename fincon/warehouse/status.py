@@ -1,0 +1,76 @@
+"""What ``fincon status`` shows, as plain values."""
+
+from typing import Any
+
+import duckdb
+
+from fincon.storage.data_folder import DataFolder
+from fincon.storage.s3 import DataPath
+from fincon.transforms.schemas import OBJECT_TABLES
+from fincon.warehouse.connection import connect
+
+SECOND = "%Y-%m-%d %H:%M:%S"
+
+RUNS = f"""
+SELECT * REPLACE (
+    strftime(started_at, '{SECOND}') AS started_at,
+    strftime(finished_at, '{SECOND}') AS finished_at,
+    strftime(observed_at, '{SECOND}') AS observed_at
+)
+FROM runs ORDER BY runs.finished_at DESC LIMIT ?"""
+
+REQUESTS_THIS_MONTH = """
+SELECT endpoint, sum((requests_by_endpoint->>endpoint)::BIGINT)::BIGINT AS requests
+FROM (
+    SELECT requests_by_endpoint, unnest(json_keys(requests_by_endpoint)) AS endpoint
+    FROM runs WHERE date_trunc('month', finished_at) = date_trunc('month', now())
+)
+GROUP BY ALL ORDER BY ALL"""
+
+STRIPE_ACCOUNTS = f"""
+SELECT
+    stripe_account,
+    count(*) AS runs,
+    strftime(max(finished_at), '{SECOND}Z') AS last_run,
+    coalesce(any_value(known.accounts), 0) AS accounts
+FROM runs
+LEFT JOIN (SELECT stripe_account, count(*) AS accounts FROM accounts GROUP BY ALL) AS known USING (stripe_account)
+GROUP BY ALL ORDER BY max(finished_at), stripe_account"""
+
+TABLE = f"""
+SELECT (SELECT count(*) FROM main.$table) AS rows, count(*) AS versions, strftime(max(observed_at), '{SECOND}Z') AS newest
+FROM history.$table"""
+
+REJECTS = """
+SELECT object_type, object_id, path, reason, observed_at::VARCHAR AS observed_at
+FROM rejects ORDER BY rejects.observed_at DESC LIMIT 1000"""
+
+
+def summary(views: duckdb.DuckDBPyConnection, runs: int) -> dict[str, Any]:
+    """Return last runs, size and freshness of each table and Stripe account, and the newest rejects."""
+    return {
+        "runs": _rows(views, RUNS, runs),
+        "requests_this_month": {
+            row["endpoint"]: row["requests"] for row in _rows(views, REQUESTS_THIS_MONTH)
+        },
+        "stripe_accounts": _rows(views, STRIPE_ACCOUNTS),
+        "tables": {
+            table.name: _rows(views, TABLE.replace("$table", table.name))[0] for table in OBJECT_TABLES
+        },
+        "rejects": _rows(views, REJECTS),
+    }
+
+
+def _rows(views: duckdb.DuckDBPyConnection, query: str, *values: object) -> list[dict[str, Any]]:
+    cursor = views.execute(query, list(values))
+    names = [column[0] for column in cursor.description or ()]
+    return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+
+
+def count_accounts(data: DataPath) -> dict[str, int]:
+    """Return Stripe account → how many linked accounts of it are known; empty before the first run."""
+    if not DataFolder(data).views.exists():
+        return {}
+    with connect(data) as connection:
+        query = "SELECT stripe_account, count(*) FROM accounts GROUP BY ALL"
+        return dict(connection.execute(query).fetchall())
