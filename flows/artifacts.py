@@ -1,4 +1,4 @@
-"""What a flow run shows in Prefect's UI: figures and a summary of a sync, checks, and progress while it lasts.
+"""Show a flow run in Prefect's UI: figures and a summary of a sync, checks, and progress while it lasts.
 
 Counts and times alone: no id of an account, no holder, no balance.
 """
@@ -18,7 +18,8 @@ from prefect.artifacts import (
 )
 from prefect.logging import get_run_logger
 
-from fincon.pipeline.request import Progress, SyncResult
+from fincon.pipeline.context import Advance, Progress
+from fincon.pipeline.request import SyncResult
 
 UPDATE_SECONDS = 5.0
 """How long a stage lasts before its progress is shown, and how often that is renewed. An update takes 20 ms."""
@@ -36,16 +37,16 @@ FIGURES = (
 """What the table shows of a run, and the column of ``runs`` it is from."""
 
 
-def figures(outcome: SyncResult, seconds: Mapping[str, float]) -> list[dict[str, Any]]:
-    """The rows of the table: the run's counts, then the time of each stage in seconds."""
-    rows = [{"figure": name, "value": outcome.run[column]} for name, column in FIGURES]
+def figures(result: SyncResult, seconds: Mapping[str, float]) -> list[dict[str, Any]]:
+    """Return the rows of the table: the run's counts, then the time of each stage in seconds."""
+    rows = [{"figure": name, "value": result.run[column]} for name, column in FIGURES]
     rows += [{"figure": f"seconds: {name}", "value": round(took, 1)} for name, took in seconds.items()]
     return rows
 
 
-def summary(outcome: SyncResult, seconds: Mapping[str, float]) -> str:
-    """The run in a few lines of Markdown."""
-    run = outcome.run
+def summary(result: SyncResult, seconds: Mapping[str, float]) -> str:
+    """Tell the run in a few lines of Markdown."""
+    run = result.run
     lines = [
         f"## {run['mode']}: {run['rows_added']:,} rows added",
         "",
@@ -55,38 +56,38 @@ def summary(outcome: SyncResult, seconds: Mapping[str, float]) -> str:
         f"- **Asked:** {run['requests']:,} requests, {run['retries']:,} of them again, {run['throttled']:,} throttled.",
         f"- **Rejected:** {run['rejected']:,} objects"
         + (' (`fincon sql "FROM rejects"` says why).' if run["rejected"] else "."),
-        f"- **Checks:** {_failed(outcome.failed_checks)}.",
+        f"- **Checks:** {_failed(result.failed_checks)}.",
     ]
-    if outcome.resumed_pages:
-        lines.append(f"- **Resumed:** {outcome.resumed_pages:,} pages were on disk already.")
-    if outcome.unknown_sessions:
-        lines.append(f"- **Unknown to Stripe:** {len(outcome.unknown_sessions):,} of the sessions.")
+    if result.resumed_pages:
+        lines.append(f"- **Resumed:** {result.resumed_pages:,} pages were on disk already.")
+    if result.unknown_sessions:
+        lines.append(f"- **Unknown to Stripe:** {len(result.unknown_sessions):,} of the sessions.")
     return "\n".join(lines)
 
 
 def _failed(checks: Mapping[str, int]) -> str:
-    """Which checks failed, or that none did."""
+    """Name the checks that failed, or say that none did."""
     return ", ".join(f"{name} failed ({rows:,} rows)" for name, rows in checks.items()) or "all passed"
 
 
-def show_sync(outcome: SyncResult, seconds: Mapping[str, float]) -> None:
-    """The table ``fincon-figures`` and the summary ``fincon-summary`` of this flow run."""
-    run = outcome.run
+def show_sync(result: SyncResult, seconds: Mapping[str, float]) -> None:
+    """Create the table ``fincon-figures`` and the summary ``fincon-summary``."""
+    run = result.run
     brief = f"{run['rows_added']:,} rows added, {run['rejected']:,} rejected"
     cost = f"{run['requests']:,} requests in {sum(seconds.values()):,.0f} s, {run['throttled']:,} throttled"
-    _safely(create_markdown_artifact, summary(outcome, seconds), key="fincon-summary", description=brief)
-    _safely(create_table_artifact, figures(outcome, seconds), key="fincon-figures", description=cost)
+    _safely(create_markdown_artifact, summary(result, seconds), key="fincon-summary", description=brief)
+    _safely(create_table_artifact, figures(result, seconds), key="fincon-figures", description=cost)
 
 
 def show_checks(found: Sequence[tuple[str, str, int]]) -> None:
-    """The table ``fincon-checks``: each check, its promise, and how many rows break it."""
+    """Create the table ``fincon-checks``: each check, its promise, and how many rows break it."""
     rows = [{"check": name, "promise": promise, "rows at fault": rows} for name, promise, rows in found]
     failed = _failed({name: rows for name, _, rows in found if rows})
     _safely(create_table_artifact, rows, key="fincon-checks", description=f"{len(found)} checks: {failed}")
 
 
 def show_compacted(files: Mapping[str, tuple[int, int]], runs_pruned: int) -> None:
-    """The table ``fincon-compacted``: files of each table before and after, and how many runs lost their pages."""
+    """Create the table ``fincon-compacted``: files of each table before and after, and how many runs lost their pages."""
     rows = [{"table": name, "files": before, "files now": after} for name, (before, after) in files.items()]
     _safely(
         create_table_artifact,
@@ -97,7 +98,7 @@ def show_compacted(files: Mapping[str, tuple[int, int]], runs_pruned: int) -> No
 
 
 class ProgressArtifacts:
-    """A `Progress` that keeps an artifact ``fincon-progress`` of each stage that lasts, and tells ``also`` as well.
+    """Keep an artifact ``fincon-progress`` of each stage that lasts: a `Progress`, which tells ``also`` as well.
 
     ``known`` is how many accounts the last run knew: how long the listing will be, about.
     """
@@ -106,26 +107,26 @@ class ProgressArtifacts:
         self._also, self._known = also, known
         self._bars: list[_Bar] = []
 
-    def stage(self, name: str, total: int | None) -> Callable[[int], object]:
-        """A stage begins; it may be told of from any thread."""
-        told_also = self._also.stage(name, total)
+    def stage(self, name: str, total: int | None) -> Advance:
+        """Begin a stage, here and there."""
+        advance_also = self._also.stage(name, total)
         bar = _Bar(name, total or (self._known if name == "accounts" else 0))
         self._bars.append(bar)
 
-        def told(count: int) -> None:
-            told_also(count)
+        def advance(count: int) -> None:
+            advance_also(count)
             bar.add(count)
 
-        return told
+        return advance
 
     def end(self) -> None:
-        """Every stage is done."""
+        """End every stage."""
         for bar in self._bars:
             bar.end()
 
 
 class _Bar:
-    """The progress of one stage. ``total`` is 0 where it is not known."""
+    """Hold the progress of one stage. ``total`` is 0 where it is not known."""
 
     def __init__(self, name: str, total: int) -> None:
         self._name, self._total, self._done = name, total, 0

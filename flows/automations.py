@@ -1,4 +1,4 @@
-"""The automation that marks runs whose process died, on a Prefect server; kept as one, however often it is set up."""
+"""Have a Prefect server mark runs whose process died, by one automation however often it is set up."""
 
 from datetime import timedelta
 
@@ -26,7 +26,7 @@ MISSED = 3
 
 
 def dead_runs() -> AutomationCore:
-    """A run that had a heartbeat, and then within three more neither one nor an end, is marked as Crashed."""
+    """Return what marks a run as Crashed that had a heartbeat, and then within three more neither one nor an end."""
     return AutomationCore(
         name=NAME,
         description="The worker died with the run, so that nobody else is left to say so.",
@@ -54,7 +54,7 @@ def dead_runs() -> AutomationCore:
 
 
 def set_up() -> bool:
-    """Create the automation, or bring the one that is there up to date; whether it is new.
+    """Create the automation, or bring the one that is there up to date; return whether it is new.
 
     Raises:
         UsageError: no server is named. RunFailed: it does not answer.

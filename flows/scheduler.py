@@ -1,4 +1,4 @@
-"""The schedules of prefect.yaml without Prefect: each run is a `fincon` command, started when it is due."""
+"""Keep the schedules of prefect.yaml without Prefect: each run is a `fincon` command, started when it is due."""
 
 import re
 import subprocess
@@ -19,7 +19,7 @@ from fincon.errors import UsageError
 
 @dataclass(frozen=True, eq=False)
 class Deployment:
-    """A deployment of prefect.yaml: ``flow`` with ``parameters``, by ``cron`` or ``after`` another deployment."""
+    """Hold a deployment of prefect.yaml: ``flow`` with ``parameters``, by ``cron`` or ``after`` another deployment."""
 
     name: str
     entrypoint: str
@@ -30,16 +30,16 @@ class Deployment:
 
     @property
     def flow(self) -> str:
-        """The name of the flow, which is that of the command: of ``fincon.flows.sync.sync``, or ``flows/sync.py:sync``."""
-        return re.split("[.:]", self.entrypoint)[-1]
+        """Name the flow, which is called like the command: ``flows/sync.py:sync`` and ``fincon.flows.sync.sync`` alike."""
+        return re.split("[:.]", self.entrypoint)[-1]
 
     def next_after(self, now: datetime) -> datetime:
-        """When it is due next."""
+        """Return when it is due next."""
         return next(CronSim(self.cron, now.astimezone(ZoneInfo(self.timezone)))).astimezone(UTC)
 
 
 def read(path: Path) -> list[Deployment]:
-    """The deployments of a prefect.yaml.
+    """Read the deployments of a prefect.yaml.
 
     Raises:
         UsageError: it cannot be read, or schedules otherwise than by one cron line or after another deployment.
@@ -72,12 +72,12 @@ def _deployment(spec: Mapping[str, Any]) -> Deployment:
 
 
 def when(deployment: Deployment) -> str:
-    """When a deployment runs, for a person."""
+    """Say when a deployment runs, for a person."""
     return f"{deployment.cron} ({deployment.timezone})" if deployment.cron else f"after {deployment.after}"
 
 
 def command_line(deployment: Deployment) -> list[str]:
-    """The arguments of `fincon` that do what the deployment's flow does with its parameters."""
+    """Return the arguments of `fincon` that do what the deployment's flow does with its parameters."""
     words = [deployment.flow]
     for name, value in deployment.parameters.items():
         option = name.replace("_", "-")
@@ -115,7 +115,7 @@ def _run_with_those_after(
 
 
 def _run(deployment: Deployment, more: Sequence[str], say: Callable[[str], object]) -> bool:
-    """One run, as a process of its own; whether it succeeded."""
+    """Run once, as a process of its own; return whether it succeeded."""
     began = time.monotonic()
     arguments = [*command_line(deployment), *more]
     say(f"{datetime.now(UTC):%Y-%m-%d %H:%M:%SZ} {deployment.name}: fincon {' '.join(arguments)}")

@@ -1,4 +1,4 @@
-"""The Prefect flow of a sync: `fincon.pipeline.sync.run_sync` with each step a task, seen and told in Prefect's UI.
+"""Run a sync as a Prefect flow: `fincon.pipeline.sync.run_sync` with each step a task, seen in Prefect's UI.
 
 Parameters hold no secret: the keys come from the environment of the process that runs the flow, Stripe's or else from
 the Secret block ``stripe-api-key``.
@@ -7,7 +7,7 @@ What leads to DuckDB is imported within the flow. Prefect's threads hold on to a
 what its module names, until the process is gone; DuckDB then takes its own module for leaked and says so.
 """
 
-from contextvars import ContextVar
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from fincon.settings import quiet_prefect
@@ -16,22 +16,16 @@ quiet_prefect()
 
 from prefect import flow, tags  # noqa: E402 - after quiet_prefect, which must come first
 from prefect.client.schemas.objects import State  # noqa: E402
-from prefect.runtime import deployment, flow_run  # noqa: E402
 
 from fincon.errors import DataFolderLocked  # noqa: E402
-from fincon.flows.flow_options import task_runner  # noqa: E402
+from fincon.flows.flow_options import run_name, task_runner  # noqa: E402
 from fincon.lake.closed_sessions import Refetch  # noqa: E402
 from fincon.storage.s3 import DataPath  # noqa: E402
 from fincon.transforms.personal import Choice  # noqa: E402
 
 if TYPE_CHECKING:
-    from fincon.pipeline.request import Progress, SyncRequest, SyncResult
-
-
-def run_name() -> str:
-    """What a flow run is called: its deployment, or its flow, and when it was due."""
-    what = deployment.name or flow_run.flow_name
-    return f"{what} {flow_run.scheduled_start_time:%Y-%m-%d %H:%M}"
+    from fincon.pipeline.context import Progress
+    from fincon.pipeline.request import SyncRequest, SyncResult
 
 
 @flow(
@@ -60,7 +54,7 @@ def sync(
     retries: int = 2,
     retry_seconds: float = 60,
 ) -> "dict[str, Any] | State[Any]":
-    """Stripe Financial Connections → lake → views. Returns the run's row of ``runs``.
+    """Sync Stripe Financial Connections → lake → views; return the run's row of ``runs``.
 
     The parameters are the options of ``fincon sync``; ``sessions`` and ``stripe_accounts`` name files, ``data``
     the data folder.
@@ -71,59 +65,60 @@ def sync(
     from fincon.flows.tasks import skipped, sync_as_tasks
     from fincon.pipeline.id_files import SessionIds, read_session_ids, read_stripe_accounts
     from fincon.pipeline.request import SyncRequest
-    from fincon.pipeline.sync import raise_if_wrong
 
     ids = read_session_ids(sessions) if sessions else SessionIds()
     listed = read_stripe_accounts(stripe_accounts) if stripe_accounts else ()
     request = SyncRequest(
-        ids.plain,
-        accounts,
-        events,
-        sessions_refetch,
-        restart,
-        max_requests,
-        (*(stripe_account or ()), *listed),
-        connected,
-        ids.of,
-        transactions,
-        owners,
-        pii,
+        session_ids=ids.plain,
+        sessions_of=ids.of,
+        accounts=accounts,
+        events=events,
+        refetch=sessions_refetch,
+        restart=restart,
+        max_requests=max_requests,
+        stripe_accounts=(*(stripe_account or ()), *listed),
+        connected=connected,
+        transactions=transactions,
+        owners=owners,
+        pii=pii,
     )
     try:
-        outcome = sync_as_tasks(
+        result = sync_as_tasks(
             request, data, wait_seconds=wait_seconds, retries=retries, retry_seconds=retry_seconds
         )
     except DataFolderLocked as error:
         return skipped(error)
-    raise_if_wrong(outcome, strict=strict)
-    return {name: value for name, value in outcome.run.items() if value is not None}
+    result.raise_for_failures(strict=strict)
+    return {name: value for name, value in result.run.items() if value is not None}
 
 
 def sync_as_flow(
     request: "SyncRequest", data: DataPath, progress: "Progress | None" = None, wait_seconds: float = 0
 ) -> "SyncResult":
-    """The flow run of ``fincon sync``. Of what it is asked for, Prefect is told the mode and how many sessions."""
-    outcomes: list[SyncResult] = []
-    _HANDED.set((request, data, progress, wait_seconds, outcomes))
+    """Run `fincon sync` as a flow run. Of what it is asked for, Prefect is told the mode and how many sessions."""
+
+    def run() -> None:
+        from fincon.flows.tasks import sync_as_tasks
+
+        results.append(sync_as_tasks(request, data, progress, wait_seconds=wait_seconds))
+
+    results: list[SyncResult] = []
+    here = _InThisProcess(run)
+
+    @flow(name="sync", flow_run_name=run_name, persist_result=False, task_runner=task_runner())
+    def sync_from_command_line(mode: str, session_count: int) -> None:
+        here.call()
+
     with tags("fincon"):
-        _sync_from_command_line(request.mode, len(request.session_ids))
-    return outcomes[0]
+        sync_from_command_line(request.mode, len(request.session_ids))
+    return results[0]
 
 
-_HANDED: "ContextVar[tuple[SyncRequest, DataPath, Progress | None, float, list[SyncResult]]]" = ContextVar(
-    "handed"
-)
-"""What a command hands to its flow beside the parameters, which Prefect stores."""
+class _InThisProcess:
+    """Hold a function that stays here: a task runner sends the flow elsewhere, with all that it refers to."""
 
+    def __init__(self, call: Callable[[], None]) -> None:
+        self.call = call
 
-@flow(name="sync", flow_run_name=run_name, persist_result=False, task_runner=task_runner())
-def _sync_from_command_line(mode: str, session_count: int) -> None:
-    _sync_handed()
-
-
-def _sync_handed() -> None:
-    """Apart from the flow, which a task runner may send elsewhere with all that it refers to itself."""
-    from fincon.flows.tasks import sync_as_tasks
-
-    request, data, progress, wait_seconds, outcomes = _HANDED.get()
-    outcomes.append(sync_as_tasks(request, data, progress, wait_seconds=wait_seconds))
+    def __reduce__(self) -> tuple[type, tuple[None]]:
+        return _InThisProcess, (None,)

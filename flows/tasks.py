@@ -1,4 +1,4 @@
-"""A run under Prefect: its steps as task runs, its log, its artifacts, its key, and how it ends when it is not its turn."""
+"""Run a sync under Prefect: its steps as task runs, its log, its artifacts, its key, and how it ends when it is not its turn."""
 
 import logging
 import re
@@ -18,17 +18,21 @@ from prefect.client.schemas.objects import State  # noqa: E402
 from prefect.states import Completed  # noqa: E402
 
 from fincon.errors import DataFolderLocked, FinconError, RetriesExhausted, UsageError  # noqa: E402
-from fincon.extract.client import LOG  # noqa: E402
 from fincon.flows import artifacts  # noqa: E402
-from fincon.flows.dask_workers import fetch_on_workers  # noqa: E402
+from fincon.flows.dask_workers import extract_on_workers  # noqa: E402
 from fincon.landing.run_folder import retry_while_locked  # noqa: E402
-from fincon.pipeline.request import NoProgress, Progress, StepRunner, SyncRequest, SyncResult  # noqa: E402
+from fincon.pipeline.context import NoProgress, Progress, StepRunner  # noqa: E402
+from fincon.pipeline.extract_step import extract_here  # noqa: E402
+from fincon.pipeline.request import SyncRequest, SyncResult  # noqa: E402
 from fincon.pipeline.sync import run_sync  # noqa: E402
 from fincon.storage.s3 import DataPath  # noqa: E402
 from fincon.warehouse.status import count_accounts  # noqa: E402
 
 P = ParamSpec("P")
 R = TypeVar("R")
+
+LOG = logging.getLogger("fincon")
+"""What fincon's modules log to."""
 
 IDS = re.compile(r"\b(fca|fcsess|cus|acct)_\w+")
 """Ids that no log on a server needs: a Request-Id says which request it was."""
@@ -38,7 +42,7 @@ KEY_BLOCK = "stripe-api-key"
 
 
 def key_of_block() -> str:
-    """The key in the Secret block ``stripe-api-key``; empty where there is no such block."""
+    """Read the key in the Secret block ``stripe-api-key``; empty where there is no such block."""
     try:
         return str(SecretBlock.load(KEY_BLOCK).get())  # type: ignore[union-attr]  # load is its own answer in sync code
     except ValueError:
@@ -46,7 +50,7 @@ def key_of_block() -> str:
 
 
 def skipped(error: DataFolderLocked) -> State[Any]:
-    """How a scheduled run ends that found the folder in use: no failure that wakes anyone, as the next one comes."""
+    """End a run that found the folder in use: as no failure that wakes anyone, for the next one comes."""
     get_run_logger().info("%s", error)
     return Completed(name="Skipped", message=str(error))
 
@@ -60,32 +64,32 @@ def sync_as_tasks(
     retries: int = 0,
     retry_seconds: float = 0,
 ) -> SyncResult:
-    """`run_sync` under Prefect, within a flow run; its figures go to the log and into artifacts."""
+    """Run a sync within a flow run; its figures go to the log and into artifacts."""
     settings = load_settings(data=data, other_key=key_of_block)
-    fetch_jobs = fetch_on_workers if dask_scheduler() else None
+    extract = extract_on_workers if dask_scheduler() else extract_here
     seconds: dict[str, float] = {}
     shown = artifacts.ProgressArtifacts(progress or NoProgress(), _known_accounts(settings.data))
-    with told_in_the_log():
-        step = as_tasks(seconds, retries, retry_seconds)
-        outcome = retry_while_locked(
-            lambda: run_sync(settings, request, step, shown, fetch_jobs), wait_seconds
+    with logged_to_run():
+        run_step = as_tasks(seconds, retries, retry_seconds)
+        result = retry_while_locked(
+            lambda: run_sync(settings, request, run_step, shown, extract), wait_seconds
         )
     shown.end()
-    artifacts.show_sync(outcome, seconds)
+    artifacts.show_sync(result, seconds)
     log = get_run_logger()
     log.info(
-        "run %(run_id)s: %(requests)d requests, %(rows_added)d rows added, %(rejected)d rejected", outcome.run
+        "run %(run_id)s: %(requests)d requests, %(rows_added)d rows added, %(rejected)d rejected", result.run
     )
-    if outcome.unknown_sessions:
+    if result.unknown_sessions:
         log.info(
             "Stripe does not know %d of the sessions: the view rejects names them",
-            len(outcome.unknown_sessions),
+            len(result.unknown_sessions),
         )
-    return outcome
+    return result
 
 
 def _known_accounts(data: DataPath) -> int:
-    """How many accounts the last run knew, about; 0 where its views cannot be read, which this run makes anew."""
+    """Return how many accounts the last run knew, about; 0 where its views cannot be read, which this run makes anew."""
     try:
         return sum(count_accounts(data).values())
     except UsageError:
@@ -93,9 +97,9 @@ def _known_accounts(data: DataPath) -> int:
 
 
 def as_tasks(seconds: dict[str, float], retries: int = 0, retry_seconds: float = 0) -> StepRunner:
-    """The `StepRunner` that is a task run; how long each took is added to ``seconds``.
+    """Return the `StepRunner` that makes task runs; how long each took is added to ``seconds``.
 
-    It is never cached and its result never stored: the pages are the checkpoint.
+    They are never cached and their results never stored: the pages are the checkpoint.
     """
 
     def step(name: str, do: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
@@ -118,13 +122,13 @@ def as_tasks(seconds: dict[str, float], retries: int = 0, retry_seconds: float =
 
 
 def may_pass(run: Any, task_run: Any, state: State[Any]) -> bool:
-    """Whether a failed task is worth another try: Stripe or the network were in trouble, and nothing else was wrong."""
+    """Tell whether a failed task is worth another try: Stripe or the network were in trouble, and nothing else was wrong."""
     return isinstance(state.data, RetriesExhausted)
 
 
 @contextmanager
-def told_in_the_log() -> Iterator[None]:
-    """What fincon's modules log, in the flow run's log, whichever thread says it; and what to do about an error."""
+def logged_to_run() -> Iterator[None]:
+    """Send what fincon's modules log to the flow run's log, whichever thread says it; and what to do about an error."""
     handler = _ToRun(get_run_logger())
     LOG.addHandler(handler)
     LOG.setLevel(logging.INFO)
@@ -134,14 +138,14 @@ def told_in_the_log() -> Iterator[None]:
     except DataFolderLocked:
         raise
     except FinconError as error:
-        LOG.error("%s %s", error, error.hint)
+        LOG.error("%s %s", error, error.hint)  # noqa: TRY400 - two lines, and no traceback for a person
         raise
     finally:
         LOG.removeHandler(handler)
 
 
 class _ToRun(logging.Handler):
-    """Hands records to a run's logger, without ids: it knows its run; Prefect's own handler knows it by thread alone."""
+    """Hand records to a run's logger, without ids: it knows its run; Prefect's own handler knows it by thread alone."""
 
     def __init__(self, log: Any) -> None:
         super().__init__()

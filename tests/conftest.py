@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from fincon.pipeline.sync import SyncRequest, SyncResult, run_sync
+from fincon.pipeline.request import SyncRequest, SyncResult
+from fincon.pipeline.sync import run_sync
 from fincon.sandbox.server import Sandbox, running
 from fincon.sandbox.world import World
 from fincon.settings import Settings, load_settings
@@ -92,7 +93,7 @@ def settings_for(url: str, data: Path, **more: str) -> Settings:
 
 def sync(url: str, data: Path, session_ids: Iterable[str] = (), *, accounts: bool = True) -> SyncResult:
     """One run in this process."""
-    return run_sync(settings_for(url, data), SyncRequest(tuple(session_ids), accounts))
+    return run_sync(settings_for(url, data), SyncRequest(session_ids=tuple(session_ids), accounts=accounts))
 
 
 def fincon(

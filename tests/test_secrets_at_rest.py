@@ -12,7 +12,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from fincon.errors import StripeError
-from fincon.pipeline.sync import SyncRequest, run_sync
+from fincon.pipeline.request import SyncRequest
+from fincon.pipeline.sync import run_sync
 from fincon.sandbox.faults import Fault, Faults, Rule
 from fincon.sandbox.server import Sandbox, running
 from fincon.sandbox.world import World
@@ -174,7 +175,7 @@ def test_a_run_that_gave_up_shows_and_keeps_no_secret(
     sandbox.faults = Faults(script=[Rule(Fault(kind), SESSION, nth=(2, *range(12, 9999)))])
     settings = dataclasses.replace(settings_for(sandbox.url, data), read_seconds=0.1, backoff_seconds=0.002)
     with pytest.raises(StripeError, match=r"\(\d tries\)") as caught:
-        run_sync(settings, SyncRequest(tuple(sandbox.world.session_ids())))
+        run_sync(settings, SyncRequest(session_ids=tuple(sandbox.world.session_ids())))
     error = caught.value
     said = "".join(traceback.format_exception(error)) + error.hint + repr(vars(error)) + repr(settings)
     assert not any(secret in said.encode() for secret in secrets)

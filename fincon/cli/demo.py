@@ -14,7 +14,6 @@ from fincon.cli.output import render_result
 from fincon.cli.sync import print_summary, run_once
 from fincon.errors import UsageError
 from fincon.pipeline.request import SyncRequest
-from fincon.pipeline.sync import raise_if_wrong
 from fincon.sandbox.server import running, serve
 from fincon.sandbox.world import World
 from fincon.settings import data_folder, load_settings
@@ -83,7 +82,7 @@ def demo(accounts: int) -> None:
             request = SyncRequest(session_ids=ids, events=later, transactions=True, owners=True, pii="keep")
             result = run_once(settings, request, quiet=current_options().quiet)
             print_summary(result)
-            raise_if_wrong(result, strict=False)
+            result.raise_for_failures(strict=False)
     (data / ".demo").touch()
     with connect(data) as connection:
         _show_demo(connection, data)

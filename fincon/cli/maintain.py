@@ -8,8 +8,10 @@ from fincon.cli.options import command, current_options, echo_status, pluralize,
 from fincon.cli.output import render_result
 from fincon.errors import RunFailed, UsageError
 from fincon.landing.run_folder import retry_while_locked
-from fincon.pipeline import erase as maintenance
-from fincon.pipeline.sync import PAGES_AGREE, machine_errors, pages_disagree
+from fincon.pipeline import compact as compacting
+from fincon.pipeline import erase as erasing
+from fincon.pipeline.check import PAGES_AGREE, pages_disagree
+from fincon.pipeline.failures import machine_errors
 from fincon.settings import data_folder
 from fincon.storage.data_folder import DataFolder
 from fincon.storage.s3 import DataPath
@@ -63,10 +65,10 @@ def erase(account: str | None, customer: str | None, session: str | None, *, all
     data = _existing_lake()
     with machine_errors(data):
         if allow:
-            maintenance.allow(data, kind, identity)
+            erasing.allow(data, kind, identity)
             echo_status("A later sync may bring it back.")
             return
-        removed = maintenance.erase(data, kind, identity)
+        removed = erasing.erase(data, kind, identity)
     for name, count in removed.items():
         click.echo(f"{name}: {pluralize(count, 'file' if name == 'pages' else 'row')} removed")
     echo_status(
@@ -86,7 +88,7 @@ def compact(retention_days: int, pages_days: int, wait_seconds: float) -> None:
     """Merge small files, and remove old ones and old pages."""
     data = _existing_lake()
     with machine_errors(data):
-        done = retry_while_locked(lambda: maintenance.compact(data, retention_days, pages_days), wait_seconds)
+        done = retry_while_locked(lambda: compacting.compact(data, retention_days, pages_days), wait_seconds)
     for name, (before, after) in done["files"].items():
         click.echo(f"{name}: {before:,} files, now {after:,}")
     click.echo(f"pages of {done['runs_pruned']:,} runs removed")

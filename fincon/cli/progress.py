@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, TextColumn
 from rich.progress import Progress as RichProgress
 
-from fincon.pipeline.request import NoProgress, Progress
+from fincon.pipeline.context import NoProgress, Progress
 
 LOG_EVERY_SECONDS = 5.0
 

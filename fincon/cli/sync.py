@@ -10,16 +10,13 @@ import pyarrow as pa
 from fincon.cli.options import add_options, command, current_options, echo_status, pluralize, wait_option
 from fincon.cli.progress import show_progress
 from fincon.errors import UsageError
-from fincon.extract import pagination as fetch
-from fincon.extract.client import PREFIX
-from fincon.extract.connected_accounts import PATH
-from fincon.lake import closed_sessions as sightings
 from fincon.lake.closed_sessions import Refetch
-from fincon.lake.tables import Lake
 from fincon.landing.run_folder import retry_while_locked
+from fincon.pipeline.context import Progress
+from fincon.pipeline.dry_run import dry_run
 from fincon.pipeline.id_files import SessionIds, read_session_ids, read_stripe_accounts
-from fincon.pipeline.request import Progress, SyncRequest, SyncResult
-from fincon.pipeline.sync import raise_if_wrong, run_sync
+from fincon.pipeline.request import SyncRequest, SyncResult
+from fincon.pipeline.sync import run_sync
 from fincon.settings import (
     STRIPE_ACCOUNT_ID,
     Settings,
@@ -28,9 +25,7 @@ from fincon.settings import (
     prefect_api_url,
     quiet_prefect,
 )
-from fincon.storage.data_folder import DataFolder
 from fincon.transforms.personal import Choice
-from fincon.warehouse.status import count_accounts
 
 details_options = add_options(
     click.option(
@@ -181,7 +176,7 @@ def _run_events(*, strict: bool, wait_seconds: float, **asked: Any) -> None:
 def _sync(settings: Settings, request: SyncRequest, wait_seconds: float, *, strict: bool) -> None:
     result = run_once(settings, request, wait_seconds, quiet=current_options().quiet)
     print_summary(result)
-    raise_if_wrong(result, strict=strict)
+    result.raise_for_failures(strict=strict)
 
 
 class _NoPandas(MetaPathFinder):
@@ -251,45 +246,10 @@ def print_summary(result: SyncResult) -> None:
 
 
 def _dry_run(settings: Settings, request: SyncRequest) -> None:
-    known = count_accounts(settings.data)
-    with Lake(DataFolder(settings.data).lake) as lake:
-        settled = sightings.sessions_to_skip(lake, request.refetch) if known else set()
-    if request.connected:
-        click.echo(f"GET {PATH}?limit=100, until the last page; then for each connected account what follows")
-    asked = request.for_each(
-        settings.stripe_account, sorted(filter(None, known)) if request.connected else ()
-    )
-    for account, own in asked.items():
-        as_whom = f" as {account}" if account else ""
-        ids = [session_id for session_id in own.session_ids if (account, session_id) not in settled]
-        for session_id in ids:
-            click.echo(f"GET {fetch.first_request(session_id)}{as_whom}")
-        if ids:
-            click.echo(
-                f"GET {PREFIX}/accounts?session=…&limit=100{as_whom}, for each session with more accounts than its page holds"
-            )
-        if own.events:
-            click.echo(
-                f"GET /v1/events?…&limit=100{as_whom}, until the last page: what changed since the last run"
-            )
-        elif own.accounts:
-            count = known.get(account, 0)
-            pages = (
-                f"about {-(-count // fetch.PAGE_SIZE):,} times: {count:,} accounts are known"
-                if count
-                else "until the last page"
-            )
-            click.echo(f"GET {PREFIX}/accounts?limit=100{as_whom}, {pages}")
-        if own.transactions:
-            click.echo(
-                f"GET {PREFIX}/transactions?account=…{as_whom}, for each account whose transactions were refreshed since"
-            )
-        if own.owners:
-            click.echo(
-                f"GET {PREFIX}/accounts/…/owners?ownership=…{as_whom}, for each account whose owners were refreshed since"
-            )
-        if left := len(own.session_ids) - len(ids):
-            echo_status(
-                f"{left:,} sessions are known and need not be fetched again (--sessions-refetch {request.refetch})."
-            )
+    foretold = dry_run(settings, request)
+    for line in foretold.requests:
+        click.echo(line)
+    if foretold.known_sessions:
+        known = f"{foretold.known_sessions:,} sessions are known"
+        echo_status(f"{known} and need not be fetched again (--sessions-refetch {request.refetch}).")
     echo_status(f"Nothing was sent to {settings.api_base}.")

@@ -1,28 +1,19 @@
-"""What is done to a lake beside syncing it: erasing a person, and keeping it small."""
+"""Erase an account, a customer or a session from a lake, and prove it."""
 
 import shutil
 from collections.abc import Iterable, Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 from fincon.erasures import Erased, erasure_key
 from fincon.errors import RunFailed, UsageError
-from fincon.lake import closed_sessions as sightings
-from fincon.lake import erasure as removal
-from fincon.lake import snapshots as compaction
+from fincon.lake import closed_sessions
+from fincon.lake import erasure as lake_erasure
+from fincon.lake.snapshots import latest_files_by_table
 from fincon.lake.tables import Lake
 from fincon.landing.page_store import PageStore
-from fincon.landing.run_folder import (
-    RESUMED_WITHIN,
-    Run,
-    clean,
-    fetched,
-    pages_folder,
-    prepare,
-    unfinished,
-    writer_lock,
-)
-from fincon.pipeline.recovery import refuse_halves, settle
+from fincon.landing.run_folder import fetched, pages_folder, unfinished
+from fincon.pipeline.recovery import recovered_lake, refuse_half_loaded
 from fincon.settings import IDENTITIES
 from fincon.storage.data_folder import DataFolder, querying
 from fincon.storage.s3 import DataPath, S3Path
@@ -31,7 +22,7 @@ from fincon.warehouse.views import publish
 
 
 def erase(data: DataPath, kind: str, identity: str) -> dict[str, int]:
-    """Remove every trace of an account, a customer or a session; the rows and pages removed, by table.
+    """Remove every trace of an account, a customer or a session; return how many rows and pages, by table.
 
     A customer goes with their accounts and sessions. Files are rewritten or removed, the views published anew,
     the erasure recorded by a keyed hash, and every file scanned for what should be gone. A later sync leaves
@@ -42,10 +33,7 @@ def erase(data: DataPath, kind: str, identity: str) -> dict[str, int]:
         RunFailed: a fetched run waits to be loaded, or a trace is left.
     """
     _check(kind, identity)
-    prepare(data)
-    with writer_lock(data), Lake(DataFolder(data).lake) as lake:
-        clean(data)
-        settle(data, lake)
+    with recovered_lake(data) as lake:
         _refuse_stripe_account(lake, identity)
         _drop_unfinished(data, lake)
         identities = [identity, *_belonging(lake, kind, identity)]
@@ -57,14 +45,14 @@ def erase(data: DataPath, kind: str, identity: str) -> dict[str, int]:
         removed: dict[str, int] = {}
         records = []
         for table in OBJECT_TABLES:
-            for run_id, count in removal.erase(lake, table, identities).items():
+            for run_id, count in lake_erasure.erase(lake, table, identities).items():
                 removed[table.name] = removed.get(table.name, 0) + count
                 records.append({"table_name": table.name, "run_id": run_id, "rows_erased": count})
-        settled = sightings.settled(lake.data)
-        sightings.keep(lake.data, {session for session in settled if session[1] not in identities})
+        settled = closed_sessions.settled(lake.data)
+        closed_sessions.keep(lake.data, {session for session in settled if session[1] not in identities})
         removed["pages"] = _erase_pages(data, identities)
         _record(data, lake, kind, identities, records)
-        publish(data, compaction.latest_files_by_table(lake))
+        publish(data, latest_files_by_table(lake))
         left = traces(data, identities)
         if left:
             raise RunFailed(f"Traces are left in {', '.join(left)}.", "Run the same command again.")
@@ -74,42 +62,14 @@ def erase(data: DataPath, kind: str, identity: str) -> dict[str, int]:
 def allow(data: DataPath, kind: str, identity: str) -> None:
     """Let a later sync bring back what was erased."""
     _check(kind, identity)
-    prepare(data)
-    with writer_lock(data), Lake(DataFolder(data).lake) as lake:
-        clean(data)
-        settle(data, lake)
-        refuse_halves(data)
+    with recovered_lake(data) as lake:
+        refuse_half_loaded(data)
         lake.add_records(ERASURES, [_entry(data, "allowed", kind, identity, {})])
-        publish(data, compaction.latest_files_by_table(lake))
-
-
-def compact(data: DataPath, retention_days: int, pages_days: int) -> dict[str, Any]:
-    """Merge small files, drop those no view has needed for ``retention_days``, and pages older than ``pages_days``."""
-    prepare(data)
-    with writer_lock(data), Lake(DataFolder(data).lake) as lake:
-        clean(data)
-        settle(data, lake)
-        refuse_halves(data)
-        finished = lake.run_ids()
-        waiting = {run.run_id for run in unfinished(data, finished) if _is_awaited(data, run)}
-        sizes = compaction.compact(lake, timedelta(days=retention_days))
-        publish(data, compaction.latest_files_by_table(lake))
-        pruned = 0
-        oldest = datetime.now(UTC).timestamp() - pages_days * 86_400
-        for folder in sorted(DataFolder(data).pages.glob("*")):
-            if folder.name not in waiting and folder.stat().st_mtime < oldest:
-                shutil.rmtree(folder)
-                pruned += 1
-        return {"files": sizes, "runs_pruned": pruned}
-
-
-def _is_awaited(data: DataPath, run: Run) -> bool:
-    """Whether an unfinished run will still be loaded or gone on with: any other was given up."""
-    return fetched(data, run) is not None or datetime.now(UTC) - run.started_at < RESUMED_WITHIN
+        publish(data, latest_files_by_table(lake))
 
 
 def traces(data: DataPath, identities: list[str]) -> list[str]:
-    """The files under ``data`` that still name one of the ids: pages and Parquet unpacked, all else byte by byte."""
+    """Find the files under ``data`` that still name one of the ids: pages and Parquet unpacked, all else byte by byte."""
     found = {
         str(path)
         for folder in sorted(DataFolder(data).pages.glob("*"))
@@ -128,7 +88,7 @@ def traces(data: DataPath, identities: list[str]) -> list[str]:
 
 
 def _files(data: DataPath) -> Iterator[DataPath]:
-    """Every file of the data folder, and of the work folder where that is another."""
+    """Yield every file of the data folder, and of the work folder where that is another."""
     if isinstance(data, S3Path):
         yield from data.rglob("*")
     yield from (path for path in DataFolder(data).work.rglob("*") if path.is_file())
@@ -142,7 +102,7 @@ def _check(kind: str, identity: str) -> None:
 
 
 def _refuse_stripe_account(lake: Lake, identity: str) -> None:
-    """An account holder can be erased; a Stripe account that is synced stands in every row and run of its own."""
+    """Refuse a Stripe account that is synced, which stands in every row and run of its own: holders alone are erased."""
     if any(identity == asked for (asked,) in lake.records(RUNS, "stripe_account")):
         raise UsageError(
             f"{identity} is a Stripe account that is synced here, not an account holder.",
@@ -151,7 +111,7 @@ def _refuse_stripe_account(lake: Lake, identity: str) -> None:
 
 
 def _drop_unfinished(data: DataPath, lake: Lake) -> None:
-    """Pages of an interrupted run are fetched again after an erasure; those of a fetched one are loaded before it."""
+    """Remove pages of interrupted runs, which are fetched again; those of a fetched one must be loaded first."""
     for run in unfinished(data, lake.run_ids()):
         if fetched(data, run) is not None:
             raise RunFailed(
@@ -161,7 +121,7 @@ def _drop_unfinished(data: DataPath, lake: Lake) -> None:
 
 
 def _belonging(lake: Lake, kind: str, identity: str) -> list[str]:
-    """For a customer: the ids of their accounts and sessions, as any version of those names them."""
+    """Return the ids of a customer's accounts and sessions, as any version of those names them."""
     if kind != "customer":
         return []
     found: list[str] = []
@@ -193,7 +153,7 @@ def _erase_pages(data: DataPath, identities: list[str]) -> int:
 def _record(
     data: DataPath, lake: Lake, kind: str, identities: list[str], records: Iterable[dict[str, Any]]
 ) -> None:
-    """The erasure in the table ``erasures``: one row per table and run, and one per identity that must stay away."""
+    """Record the erasure: a row of ``erasures`` per table and run, and one per identity that must stay away."""
     rows = [_entry(data, "erased", kind, identities[0], record) for record in records]
     rows += [_entry(data, "erased", _kind(identity), identity, {}) for identity in identities]
     lake.add_records(ERASURES, rows)

@@ -1,23 +1,22 @@
-"""What is fetched of each Stripe account: planned under the lock, done here or on other machines, onto the same disk."""
+"""Extract: fetch what was planned of each Stripe account onto disk; here, or on other machines with the same disk."""
 
+import shutil
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping, Sequence, Set
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
 from fincon import privacy
 from fincon.erasures import Erased, known_erasures
-from fincon.errors import BudgetExhausted, FinconError, RunFailed, StripeError
+from fincon.errors import BudgetExhausted, FinconError, RetriesExhausted, RunFailed, StripeError
 from fincon.extract import accounts as listing
-from fincon.extract import events
-from fincon.extract import features as details
+from fincon.extract import events, features
 from fincon.extract import pagination as fetch
 from fincon.extract.client import LOG, RequestBudget, StripeClient
 from fincon.extract.concurrency import MAX_CONSECUTIVE_FAILURES, run_all
-from fincon.lake import closed_sessions as sightings
-from fincon.lake import incremental as past_runs
-from fincon.lake.closed_sessions import Session
+from fincon.lake import incremental
 from fincon.lake.staging import Stager
 from fincon.lake.tables import Lake
 from fincon.landing.page_store import PageStore
@@ -27,229 +26,217 @@ from fincon.landing.run_folder import (
     begin,
     mark_fetched,
     pages_folder,
-    resume_or_create_run,
-    unfinished,
+    prepare,
+    would_ask_as,
 )
-from fincon.pipeline.request import NoProgress, Progress, StepRunner, SyncRequest, call_directly
-from fincon.settings import Settings
+from fincon.pipeline.context import Advance, NoProgress, SyncContext, call_directly
+from fincon.pipeline.plan import ExtractJob, known_accounts
+from fincon.settings import load_settings
+from fincon.storage.data_folder import DataFolder
 from fincon.transforms.page import Origin
 from fincon.transforms.reconcile import Sums
 from fincon.transforms.schemas import ERASURES
 from fincon.transforms.streams import Feature, stream_of
-from fincon.transforms.stripe_objects import created_accounts
 
 MANY_SESSIONS = 250
 """While more sessions than this are fetched, ten seconds' worth, the listing of accounts begins beside them."""
 
 
-@dataclass(frozen=True)
-class ExtractJob:
-    """What is to be fetched of one Stripe account. It holds no key, so it may go to another machine."""
-
-    run: Run
-    request: SyncRequest
-    """With the ids of those sessions alone that are to be fetched."""
-    since: int | None
-    """Up to when (microseconds) all that happened to its accounts is known, if all are."""
-    newest: int
-    """The newest ``observed_at`` of any version (microseconds)."""
-    folder: Path
-    """Where its pages are staged."""
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ExtractResult:
-    """How an errand went: the pages staged already, those that an earlier attempt left, and why it is not whole."""
+    """Say how a job went."""
 
     run: Run
     staged: frozenset[tuple[int, int]] = frozenset()
+    """The pages of the listing, as (part, number), that are staged already."""
     sums: Sums = field(default_factory=Counter)
     """What is on the staged pages."""
     resumed_pages: int = 0
+    """Pages that an earlier attempt had left on disk."""
     failure: FinconError | None = None
+    """Why not all is fetched."""
+    asked: bool = True
+    """Whether the job began at all."""
+    requests: int = 0
+    """How many were made."""
+
+    @property
+    def may_pass(self) -> bool:
+        """Tell whether another try may help: Stripe or the network were in trouble, and nothing else was wrong."""
+        return isinstance(self.failure, RetriesExhausted) or not self.asked
 
 
-Fetch = Callable[
-    [Settings, Lake, Sequence[ExtractJob], RequestBudget, StepRunner, Progress], list[ExtractResult]
-]
-"""Where errands are done: `fetch_here`, or on other machines."""
+Extract = Callable[[SyncContext, Sequence[ExtractJob]], list[ExtractResult]]
+"""Do jobs: `extract_here`, or on other machines."""
 
 
-def plan_jobs(
-    settings: Settings,
-    lake: Lake,
-    requests: Mapping[str, SyncRequest],
-    pii: str,
-    folder: Path,
-    answers: Collection[str],
-) -> list[ExtractJob]:
-    """The run of each Stripe account that has no answer yet: one that was interrupted, or a new one.
-
-    Whoever's last run is the longest ago comes first, so that with ``max_requests`` each gets its turn.
-    """
-    interrupted: dict[str, list[Run]] = {}
-    for run in unfinished(settings.data, lake.run_ids()):
-        interrupted.setdefault(run.stripe_account, []).append(run)
-    last, until, newest = past_runs.last_runs(lake), past_runs.complete_until(lake), past_runs.newest(lake)
-    known = known_sessions(lake, requests)
-    jobs = []
-    for account, request in requests.items():
-        if account not in answers:
-            own = replace(settings, stripe_account=account)
-            waiting = [] if request.restart else interrupted.get(account, [])
-            run = resume_or_create_run(own, request.mode, pii, waiting, last.get((account, request.mode), ""))
-            ids = tuple(i for i in request.session_ids if (account, i) not in known)
-            asked = replace(request, session_ids=ids)
-            jobs.append(ExtractJob(run, asked, until.get(account), newest, folder))
-    return sorted(jobs, key=lambda job: last.get((job.run.stripe_account, job.run.mode), ""))
+def extract_here(ctx: SyncContext, jobs: Sequence[ExtractJob]) -> list[ExtractResult]:
+    """Do jobs in this process, several at a time."""
+    if len(jobs) == 1:  # on this thread, each of its stages a step of its own
+        return [fetch_job(ctx, jobs[0], known_erased(ctx))]
+    return extract_in_rounds(ctx, jobs, partial(fetch_together, ctx))
 
 
-def known_sessions(lake: Lake, requests: Mapping[str, SyncRequest]) -> Set[Session]:
-    """The sessions, of whichever Stripe account, that the orders need not fetch again."""
-    asking = next((request for request in requests.values() if request.session_ids), None)
-    return sightings.sessions_to_skip(lake, asking.refetch) if asking else set()
-
-
-def fetch_here(
-    settings: Settings,
-    lake: Lake,
+def extract_in_rounds(
+    ctx: SyncContext,
     jobs: Sequence[ExtractJob],
-    budget: RequestBudget,
-    step: StepRunner,
-    progress: Progress,
+    fetch_round: Callable[[Sequence[ExtractJob], Advance], list[ExtractResult]],
 ) -> list[ExtractResult]:
-    """Every errand, several at a time; in this process."""
-    erased = known_erasures(settings.data, lake.records(ERASURES, "action", "identity_hash"))
-    if len(jobs) == 1:  # on this thread, with its stages seen: as steps, as progress, by Ctrl-C
-        return [fetch_job(settings, jobs[0], lake, erased, budget, step, progress)]
-    if not jobs:
-        return []
-    told = progress.stage("Stripe accounts", len(jobs))
+    """Do several jobs as one step that fails while Stripe left one unanswered, so that whoever runs it may try again.
 
-    def one(job: ExtractJob) -> ExtractResult:
-        result = fetch_job(settings, job, lake, erased, budget, call_directly, NoProgress())
-        told(1)
+    Another try does what is left alone. What still fails after the last one stands in the results.
+    """
+    results: dict[str, ExtractResult] = {}
+
+    def fetch_what_is_left() -> None:
+        left = [job for job in jobs if job.run.run_id not in results or results[job.run.run_id].may_pass]
+        found = fetch_round(left, ctx.progress.stage("Stripe accounts", len(left)))
+        results.update((result.run.run_id, result) for result in found)
+        unanswered = sum(isinstance(result.failure, RetriesExhausted) for result in results.values())
+        if unanswered:
+            raise RetriesExhausted(f"Of {len(jobs):,} Stripe accounts {unanswered:,} had no good answer.")
+
+    with suppress(RetriesExhausted):
+        ctx.run_step("fetch", fetch_what_is_left)
+    return [results[job.run.run_id] for job in jobs]
+
+
+def fetch_together(ctx: SyncContext, jobs: Sequence[ExtractJob], advance: Advance) -> list[ExtractResult]:
+    """Do jobs on threads of this process, their failures apart."""
+    erased = known_erased(ctx)
+    quiet = replace(ctx, run_step=call_directly, progress=NoProgress())
+
+    def fetch_one(job: ExtractJob) -> ExtractResult:
+        result = fetch_job(quiet, job, erased)
+        advance(1)
         return result
 
-    return step("fetch", run_all, jobs, one, lambda result: result.failure, not_asked, budget.stop)
+    return run_all(jobs, fetch_one, lambda result: result.failure, not_asked, ctx.budget.stop)
+
+
+def fetch_lot(
+    jobs: Sequence[ExtractJob], data: str, staging: Path, max_requests: int | None
+) -> list[ExtractResult]:
+    """Do jobs on another machine, with the key from its own environment. It ends when the sync that sent them has.
+
+    Raises:
+        UsageError, RunFailed: the environment here is not that of the sync.
+    """
+    settings = load_settings(data=data)
+    prepare(settings.data)
+    if not staging.exists():
+        raise RunFailed(
+            f"A worker does not see {staging}.",
+            "The data folder must be the same one, under the same path, on all workers.",
+        )
+    if not would_ask_as(jobs[0].run, settings):
+        raise RunFailed(
+            "A worker would not ask Stripe as the sync does.",
+            "Set STRIPE_API_KEY, STRIPE_API_BASE and STRIPE_VERSION alike on all workers.",
+        )
+    budget = RequestBudget(max_requests, staging.exists)
+    with Lake(DataFolder(settings.data).lake) as lake:
+        ctx = SyncContext(settings=settings, lake=lake, staging=staging, budget=budget)
+        return fetch_together(ctx, jobs, lambda count: None)
 
 
 def not_asked(job: ExtractJob) -> ExtractResult:
-    """Of an errand that was given up before it began."""
+    """Return the result of a job that was given up before it began."""
     reason = f"It was not asked: {MAX_CONSECUTIVE_FAILURES} Stripe accounts had failed one after another."
-    return ExtractResult(job.run, failure=RunFailed(reason, "Run the same command again to go on."))
+    failure = RunFailed(reason, "Run the same command again to go on.")
+    return ExtractResult(run=job.run, failure=failure, asked=False)
 
 
-def fetch_job(
-    settings: Settings,
-    job: ExtractJob,
-    lake: Lake,
-    erased: Erased,
-    budget: RequestBudget,
-    step: StepRunner,
-    progress: Progress,
-) -> ExtractResult:
-    """One Stripe account's pages onto disk, and from there into staged parts."""
+def known_erased(ctx: SyncContext) -> Erased:
+    """Return who was erased, and must not be written again."""
+    return known_erasures(ctx.data, ctx.lake.records(ERASURES, "action", "identity_hash"))
+
+
+def fetch_job(ctx: SyncContext, job: ExtractJob, erased: Erased) -> ExtractResult:
+    """Fetch one Stripe account's pages onto disk, and stage those of the listing as they come."""
     run = job.run
-    begin(settings.data, run)
-    chosen = privacy.of(run.pii, settings.pii_key)
-    page_store = PageStore(pages_folder(settings.data, run.run_id), erased, job.newest, chosen)
+    begin(ctx.data, run)
+    shutil.rmtree(ctx.staging / run.run_id, ignore_errors=True)  # an attempt that failed may have left parts
+    chosen = privacy.of(run.pii, ctx.settings.pii_key)
+    page_store = PageStore(pages_folder(ctx.data, run.run_id), erased, job.newest, chosen)
     resumed = page_store.catch_up()
     LOG.info("run %s (%s): %d pages are on disk already", run.run_id, run.mode, resumed)
-    stripe = StripeClient(replace(settings, stripe_account=run.stripe_account), budget)
-    stager = Stager(Origin(run.run_id, run.stripe_account), job.folder)
+    stripe = StripeClient(replace(ctx.settings, stripe_account=run.stripe_account), ctx.budget)
+    stager = Stager(Origin(run.run_id, run.stripe_account), ctx.staging)
     page_store.kept = stager.take
+    failure = None
     try:
-        fetch_all(settings, job, lake, stripe, page_store, step, progress)
+        fetch_all(ctx, job, stripe, page_store)
     except (StripeError, BudgetExhausted) as error:
-        return ExtractResult(run, resumed_pages=resumed, failure=error)
+        failure = error
     finally:
         stager.close()
-    return ExtractResult(run, frozenset(stager.staged), stager.sums, resumed)
+    whole = ExtractResult(run=run, resumed_pages=resumed, failure=failure, requests=stripe.counts["requests"])
+    return whole if failure else replace(whole, staged=frozenset(stager.staged), sums=stager.sums)
 
 
-def fetch_all(
-    settings: Settings,
-    job: ExtractJob,
-    lake: Lake,
-    stripe: StripeClient,
-    page_store: PageStore,
-    step: StepRunner,
-    progress: Progress,
-) -> None:
-    """Every page that the errand asks for and that is not on disk yet; then the mark that all are there."""
+def fetch_all(ctx: SyncContext, job: ExtractJob, stripe: StripeClient, page_store: PageStore) -> None:
+    """Fetch every page that the job asks for and that is not on disk yet; then mark that all are there."""
     request = job.request
     try:
         # An earlier attempt may have asked for more: what it began is finished, for a half would pass for all.
         if session_ids := list(dict.fromkeys([*request.session_ids, *page_store.parents()])):
-            told = progress.stage("sessions", len(session_ids))
-            beside = None
-            if request.accounts and not request.events and len(session_ids) > MANY_SESSIONS:
-                known = known_accounts(lake, page_store, job.run.stripe_account)
-                beside = partial(listing.begin_accounts, stripe, page_store, known)
-            step("fetch sessions", fetch.fetch_sessions, stripe, page_store, session_ids, told, beside)
+            fetch_sessions(ctx, job, stripe, page_store, session_ids)
         if request.accounts or request.events:
-            fetch_accounts_or_events(job, lake, stripe, page_store, step, progress)
+            fetch_accounts_or_events(ctx, job, stripe, page_store)
         if request.transactions or request.owners:
-            fetch_details(job, lake, stripe, page_store, step, progress)
+            fetch_features(ctx, job, stripe, page_store)
     finally:
         stripe.stop()
         stripe.close()
-        costs = add_costs(settings.data, job.run, stripe.counts)
+        costs = add_costs(ctx.data, job.run, stripe.counts)
         LOG.info(
             "run %s: %d requests, %d of them retries, the last with Request-Id %s",
             *(job.run.run_id, stripe.counts["requests"], stripe.counts["retries"], stripe.last_request_id),
         )
-    mark_fetched(settings.data, job.run, {**costs, "requests": max(costs["requests"], page_store.count())})
+    mark_fetched(ctx.data, job.run, {**costs, "requests": max(costs["requests"], page_store.count())})
+
+
+def fetch_sessions(
+    ctx: SyncContext, job: ExtractJob, stripe: StripeClient, page_store: PageStore, session_ids: list[str]
+) -> None:
+    """Fetch sessions; where they are many, the listing of accounts begins beside them."""
+    beside = None
+    if job.request.accounts and not job.request.events and len(session_ids) > MANY_SESSIONS:
+        known = known_accounts(ctx.lake, page_store, job.run.stripe_account)
+        beside = partial(listing.begin_accounts, stripe, page_store, known)
+    advance = ctx.progress.stage("sessions", len(session_ids))
+    ctx.run_step("fetch sessions", fetch.fetch_sessions, stripe, page_store, session_ids, advance, beside)
 
 
 def fetch_accounts_or_events(
-    job: ExtractJob,
-    lake: Lake,
-    stripe: StripeClient,
-    page_store: PageStore,
-    step: StepRunner,
-    progress: Progress,
+    ctx: SyncContext, job: ExtractJob, stripe: StripeClient, page_store: PageStore
 ) -> None:
-    """The events since the last run that knew of every account, where they reach so far; else the listing."""
+    """Fetch the events since the last run that knew of every account, where they reach so far; else the listing."""
     if job.request.events and not page_store.parts():
-        told = progress.stage("events", None)
-        if step("fetch events", events.fetch_events, stripe, page_store, job.since, told):
+        advance = ctx.progress.stage("events", None)
+        if ctx.run_step("fetch events", events.fetch_events, stripe, page_store, job.since, advance):
             return
-        progress.stage("no run within 29 days to go on from: listing every account", None)
-    known = known_accounts(lake, page_store, job.run.stripe_account)
-    told = progress.stage("accounts", None)
-    step("fetch accounts", listing.fetch_accounts, stripe, page_store, known, told)
+        ctx.progress.stage("no run within 29 days to go on from: listing every account", None)
+    known = known_accounts(ctx.lake, page_store, job.run.stripe_account)
+    advance = ctx.progress.stage("accounts", None)
+    ctx.run_step("fetch accounts", listing.fetch_accounts, stripe, page_store, known, advance)
 
 
-def fetch_details(
-    job: ExtractJob,
-    lake: Lake,
-    stripe: StripeClient,
-    page_store: PageStore,
-    step: StepRunner,
-    progress: Progress,
-) -> None:
-    """The transactions and the owners, as far as they are asked for, of the accounts that moved on."""
+def fetch_features(ctx: SyncContext, job: ExtractJob, stripe: StripeClient, page_store: PageStore) -> None:
+    """Fetch the transactions and the owners, as far as they are asked for, of the accounts that were refreshed since."""
     request, whose = job.request, job.run.stripe_account
-    seen = past_runs.read_refreshes(page_store.read_accounts(), Origin(job.run.run_id, whose))
+    refreshes = incremental.read_refreshes(page_store.read_accounts(), Origin(job.run.run_id, whose))
     asked: dict[Feature, bool] = {"transaction": request.transactions, "ownership": request.owners}
     for feature in (name for name, wanted in asked.items() if wanted):
-        moved = [
-            due
-            for due in past_runs.due_accounts(lake, whose, feature, seen, page_store.privacy.mark)
-            if not page_store.erased.is_erased(due.account_id)
+        due = [
+            account
+            for account in incremental.due_accounts(
+                ctx.lake, whose, feature, refreshes, page_store.privacy.mark
+            )
+            if not page_store.erased.is_erased(account.account_id)
         ]
         name = stream_of(feature).name
-        told = progress.stage(f"{name} of accounts", len(moved))
-        details.finish_begun(stripe, page_store, name, {one.account_id for one in moved})
-        step(f"fetch {name}", details.fetch_details, stripe, page_store, moved, told)
-
-
-def known_accounts(lake: Lake, page_store: PageStore, stripe_account: str) -> list[str]:
-    """Ids of accounts a page apart in the listing's order, newest first: the lake's, or those the sessions gave."""
-    known = past_runs.accounts_a_page_apart(lake, stripe_account, fetch.PAGE_SIZE)
-    if known:
-        return known
-    found = {pair for page in page_store.read_sessions() for pair in created_accounts(page.body)}
-    return listing.spread([account_id for _, account_id in sorted(found, reverse=True)])
+        advance = ctx.progress.stage(f"{name} of accounts", len(due))
+        features.finish_begun(stripe, page_store, name, {one.account_id for one in due})
+        ctx.run_step(f"fetch {name}", features.fetch_details, stripe, page_store, due, advance)

@@ -1,7 +1,8 @@
-"""Runs that are half in the tables: noted before their first row goes in, until the last is.
+"""Put right what a writer that died left half in the tables, before anything else is done.
 
-Mostly the pages are still there, and the next run loads the rest. Where they are not (another machine goes on with a
-lake in a bucket, or somebody removed them), the half that is in can never be completed, and is taken out again.
+A run that is being loaded is marked before its first row goes in, until its last is. Mostly its pages are still there,
+and the next sync loads the rest. Where they are not (another machine goes on with a lake in a bucket, or somebody removed
+them), the half that is in can never be completed, and is taken out again.
 """
 
 import shutil
@@ -11,25 +12,39 @@ from contextlib import contextmanager
 from fincon.errors import RunFailed
 from fincon.lake.append import remove_run
 from fincon.lake.tables import Lake
-from fincon.landing.run_folder import fetched, pages_folder, unfinished
+from fincon.landing.run_folder import clean, fetched, pages_folder, prepare, unfinished, writer_lock
 from fincon.storage.data_folder import DataFolder, atomic_write, make
 from fincon.storage.s3 import DataPath, S3Path
 from fincon.transforms.schemas import ERASURES
 
 
 @contextmanager
-def noted(data: DataPath, run_ids: Sequence[str]) -> Iterator[None]:
-    """Runs are being loaded. The note stays where that fails."""
-    note = DataFolder(data).loading / run_ids[0]
-    make(note.parent)
-    with atomic_write(note) as part:
+def recovered_lake(data: DataPath) -> Iterator[Lake]:
+    """Lock the data folder, put right what a killed writer left in it, and open its lake for writing.
+
+    Raises:
+        DataFolderLocked: another run holds it.
+    """
+    prepare(data)
+    with writer_lock(data), Lake(DataFolder(data).lake) as lake:
+        clean(data)
+        recover(data, lake)
+        yield lake
+
+
+@contextmanager
+def loading_marker(data: DataPath, run_ids: Sequence[str]) -> Iterator[None]:
+    """Mark runs as being loaded. The mark stays where that fails."""
+    marker = DataFolder(data).loading / run_ids[0]
+    make(marker.parent)
+    with atomic_write(marker) as part:
         part.write_text("\n".join(run_ids), encoding="utf-8")
     yield
-    note.unlink()
+    marker.unlink()
 
 
-def settle(data: DataPath, lake: Lake) -> None:
-    """Put right what a writer that died or failed left: before anything else is done, and under the lock."""
+def recover(data: DataPath, lake: Lake) -> None:
+    """Take out what is half in the tables and cannot be completed. The lock must be held."""
     lease = data.bucket.lease if isinstance(data, S3Path) else None
     if lease and lease.record.unsettled:
         lake.fence_previous_writer()
@@ -37,16 +52,16 @@ def settle(data: DataPath, lake: Lake) -> None:
     finished = lake.run_ids()
     _drop_from_before_an_erasure(data, lake, finished)
     loadable = {run.run_id for run in unfinished(data, finished) if fetched(data, run) is not None}
-    for note in DataFolder(data).loading.glob("*"):
-        waiting = set(note.read_bytes().decode().split()) - finished
+    for marker in DataFolder(data).loading.glob("*"):
+        waiting = set(marker.read_bytes().decode().split()) - finished
         for run_id in waiting - loadable:
             remove_run(lake, run_id)
         if not waiting & loadable:
-            note.unlink()
+            marker.unlink()
 
 
 def _drop_from_before_an_erasure(data: DataPath, lake: Lake, finished: set[str]) -> None:
-    """Pages in no table yet that may name who was erased since, on another machine: they are fetched again."""
+    """Remove pages in no table yet that may name who was erased since, on another machine: they are fetched again."""
     moments = lake.records(ERASURES, "epoch_us(observed_at)", "action")
     erased = max((at for at, action in moments if action == "erased"), default=0)
     for run in unfinished(data, finished):
@@ -54,11 +69,11 @@ def _drop_from_before_an_erasure(data: DataPath, lake: Lake, finished: set[str])
             shutil.rmtree(pages_folder(data, run.run_id))
 
 
-def refuse_halves(data: DataPath) -> None:
-    """Nothing is published while a run is half in the tables.
+def refuse_half_loaded(data: DataPath) -> None:
+    """Refuse to publish while a run is half in the tables.
 
     Raises:
         RunFailed: one is.
     """
-    for note in DataFolder(data).loading.glob("*"):
-        raise RunFailed(f"Run {note.name} is fetched but not loaded.", "Run `fincon sync` first.")
+    for marker in DataFolder(data).loading.glob("*"):
+        raise RunFailed(f"Run {marker.name} is fetched but not loaded.", "Run `fincon sync` first.")

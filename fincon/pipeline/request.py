@@ -1,71 +1,49 @@
-"""What a sync is asked for, what came of it, and who runs its steps and shows them."""
+"""Say what a sync is asked for, and what came of it."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, ParamSpec, Protocol, TypeVar
+from typing import Any
 
-from fincon.errors import FinconError, UsageError
+from fincon.errors import FinconError, RunFailed, UsageError
 from fincon.lake.closed_sessions import Refetch
+from fincon.pipeline.failures import failed_accounts
 from fincon.transforms.personal import Choice
 
-P = ParamSpec("P")
-R = TypeVar("R")
+COUNTS = (
+    "requests", "retries", "throttled", "pages", "sessions_seen", "accounts_seen", "rows_added", "rejected",
+)  # fmt: skip
+"""Columns of ``runs`` that add up over Stripe accounts."""
 
 
-class StepRunner(Protocol):
-    """How a step is run: called as it is, or as a Prefect task of that name."""
-
-    def __call__(self, name: str, do: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
-        """Run ``do`` and return what it returns."""
-
-
-class Progress(Protocol):
-    """Who is told how far a run is."""
-
-    def stage(self, name: str, total: int | None) -> Callable[[int], object]:
-        """A stage begins, of ``total`` objects if that is known; the answer is told of each lot done."""
-
-
-def call_directly(name: str, do: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
-    """The `StepRunner` that is nothing but a call."""
-    return do(*args, **kwargs)
-
-
-class NoProgress:
-    """The `Progress` that tells nobody."""
-
-    def stage(self, name: str, total: int | None) -> Callable[[int], object]:
-        """Nothing is told."""
-        return lambda count: None
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class SyncRequest:
-    """What a run is asked for."""
+    """Ask for a sync."""
 
     session_ids: tuple[str, ...] = ()
+    """Sessions of the one Stripe account that is asked."""
     accounts: bool = True
     """List every account."""
     events: bool = False
-    """Read the events since the last run instead of the listing, which is walked only where they do not reach."""
+    """Read the events since the last run instead; where they do not reach back so far, the accounts are listed."""
     refetch: Refetch = "open"
     restart: bool = False
+    """Leave interrupted runs be, and begin a new one."""
     max_requests: int | None = None
     stripe_accounts: tuple[str, ...] = ()
-    """The Stripe accounts to ask; none: that of the settings, unless others are named below."""
+    """The Stripe accounts to ask; where none is named anywhere, that of the settings."""
     connected: bool = False
     """Ask every connected account of the platform as well."""
     sessions_of: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    """Sessions by the Stripe account that they belong to; ``session_ids`` belong to the one that is asked."""
+    """Sessions by the Stripe account that they belong to."""
     transactions: bool = False
-    """Read the transactions of the accounts whose transaction refresh moved on."""
+    """Read the transactions of the accounts whose transactions were refreshed since."""
     owners: bool = False
-    """Read the owners of the accounts whose ownership moved on."""
+    """Read the owners of the accounts whose ownership was refreshed since."""
     pii: Choice | None = None
     """What becomes of personal data; None = as before (`fincon.privacy.choose`)."""
 
     def for_each(self, own: str, connected: Sequence[str] = ()) -> "dict[str, SyncRequest]":
-        """Stripe account → what is asked of it. ``own`` is asked where none is named.
+        """Return Stripe account → what is asked of it; of ``own`` where no account is named.
 
         Raises:
             UsageError: there are several, and nothing says to which of them a session belongs.
@@ -92,7 +70,7 @@ class SyncRequest:
 
     @property
     def mode(self) -> str:
-        """As the table ``runs`` says it."""
+        """Name what is fetched, as the table ``runs`` does: ``sessions+accounts``, say; empty for nothing."""
         asked = {
             "sessions": bool(self.session_ids),
             "events": self.events,
@@ -103,24 +81,41 @@ class SyncRequest:
         return "+".join(name for name, wanted in asked.items() if wanted)
 
 
-COUNTS = (
-    "requests", "retries", "throttled", "pages", "sessions_seen", "accounts_seen", "rows_added", "rejected",
-)  # fmt: skip
-"""Columns of ``runs`` that add up over Stripe accounts."""
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class SyncResult:
-    """What a sync did: a row of ``runs`` for each Stripe account, sessions unknown to Stripe, and what went wrong."""
+    """Say what a sync did, and what went wrong."""
 
     runs: tuple[dict[str, Any], ...]
+    """The row of ``runs`` of each Stripe account that is in."""
     unknown_sessions: tuple[str, ...] = ()
+    """The sessions that Stripe does not know."""
     failed_checks: dict[str, int] = field(default_factory=dict)
+    """Check → how many rows it found."""
     resumed_pages: int = 0
+    """Pages that an interrupted run had left on disk."""
     failures: dict[str, FinconError] = field(default_factory=dict)
     """Stripe account → why it is not in; the others are."""
 
     @property
     def run(self) -> dict[str, Any]:
-        """The row of ``runs``; of several Stripe accounts, the first one's with their counts added up."""
+        """Return the row of ``runs``; of several Stripe accounts, the first one's with their counts added up."""
         return self.runs[0] | {name: sum(row[name] for row in self.runs) for name in COUNTS}
+
+    def raise_for_failures(self, *, strict: bool) -> None:
+        """Fail where the numbers cannot be trusted or are not all there.
+
+        Raises:
+            RunFailed: a check failed, a Stripe account is not in; or, with ``strict``, an object was rejected.
+            BudgetExhausted: a Stripe account is not in, for there was no request left.
+        """
+        run = self.run
+        if self.failed_checks:
+            names = ", ".join(f"{name} ({rows} rows)" for name, rows in self.failed_checks.items())
+            raise RunFailed(f"Run {run['run_id']}: checks failed: {names}.", "`fincon check` shows the rows.")
+        if self.failures:
+            raise failed_accounts(self.failures)
+        if strict and run["rejected"]:
+            raise RunFailed(
+                f"Run {run['run_id']}: {run['rejected']} objects were rejected (--strict).",
+                '`fincon sql "FROM rejects"` says which and why.',
+            )

@@ -11,7 +11,8 @@ from math import ceil
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from fincon.pipeline.sync import SyncRequest, run_sync
+from fincon.pipeline.request import SyncRequest
+from fincon.pipeline.sync import run_sync
 from fincon.sandbox.world import World
 from fincon.settings import load_settings
 from tests.benchmarks.processes import Figures, served

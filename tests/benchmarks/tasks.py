@@ -131,14 +131,15 @@ def sync(folder: str, ids: str = "", mode: str = "accounts") -> Figures:
 
     without_pandas()  # as the command does
     from fincon.pipeline.id_files import read_session_ids
-    from fincon.pipeline.sync import SyncRequest, run_sync
+    from fincon.pipeline.request import SyncRequest
+    from fincon.pipeline.sync import run_sync
     from fincon.settings import load_settings
 
     sessions = read_session_ids(ids).plain if ids else ()
     stages = Stages()
     start_wall, start_cpu = time.monotonic(), cpu()
     settings = load_settings(data=Path(folder) / "data")
-    order = SyncRequest(sessions, accounts=mode == "accounts", events=mode == "events")
+    order = SyncRequest(session_ids=sessions, accounts=mode == "accounts", events=mode == "events")
     run = run_sync(settings, order, progress=stages).run
     wall = time.monotonic() - start_wall
     return {
@@ -265,10 +266,10 @@ def ask_transactions(folder: str) -> Figures:
 
 def compact(folder: str) -> Figures:
     """`fincon compact`."""
-    from fincon.pipeline import erase as maintenance
+    from fincon.pipeline.compact import compact
 
     start = time.monotonic()
-    maintenance.compact(Path(folder) / "data", 7, 7)
+    compact(Path(folder) / "data", 7, 7)
     return {"wall s": round(time.monotonic() - start, 2), "peak MB": peak_mb()}
 
 

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from fincon.errors import BudgetExhausted
-from fincon.pipeline.sync import SyncRequest, SyncResult, run_sync
+from fincon.pipeline.request import SyncRequest, SyncResult
+from fincon.pipeline.sync import run_sync
 from fincon.sandbox.server import Sandbox
 from tests.conftest import environ, fincon, known_after, rows, settings_for, state, truth
 
@@ -100,7 +101,7 @@ def test_without_a_run_to_go_on_from_every_account_is_listed(
 
 def test_settled_sessions_are_not_fetched_again(sandbox: Sandbox, data: Path) -> None:
     ids = tuple(sandbox.world.session_ids())
-    only = SyncRequest(ids, accounts=False)
+    only = SyncRequest(session_ids=ids, accounts=False)
     run(sandbox, data, only)
     assert paths(sandbox).count("accounts") < len(ids) <= len(paths(sandbox))
     sandbox.advance(timedelta(hours=1))
@@ -112,10 +113,10 @@ def test_settled_sessions_are_not_fetched_again(sandbox: Sandbox, data: Path) ->
     assert run(sandbox, data, only).run["requests"] == 0
     assert paths(sandbox) == []
     assert set(ids) <= set(
-        (run(sandbox, data, SyncRequest(ids, accounts=False, refetch="all")), paths(sandbox))[1]
+        (run(sandbox, data, SyncRequest(session_ids=ids, accounts=False, refetch="all")), paths(sandbox))[1]
     )
     new = (*ids, "fcsess_unknown")
-    run(sandbox, data, SyncRequest(new, accounts=False, refetch="never"))
+    run(sandbox, data, SyncRequest(session_ids=new, accounts=False, refetch="never"))
     assert paths(sandbox) == ["fcsess_unknown"]
 
 
@@ -124,7 +125,7 @@ def test_a_budget_of_requests_is_kept_and_the_next_run_goes_on(sandbox: Sandbox,
     spent = 0
     for _ in range(99):
         try:
-            outcome = run(sandbox, data, SyncRequest(ids, max_requests=20))
+            outcome = run(sandbox, data, SyncRequest(session_ids=ids, max_requests=20))
             break
         except BudgetExhausted:
             assert len(sandbox.requests) == 20

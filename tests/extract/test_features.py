@@ -10,8 +10,11 @@ from typing import Any
 import pytest
 
 from fincon.errors import BudgetExhausted, PermissionDenied, UsageError
-from fincon.pipeline.erase import compact, erase, traces
-from fincon.pipeline.sync import SyncRequest, SyncResult, failed_checks, run_sync
+from fincon.pipeline.check import failed_checks
+from fincon.pipeline.compact import compact
+from fincon.pipeline.erase import erase, traces
+from fincon.pipeline.request import SyncRequest, SyncResult
+from fincon.pipeline.sync import run_sync
 from fincon.sandbox.faults import Fault, Faults, Rule
 from fincon.sandbox.server import Sandbox, running
 from fincon.sandbox.world import World
@@ -296,7 +299,7 @@ def test_erasing_takes_transactions_owners_watermarks_and_pages_and_no_sync_brin
     run(sandbox, data)
     assert traces(data, [one["account"]]) == []
     compact(data, retention_days=0, pages_days=7)
-    assert failed_checks(settings_for(sandbox.url, data)) == {}
+    assert failed_checks(data) == {}
 
 
 def test_the_command_line_knows_them(sandbox: Sandbox, tmp_path: Path) -> None:

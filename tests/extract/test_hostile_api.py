@@ -28,7 +28,8 @@ from fincon.extract.responses import (
 )
 from fincon.lake.tables import Lake
 from fincon.landing.page_store import PageStore
-from fincon.pipeline.sync import SyncRequest, SyncResult, publish, run_sync
+from fincon.pipeline.request import SyncRequest, SyncResult
+from fincon.pipeline.sync import publish, run_sync
 from fincon.sandbox.faults import REASONS, RETRYABLE, Fault, Faults, Rule
 from fincon.sandbox.server import Sandbox, running
 from fincon.sandbox.world import World
@@ -103,7 +104,7 @@ def run(
     sandbox.faults = faults
     ids = tuple(sandbox.world.session_ids()) if sessions else ()
     try:
-        return run_sync(impatient(sandbox.url, data, read_seconds), SyncRequest(ids))
+        return run_sync(impatient(sandbox.url, data, read_seconds), SyncRequest(session_ids=ids))
     finally:
         sandbox.faults = None
 
@@ -528,7 +529,7 @@ def test_bad_sessions_are_rejected_and_their_accounts_are_kept(sandbox: Sandbox,
     ]
     sandbox.faults = Faults(script=script)
     settings = impatient(sandbox.url, data, concurrency=1)
-    outcome = run_sync(settings, SyncRequest(tuple(ids), accounts=False))
+    outcome = run_sync(settings, SyncRequest(session_ids=tuple(ids), accounts=False))
     assert outcome.run["rejected"] == 2
     expected, found = truth(sandbox.world), state(data)
     assert [r for r in expected["sessions"] if r not in found["sessions"]] == [
@@ -605,7 +606,7 @@ def test_an_api_that_says_nothing_cannot_hang_a_run(sandbox: Sandbox, data: Path
     with pytest.raises(StripeError, match=rf"no answer in time \({FIRST_ATTEMPTS} tries\)") as caught:
         run_sync(
             impatient(sandbox.url, data, read_seconds=0.3),
-            SyncRequest(tuple(sandbox.world.session_ids()[:9])),
+            SyncRequest(session_ids=tuple(sandbox.world.session_ids()[:9])),
         )
     assert time.monotonic() - began < STALL_SECONDS
     assert is_two_lines(caught.value)
@@ -623,12 +624,14 @@ def test_an_api_that_falls_silent_half_way_cannot_hang_a_run(
     with pytest.raises(StripeError, match=rf"no answer in time \({ATTEMPTS} tries\)"):
         run_sync(
             impatient(sandbox.url, data, read_seconds=0.5),
-            SyncRequest(tuple(sandbox.world.session_ids()[:9])),
+            SyncRequest(session_ids=tuple(sandbox.world.session_ids()[:9])),
         )
     assert time.monotonic() - began < STALL_SECONDS
     sandbox.faults = None
     sandbox.reset_requests()
-    outcome = run_sync(impatient(sandbox.url, data), SyncRequest(tuple(sandbox.world.session_ids()[:9])))
+    outcome = run_sync(
+        impatient(sandbox.url, data), SyncRequest(session_ids=tuple(sandbox.world.session_ids()[:9]))
+    )
     assert outcome.resumed_pages >= 2
     assert state(data)["accounts"] == truth(sandbox.world)["accounts"]
 

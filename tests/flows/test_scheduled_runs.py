@@ -241,7 +241,7 @@ with Lake(data / "lake") as lake:
     row = {{name: None for name in SESSIONS.schema.names}}
     lake.add_records(SESSIONS, [row | {{"run_id": "nobodys"}}])
     publish(data, lake)
-from fincon.flows.upkeep import check
+from fincon.flows.check import check
 check(data={str(data)!r})
 """
     run = in_python(server, spoil, environ(sandbox.url))

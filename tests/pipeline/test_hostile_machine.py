@@ -12,7 +12,8 @@ import pytest
 
 from fincon.errors import FinconError, PermissionDenied, RunFailed
 from fincon.lake.tables import Lake
-from fincon.pipeline.sync import SyncRequest, publish, run_sync
+from fincon.pipeline.request import SyncRequest
+from fincon.pipeline.sync import publish, run_sync
 from fincon.sandbox.faults import Fault, Faults, Rule
 from fincon.sandbox.server import Sandbox, running
 from fincon.sandbox.world import World
@@ -209,7 +210,7 @@ def test_a_damaged_page_of_an_interrupted_run_is_fetched_anew(
         script=[Rule(Fault("forbidden"), "/v1/financial_connections/accounts", "limit=100&start", nth=(2,))]
     )
     with pytest.raises(PermissionDenied):
-        run_sync(settings_for(sandbox.url, data, FINCON_CONCURRENCY="1"), SyncRequest(tuple(ids)))
+        run_sync(settings_for(sandbox.url, data, FINCON_CONCURRENCY="1"), SyncRequest(session_ids=tuple(ids)))
     sandbox.faults = None
     sandbox.reset_requests()
     [folder] = (data / "pages").iterdir()
@@ -217,7 +218,7 @@ def test_a_damaged_page_of_an_interrupted_run_is_fetched_anew(
         [page] = folder.glob(f"{name}.json.zst")
         page.write_bytes(harm(page.read_bytes()))
     decode_individually = settings_for(sandbox.url, data, FINCON_CONCURRENCY="1")
-    outcome = run_sync(decode_individually, SyncRequest(tuple(ids)))
+    outcome = run_sync(decode_individually, SyncRequest(session_ids=tuple(ids)))
     paths = [path for _, path, _ in sandbox.requests if "/sessions/" in path]
     assert paths == [f"/v1/financial_connections/sessions/{ids[3]}"]
     whole = [query for _, _, query in sandbox.requests if query.startswith("limit=100")]
@@ -336,7 +337,7 @@ def test_a_clock_that_was_set_back_does_not_mix_up_versions(sandbox: Sandbox, da
     for days in (0, 3, -2, 6):  # at last later than ever: now clocks and runs agree on what is newest
         sandbox.advance(timedelta(days=days))
         seen.append(truth(sandbox.world))
-        order = SyncRequest(tuple(sandbox.world.session_ids()), refetch="all")
+        order = SyncRequest(session_ids=tuple(sandbox.world.session_ids()), refetch="all")
         outcome = run_sync(settings_for(sandbox.url, data), order)
         assert outcome.failed_checks == {}
         known = {row["account_id"] for row in rows(data, "FROM accounts")}

@@ -14,8 +14,10 @@ from fincon.errors import UsageError
 from fincon.lake.append import record_runs
 from fincon.lake.tables import Lake
 from fincon.landing.run_folder import RESUMED_WITHIN, begin, resume_or_create_run
-from fincon.pipeline.erase import allow, compact, erase, traces
-from fincon.pipeline.sync import failed_checks, publish
+from fincon.pipeline.check import failed_checks
+from fincon.pipeline.compact import compact
+from fincon.pipeline.erase import allow, erase, traces
+from fincon.pipeline.sync import publish
 from fincon.sandbox.server import Sandbox
 from fincon.sandbox.world import World
 from fincon.transforms.schemas import ACCOUNTS, BALANCES, REFRESHES, RUNS, TABLES
@@ -65,11 +67,11 @@ def test_an_erased_identity_is_in_no_file_and_no_sync_brings_it_back(
     assert removed["pages"] > 0
     assert sum(removed.values()) > removed["pages"]
     assert traces(synced, [identity]) == []
-    assert failed_checks(settings_for(sandbox.url, synced)) == {}
+    assert failed_checks(synced) == {}
 
     sync(sandbox.url, synced, sandbox.world.session_ids())
     assert traces(synced, [identity]) == []
-    assert failed_checks(settings_for(sandbox.url, synced)) == {}
+    assert failed_checks(synced) == {}
 
     allow(synced, kind, identity)
     if kind != "customer":  # a customer's accounts and sessions are each allowed by their own ids
@@ -127,9 +129,9 @@ def test_compacting_changes_no_answer_and_leaves_one_file_a_table(sandbox: Sandb
     for table in OBJECTS:
         assert done["files"][table][1] == 1
         assert len(list((synced / "lake" / table).glob("*.parquet"))) == 1
-    assert failed_checks(settings_for(sandbox.url, synced)) == {}
+    assert failed_checks(synced) == {}
     sync(sandbox.url, synced, sandbox.world.session_ids())
-    assert failed_checks(settings_for(sandbox.url, synced)) == {}
+    assert failed_checks(synced) == {}
 
 
 def test_many_small_runs_leave_few_files_and_answers_as_they_were(data: Path) -> None:

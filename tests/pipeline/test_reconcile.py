@@ -11,8 +11,7 @@ from fincon.errors import RunFailed
 from fincon.lake.staging import stage
 from fincon.lake.tables import Lake
 from fincon.landing.page_store import PageStore
-from fincon.pipeline.load_step import agree_with_pages
-from fincon.pipeline.sync import pages_disagree
+from fincon.pipeline.check import agree_with_pages, pages_disagree
 from fincon.sandbox.server import Sandbox
 from fincon.transforms.page import Header, Origin, Page
 from fincon.transforms.reconcile import differences, sums_of_pages, sums_of_rejects

@@ -20,7 +20,8 @@ from fincon.errors import FinconError, PermissionDenied, RunFailed
 from fincon.lake.tables import Lake
 from fincon.landing.page_store import PageStore
 from fincon.landing.run_folder import writer_lock
-from fincon.pipeline.sync import SyncRequest, publish, run_sync
+from fincon.pipeline.request import SyncRequest
+from fincon.pipeline.sync import publish, run_sync
 from fincon.sandbox.faults import Fault, Faults, Rule
 from fincon.sandbox.server import Sandbox, running
 from fincon.sandbox.world import World
@@ -205,7 +206,9 @@ def test_a_run_killed_again_and_again_gets_there(sandbox: Sandbox, data: Path, w
         script = [Rule(Fault("forbidden"), nth=range(4, 999))]
         sandbox.faults = Faults(script=script)
         with pytest.raises(PermissionDenied):
-            run_sync(settings_for(sandbox.url, data, FINCON_CONCURRENCY="1"), SyncRequest(tuple(ids)))
+            run_sync(
+                settings_for(sandbox.url, data, FINCON_CONCURRENCY="1"), SyncRequest(session_ids=tuple(ids))
+            )
         seen += requested(sandbox)[:3]
         assert len(on_disk(data)) == stop
     sandbox.faults = None
@@ -368,7 +371,7 @@ def interrupted(sandbox: Sandbox, data: Path, ids: Iterable[str] = (), pages: in
     """A run that ended behind a few pages; the requests of those."""
     sandbox.faults = Faults(script=[Rule(Fault("forbidden"), nth=range(pages + 1, 999))])
     with pytest.raises(PermissionDenied):
-        run_sync(settings_for(sandbox.url, data, FINCON_CONCURRENCY="1"), SyncRequest(tuple(ids)))
+        run_sync(settings_for(sandbox.url, data, FINCON_CONCURRENCY="1"), SyncRequest(session_ids=tuple(ids)))
     sandbox.faults = None
     sandbox.reset_requests()
     return on_disk(data)

@@ -11,7 +11,8 @@ import stripe
 
 from fincon.errors import AccountDisconnected, AccountsFailed, BudgetExhausted, InvalidKey, UsageError
 from fincon.pipeline.erase import erase
-from fincon.pipeline.sync import SyncRequest, SyncResult, raise_if_wrong, run_sync
+from fincon.pipeline.request import SyncRequest, SyncResult
+from fincon.pipeline.sync import run_sync
 from fincon.sandbox.limits import Limits
 from fincon.sandbox.server import Sandbox, running
 from fincon.sandbox.world import World
@@ -76,8 +77,12 @@ def test_accounts_that_have_the_same_ids_do_not_mix(data: Path) -> None:
 
         # Of the one, the sessions were seen three days ago and are settled; of the other, they are new.
         platform.reset_requests()
-        sync(platform, data, SyncRequest((), False, stripe_accounts=(older, newer), sessions_of={older: ids}))
-        sync(platform, data, SyncRequest((), False, sessions_of={older: ids, newer: ids}))
+        sync(
+            platform,
+            data,
+            SyncRequest(accounts=False, stripe_accounts=(older, newer), sessions_of={older: ids}),
+        )
+        sync(platform, data, SyncRequest(accounts=False, sessions_of={older: ids, newer: ids}))
         asked = [path for _, path, _ in platform.requests if "/sessions/" in path]
         assert len(asked) == 2 * len(ids)
 
@@ -129,7 +134,7 @@ def test_requests_are_bounded_over_all_and_each_gets_its_turn(platform: Sandbox,
     first = sync(platform, data, order)
     assert len(platform.requests) == 4
     with pytest.raises(BudgetExhausted):
-        raise_if_wrong(first, strict=True)
+        first.raise_for_failures(strict=True)
     second = sync(platform, data, order)
     assert len(platform.requests) == 8
     assert {run["stripe_account"] for run in (*first.runs, *second.runs)} == set(platform.connected)

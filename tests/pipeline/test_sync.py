@@ -9,7 +9,8 @@ import pytest
 from fincon.errors import InvalidKey, PermissionDenied, RunFailed
 from fincon.extract.client import PREFIX
 from fincon.landing.run_folder import writer_lock
-from fincon.pipeline.sync import SyncRequest, run_sync
+from fincon.pipeline.request import SyncRequest
+from fincon.pipeline.sync import run_sync
 from fincon.sandbox.faults import Fault, Faults, Rule
 from fincon.sandbox.server import Sandbox, running
 from fincon.sandbox.world import World

@@ -23,9 +23,10 @@ from deltalake.exceptions import DeltaError
 from fincon.errors import RunFailed, UsageError
 from fincon.lake.tables import Lake
 from fincon.landing.run_folder import prepare, writer_lock
-from fincon.pipeline.erase import compact, erase, traces
-from fincon.pipeline.recovery import settle
-from fincon.pipeline.sync import failed_checks
+from fincon.pipeline.check import failed_checks
+from fincon.pipeline.compact import compact
+from fincon.pipeline.erase import erase, traces
+from fincon.pipeline.recovery import recover
 from fincon.sandbox.server import Sandbox, running
 from fincon.sandbox.world import World
 from fincon.settings import data_folder
@@ -42,7 +43,6 @@ from tests.conftest import (
     fincon,
     known_after,
     rows,
-    settings_for,
     state,
     sync,
     truth,
@@ -204,7 +204,7 @@ def test_compacting_and_erasing_in_a_bucket(sandbox: Sandbox, machines: tuple[S3
     assert {done["files"][table][1] for table in OBJECTS} == {1}
     sync(sandbox.url, other, ids)
     assert traces(lake, [identity]) == traces(other, [identity]) == []
-    assert failed_checks(settings_for(sandbox.url, lake)) == {}
+    assert failed_checks(lake) == {}
 
 
 # -- one writer
@@ -250,7 +250,7 @@ def test_a_lease_that_ran_out_is_taken_over_and_its_holder_cannot_commit_any_mor
         slow.append(ACCOUNTS, row, ["run-1"])
         hours_later(one)
         with writer_lock(other):
-            settle(other, quick)
+            recover(other, quick)
             with pytest.raises(RunFailed, match=r"taken over by process \d+ on .* stood still"):
                 slow.append(ACCOUNTS, row, ["run-2"])
             one.bucket.lease = None  # as if it had asked a moment before the other came

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from fincon.errors import UsageError
-from fincon.pipeline.sync import SyncRequest, SyncResult, run_sync
+from fincon.pipeline.request import SyncRequest, SyncResult
+from fincon.pipeline.sync import run_sync
 from fincon.sandbox.server import Sandbox, running
 from fincon.sandbox.world import World
 from fincon.transforms.personal import Privacy, without_personal
@@ -56,7 +57,11 @@ def where(folder: Path, texts: set[bytes]) -> list[str]:
 def test_no_file_holds_personal_data_that_is_hashed_or_dropped(
     sandbox: Sandbox, data: Path, choice: Any
 ) -> None:
-    run(sandbox, data, SyncRequest(tuple(WORLD.session_ids()), owners=True, transactions=True, pii=choice))
+    run(
+        sandbox,
+        data,
+        SyncRequest(session_ids=tuple(WORLD.session_ids()), owners=True, transactions=True, pii=choice),
+    )
     assert where(data, personal_data(WORLD)) == []
     columns = "name, email, phone, raw_address"
     values = {v for row in rows(data, f"SELECT {columns} FROM owners") for v in row.values()}

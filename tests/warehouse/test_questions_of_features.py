@@ -11,7 +11,8 @@ import pytest
 from fincon.lake.append import record_runs
 from fincon.lake.snapshots import latest_files_by_table
 from fincon.lake.tables import Lake
-from fincon.pipeline.sync import SyncRequest, run_sync
+from fincon.pipeline.request import SyncRequest
+from fincon.pipeline.sync import run_sync
 from fincon.sandbox.server import running
 from fincon.sandbox.world import World
 from fincon.transforms.page import Header, Page, Watermark

@@ -14,7 +14,9 @@ import pytest
 from fincon.errors import RunFailed, UsageError
 from fincon.lake.snapshots import LatestFiles
 from fincon.lake.version_sql import SQL
-from fincon.pipeline.sync import SyncRequest, failed_checks, run_sync
+from fincon.pipeline.check import failed_checks
+from fincon.pipeline.request import SyncRequest
+from fincon.pipeline.sync import run_sync
 from fincon.sandbox.server import Sandbox, running
 from fincon.sandbox.world import World
 from fincon.transforms.money import THREE_DECIMAL, ZERO_DECIMAL, major
@@ -36,7 +38,7 @@ def synced(tmp_path_factory: pytest.TempPathFactory) -> Path:
         settings = settings_for(sandbox.url, data)
         for _ in range(2):
             ids = tuple(sandbox.world.session_ids())
-            run_sync(settings, SyncRequest(ids, transactions=True, owners=True, pii="keep"))
+            run_sync(settings, SyncRequest(session_ids=ids, transactions=True, owners=True, pii="keep"))
             sandbox.advance(timedelta(days=2))
     return data
 
@@ -107,18 +109,18 @@ def test_every_question_says_what_it_answers_its_grain_its_units_and_an_example_
 
 def test_every_check_finds_nothing_wrong_and_finds_what_is_wrong(synced: Path) -> None:
     settings = settings_for("http://127.0.0.1:1", synced)
-    assert failed_checks(settings) == {}
+    assert failed_checks(settings.data) == {}
     lake = {t.name: rows_files(synced, t.name) for t in TABLES}
 
     def publish_as(**files: list[str]) -> None:
         publish(synced, {name: LatestFiles([], paths, paths) for name, paths in {**lake, **files}.items()})
 
     publish_as(accounts=lake["accounts"][1:], runs=lake["runs"][:1])  # files are gone
-    assert {"rows_have_runs", "runs_have_their_rows"} <= failed_checks(settings).keys()
+    assert {"rows_have_runs", "runs_have_their_rows"} <= failed_checks(settings.data).keys()
     publish_as(balances=lake["balances"] * 2)  # a file stands twice
-    assert {"current_is_unique", "versions_do_not_overlap"} <= failed_checks(settings).keys()
+    assert {"current_is_unique", "versions_do_not_overlap"} <= failed_checks(settings.data).keys()
     publish_as()
-    assert failed_checks(settings) == {}
+    assert failed_checks(settings.data) == {}
     assert len(list(checks())) == len(list((Path(__file__).parents[2] / "sql" / "checks").glob("*.sql")))
 
 

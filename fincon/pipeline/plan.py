@@ -1,0 +1,150 @@
+"""Plan a sync: which Stripe accounts are asked for what, and which runs do it."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence, Set
+from dataclasses import dataclass, replace
+from typing import Any
+
+from fincon import privacy
+from fincon.errors import UsageError
+from fincon.extract import pagination
+from fincon.extract.accounts import spread
+from fincon.extract.client import StripeClient
+from fincon.extract.connected_accounts import connected_accounts
+from fincon.lake import incremental
+from fincon.lake.closed_sessions import Session, sessions_to_skip
+from fincon.lake.tables import Lake
+from fincon.landing.page_store import PageStore
+from fincon.landing.run_folder import (
+    Run,
+    add_costs,
+    begin,
+    can_resume,
+    pages_folder,
+    resume_or_create_run,
+    unfinished,
+)
+from fincon.pipeline.context import SyncContext
+from fincon.pipeline.request import SyncRequest
+from fincon.transforms.stripe_objects import created_accounts
+
+Loaded = tuple[Run, dict[str, Any]]
+"""A run that is in the lake, and its row of ``runs``."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExtractJob:
+    """Say what is to be fetched of one Stripe account. It holds no key, so it may go to another machine."""
+
+    run: Run
+    request: SyncRequest
+    """With the ids of those sessions alone that are to be fetched."""
+    since: int | None
+    """Up to when (microseconds) all that happened to its accounts is known, if all are."""
+    newest: int
+    """The newest ``observed_at`` of any version (microseconds)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SyncPlan:
+    """Say what is left to fetch, and what is answered already."""
+
+    jobs: list[ExtractJob]
+    satisfied: dict[str, dict[str, Any]]
+    """Stripe account → the row of ``runs`` of an interrupted run that was what is asked for, and is in now."""
+
+
+def plan_sync(ctx: SyncContext, request: SyncRequest, interrupted: Sequence[Loaded]) -> SyncPlan:
+    """Plan the jobs of a request. ``interrupted`` are the runs that were loaded just now.
+
+    Raises:
+        UsageError: no Stripe account is there to ask, or it is not clear to whom a session belongs.
+    """
+    requests, costs = resolve_stripe_accounts(ctx, request)
+    pii = privacy.choose(
+        request.pii, incremental.last_pii(ctx.lake), ctx.settings.pii_key, owners=request.owners
+    )
+    satisfied = already_satisfied(ctx, requests, pii, interrupted)
+    left = {account: asked for account, asked in requests.items() if account not in satisfied}
+    jobs = plan_jobs(ctx, left, pii)
+    if jobs and costs:  # the list of connected accounts is told as a cost of the first run
+        begin(ctx.data, jobs[0].run)
+        add_costs(ctx.data, jobs[0].run, costs)
+    return SyncPlan(jobs=jobs, satisfied=satisfied)
+
+
+def resolve_stripe_accounts(
+    ctx: SyncContext, request: SyncRequest
+) -> tuple[dict[str, SyncRequest], Counter[str]]:
+    """Return Stripe account → what is asked of it; and what it cost to list the connected accounts.
+
+    Raises:
+        UsageError: there are none, or it is not clear to whom a session belongs.
+    """
+    own = ctx.settings.stripe_account
+    requests = request.for_each(own)  # raises before anything is sent
+    if not request.connected:
+        return requests, Counter()
+    stripe = StripeClient(replace(ctx.settings, stripe_account=""), ctx.budget)
+    try:
+        requests = request.for_each(own, connected_accounts(stripe))
+    finally:
+        stripe.close()
+    if not requests:
+        raise UsageError("Stripe lists no connected account.", "Check that the key is of a Connect platform.")
+    return requests, stripe.counts
+
+
+def already_satisfied(
+    ctx: SyncContext, requests: Mapping[str, SyncRequest], pii: str, interrupted: Sequence[Loaded]
+) -> dict[str, dict[str, Any]]:
+    """Return Stripe account → the row of its newest interrupted run, where that is what is asked for."""
+    known = known_sessions(ctx.lake, requests) if interrupted else set()
+    satisfied = {}
+    for account, (run, row) in {run.stripe_account: (run, row) for run, row in interrupted}.items():
+        request = requests.get(account)
+        if request is None or request.restart:
+            continue
+        ids = {session_id for session_id in request.session_ids if (account, session_id) not in known}
+        own = replace(ctx.settings, stripe_account=account)
+        fetched = PageStore(pages_folder(ctx.data, run.run_id)).parents()
+        if can_resume(run, own, request.mode, pii) and ids.issubset(fetched):
+            satisfied[account] = row
+    return satisfied
+
+
+def plan_jobs(ctx: SyncContext, requests: Mapping[str, SyncRequest], pii: str) -> list[ExtractJob]:
+    """Choose the run of each Stripe account: one that was interrupted, or a new one.
+
+    Whoever's last run is the longest ago comes first, so that with ``max_requests`` each gets its turn.
+    """
+    interrupted: dict[str, list[Run]] = {}
+    for run in unfinished(ctx.data, ctx.lake.run_ids()):
+        interrupted.setdefault(run.stripe_account, []).append(run)
+    last, until = incremental.last_runs(ctx.lake), incremental.complete_until(ctx.lake)
+    newest = incremental.newest(ctx.lake)
+    known = known_sessions(ctx.lake, requests)
+    jobs = []
+    for account, request in requests.items():
+        own = replace(ctx.settings, stripe_account=account)
+        waiting = [] if request.restart else interrupted.get(account, [])
+        run = resume_or_create_run(own, request.mode, pii, waiting, last.get((account, request.mode), ""))
+        ids = tuple(i for i in request.session_ids if (account, i) not in known)
+        asked = replace(request, session_ids=ids)
+        jobs.append(ExtractJob(run=run, request=asked, since=until.get(account), newest=newest))
+    return sorted(jobs, key=lambda job: last.get((job.run.stripe_account, job.run.mode), ""))
+
+
+def known_sessions(lake: Lake, requests: Mapping[str, SyncRequest]) -> Set[Session]:
+    """Return the sessions, of whichever Stripe account, that the requests need not fetch again."""
+    asking = next((request for request in requests.values() if request.session_ids), None)
+    return sessions_to_skip(lake, asking.refetch) if asking else set()
+
+
+def known_accounts(lake: Lake, page_store: PageStore, stripe_account: str) -> list[str]:
+    """Return ids of accounts a page apart, newest first, as Stripe lists them: the lake's, or those sessions gave."""
+    known = incremental.accounts_a_page_apart(lake, stripe_account, pagination.PAGE_SIZE)
+    if known:
+        return known
+    found = {pair for page in page_store.read_sessions() for pair in created_accounts(page.body)}
+    return spread([account_id for _, account_id in sorted(found, reverse=True)])
