@@ -19,7 +19,7 @@ from prefect.client.schemas.objects import State  # noqa: E402
 
 from fincon.errors import DataFolderLocked  # noqa: E402
 from fincon.flows.flow_options import run_name, task_runner  # noqa: E402
-from fincon.lake.closed_sessions import Refetch  # noqa: E402
+from fincon.lake.incremental import Refetch  # noqa: E402
 from fincon.storage.s3 import DataPath  # noqa: E402
 from fincon.transforms.personal import Choice  # noqa: E402
 

@@ -10,7 +10,7 @@ import pyarrow as pa
 from fincon.cli.options import add_options, command, current_options, echo_status, pluralize, wait_option
 from fincon.cli.progress import show_progress
 from fincon.errors import UsageError
-from fincon.lake.closed_sessions import Refetch
+from fincon.lake.incremental import Refetch
 from fincon.landing.run_folder import retry_while_locked
 from fincon.pipeline.context import Progress
 from fincon.pipeline.dry_run import dry_run

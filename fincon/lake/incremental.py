@@ -1,19 +1,35 @@
-"""What the lake says of the runs before: from where the next one goes on, where it can split a listing, and which
-accounts' transactions and owners are due.
-"""  # noqa: D205 - one sentence, over two lines
+"""What the lake says of the runs before: from where the next one goes on, and what it need not fetch again.
 
-from collections.abc import Iterable, Mapping
+A session is **closed** once it was fetched a day or more after it was first seen: linking is a matter of minutes, and
+whoever links again does so in a new session. Until then it is open, and every sync fetches it.
+"""
+
+from collections.abc import Iterable, Mapping, Set
+from datetime import timedelta
+from typing import Literal
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from fincon.lake.snapshots import latest_files
 from fincon.lake.staging import batches
 from fincon.lake.tables import Lake
 from fincon.lake.version_sql import from_template, read_parquet_sql
+from fincon.landing.page_store import PageStore
+from fincon.storage.data_folder import DataFolder, atomic_write, make
 from fincon.transforms.flatten import flatten
 from fincon.transforms.page import DueAccount, Origin, Page, Watermark
-from fincon.transforms.schemas import ACCOUNTS, OBJECT_TABLES, REFRESHES, RUNS, WATERMARKS, Table
+from fincon.transforms.schemas import ACCOUNTS, OBJECT_TABLES, REFRESHES, RUNS, SESSIONS, WATERMARKS, Table
 from fincon.transforms.streams import Feature
+
+Refetch = Literal["never", "open", "all"]
+"""``--sessions-refetch``: of the sessions that are known already, fetch none, those still open, or all again."""
+
+Session = tuple[str, str]
+"""The Stripe account (empty: the key's own) and the id: another Stripe account may have a session of the same id."""
+
+OPEN_FOR = timedelta(days=1)
+CLOSED_SCHEMA = pa.schema({"stripe_account": pa.string(), "session_id": pa.string()})
 
 NEEDED = {
     REFRESHES: ("account_id", "feature", "status", "last_attempted_at", "refresh_id", "observed_at"),
@@ -23,7 +39,7 @@ NEEDED = {
 
 
 def complete_until(lake: Lake) -> dict[str, int]:
-    """Stripe account → up to when (microseconds, Stripe's clock) all that happened to its accounts is in.
+    """Return Stripe account → up to when (microseconds, Stripe's clock) all that happened to its accounts is in.
 
     Those are left out of which no run has listed all accounts.
     """
@@ -32,28 +48,28 @@ def complete_until(lake: Lake) -> dict[str, int]:
 
 
 def last_pii(lake: Lake) -> str:
-    """What the last run that made a choice about personal data chose: `transforms.personal.Privacy.mark`; or empty."""
+    """Return what the last run that made a choice about personal data chose: `transforms.personal.Privacy.mark`; or empty."""
     return next((pii for (pii,) in reversed(lake.records(RUNS, "pii")) if pii), "")
 
 
 def last_runs(lake: Lake) -> dict[tuple[str, str], str]:
-    """(Stripe account, mode) → the last finished run."""
+    """Return (Stripe account, mode) → the last finished run."""
     runs = lake.records(RUNS, "stripe_account", "mode", "run_id")
     return {(whose, mode): run_id for whose, mode, run_id in sorted(runs)}
 
 
-def newest(lake: Lake) -> int:
-    """The newest ``observed_at`` of any version, in microseconds since the Unix epoch; 0 where there is none."""
+def newest_observed_at(lake: Lake) -> int:
+    """Return the newest ``observed_at`` of any version, in microseconds since the Unix epoch; 0 where there is none."""
     files = [file for table in OBJECT_TABLES for file in lake.files(table)]
     if not files:
         return 0
     with lake.query() as query:
-        found = query.execute("SELECT epoch_us(max(observed_at)) FROM read_parquet(?)", [files]).fetchone()
+        found = query.execute(f"SELECT epoch_us(max(observed_at)) FROM {read_parquet_sql(files)}").fetchone()
     return int(found[0]) if found and found[0] else 0
 
 
 def accounts_a_page_apart(lake: Lake, stripe_account: str, size: int) -> list[str]:
-    """The last account of each page of ``size`` that the Stripe account's listing would have: newest first."""
+    """Return the last account of each page of ``size`` that the Stripe account's listing would have: newest first."""
     now = latest_files(lake, ACCOUNTS)
     if not now.all:
         return []
@@ -119,3 +135,54 @@ def due_accounts(
         for account_id, attempted, status, after, refresh_id, ownership_id in found
         if feature != "ownership" or ownership_id
     ]
+
+
+def sessions_to_skip(lake: Lake, refetch: Refetch) -> Set[Session]:
+    """Return the sessions that are known already and need not be fetched again."""
+    if refetch == "all":
+        return set()
+    return closed_sessions(lake.data) if refetch == "open" else _first_observed(lake).keys()
+
+
+def closed_sessions(data: DataFolder) -> set[Session]:
+    """Read the closed sessions. Without their file all are open: more requests, nothing wrong."""
+    path = data.settled_sessions
+    if not path.exists():
+        return set()
+    table = pq.read_table(pa.BufferReader(path.read_bytes()))
+    return set(zip(*(table[name].to_pylist() for name in CLOSED_SCHEMA.names), strict=True))
+
+
+def close_sessions(lake: Lake, page_stores: Mapping[str, Iterable[PageStore]]) -> None:
+    """Add the sessions that are closed now to those on file, of finished runs by their Stripe accounts."""
+    observed = {
+        (stripe_account, page.header.parent): page.header.observed_at
+        for stripe_account, of_account in page_stores.items()
+        for page_store in of_account
+        for page in page_store.read_sessions()
+    }
+    if not observed:
+        return
+    first = _first_observed(lake)
+    micros = OPEN_FOR // timedelta(microseconds=1)
+    closed = {session for session, at in observed.items() if at - first.get(session, at) >= micros}
+    write_closed_sessions(lake.data, closed_sessions(lake.data) | closed)
+
+
+def write_closed_sessions(data: DataFolder, sessions: set[Session]) -> None:
+    """Write the closed sessions, in place of those on file."""
+    accounts, ids = zip(*sorted(sessions), strict=True) if sessions else ((), ())
+    table = pa.table({"stripe_account": list(accounts), "session_id": list(ids)}, schema=CLOSED_SCHEMA)
+    make(data.snapshots)
+    with atomic_write(data.settled_sessions) as part:
+        pq.write_table(table, part, compression="zstd")
+
+
+def _first_observed(lake: Lake) -> dict[Session, int]:
+    """Return session → when its first version was observed, in microseconds since the Unix epoch."""
+    files = lake.files(SESSIONS)
+    if not files:
+        return {}
+    first = f"SELECT stripe_account, session_id, epoch_us(min(observed_at)) FROM {read_parquet_sql(files)} GROUP BY ALL"
+    with lake.query() as query:
+        return {(account, session): at for account, session, at in query.execute(first).fetchall()}

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from fincon.extract.client import PREFIX
 from fincon.extract.connected_accounts import PATH
 from fincon.extract.pagination import PAGE_SIZE, first_request
-from fincon.lake.closed_sessions import Session, sessions_to_skip
+from fincon.lake.incremental import Session, sessions_to_skip
 from fincon.lake.tables import Lake
 from fincon.pipeline.request import SyncRequest
 from fincon.settings import Settings

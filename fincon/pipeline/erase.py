@@ -7,8 +7,8 @@ from typing import Any
 
 from fincon.erasures import Erased, erasure_key
 from fincon.errors import RunFailed, UsageError
-from fincon.lake import closed_sessions
 from fincon.lake import erasure as lake_erasure
+from fincon.lake.incremental import closed_sessions, write_closed_sessions
 from fincon.lake.snapshots import latest_files_by_table
 from fincon.lake.tables import Lake
 from fincon.landing.page_store import PageStore
@@ -48,8 +48,8 @@ def erase(data: DataPath, kind: str, identity: str) -> dict[str, int]:
             for run_id, count in lake_erasure.erase(lake, table, identities).items():
                 removed[table.name] = removed.get(table.name, 0) + count
                 records.append({"table_name": table.name, "run_id": run_id, "rows_erased": count})
-        settled = closed_sessions.settled(lake.data)
-        closed_sessions.keep(lake.data, {session for session in settled if session[1] not in identities})
+        closed = closed_sessions(lake.data)
+        write_closed_sessions(lake.data, {session for session in closed if session[1] not in identities})
         removed["pages"] = _erase_pages(data, identities)
         _record(data, lake, kind, identities, records)
         publish(data, latest_files_by_table(lake))

@@ -8,8 +8,8 @@ from importlib.metadata import version
 from typing import Any, NamedTuple
 
 from fincon.errors import CorruptPage, FinconError
-from fincon.lake import closed_sessions
 from fincon.lake.append import load_staged, record_runs, remove_run
+from fincon.lake.incremental import close_sessions
 from fincon.lake.staging import stage
 from fincon.landing.page_store import PageStore
 from fincon.landing.run_folder import Run, fetched, pages_folder, unfinished, unmark_fetched
@@ -101,7 +101,7 @@ def note_closed_sessions(ctx: SyncContext, runs: Iterable[Run]) -> None:
     page_stores: dict[str, list[PageStore]] = {}
     for run in runs:
         page_stores.setdefault(run.stripe_account, []).append(page_store(ctx.data, run))
-    closed_sessions.note_settled(ctx.lake, page_stores)
+    close_sessions(ctx.lake, page_stores)
 
 
 def page_store(data: DataPath, run: Run) -> PageStore:

@@ -12,7 +12,7 @@ from fincon.extract.accounts import spread
 from fincon.extract.client import StripeClient
 from fincon.extract.connected_accounts import connected_accounts
 from fincon.lake import incremental
-from fincon.lake.closed_sessions import Session, sessions_to_skip
+from fincon.lake.incremental import Session, sessions_to_skip
 from fincon.lake.tables import Lake
 from fincon.landing.page_store import PageStore
 from fincon.landing.run_folder import (
@@ -122,7 +122,7 @@ def plan_jobs(ctx: SyncContext, requests: Mapping[str, SyncRequest], pii: str) -
     for run in unfinished(ctx.data, ctx.lake.run_ids()):
         interrupted.setdefault(run.stripe_account, []).append(run)
     last, until = incremental.last_runs(ctx.lake), incremental.complete_until(ctx.lake)
-    newest = incremental.newest(ctx.lake)
+    newest = incremental.newest_observed_at(ctx.lake)
     known = known_sessions(ctx.lake, requests)
     jobs = []
     for account, request in requests.items():

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from fincon.errors import FinconError, RunFailed, UsageError
-from fincon.lake.closed_sessions import Refetch
+from fincon.lake.incremental import Refetch
 from fincon.pipeline.failures import failed_accounts
 from fincon.transforms.personal import Choice
 
