@@ -1,14 +1,27 @@
-"""Which choice a run makes about personal data, so that no run undoes what one before it did."""
+"""Personal data: which choice a run makes (``--pii``), and who was erased and must not come back.
+
+The identities that were erased are known by keyed hashes alone. The key is random and lives in the data folder. Without
+it nobody can tell from a hash who was erased; with it one can only ask whether a given id was.
+"""
+
+import hashlib
+import hmac
+import os
+import secrets
+from collections.abc import Iterable
+from dataclasses import dataclass
 
 from fincon.errors import UsageError
 from fincon.settings import Secret
+from fincon.storage.data_folder import DataFolder
+from fincon.storage.s3 import DataPath, S3Path
 from fincon.transforms.personal import Choice, Privacy
 
-NAME = "FINCON_PII_KEY"
+KEY_VARIABLE = "FINCON_PII_KEY"
 
 
-def choose(asked: Choice | None, last: str, key: Secret | None, *, owners: bool) -> str:
-    """What ``--pii`` asks for; else what the folder's last run did that made a choice (``last``). As `Privacy.mark`.
+def choose_policy(asked: Choice | None, last: str, key: Secret | None, *, owners: bool) -> str:
+    """Return what ``--pii`` asks for; else what the folder's last run did that made a choice (``last``). As `Privacy.mark`.
 
     Where none did, personal data is hashed if ``owners`` are asked for, and what accounts say of themselves is kept.
 
@@ -19,11 +32,11 @@ def choose(asked: Choice | None, last: str, key: Secret | None, *, owners: bool)
     choice = asked or before or ("hash" if owners else "")
     if choice != "hash":
         return choice
-    return of(last if before == "hash" else choice, key).mark
+    return resolve_policy(last if before == "hash" else choice, key).mark
 
 
-def of(mark: str, key: Secret | None) -> Privacy:
-    """The choice that a mark stands for, with the key; ``hash`` alone stands for whichever key there is.
+def resolve_policy(mark: str, key: Secret | None) -> Privacy:
+    """Return the choice that a mark stands for, with the key; ``hash`` alone stands for whichever key there is.
 
     Raises:
         UsageError: the key is missing, or is not the one whose fingerprint the mark has.
@@ -33,13 +46,52 @@ def of(mark: str, key: Secret | None) -> Privacy:
         return Privacy("drop" if choice == "drop" else "keep", chosen=bool(choice))
     if key is None:
         raise UsageError(
-            f"Names are to be hashed (--pii hash, or the choice of this folder), and {NAME} is not set.",
-            f"Set {NAME} to a secret of 16 characters or more, the same for every run; or choose --pii drop or keep.",
+            f"Names are to be hashed (--pii hash, or the choice of this folder), and {KEY_VARIABLE} is not set.",
+            f"Set {KEY_VARIABLE} to a secret of 16 characters or more, the same for every run; or choose --pii drop or keep.",
         )
     privacy = Privacy("hash", key.reveal().encode(), chosen=True)
     if fingerprint and privacy.mark != mark:
         raise UsageError(
-            f"{NAME} is not the key that this folder's last run hashed with: people would no longer join.",
+            f"{KEY_VARIABLE} is not the key that this folder's last run hashed with: people would no longer join.",
             "Use that key. If it is lost, sync once with --pii drop, then with --pii hash and the new key.",
         )
     return privacy
+
+
+@dataclass(frozen=True)
+class Erased:
+    """The hashes of identities that must not be kept again. Nothing is asked of it while it is empty."""
+
+    key: bytes = b""
+    hashes: frozenset[str] = frozenset()
+
+    def is_erased(self, *identities: str | None) -> bool:
+        """Tell whether any of the ids was erased."""
+        return bool(self.hashes) and any(i and self.hash(i) in self.hashes for i in identities)
+
+    def hash(self, identity: str) -> str:
+        """Return the keyed hash (HMAC-SHA-256, hex) that stands for an id."""
+        return hmac.new(self.key, identity.encode(), hashlib.sha256).hexdigest()
+
+
+def erasure_key(data: DataPath) -> bytes:
+    """Return the folder's key, made at its first erasure."""
+    path = DataFolder(data).erasure_key
+    if isinstance(path, S3Path):
+        if not path.exists():
+            path.put(secrets.token_hex(32).encode(), "create")
+    elif not path.exists():
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(secrets.token_hex(32).encode())
+            file.flush()
+            os.fsync(file.fileno())
+    return path.read_bytes()
+
+
+def known_erasures(data: DataPath, records: Iterable[tuple[str, str]]) -> Erased:
+    """Return who is erased after ``records`` of (action, hash), oldest first: ``erased`` hides, ``allowed`` lifts it."""
+    hashes: set[str] = set()
+    for action, identity_hash in records:
+        (hashes.add if action == "erased" else hashes.discard)(identity_hash)
+    return Erased(erasure_key(data), frozenset(hashes)) if hashes else Erased()

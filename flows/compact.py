@@ -23,9 +23,9 @@ def compact(
     """Merge small files, and remove old ones and old pages: `fincon compact`. Skipped while the folder is in use."""
     from fincon.flows import artifacts
     from fincon.flows.tasks import skipped
-    from fincon.landing.run_folder import retry_while_locked
     from fincon.pipeline import compact as pipeline
     from fincon.pipeline.failures import machine_errors
+    from fincon.storage.lock import retry_while_locked
 
     folder = data_folder(data)
     try:

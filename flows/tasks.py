@@ -20,11 +20,11 @@ from prefect.states import Completed  # noqa: E402
 from fincon.errors import DataFolderLocked, FinconError, RetriesExhausted, UsageError  # noqa: E402
 from fincon.flows import artifacts  # noqa: E402
 from fincon.flows.dask_workers import extract_on_workers  # noqa: E402
-from fincon.landing.run_folder import retry_while_locked  # noqa: E402
 from fincon.pipeline.context import NoProgress, Progress, StepRunner  # noqa: E402
 from fincon.pipeline.extract_step import extract_here  # noqa: E402
 from fincon.pipeline.request import SyncRequest, SyncResult  # noqa: E402
 from fincon.pipeline.sync import run_sync  # noqa: E402
+from fincon.storage.lock import retry_while_locked  # noqa: E402
 from fincon.storage.s3 import DataPath  # noqa: E402
 from fincon.warehouse.status import count_accounts  # noqa: E402
 

@@ -7,13 +7,13 @@ import click
 from fincon.cli.options import command, current_options, echo_status, pluralize, wait_option
 from fincon.cli.output import render_result
 from fincon.errors import RunFailed, UsageError
-from fincon.landing.run_folder import retry_while_locked
 from fincon.pipeline import compact as compacting
 from fincon.pipeline import erase as erasing
 from fincon.pipeline.check import PAGES_AGREE, pages_disagree
 from fincon.pipeline.failures import machine_errors
 from fincon.settings import data_folder
 from fincon.storage.data_folder import DataFolder
+from fincon.storage.lock import retry_while_locked
 from fincon.storage.s3 import DataPath
 from fincon.warehouse.checks import checks
 from fincon.warehouse.connection import connect

@@ -11,7 +11,6 @@ from fincon.cli.options import add_options, command, current_options, echo_statu
 from fincon.cli.progress import show_progress
 from fincon.errors import UsageError
 from fincon.lake.incremental import Refetch
-from fincon.landing.run_folder import retry_while_locked
 from fincon.pipeline.context import Progress
 from fincon.pipeline.dry_run import dry_run
 from fincon.pipeline.id_files import SessionIds, read_session_ids, read_stripe_accounts
@@ -25,6 +24,7 @@ from fincon.settings import (
     prefect_api_url,
     quiet_prefect,
 )
+from fincon.storage.lock import retry_while_locked
 from fincon.transforms.personal import Choice
 
 details_options = add_options(

@@ -42,7 +42,7 @@ def finish_begun(stripe: StripeClient, page_store: PageStore, stream: str, due_n
 
     Half of one would move the account's watermark past what was not read.
     """
-    for account_id in set(page_store.parents(stream)) - due_now:
+    for account_id in set(page_store.started_parents(stream)) - due_now:
         last = page_store.last(stream, account_id)
         if last:
             follow(stripe, page_store, last, _listed(last))

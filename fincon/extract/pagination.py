@@ -213,7 +213,7 @@ def keep(
         count=page.count,
         request=answer.request,
         request_id=answer.request_id,
-        observed_at=page_store.stamp(answer.date),
+        observed_at=page_store.next_observed_at(answer.date),
         cursor=cursor_after(page_store, page) if page.has_more and not ends else None,
     )
     page_store.write(Page(header, answer.body))

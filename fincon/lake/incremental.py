@@ -16,7 +16,7 @@ from fincon.lake.staging import batches
 from fincon.lake.tables import Lake
 from fincon.lake.version_sql import from_template, read_parquet_sql
 from fincon.landing.page_store import PageStore
-from fincon.storage.data_folder import DataFolder, atomic_write, make
+from fincon.storage.data_folder import DataFolder, atomic_write, make_folder
 from fincon.transforms.flatten import flatten
 from fincon.transforms.page import DueAccount, Origin, Page, Watermark
 from fincon.transforms.schemas import ACCOUNTS, OBJECT_TABLES, REFRESHES, RUNS, SESSIONS, WATERMARKS, Table
@@ -173,7 +173,7 @@ def write_closed_sessions(data: DataFolder, sessions: set[Session]) -> None:
     """Write the closed sessions, in place of those on file."""
     accounts, ids = zip(*sorted(sessions), strict=True) if sessions else ((), ())
     table = pa.table({"stripe_account": list(accounts), "session_id": list(ids)}, schema=CLOSED_SCHEMA)
-    make(data.snapshots)
+    make_folder(data.snapshots)
     with atomic_write(data.settled_sessions) as part:
         pq.write_table(table, part, compression="zstd")
 

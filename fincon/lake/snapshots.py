@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 
 from fincon.lake.tables import COMMIT_ONCE, ROWS_A_BATCH, WRITER, Lake, single_value
 from fincon.lake.version_sql import latest_sql, partition_clauses, read_parquet_sql
-from fincon.storage.data_folder import atomic_write, ensure_lock_held, make
+from fincon.storage.data_folder import atomic_write, ensure_lock_held, make_folder
 from fincon.transforms.schemas import LOGS, OBJECT_TABLES, TABLES, Table
 
 SNAPSHOT_ROWS = 20_000
@@ -90,7 +90,7 @@ def renew_snapshots(lake: Lake, *, always: bool = False) -> None:
     for table in LOGS:
         if len(lake.files(table)) * A_FILE_COUNTS > SNAPSHOT_ROWS:
             _merge(lake, table, SMALL_FILE_BYTES)
-    make(lake.snapshots)
+    make_folder(lake.snapshots)
     with atomic_write(lake.data.snapshot_index) as part:
         part.write_bytes(msgspec.json.encode(snapshots))
 
@@ -101,7 +101,7 @@ def _take_snapshot(lake: Lake, table: Table, now: LatestFiles) -> list[str]:
     with lake.query() as query:
         if not now.snapshot and all(_has_each_once(query, table, now.since, clause) for clause in clauses):
             return now.since
-        make(lake.snapshots)
+        make_folder(lake.snapshots)
         path = lake.snapshots / f"{table.name}-{secrets.token_hex(8)}.parquet"
         schema = query.sql(now.sql(table)).limit(0).to_arrow_table().schema
         with (

@@ -25,8 +25,8 @@ from fincon.storage.data_folder import (
     delta_options,
     delta_settings,
     ensure_lock_held,
-    make,
-    querying,
+    make_folder,
+    open_duckdb,
 )
 from fincon.storage.s3 import DataPath
 from fincon.transforms.schemas import RUNS, TABLES, Table
@@ -75,7 +75,7 @@ class Lake:
     @cached_property
     def _duckdb(self) -> duckdb.DuckDBPyConnection:
         """One DuckDB for all queries, in bounded memory: to start one takes longer than most of them."""
-        return querying(
+        return open_duckdb(
             self.folder,
             threads=QUERY_THREADS,
             memory_limit=query_memory(),
@@ -93,7 +93,7 @@ class Lake:
     @contextmanager
     def staging(self) -> Iterator[Path]:
         """Make a folder beside the lake that is gone when the load ends."""
-        make(self.folder)
+        make_folder(self.folder)
         with tempfile.TemporaryDirectory(prefix=STAGING, dir=self.work) as folder:
             yield Path(folder)
 
@@ -112,7 +112,7 @@ class Lake:
         options = delta_options(path)
         try:
             if not DeltaTable.is_deltatable(str(path), options):
-                make(path)
+                make_folder(path)
                 return DeltaTable.create(
                     str(path),
                     table.schema,

@@ -1,56 +1,84 @@
-"""The spool: each page of a run in a file of its own, so that a run can stop anywhere and go on.
+"""Raw pages: each page of a run in a file of its own, so that a run can stop anywhere and go on.
 
-A file is one line (checksum and header) and the body, compressed with zstd. It is written aside, fsynced and
-renamed, so it is there entirely or not at all. Secrets are taken out, and personal data treated, before anything is
-written.
+A file is one line (checksum and header) and the body, compressed with zstd. It is there entirely or not at all.
+Secrets are taken out, and personal data is redacted, before anything is written. Pages that follow each other by
+cursors are a chain: one of a stream that there is once (the listing has one for each of its ranges), else one for
+each parent. Which streams there are stands in `transforms.streams`.
 """
 
-import os
 import re
 import threading
 import zlib
 from collections.abc import Callable, Collection, Iterator
 from itertools import count
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 import pyarrow as pa
 
-from fincon.erasures import Erased
-from fincon.errors import CorruptPage
-from fincon.storage.data_folder import PART
+from fincon.errors import CorruptPage, RunFailed
+from fincon.privacy import Erased
+from fincon.storage.data_folder import atomic_write
 from fincon.transforms.erased import without_hidden
 from fincon.transforms.page import Header, Page
 from fincon.transforms.personal import Privacy, without_personal
 from fincon.transforms.redaction import without_secrets
-from fincon.transforms.streams import STREAMS
+from fincon.transforms.streams import STREAMS, Stream, stream_named
 
 SUFFIX = ".json.zst"
+FIRST = f"-000000{SUFFIX}"
+"""How the file of a chain's first page ends."""
+
 AGAIN = "Run the same command again: it is fetched anew."
 
 _HEADER = msgspec.json.Decoder(Header)
 _CODEC = pa.Codec("zstd", compression_level=1)
 
 
+class Chain(NamedTuple):
+    """Whose pages follow each other: a stream's, of one parent or of one range of the listing."""
+
+    stream: str
+    parent: str = ""
+    part: int = 0
+
+    def file(self, number: int) -> str:
+        """Return the name of the file of its page ``number``."""
+        return f"{self.stream}-{self.parent or f'p{self.part:04d}'}-{number:06d}{SUFFIX}"
+
+
+def _ignore(_: object) -> None:
+    """Do nothing."""
+
+
 class PageStore:
     """The pages of one run, in ``folder``."""
 
     def __init__(
-        self, folder: Path, erased: Erased | None = None, newest: int = 0, privacy: Privacy | None = None
+        self,
+        folder: Path,
+        *,
+        erased: Erased | None = None,
+        privacy: Privacy | None = None,
+        newest: int = 0,
+        on_page_written: Callable[[Page], object] = _ignore,
     ) -> None:
-        """``newest`` is the latest time (microseconds) that any earlier run gave to a page."""
+        """Make the folder. ``newest`` is the latest time (microseconds) that any earlier run gave to a page.
+
+        ``erased`` and ``privacy`` say what is left out of pages, and ``on_page_written`` gets each once it is on disk.
+        """
         self.folder = folder
-        self._newest = newest
-        self.kept: Callable[[Page], object] = lambda page: None
-        """Told of each page once it is on disk."""
         self.erased = erased or Erased()
         self.privacy = privacy or Privacy()
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._newest = newest
+        self._on_page_written = on_page_written
         self._lock = threading.Lock()
         self._latest = 0
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
 
-    def stamp(self, date: int) -> int:
-        """Microseconds for a page of the second ``date``: later than every page before, so pages have an order.
+    def next_observed_at(self, date: int) -> int:
+        """Return microseconds for a page of the second ``date``: later than every page before, so pages have an order.
 
         The pages of an earlier run count too where they are of the same second.
         """
@@ -62,25 +90,23 @@ class PageStore:
             return self._latest
 
     def write(self, page: Page) -> Page:
-        """Keep ``page`` for good and return it as it was kept: without secrets, without who was erased, and with
-        personal data as was chosen.
-        """  # noqa: D205 - one sentence, over two lines
-        body = without_personal(without_secrets(page.body), page.header.stream, self.privacy)
+        """Write ``page`` and return it as it is kept: without secrets and who was erased, personal data redacted.
+
+        Raises:
+            ValueError: no stream has the name that its header says.
+        """
+        stream = stream_named(page.header.stream).name
+        body = without_personal(without_secrets(page.body), stream, self.privacy)
         if self.erased.hashes and page.header.status == 200:
             body = without_hidden(body, self.erased.is_erased)
         kept = Page(page.header, body)
-        path = self._path(page.header)
-        part = path.with_suffix(f".{threading.get_ident()}{PART}")
-        with part.open("wb") as file:
-            file.write(_encode(kept))
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
-        self.kept(kept)
+        with atomic_write(self._path(page.header)) as part:
+            part.write_bytes(_encode(kept))
+        self._on_page_written(kept)
         return kept
 
     def page(self, header: Header) -> Page:
-        """A page that was written, as it was kept.
+        """Read a page that was written, as it was kept.
 
         Raises:
             CorruptPage: it is not what was written.
@@ -88,13 +114,10 @@ class PageStore:
         return _decode(self._path(header))
 
     def chain(self, stream: str, parent: str = "", part: int = 0) -> Iterator[Page]:
-        """The whole pages of one chain in order, up to the first that is missing or damaged."""
+        """Yield the pages of one chain in order, up to the first that is missing or damaged."""
         for number in count():
-            path = self._name(stream, parent, part, number)
-            if not path.exists():
-                return
             try:
-                page = _decode(path)
+                page = _decode(self.folder / Chain(stream, parent, part).file(number))
             except CorruptPage:
                 return
             with self._lock:
@@ -102,7 +125,7 @@ class PageStore:
             yield page
 
     def last(self, stream: str, parent: str = "", part: int = 0) -> Header | None:
-        """What stands at the end of a chain so far; None where it has not begun."""
+        """Return what stands at the end of a chain so far; None where it has not begun."""
         header = None
         for header, _ in self.chain(stream, parent, part):  # noqa: B007 - the last one is what is asked for
             pass
@@ -114,27 +137,31 @@ class PageStore:
             path.unlink()
 
     def naming(self, identities: list[str]) -> list[Path]:
-        """The page files that name one of the ids anywhere, header and file name included."""
+        """List the page files that name one of the ids anywhere, header and file name included."""
         needles = re.compile(b"|".join(re.escape(identity.encode()) for identity in identities))
         return [
             path
-            for path in sorted(self.folder.glob(f"*{SUFFIX}"))
+            for path in self._files()
             if needles.search(path.name.encode()) or needles.search(_content(path))
         ]
 
-    def parents(self, stream: str = "sessions") -> list[str]:
-        """The sessions (or accounts, of their details) of which there is at least a first page, in order."""
-        names = (path.name for path in self.folder.glob(f"{stream}-*-000000{SUFFIX}"))
-        return sorted(name.removeprefix(f"{stream}-").removesuffix(f"-000000{SUFFIX}") for name in names)
+    def started_parents(self, stream: str = "sessions") -> list[str]:
+        """List the sessions (or accounts, of their own lists) of which there is at least a first page, in order."""
+        names = (path.name for path in self.folder.glob(f"{stream}-*{FIRST}"))
+        return sorted(name.removeprefix(f"{stream}-").removesuffix(FIRST) for name in names)
+
+    def parts(self, stream: str = "accounts") -> list[int]:
+        """List the ranges of the listing of which there is at least a first page."""
+        return [int(name.removeprefix("p")) for name in self.started_parents(stream)]
 
     def count(self) -> int:
-        """How many pages are on disk."""
-        return sum(1 for _ in self.folder.glob(f"*{SUFFIX}"))
+        """Count the pages on disk."""
+        return len(self._files())
 
     def catch_up(self) -> int:
-        """Read what an interrupted run left, so that later pages get later times; how many pages that is."""
+        """Read what an interrupted run left, so that later pages get later times; return how many pages that is."""
         found = 0
-        for path in self.folder.glob(f"*{SUFFIX}"):
+        for path in self._files():
             try:
                 self._latest = max(self._latest, _decode(path).header.observed_at)
             except CorruptPage:
@@ -143,105 +170,94 @@ class PageStore:
         return found
 
     def missing_sessions(self) -> tuple[str, ...]:
-        """The sessions that Stripe answered 404 to."""
-        return tuple(
-            parent
-            for parent in self.parents()
-            if _decode(self._name("sessions", parent, 0, 0)).header.status == 404
-        )
+        """List the sessions that Stripe answered 404 to."""
+        return tuple(page.header.parent for page in self.read_sessions() if page.header.status == 404)
 
     def read_sessions(self) -> Iterator[Page]:
-        """The own page of each session."""
-        for parent in self.parents():
-            yield _decode(self._name("sessions", parent, 0, 0))
+        """Yield the own page of each session."""
+        for parent in self.started_parents():
+            yield _decode(self.folder / Chain("sessions", parent).file(0))
 
     def complete_until(self) -> int | None:
-        """The time (microseconds) of the first page of the listing or of events: all before it is in this run."""
-        lists = [stream.name for stream in STREAMS.values() if not stream.parent]
-        first = [
-            page for stream in lists for part in [0, *self.parts()] if (page := self._first(stream, part))
-        ]
+        """Return the time (microseconds) of the first page of the listing or of events: all before it is in this run."""
+        lists = [stream for stream in STREAMS.values() if stream.has_accounts and not stream.parent]
+        first = [_decode(self.folder / chain.file(0)) for stream in lists for chain in self._chains(stream)]
         return min((page.header.observed_at for page in first), default=None)
-
-    def _first(self, stream: str, part: int) -> Page | None:
-        path = self._name(stream, "", part, 0)
-        return _decode(path) if path.exists() else None
-
-    def parts(self) -> list[int]:
-        """The ranges of the listing of which there is at least a first page."""
-        names = sorted(path.name for path in self.folder.glob(f"accounts-p*-000000{SUFFIX}"))
-        return [int(name.split("-")[1][1:]) for name in names]
 
     def read(
         self,
-        told: Callable[[int], object] = lambda count: None,
-        without: Collection[tuple[int, int]] = (),
+        advance: Callable[[int], object] = _ignore,
+        skip: Collection[tuple[int, int]] = (),
         *,
-        whole: bool = False,
+        require_complete: bool = False,
     ) -> Iterator[Page]:
-        """Every page: session by session, the listing, events, then the details of each account. ``told`` hears of each.
+        """Yield every page, stream by stream and chain by chain; ``advance`` gets the count of those done since.
 
-        The pages of the listing in ``without``, as (part, number), are passed over unread. With ``whole``, a chain
-        whose last page says that more follow is an error: what it tells would pass for all there is.
+        The pages of the listing in ``skip``, as (part, number), are passed over unread. With ``require_complete``, a
+        chain whose last page says that more follow is an error: what it tells would pass for all there is.
 
         Raises:
             CorruptPage: a page is not what was written, or is missing; running again fetches it anew.
+            RunFailed: there are pages of a stream that this version does not know.
         """
-        yield from self._accounts(told, without, whole=whole)
+        self._check_streams()
         for stream in STREAMS.values():
-            if not stream.has_accounts:
-                for parent in self.parents(stream.name):
-                    yield from self._chain(stream.name, parent, told, whole=whole)
+            yield from self._read(stream, advance, skip, require_complete=require_complete)
 
     def read_accounts(
         self,
-        told: Callable[[int], object] = lambda count: None,
-        without: Collection[tuple[int, int]] = (),
+        advance: Callable[[int], object] = _ignore,
+        skip: Collection[tuple[int, int]] = (),
     ) -> Iterator[Page]:
-        """As `read`, the pages alone on which accounts stand."""
-        yield from self._accounts(told, without, whole=False)
+        """Yield, as `read` does, the pages alone on which accounts stand."""
+        for stream in STREAMS.values():
+            if stream.has_accounts:
+                yield from self._read(stream, advance, skip, require_complete=False)
 
-    def _accounts(
-        self, told: Callable[[int], object], without: Collection[tuple[int, int]], *, whole: bool
-    ) -> Iterator[Page]:
-        for parent in self.parents():
-            yield from self._chain("sessions", parent, told, whole=whole)
-        parts = self.parts()
-        for part in parts:
-            yield from self._chain("accounts", "", told, part, without, whole=whole)
-        # Beside a listing, events may break off: they did not reach back far enough.
-        yield from self._chain("events", "", told, whole=whole and not parts)
+    def _check_streams(self) -> None:
+        unknown = {path.name.partition("-")[0] for path in self._files()} - STREAMS.keys()
+        if unknown:
+            raise RunFailed(
+                f"The pages in {self.folder} are of {', '.join(sorted(unknown))}, which this version of fincon does not know.",
+                "A newer one fetched them: go on with that.",
+            )
 
-    def _chain(
+    def _read(
         self,
-        stream: str,
-        parent: str,
-        told: Callable[[int], object],
-        part: int = 0,
-        without: Collection[tuple[int, int]] = (),
+        stream: Stream,
+        advance: Callable[[int], object],
+        skip: Collection[tuple[int, int]],
         *,
-        whole: bool,
+        require_complete: bool,
     ) -> Iterator[Page]:
-        last: Header | None = None
-        for number in count():
-            path = self._name(stream, parent, part, number)
-            if not path.exists():
-                break
-            last = None  # nothing is known of a page that is passed over
-            if (part, number) not in without:
-                page = _decode(path)
-                last = page.header
-                yield page
-            told(1)
-        if whole and last is not None and last.cursor is not None:
-            raise CorruptPage(f"The page {path} is missing.", AGAIN)
+        if stream.name == "events" and self.parts():
+            require_complete = False  # they did not reach back far enough, and the listing was walked instead
+        for chain in self._chains(stream):
+            header: Header | None = None
+            for number in count():
+                path = self.folder / chain.file(number)
+                if not path.exists():
+                    break
+                header = None  # nothing is known of a page that is passed over
+                if stream.name != "accounts" or (chain.part, number) not in skip:
+                    page = _decode(path)
+                    header = page.header
+                    yield page
+                advance(1)
+            if require_complete and header is not None and header.cursor is not None:
+                raise CorruptPage(f"The page {path} is missing.", AGAIN)
+
+    def _chains(self, stream: Stream) -> list[Chain]:
+        """List the chains of a stream of which there is at least a first page, in order."""
+        if stream.parent:
+            return [Chain(stream.name, parent) for parent in self.started_parents(stream.name)]
+        return [Chain(stream.name, part=part) for part in self.parts(stream.name)]
+
+    def _files(self) -> list[Path]:
+        return sorted(self.folder.glob(f"*{SUFFIX}"))
 
     def _path(self, header: Header) -> Path:
-        return self._name(header.stream, header.parent, header.part, header.number)
-
-    def _name(self, stream: str, parent: str, part: int, number: int) -> Path:
-        chain = f"{stream}-{parent or f'p{part:04d}'}"
-        return self.folder / f"{chain}-{number:06d}{SUFFIX}"
+        return self.folder / Chain(header.stream, header.parent, header.part).file(header.number)
 
 
 def _encode(page: Page) -> bytes:

@@ -1,48 +1,28 @@
-"""A run on disk: the folder of its pages, what it was asked for, and the lock that keeps runs apart."""
+"""A run on disk: the folder of its pages, what it was asked for, whether all is fetched, and what that cost."""
 
-import fcntl
-import os
 import secrets
 import shutil
-import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TypeVar
+from typing import Self
 
 import msgspec
 
-from fincon.errors import DataFolderLocked, RunFailed
-from fincon.settings import Settings
-from fincon.storage.data_folder import (
-    COSTS_FILE,
-    FETCHED_FILE,
-    PART,
-    RUN_FILE,
-    STAGING,
-    DataFolder,
-)
-from fincon.storage.lease import leased
-from fincon.storage.s3 import DataPath, S3Path
+from fincon.landing.page_store import PageStore
+from fincon.storage.data_folder import COSTS_FILE, FETCHED_FILE, RUN_FILE, DataFolder, atomic_write
+from fincon.storage.s3 import DataPath
 
 RESUMED_WITHIN = timedelta(hours=24)
 """An interrupted run older than this is not gone on with: half of its pages would pass for fresh."""
 
-POLL_SECONDS = 0.5
-"""How often who waits for the data folder looks whether it is free."""
 
-R = TypeVar("R")
+class RunSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """What a run is asked for. Holds no secret."""
 
-
-class Run(msgspec.Struct, frozen=True, kw_only=True):
-    """What a run is, as ``pages/<run_id>/run.json`` keeps it. Holds no secret."""
-
-    run_id: str
-    started_at: datetime
     mode: str
-    """What is fetched: ``sessions``, ``accounts``, ``events``, ``transactions``, ``owners``, joined by ``+``."""
+    """What is fetched: names of streams, joined by ``+``."""
     api_base: str
     livemode: bool
     stripe_account: str
@@ -50,120 +30,42 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     pii: str = ""
     """What becomes of personal data: `transforms.personal.Privacy.mark`."""
 
-
-def prepare(data: DataPath) -> None:
-    """The folder on this machine, for its owner alone; all that this process writes from now on is private too.
-
-    Raises:
-        RunFailed: it cannot be made or written.
-    """
-    os.umask(0o077)
-    folder = DataFolder(data).work
-    try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if folder.stat().st_uid == os.getuid():
-            folder.chmod(0o700)
-    except OSError as error:
-        raise RunFailed(
-            f"The data folder {folder} cannot be written: {error.strerror}.",
-            "Name another with --data or FINCON_DATA.",
-        ) from error
+    def asks_like(self, other: "RunSpec") -> bool:
+        """Tell whether both ask Stripe at the same address, in the same mode and for the same shapes."""
+        return (self.api_base, self.livemode, self.stripe_version) == (
+            other.api_base,
+            other.livemode,
+            other.stripe_version,
+        )
 
 
-def clean(data: DataPath) -> None:
-    """Remove what killed runs left of their work in progress. Only for who holds the lock."""
-    folder = DataFolder(data).work
-    for leftover in folder.glob(f"{STAGING}*"):
-        shutil.rmtree(leftover, ignore_errors=True)
-    for pattern in (f"pages/*/*{PART}", f"lake/*/*{PART}", f"snapshots/*{PART}"):
-        for leftover in folder.glob(pattern):
-            leftover.unlink()
+class Run(RunSpec, frozen=True, kw_only=True):
+    """What a run is, as ``pages/<run_id>/run.json`` keeps it."""
+
+    run_id: str
+    started_at: datetime
+
+    def can_resume(self, asked: RunSpec) -> bool:
+        """Tell whether the run, which was interrupted, is what is asked for now, and recent enough to pass for it."""
+        same = all(getattr(self, name) == getattr(asked, name) for name in RunSpec.__struct_fields__)
+        return same and abs(datetime.now(UTC) - self.started_at) < RESUMED_WITHIN
 
 
-@contextmanager
-def writer_lock(data: DataPath) -> Iterator[None]:
-    """Hold the folder for one writer: here with a lock of the kernel, and in a bucket with a lease as well.
-
-    Raises:
-        DataFolderLocked: another run holds it.
-    """
-    with _locked(DataFolder(data)):
-        if isinstance(data, S3Path):
-            with leased(data):
-                yield
-        else:
-            yield
-
-
-@contextmanager
-def _locked(data: DataFolder) -> Iterator[None]:
-    """Hold a folder of this machine. The lock is the kernel's, so it ends with the process."""
-    descriptor = os.open(data.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            holder = os.pread(descriptor, 100, 0).decode(errors="replace").strip() or "another process"
-            raise DataFolderLocked(
-                f"The data folder {data.work} is in use by {holder}.",
-                "Wait until it ends (--wait-seconds), or use another folder (--data).",
-            ) from error
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, f"process {os.getpid()}".encode(), 0)
-        yield
-    finally:
-        os.close(descriptor)
-
-
-def retry_while_locked(do: Callable[[], R], wait_seconds: float) -> R:
-    """What ``do`` returns, tried again for up to ``wait_seconds`` while another run holds the data folder.
-
-    Raises:
-        DataFolderLocked: it still does then.
-    """
-    deadline = time.monotonic() + wait_seconds
-    while True:
-        try:
-            return do()
-        except DataFolderLocked:
-            if time.monotonic() >= deadline:
-                raise
-        time.sleep(POLL_SECONDS)
-
-
-def resume_or_create_run(
-    settings: Settings, mode: str, pii: str, interrupted: Iterable[Run], last: str
-) -> Run:
-    """The run to do: the first of ``interrupted`` that asked for the same, or a new one.
+def resume_or_create_run(asked: RunSpec, interrupted: Iterable[Run], last: str) -> Run:
+    """Return the run to do: the first of ``interrupted`` that asked for the same, or a new one.
 
     ``last`` is the last finished run of the mode: one that began before it was given up, or is old news.
     """
     for run in interrupted:
-        if run.run_id > last and can_resume(run, settings, mode, pii):
+        if run.run_id > last and run.can_resume(asked):
             return run
     now = datetime.now(UTC)
-    return Run(
-        run_id=f"{now:%Y%m%dT%H%M%S}.{now.microsecond:06d}Z-{secrets.token_hex(3)}",
-        started_at=now,
-        mode=mode,
-        api_base=settings.api_base,
-        livemode=settings.livemode,
-        stripe_account=settings.stripe_account,
-        stripe_version=settings.stripe_version,
-        pii=pii,
-    )
+    run_id = f"{now:%Y%m%dT%H%M%S}.{now.microsecond:06d}Z-{secrets.token_hex(3)}"
+    return Run(run_id=run_id, started_at=now, **msgspec.structs.asdict(asked))
 
 
-def begin(data: DataPath, run: Run) -> None:
-    """The run's folder: from here on it can be gone on with."""
-    folder = pages_folder(data, run.run_id)
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    if not (folder / RUN_FILE).exists():
-        (folder / RUN_FILE).write_bytes(msgspec.json.encode(run))
-
-
-def unfinished(data: DataPath, finished: set[str]) -> list[Run]:
-    """Runs with pages on disk that are in no table, newest first."""
+def unfinished_runs(data: DataPath, finished: set[str]) -> list[Run]:
+    """List the runs with pages on disk that are not ``finished``, newest first."""
     runs = []
     for path in sorted(DataFolder(data).pages.glob(f"*/{RUN_FILE}"), reverse=True):
         if path.parent.name in finished:
@@ -175,66 +77,58 @@ def unfinished(data: DataPath, finished: set[str]) -> list[Run]:
     return runs
 
 
-def mark_fetched(data: DataPath, run: Run, counts: Mapping[str, int]) -> None:
-    """Say on disk that all pages of the run are there, and what they cost: from here on it is only loaded."""
-    _write(pages_folder(data, run.run_id) / FETCHED_FILE, counts)
+class RunFolder:
+    """The folder of one run: its pages, and what is noted of it beside them."""
+
+    def __init__(self, data: DataPath, run_id: str) -> None:
+        self.path = DataFolder(data).run_pages(run_id)
+
+    @classmethod
+    def create(cls, data: DataPath, run: Run) -> Self:
+        """Make the folder, where it is not there yet: from here on the run can be gone on with."""
+        folder = cls(data, run.run_id)
+        folder.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if not (folder.path / RUN_FILE).exists():
+            _write_json(folder.path / RUN_FILE, run)
+        return folder
+
+    @property
+    def pages(self) -> PageStore:
+        """Return its pages, to be read."""
+        return PageStore(self.path)
+
+    def mark_fetched(self, counts: Mapping[str, int]) -> None:
+        """Note that all pages of the run are there, and what they cost: from here on it is only loaded."""
+        _write_json(self.path / FETCHED_FILE, dict(counts))
+
+    def unmark_fetched(self) -> None:
+        """Note that pages are missing after all."""
+        (self.path / FETCHED_FILE).unlink(missing_ok=True)
+
+    def fetch_counts(self) -> dict[str, int] | None:
+        """Return what fetching the run cost, if all its pages are there; None where some are still to be fetched."""
+        try:
+            content = (self.path / FETCHED_FILE).read_bytes()
+        except FileNotFoundError:
+            return None
+        return msgspec.json.decode(content, type=dict[str, int])
+
+    def add_costs(self, counts: Mapping[str, int]) -> Counter[str]:
+        """Add what an attempt to fetch the run cost to what earlier ones did, and return the sum."""
+        path = self.path / COSTS_FILE
+        try:
+            before = Counter(msgspec.json.decode(path.read_bytes(), type=dict[str, int]))
+        except (FileNotFoundError, msgspec.DecodeError):
+            before = Counter()
+        costs = before + Counter(counts)
+        _write_json(path, dict(costs))
+        return costs
+
+    def remove(self) -> None:
+        """Remove the folder with all its pages."""
+        shutil.rmtree(self.path)
 
 
-def add_costs(data: DataPath, run: Run, counts: Mapping[str, int]) -> Counter[str]:
-    """Add what an attempt to fetch the run cost to what earlier ones did; the sum."""
-    path = pages_folder(data, run.run_id) / COSTS_FILE
-    try:
-        before = Counter(msgspec.json.decode(path.read_bytes(), type=dict[str, int]))
-    except (FileNotFoundError, msgspec.DecodeError):
-        before = Counter()
-    costs = before + Counter(counts)
-    _write(path, costs)
-    return costs
-
-
-def _write(path: Path, counts: Mapping[str, int]) -> None:
-    part = path.with_suffix(PART)
-    with part.open("wb") as file:
-        file.write(msgspec.json.encode(dict(counts)))
-        file.flush()
-        os.fsync(file.fileno())
-    part.replace(path)
-
-
-def fetched(data: DataPath, run: Run) -> dict[str, int] | None:
-    """What the fetching of a run cost, if all its pages are there; None where some are still to be fetched."""
-    try:
-        content = (pages_folder(data, run.run_id) / FETCHED_FILE).read_bytes()
-    except FileNotFoundError:
-        return None
-    return msgspec.json.decode(content, type=dict[str, int])
-
-
-def unmark_fetched(data: DataPath, run: Run) -> None:
-    """Pages are missing after all."""
-    (pages_folder(data, run.run_id) / FETCHED_FILE).unlink(missing_ok=True)
-
-
-def pages_folder(data: DataPath, run_id: str) -> Path:
-    """Where a run's pages are."""
-    return DataFolder(data).run_pages(run_id)
-
-
-def can_resume(run: Run, settings: Settings, mode: str, pii: str) -> bool:
-    """Whether an interrupted run is what is asked for now, and recent enough to pass for it."""
-    return (
-        run.mode == mode
-        and run.pii == pii
-        and would_ask_as(run, settings)
-        and run.stripe_account == settings.stripe_account
-        and abs(datetime.now(UTC) - run.started_at) < RESUMED_WITHIN
-    )
-
-
-def would_ask_as(run: Run, settings: Settings) -> bool:
-    """Whether Stripe would be asked at the same address, in the same mode and for the same shapes."""
-    return (
-        run.api_base == settings.api_base
-        and run.livemode == settings.livemode
-        and run.stripe_version == settings.stripe_version
-    )
+def _write_json(path: Path, content: object) -> None:
+    with atomic_write(path) as part:
+        part.write_bytes(msgspec.json.encode(content))

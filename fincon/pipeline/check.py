@@ -9,8 +9,7 @@ from fincon.lake.append import staged_rejects, staged_sums
 from fincon.lake.staging import stage, staged_files
 from fincon.lake.tables import QUERY_THREADS, SPILL, Lake
 from fincon.lake.version_sql import read_parquet_sql, reconcile_sql, sql_literal
-from fincon.landing.page_store import PageStore
-from fincon.landing.run_folder import pages_folder
+from fincon.landing.run_folder import RunFolder
 from fincon.settings import query_memory
 from fincon.storage.data_folder import DataFolder
 from fincon.storage.s3 import DataPath
@@ -49,9 +48,9 @@ def pages_disagree(data: DataPath) -> list[tuple[Any, ...]] | None:
         last = connection.execute(
             "SELECT run_id, stripe_account FROM runs ORDER BY finished_at DESC"
         ).fetchone()
-        if last is None or not pages_folder(data, last[0]).exists():
+        if last is None or not RunFolder(data, last[0]).path.exists():
             return None
-        page_store, origin = PageStore(pages_folder(data, last[0])), Origin(*last)
+        page_store, origin = RunFolder(data, last[0]).pages, Origin(*last)
         stage(page_store.read(), origin, folder)
         parts = staged_files(folder, BALANCES, [origin])
         found = (

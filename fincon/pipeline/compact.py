@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from fincon.lake import snapshots
-from fincon.landing.run_folder import RESUMED_WITHIN, Run, fetched, unfinished
+from fincon.landing.run_folder import RESUMED_WITHIN, Run, RunFolder, unfinished_runs
 from fincon.pipeline.recovery import recovered_lake, refuse_half_loaded
 from fincon.storage.data_folder import DataFolder
 from fincon.storage.s3 import DataPath
@@ -21,13 +21,16 @@ def compact(data: DataPath, retention_days: int, pages_days: int) -> dict[str, A
         refuse_half_loaded(data)
         files = snapshots.compact(lake, timedelta(days=retention_days))
         publish(data, snapshots.latest_files_by_table(lake))
-        awaited = {run.run_id for run in unfinished(data, lake.run_ids()) if _is_awaited(data, run)}
+        awaited = {run.run_id for run in unfinished_runs(data, lake.run_ids()) if _is_awaited(data, run)}
         return {"files": files, "runs_pruned": _prune_pages(data, awaited, timedelta(days=pages_days))}
 
 
 def _is_awaited(data: DataPath, run: Run) -> bool:
     """Tell whether an unfinished run will still be loaded or gone on with: any other was given up."""
-    return fetched(data, run) is not None or datetime.now(UTC) - run.started_at < RESUMED_WITHIN
+    return (
+        RunFolder(data, run.run_id).fetch_counts() is not None
+        or datetime.now(UTC) - run.started_at < RESUMED_WITHIN
+    )
 
 
 def _prune_pages(data: DataPath, awaited: set[str], keep_for: timedelta) -> int:

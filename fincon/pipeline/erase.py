@@ -1,21 +1,20 @@
 """Erase an account, a customer or a session from a lake, and prove it."""
 
-import shutil
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from typing import Any
 
-from fincon.erasures import Erased, erasure_key
 from fincon.errors import RunFailed, UsageError
 from fincon.lake import erasure as lake_erasure
 from fincon.lake.incremental import closed_sessions, write_closed_sessions
 from fincon.lake.snapshots import latest_files_by_table
 from fincon.lake.tables import Lake
 from fincon.landing.page_store import PageStore
-from fincon.landing.run_folder import fetched, pages_folder, unfinished
+from fincon.landing.run_folder import RunFolder, unfinished_runs
 from fincon.pipeline.recovery import recovered_lake, refuse_half_loaded
+from fincon.privacy import Erased, erasure_key
 from fincon.settings import IDENTITIES
-from fincon.storage.data_folder import DataFolder, querying
+from fincon.storage.data_folder import DataFolder, open_duckdb
 from fincon.storage.s3 import DataPath, S3Path
 from fincon.transforms.schemas import ERASURES, OBJECT_TABLES, RUNS
 from fincon.warehouse.views import publish
@@ -76,7 +75,7 @@ def traces(data: DataPath, identities: list[str]) -> list[str]:
         for path in PageStore(folder).naming(identities)
     }
     needles = [identity.encode() for identity in identities]
-    with querying(data) as query:
+    with open_duckdb(data) as query:
         for path in _files(data):
             if path.suffix == ".parquet":
                 text = "SELECT count(*) FROM read_parquet(?) AS t WHERE regexp_matches(t::VARCHAR, ?)"
@@ -112,12 +111,13 @@ def _refuse_stripe_account(lake: Lake, identity: str) -> None:
 
 def _drop_unfinished(data: DataPath, lake: Lake) -> None:
     """Remove pages of interrupted runs, which are fetched again; those of a fetched one must be loaded first."""
-    for run in unfinished(data, lake.run_ids()):
-        if fetched(data, run) is not None:
+    for run in unfinished_runs(data, lake.run_ids()):
+        folder = RunFolder(data, run.run_id)
+        if folder.fetch_counts() is not None:
             raise RunFailed(
                 f"Run {run.run_id} is fetched but not loaded.", "Run `fincon sync` first, then erase."
             )
-        shutil.rmtree(pages_folder(data, run.run_id))
+        folder.remove()
 
 
 def _belonging(lake: Lake, kind: str, identity: str) -> list[str]:

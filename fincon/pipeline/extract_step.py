@@ -9,7 +9,6 @@ from functools import partial
 from pathlib import Path
 
 from fincon import privacy
-from fincon.erasures import Erased, known_erasures
 from fincon.errors import BudgetExhausted, FinconError, RetriesExhausted, RunFailed, StripeError
 from fincon.extract import accounts as listing
 from fincon.extract import events, features
@@ -20,19 +19,11 @@ from fincon.lake import incremental
 from fincon.lake.staging import Stager
 from fincon.lake.tables import Lake
 from fincon.landing.page_store import PageStore
-from fincon.landing.run_folder import (
-    Run,
-    add_costs,
-    begin,
-    mark_fetched,
-    pages_folder,
-    prepare,
-    would_ask_as,
-)
+from fincon.landing.run_folder import Run, RunFolder
 from fincon.pipeline.context import Advance, NoProgress, SyncContext, call_directly
-from fincon.pipeline.plan import ExtractJob, known_accounts
+from fincon.pipeline.plan import ExtractJob, known_accounts, run_spec
 from fincon.settings import load_settings
-from fincon.storage.data_folder import DataFolder
+from fincon.storage.data_folder import DataFolder, prepare
 from fincon.transforms.page import Origin
 from fincon.transforms.reconcile import Sums
 from fincon.transforms.schemas import ERASURES
@@ -129,7 +120,7 @@ def fetch_lot(
             f"A worker does not see {staging}.",
             "The data folder must be the same one, under the same path, on all workers.",
         )
-    if not would_ask_as(jobs[0].run, settings):
+    if not jobs[0].run.asks_like(run_spec(settings, "", "", "")):
         raise RunFailed(
             "A worker would not ask Stripe as the sync does.",
             "Set STRIPE_API_KEY, STRIPE_API_BASE and STRIPE_VERSION alike on all workers.",
@@ -147,25 +138,26 @@ def not_asked(job: ExtractJob) -> ExtractResult:
     return ExtractResult(run=job.run, failure=failure, asked=False)
 
 
-def known_erased(ctx: SyncContext) -> Erased:
+def known_erased(ctx: SyncContext) -> privacy.Erased:
     """Return who was erased, and must not be written again."""
-    return known_erasures(ctx.data, ctx.lake.records(ERASURES, "action", "identity_hash"))
+    return privacy.known_erasures(ctx.data, ctx.lake.records(ERASURES, "action", "identity_hash"))
 
 
-def fetch_job(ctx: SyncContext, job: ExtractJob, erased: Erased) -> ExtractResult:
+def fetch_job(ctx: SyncContext, job: ExtractJob, erased: privacy.Erased) -> ExtractResult:
     """Fetch one Stripe account's pages onto disk, and stage those of the listing as they come."""
     run = job.run
-    begin(ctx.data, run)
+    folder = RunFolder.create(ctx.data, run)
     shutil.rmtree(ctx.staging / run.run_id, ignore_errors=True)  # an attempt that failed may have left parts
-    chosen = privacy.of(run.pii, ctx.settings.pii_key)
-    page_store = PageStore(pages_folder(ctx.data, run.run_id), erased, job.newest, chosen)
-    resumed = page_store.catch_up()
-    LOG.info("run %s (%s): %d pages are on disk already", run.run_id, run.mode, resumed)
+    policy = privacy.resolve_policy(run.pii, ctx.settings.pii_key)
     stripe = StripeClient(replace(ctx.settings, stripe_account=run.stripe_account), ctx.budget)
     stager = Stager(Origin(run.run_id, run.stripe_account), ctx.staging)
-    page_store.kept = stager.take
+    page_store = PageStore(
+        folder.path, erased=erased, privacy=policy, newest=job.newest, on_page_written=stager.take
+    )
     failure = None
     try:
+        resumed = page_store.catch_up()
+        LOG.info("run %s (%s): %d pages are on disk already", run.run_id, run.mode, resumed)
         fetch_all(ctx, job, stripe, page_store)
     except (StripeError, BudgetExhausted) as error:
         failure = error
@@ -180,7 +172,7 @@ def fetch_all(ctx: SyncContext, job: ExtractJob, stripe: StripeClient, page_stor
     request = job.request
     try:
         # An earlier attempt may have asked for more: what it began is finished, for a half would pass for all.
-        if session_ids := list(dict.fromkeys([*request.session_ids, *page_store.parents()])):
+        if session_ids := list(dict.fromkeys([*request.session_ids, *page_store.started_parents()])):
             fetch_sessions(ctx, job, stripe, page_store, session_ids)
         if request.accounts or request.events:
             fetch_accounts_or_events(ctx, job, stripe, page_store)
@@ -189,12 +181,13 @@ def fetch_all(ctx: SyncContext, job: ExtractJob, stripe: StripeClient, page_stor
     finally:
         stripe.stop()
         stripe.close()
-        costs = add_costs(ctx.data, job.run, stripe.counts)
+        folder = RunFolder(ctx.data, job.run.run_id)
+        costs = folder.add_costs(stripe.counts)
         LOG.info(
             "run %s: %d requests, %d of them retries, the last with Request-Id %s",
             *(job.run.run_id, stripe.counts["requests"], stripe.counts["retries"], stripe.last_request_id),
         )
-    mark_fetched(ctx.data, job.run, {**costs, "requests": max(costs["requests"], page_store.count())})
+    folder.mark_fetched({**costs, "requests": max(costs["requests"], page_store.count())})
 
 
 def fetch_sessions(

@@ -12,7 +12,7 @@ from fincon.lake.append import load_staged, record_runs, remove_run
 from fincon.lake.incremental import close_sessions
 from fincon.lake.staging import stage
 from fincon.landing.page_store import PageStore
-from fincon.landing.run_folder import Run, fetched, pages_folder, unfinished, unmark_fetched
+from fincon.landing.run_folder import Run, RunFolder, unfinished_runs
 from fincon.pipeline.check import agree_with_pages
 from fincon.pipeline.context import Advance, SyncContext
 from fincon.pipeline.extract_step import ExtractResult
@@ -49,8 +49,8 @@ def load_interrupted(ctx: SyncContext) -> list[tuple[Run, dict[str, Any]]]:
 
     One with a damaged page is left out: its rows are out again, and its whole pages are there to go on from.
     """
-    waiting = reversed(unfinished(ctx.data, ctx.lake.run_ids()))
-    runs = {run.run_id: run for run in waiting if fetched(ctx.data, run) is not None}
+    waiting = reversed(unfinished_runs(ctx.data, ctx.lake.run_ids()))
+    runs = {run.run_id: run for run in waiting if RunFolder(ctx.data, run.run_id).fetch_counts() is not None}
     loaded = load(ctx, [ExtractResult(run=run) for run in runs.values()])
     return [(runs[row["run_id"]], row) for row in loaded.rows]
 
@@ -71,7 +71,7 @@ def transform_and_load(
                 staged.append(result.run)
             except CorruptPage as damage:
                 remove_run(ctx.lake, result.run.run_id)
-                unmark_fetched(ctx.data, result.run)
+                RunFolder(ctx.data, result.run.run_id).unmark_fetched()
                 loaded.failures[result.run.stripe_account] = damage
         if staged:
             with loading_marker(ctx.data, [run.run_id for run in staged]):
@@ -90,8 +90,8 @@ def stage_run(ctx: SyncContext, result: ExtractResult, advance: Advance) -> None
         CorruptPage: a page is damaged or missing. RunFailed: the rows do not add up to what is on the pages.
     """
     pages, origin = page_store(ctx.data, result.run), _origin(result.run)
-    stage(pages.read(advance, result.staged, whole=True), origin, ctx.staging)
-    on_pages = sums_of_pages(pages.read_accounts(without=result.staged))
+    stage(pages.read(advance, result.staged, require_complete=True), origin, ctx.staging)
+    on_pages = sums_of_pages(pages.read_accounts(skip=result.staged))
     on_pages.update(result.sums)  # adds; "+" would drop what is negative
     agree_with_pages(ctx.lake, on_pages, origin, ctx.staging)
 
@@ -106,7 +106,7 @@ def note_closed_sessions(ctx: SyncContext, runs: Iterable[Run]) -> None:
 
 def page_store(data: DataPath, run: Run) -> PageStore:
     """Open the pages of a run."""
-    return PageStore(pages_folder(data, run.run_id))
+    return RunFolder(data, run.run_id).pages
 
 
 def _lots(results: Sequence[ExtractResult], pages: Mapping[str, int]) -> Iterator[list[ExtractResult]]:
@@ -128,8 +128,8 @@ def _origin(run: Run) -> Origin:
 
 def _row(data: DataPath, run: Run, seen: Mapping[str, int]) -> dict[str, Any]:
     """Make the run's row of ``runs``."""
-    pages = page_store(data, run)
-    counts = fetched(data, run) or {}
+    folder = RunFolder(data, run.run_id)
+    pages, counts = folder.pages, folder.fetch_counts() or {}
     return {
         "run_id": run.run_id,
         "mode": run.mode.replace("events", "accounts") if pages.parts() else run.mode,

@@ -15,17 +15,10 @@ from fincon.lake import incremental
 from fincon.lake.incremental import Session, sessions_to_skip
 from fincon.lake.tables import Lake
 from fincon.landing.page_store import PageStore
-from fincon.landing.run_folder import (
-    Run,
-    add_costs,
-    begin,
-    can_resume,
-    pages_folder,
-    resume_or_create_run,
-    unfinished,
-)
+from fincon.landing.run_folder import Run, RunFolder, RunSpec, resume_or_create_run, unfinished_runs
 from fincon.pipeline.context import SyncContext
 from fincon.pipeline.request import SyncRequest
+from fincon.settings import Settings
 from fincon.transforms.stripe_objects import created_accounts
 
 Loaded = tuple[Run, dict[str, Any]]
@@ -61,15 +54,14 @@ def plan_sync(ctx: SyncContext, request: SyncRequest, interrupted: Sequence[Load
         UsageError: no Stripe account is there to ask, or it is not clear to whom a session belongs.
     """
     requests, costs = resolve_stripe_accounts(ctx, request)
-    pii = privacy.choose(
+    pii = privacy.choose_policy(
         request.pii, incremental.last_pii(ctx.lake), ctx.settings.pii_key, owners=request.owners
     )
     satisfied = already_satisfied(ctx, requests, pii, interrupted)
     left = {account: asked for account, asked in requests.items() if account not in satisfied}
     jobs = plan_jobs(ctx, left, pii)
     if jobs and costs:  # the list of connected accounts is told as a cost of the first run
-        begin(ctx.data, jobs[0].run)
-        add_costs(ctx.data, jobs[0].run, costs)
+        RunFolder.create(ctx.data, jobs[0].run).add_costs(costs)
     return SyncPlan(jobs=jobs, satisfied=satisfied)
 
 
@@ -106,9 +98,8 @@ def already_satisfied(
         if request is None or request.restart:
             continue
         ids = {session_id for session_id in request.session_ids if (account, session_id) not in known}
-        own = replace(ctx.settings, stripe_account=account)
-        fetched = PageStore(pages_folder(ctx.data, run.run_id)).parents()
-        if can_resume(run, own, request.mode, pii) and ids.issubset(fetched):
+        fetched = RunFolder(ctx.data, run.run_id).pages.started_parents()
+        if run.can_resume(run_spec(ctx.settings, account, request.mode, pii)) and ids.issubset(fetched):
             satisfied[account] = row
     return satisfied
 
@@ -119,20 +110,32 @@ def plan_jobs(ctx: SyncContext, requests: Mapping[str, SyncRequest], pii: str) -
     Whoever's last run is the longest ago comes first, so that with ``max_requests`` each gets its turn.
     """
     interrupted: dict[str, list[Run]] = {}
-    for run in unfinished(ctx.data, ctx.lake.run_ids()):
+    for run in unfinished_runs(ctx.data, ctx.lake.run_ids()):
         interrupted.setdefault(run.stripe_account, []).append(run)
     last, until = incremental.last_runs(ctx.lake), incremental.complete_until(ctx.lake)
     newest = incremental.newest_observed_at(ctx.lake)
     known = known_sessions(ctx.lake, requests)
     jobs = []
     for account, request in requests.items():
-        own = replace(ctx.settings, stripe_account=account)
         waiting = [] if request.restart else interrupted.get(account, [])
-        run = resume_or_create_run(own, request.mode, pii, waiting, last.get((account, request.mode), ""))
+        spec = run_spec(ctx.settings, account, request.mode, pii)
+        run = resume_or_create_run(spec, waiting, last.get((account, request.mode), ""))
         ids = tuple(i for i in request.session_ids if (account, i) not in known)
         asked = replace(request, session_ids=ids)
         jobs.append(ExtractJob(run=run, request=asked, since=until.get(account), newest=newest))
     return sorted(jobs, key=lambda job: last.get((job.run.stripe_account, job.run.mode), ""))
+
+
+def run_spec(settings: Settings, stripe_account: str, mode: str, pii: str) -> RunSpec:
+    """Say what a run of a Stripe account is asked for, as it is noted beside its pages."""
+    return RunSpec(
+        mode=mode,
+        api_base=settings.api_base,
+        livemode=settings.livemode,
+        stripe_account=stripe_account,
+        stripe_version=settings.stripe_version,
+        pii=pii,
+    )
 
 
 def known_sessions(lake: Lake, requests: Mapping[str, SyncRequest]) -> Set[Session]:

@@ -5,15 +5,15 @@ and the next sync loads the rest. Where they are not (another machine goes on wi
 them), the half that is in can never be completed, and is taken out again.
 """
 
-import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from fincon.errors import RunFailed
 from fincon.lake.append import remove_run
 from fincon.lake.tables import Lake
-from fincon.landing.run_folder import clean, fetched, pages_folder, prepare, unfinished, writer_lock
-from fincon.storage.data_folder import DataFolder, atomic_write, make
+from fincon.landing.run_folder import RunFolder, unfinished_runs
+from fincon.storage.data_folder import DataFolder, atomic_write, make_folder
+from fincon.storage.lock import writer_lock
 from fincon.storage.s3 import DataPath, S3Path
 from fincon.transforms.schemas import ERASURES
 
@@ -25,9 +25,7 @@ def recovered_lake(data: DataPath) -> Iterator[Lake]:
     Raises:
         DataFolderLocked: another run holds it.
     """
-    prepare(data)
     with writer_lock(data), Lake(DataFolder(data).lake) as lake:
-        clean(data)
         recover(data, lake)
         yield lake
 
@@ -36,7 +34,7 @@ def recovered_lake(data: DataPath) -> Iterator[Lake]:
 def loading_marker(data: DataPath, run_ids: Sequence[str]) -> Iterator[None]:
     """Mark runs as being loaded. The mark stays where that fails."""
     marker = DataFolder(data).loading / run_ids[0]
-    make(marker.parent)
+    make_folder(marker.parent)
     with atomic_write(marker) as part:
         part.write_text("\n".join(run_ids), encoding="utf-8")
     yield
@@ -46,12 +44,13 @@ def loading_marker(data: DataPath, run_ids: Sequence[str]) -> Iterator[None]:
 def recover(data: DataPath, lake: Lake) -> None:
     """Take out what is half in the tables and cannot be completed. The lock must be held."""
     lease = data.bucket.lease if isinstance(data, S3Path) else None
-    if lease and lease.record.unsettled:
+    if lease and lease.must_fence:
         lake.fence_previous_writer()
-        lease.settled()
+        lease.mark_fenced()
     finished = lake.run_ids()
     _drop_from_before_an_erasure(data, lake, finished)
-    loadable = {run.run_id for run in unfinished(data, finished) if fetched(data, run) is not None}
+    waiting_runs = [run.run_id for run in unfinished_runs(data, finished)]
+    loadable = {run_id for run_id in waiting_runs if RunFolder(data, run_id).fetch_counts() is not None}
     for marker in DataFolder(data).loading.glob("*"):
         waiting = set(marker.read_bytes().decode().split()) - finished
         for run_id in waiting - loadable:
@@ -64,9 +63,9 @@ def _drop_from_before_an_erasure(data: DataPath, lake: Lake, finished: set[str])
     """Remove pages in no table yet that may name who was erased since, on another machine: they are fetched again."""
     moments = lake.records(ERASURES, "epoch_us(observed_at)", "action")
     erased = max((at for at, action in moments if action == "erased"), default=0)
-    for run in unfinished(data, finished):
+    for run in unfinished_runs(data, finished):
         if run.started_at.timestamp() * 1_000_000 < erased:
-            shutil.rmtree(pages_folder(data, run.run_id))
+            RunFolder(data, run.run_id).remove()
 
 
 def refuse_half_loaded(data: DataPath) -> None:

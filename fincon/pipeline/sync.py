@@ -3,8 +3,7 @@
 from fincon.extract.client import RequestBudget
 from fincon.lake.snapshots import latest_files_by_table, renew_snapshots
 from fincon.lake.tables import Lake
-from fincon.landing.page_store import PageStore
-from fincon.landing.run_folder import pages_folder
+from fincon.landing.run_folder import RunFolder
 from fincon.pipeline.check import failed_checks
 from fincon.pipeline.context import NoProgress, Progress, StepRunner, SyncContext, call_directly
 from fincon.pipeline.extract_step import Extract, extract_here
@@ -53,7 +52,7 @@ def run_sync(
         note_closed_sessions(ctx, [*(run for run, _ in interrupted), *(result.run for result in results)])
         failed = publish_and_check(ctx)
 
-        page_stores = [PageStore(pages_folder(ctx.data, row["run_id"])) for row in rows]
+        page_stores = [RunFolder(ctx.data, row["run_id"]).pages for row in rows]
         return SyncResult(
             runs=tuple(rows),
             unknown_sessions=tuple(one for store in page_stores for one in store.missing_sessions()),

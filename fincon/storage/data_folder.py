@@ -15,6 +15,7 @@ Always on this machine, in the work folder, which is the data folder itself wher
 """
 
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,6 +24,7 @@ from typing import Any
 
 import duckdb
 
+from fincon.errors import RunFailed
 from fincon.storage.s3 import DataPath, S3Path
 
 RUN_FILE, FETCHED_FILE, COSTS_FILE, RANGES_FILE = "run.json", "fetched.json", "costs.json", "parts.json"
@@ -56,41 +58,72 @@ class DataFolder:
         self.pages = self.work / "pages"
 
     def run_pages(self, run_id: str) -> Path:
-        """Name the folder of a run's pages."""
+        """Return the folder of a run's pages."""
         return self.pages / run_id
 
 
-def make(folder: DataPath) -> None:
+def prepare(data: DataPath) -> None:
+    """Make the folder on this machine, for its owner alone; all that this process writes from now on is private too.
+
+    Raises:
+        RunFailed: it cannot be made or written.
+    """
+    os.umask(0o077)
+    folder = DataFolder(data).work
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if folder.stat().st_uid == os.getuid():
+            folder.chmod(0o700)
+    except OSError as error:
+        raise RunFailed(
+            f"The data folder {folder} cannot be written: {error.strerror}.",
+            "Name another with --data or FINCON_DATA.",
+        ) from error
+
+
+def remove_leftovers(data: DataPath) -> None:
+    """Remove what killed runs left of their work in progress. Only for who holds the lock."""
+    folder = DataFolder(data).work
+    for leftover in folder.glob(f"{STAGING}*"):
+        shutil.rmtree(leftover, ignore_errors=True)
+    for pattern in (f"pages/*/*{PART}", f"lake/*/*{PART}", f"snapshots/*{PART}"):
+        for leftover in folder.glob(pattern):
+            leftover.unlink()
+
+
+def make_folder(folder: DataPath) -> None:
     """Make a folder, for its owner alone. A bucket has none to make."""
     if isinstance(folder, Path):
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
 
 
 @contextmanager
-def atomic_write(place: DataPath) -> Iterator[Path]:
-    """A file to be written aside, which is then put in ``place``, whole and for good; what was there is replaced.
+def atomic_write(path: DataPath) -> Iterator[Path]:
+    """Yield a file to be written, which then replaces what was at ``path``, whole and for good.
 
-    Where writing it fails, nothing is put.
+    Where writing it fails, what was there stays.
     """
-    if isinstance(place, S3Path):
-        with TemporaryDirectory(prefix=STAGING, dir=place.bucket.work) as folder:
-            part = Path(folder) / place.name
+    if isinstance(path, S3Path):
+        with TemporaryDirectory(prefix=STAGING, dir=path.bucket.work) as folder:
+            part = Path(folder) / path.name
             yield part
-            ensure_lock_held(place)
-            place.put(part)
+            ensure_lock_held(path)
+            path.put(part)
         return
-    part = place.with_name(f".{place.name}{PART}")
+    part = path.with_name(f".{path.name}{PART}")
     part.unlink(missing_ok=True)
     yield part
     with part.open("rb") as written:
-        os.fsync(written.fileno())
+        os.fsync(
+            written.fileno()
+        )  # before the rename, or a crash of the machine leaves an empty file of that name
     part.chmod(0o600)
-    part.replace(place)
+    part.replace(path)
 
 
 @contextmanager
 def local_copy(file: DataPath) -> Iterator[Path]:
-    """The file itself, or a copy of the object: whoever opened it may go on reading after the copy is gone."""
+    """Yield the file itself, or a copy of the object: whoever opened it may go on reading after the copy is gone."""
     if isinstance(file, Path):
         yield file
         return
@@ -101,7 +134,7 @@ def local_copy(file: DataPath) -> Iterator[Path]:
 
 
 def delta_options(folder: DataPath) -> dict[str, str] | None:
-    """How delta-rs reaches a table there: a commit is put on the condition that there is none of its number."""
+    """Tell delta-rs how to reach a table there: it puts a commit on the condition that there is none of its number."""
     return {"conditional_put": "etag"} if isinstance(folder, S3Path) else None
 
 
@@ -110,13 +143,14 @@ MARKS_KEPT = "interval 90 days"
 
 
 def delta_settings(folder: DataPath) -> dict[str, str | None]:
-    """What is set of a new table. To open one in a bucket takes a request for each commit since its last checkpoint."""
+    """Return what is set of a new table."""
     settings: dict[str, str | None] = {"delta.setTransactionRetentionDuration": MARKS_KEPT}
+    # To open a table in a bucket takes a request for each commit since its last checkpoint.
     return settings | ({"delta.checkpointInterval": "10"} if isinstance(folder, S3Path) else {})
 
 
 def cut_short(log: DataPath) -> str:
-    """The name of a table's newest commit, if it is empty, as after a crash of the machine. An object is whole."""
+    """Name a table's newest commit, if it is empty, as after a crash of the machine. An object is whole."""
     newest = max(log.glob("*.json"), default=None) if isinstance(log, Path) else None
     return newest.name if newest and not newest.stat().st_size else ""
 
@@ -131,11 +165,11 @@ def ensure_lock_held(folder: DataPath) -> None:
         folder.bucket.lease.renew()
 
 
-def querying(folder: DataPath, **config: Any) -> duckdb.DuckDBPyConnection:
-    """A DuckDB that reads the files there by their names."""
+def open_duckdb(folder: DataPath, **config: Any) -> duckdb.DuckDBPyConnection:
+    """Open a DuckDB that reads the files there by their names."""
     connection = duckdb.connect(config=config)
     if isinstance(folder, S3Path):
-        from fincon.storage.duckdb_s3 import Objects
+        from fincon.storage.duckdb_s3 import S3FileSystem  # its packages come with fincon[s3] alone
 
-        connection.register_filesystem(Objects(folder.bucket))
+        connection.register_filesystem(S3FileSystem(folder.bucket))
     return connection

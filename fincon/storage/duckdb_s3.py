@@ -10,11 +10,9 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import datetime
 from typing import Any
 
-import obstore
 from fsspec import AbstractFileSystem
-from obstore.exceptions import PreconditionError
 
-from fincon.storage.s3 import SCHEME, Bucket, S3Path, told
+from fincon.storage.s3 import SCHEME, Bucket, ConditionFailed, S3Path, s3_errors
 
 END = 1 << 14
 """Bytes fetched when an object is opened: the end, where a Parquet file has its footer."""
@@ -28,7 +26,7 @@ Whoever holds the lease knows of every change, and opens an object once.
 POOL = ThreadPoolExecutor(16, thread_name_prefix="objects")
 
 
-class Objects(AbstractFileSystem):  # type: ignore[misc] # fsspec has no types
+class S3FileSystem(AbstractFileSystem):  # type: ignore[misc] # fsspec has no types
     """The bucket, by names that begin with ``s3://``.
 
     DuckDB first asks for what each name stands for, then opens one after the other: so they are fetched side by side
@@ -43,7 +41,7 @@ class Objects(AbstractFileSystem):  # type: ignore[misc] # fsspec has no types
         self._bucket = bucket
 
     def open(self, path: str, mode: str = "rb", **_: Any) -> "OpenObject":
-        """The object, to be read."""
+        """Open the object for reading."""
         try:
             return self._open(path).result()
         except FileNotFoundError as error:
@@ -52,29 +50,29 @@ class Objects(AbstractFileSystem):  # type: ignore[misc] # fsspec has no types
             ) from error
 
     def glob(self, path: str, **_: Any) -> list[str]:
-        """The object itself, for no name is a pattern."""
-        self._open(path)
+        """Return the object itself, for no name is a pattern."""
+        self._open(path)  # DuckDB asks this of every name first, so all are fetched side by side
         return [path]
 
     def exists(self, path: str, **_: Any) -> bool:
-        """Whether it is there shows when it is opened."""
+        """Say yes: whether it is there shows when it is opened."""
         return True
 
     def size(self, path: str) -> int:
-        """Bytes of an object that was opened."""
+        """Return the bytes of an object that was opened."""
         return self._open(path).result().size
 
     def modified(self, path: str) -> datetime:
-        """When an object that was opened had been written."""
+        """Return when an object that was opened had been written."""
         return self._open(path).result().modified
 
     def _open(self, path: str) -> "Future[OpenObject]":
         key = path.removeprefix(f"{SCHEME}{self._bucket.name}/")
-        since, opened = self._bucket.opened.get(key, (0.0, Future()))
-        fresh = since and (self._bucket.lease or time.monotonic() - since < FRESH_SECONDS)
-        if not fresh:
-            opened = POOL.submit(OpenObject, S3Path(self._bucket, key))
-            self._bucket.opened[key] = (time.monotonic(), opened)
+        found: tuple[float, Future[OpenObject]] | None = self._bucket.opened.get(key)
+        if found and (self._bucket.lease or time.monotonic() - found[0] < FRESH_SECONDS):
+            return found[1]
+        opened = POOL.submit(OpenObject, S3Path(self._bucket, key))
+        self._bucket.opened[key] = (time.monotonic(), opened)
         return opened
 
 
@@ -89,23 +87,23 @@ class OpenObject:
     than mix the two.
     """
 
-    def __init__(self, place: S3Path) -> None:
-        with told(place):
-            end = obstore.get(place.bucket.store, place.key, options={"range": {"suffix": END}})
+    def __init__(self, path: S3Path) -> None:
+        with s3_errors(path):
+            end = path.bucket.store.get(path.key, options={"range": {"suffix": END}})
             self._end = bytes(end.bytes())
-        self._place = place
+        self._path = path
         self._tag = end.meta["e_tag"]
         self._thread = _Thread()
         self.size: int = end.meta["size"]
         self.modified: datetime = end.meta["last_modified"]
 
     def seek(self, offset: int) -> int:
-        """Where this thread reads next."""
+        """Set where this thread reads next."""
         self._thread.at = offset
         return offset
 
     def read(self, length: int) -> bytes:
-        """The next ``length`` bytes, fewer at the end."""
+        """Return the next ``length`` bytes, fewer at the end."""
         start = self._thread.at
         end = min(self.size, start + length)
         found = self._range(start, end) if start < end else b""
@@ -116,13 +114,12 @@ class OpenObject:
         cached = self.size - len(self._end)
         if start >= cached:
             return self._end[start - cached : end - cached]
-        store, key = self._place.bucket.store, self._place.key
+        options = {"range": (start, end), "if_match": self._tag}
         try:
-            with told(self._place):
-                found = obstore.get(store, key, options={"range": (start, end), "if_match": self._tag})
-                return bytes(found.bytes())
-        except PreconditionError as error:
-            raise OSError(f"{self._place} was written anew while it was read: ask again") from error
+            with s3_errors(self._path):
+                return bytes(self._path.bucket.store.get(self._path.key, options=options).bytes())
+        except ConditionFailed as error:
+            raise OSError(f"{self._path} was written anew while it was read: ask again") from error
 
     def close(self) -> None:
-        """Nothing is held."""
+        """Do nothing: nothing is held."""

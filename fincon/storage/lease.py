@@ -17,16 +17,16 @@ import msgspec
 
 from fincon.errors import DataFolderLocked, FinconError, RunFailed
 from fincon.storage.data_folder import LOCK_FILE, DataFolder
-from fincon.storage.s3 import S3Path
+from fincon.storage.s3 import ConditionFailed, S3Path
 
-SECONDS = 60.0
+VALID_SECONDS = 60.0
 """How long a lease counts after its holder last said that it is alive."""
 
-RENEWED_EVERY = 15.0
+RENEW_SECONDS = 15.0
 
 
-class Record(msgspec.Struct, frozen=True, kw_only=True):
-    """The object. ``until`` is in seconds since the Unix epoch; 0 = given back."""
+class LeaseRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """The object ``.lock``. ``until`` is in seconds since the Unix epoch; 0 = released."""
 
     holder: str
     token: str
@@ -34,45 +34,49 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     work: str
     """Of the holder's work folder: a process that has the folder to itself knows that an earlier one is dead."""
     until: float
-    unsettled: bool
-    """A holder died, and what it may still have under way is not shut out yet."""
+    must_fence: bool = msgspec.field(name="unsettled")
+    """A holder died, and a commit that it may still have under way is not shut out yet."""
 
 
 class Lease:
-    """The lease of the lake ``root``, once `take` has got it."""
+    """The lease of the lake ``root``, once `acquire` has got it."""
 
     def __init__(self, root: S3Path) -> None:
-        self.place = root / LOCK_FILE
         self.root = root
-        self.record = Record(
+        self.record = LeaseRecord(
             holder=f"process {os.getpid()} on {socket.gethostname()}",
             token=secrets.token_hex(16),
             work=_work_id(root),
             until=0,
-            unsettled=False,
+            must_fence=False,
         )
+        self._path = root / LOCK_FILE
         self._tag = ""
         self._mutex = threading.Lock()
-        self._ended = threading.Event()
+        self._released = threading.Event()
 
-    def take(self) -> None:
-        """Get the lease.
+    @property
+    def must_fence(self) -> bool:
+        """Tell whether the holder before died, and may still have a commit under way."""
+        return self.record.must_fence
+
+    def acquire(self) -> None:
+        """Get the lease: where there is none, it ran out, or its holder must be dead.
 
         Raises:
             DataFolderLocked: somebody else has it.
         """
-        from obstore.exceptions import AlreadyExistsError, PreconditionError
-
-        with suppress(AlreadyExistsError):
+        with suppress(ConditionFailed):
             return self._put("create")
         found, tag = self._read()
+        # Only one process has the work folder, by the kernel's lock: another holder of the same folder is dead.
+        # Its own token stands there where the answer to the put above was lost on the way.
         if found.until > time.time() and found.work != self.record.work and found.token != self.record.token:
             raise _held(self.root, found)
-        unsettled = found.unsettled or found.until > 0
-        self.record = msgspec.structs.replace(self.record, unsettled=unsettled)
+        self._set(must_fence=found.must_fence or found.until > 0)
         try:
             return self._put({"e_tag": tag})
-        except PreconditionError as error:
+        except ConditionFailed as error:
             raise _held(self.root, self._read()[0]) from error
 
     def renew(self) -> None:
@@ -81,12 +85,10 @@ class Lease:
         Raises:
             RunFailed: it is not any more.
         """
-        from obstore.exceptions import PreconditionError
-
         with self._mutex:
             try:
                 self._put({"e_tag": self._tag})
-            except PreconditionError as error:
+            except ConditionFailed as error:
                 found, tag = self._read()
                 if found.token != self.record.token:
                     raise RunFailed(
@@ -95,58 +97,59 @@ class Lease:
                     ) from error
                 self._tag = tag  # the answer to an earlier renewal was lost on the way
 
-    def settled(self) -> None:
-        """What the holder before may still have under way is shut out."""
-        self.record = msgspec.structs.replace(self.record, unsettled=False)
+    def mark_fenced(self) -> None:
+        """Note that no commit of the holder before can follow any more."""
+        self._set(must_fence=False)
         self.renew()
 
-    def keep(self) -> None:
-        """Renew until `give_back`, as a thread of its own does. Where that fails, the next `renew` tells."""
-        while not self._ended.wait(RENEWED_EVERY):
-            try:
+    def renew_periodically(self) -> None:
+        """Renew until `release`, on a thread of its own."""
+        while not self._released.wait(RENEW_SECONDS):
+            with suppress(FinconError):  # whoever writes next renews as well, and is told
                 self.renew()
-            except FinconError:
-                continue
 
-    def give_back(self) -> None:
+    def release(self) -> None:
         """Let others write."""
-        self._ended.set()
+        self._released.set()
         with self._mutex:
             found, tag = self._read()
             if found.token == self.record.token:
-                gone = msgspec.structs.replace(self.record, until=0)
-                self.place.put(msgspec.json.encode(gone), {"e_tag": tag})
+                self._set(until=0)
+                self._path.put(msgspec.json.encode(self.record), {"e_tag": tag})
+
+    def _set(self, **changed: float) -> None:
+        self.record = msgspec.structs.replace(self.record, **changed)
 
     def _put(self, mode: object) -> None:
-        self.record = msgspec.structs.replace(self.record, until=time.time() + SECONDS)
-        self._tag = self.place.put(msgspec.json.encode(self.record), mode)
+        self._set(until=time.time() + VALID_SECONDS)
+        self._tag = self._path.put(msgspec.json.encode(self.record), mode)
 
-    def _read(self) -> tuple[Record, str]:
-        content, tag = self.place.read_tagged()
-        return msgspec.json.decode(content, type=Record), tag
+    def _read(self) -> tuple[LeaseRecord, str]:
+        content, tag = self._path.read_tagged()
+        return msgspec.json.decode(content, type=LeaseRecord), tag
 
 
 @contextmanager
-def leased(root: S3Path) -> Iterator[None]:
+def hold_lease(root: S3Path) -> Iterator[None]:
     """Hold the lease of a lake. The work folder must be this process's alone.
 
     Raises:
         DataFolderLocked: somebody else holds it.
     """
     lease = Lease(root)
-    lease.take()
+    lease.acquire()
     root.bucket.lease = lease
     root.bucket.opened.clear()
-    threading.Thread(target=lease.keep, name="lease", daemon=True).start()
+    threading.Thread(target=lease.renew_periodically, name="lease", daemon=True).start()
     try:
         yield
     finally:
         root.bucket.lease = None
         root.bucket.opened.clear()
-        lease.give_back()
+        lease.release()
 
 
-def _held(root: S3Path, found: Record) -> DataFolderLocked:
+def _held(root: S3Path, found: LeaseRecord) -> DataFolderLocked:
     left = max(0, round(found.until - time.time()))
     return DataFolderLocked(
         f"The lake {root} is in use by {found.holder}.",

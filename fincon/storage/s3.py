@@ -10,45 +10,57 @@ from contextlib import contextmanager
 from fnmatch import fnmatchcase
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from fincon.errors import RunFailed, UsageError
-
-if TYPE_CHECKING:
-    from concurrent.futures import Future
-
-    from fincon.storage.duckdb_s3 import OpenObject
-    from fincon.storage.lease import Lease
 
 SCHEME = "s3://"
 ADDRESS = re.compile(r"s3://([a-z0-9][a-z0-9.-]{1,61}[a-z0-9])((?:/[A-Za-z0-9._=-]+)*)/?")
 
 
+class ConditionFailed(Exception):
+    """An object is not, or no longer, as a put or a get made it a condition."""
+
+
+class HeldLease(Protocol):
+    """The right to write to a lake, while this process holds it (`fincon.storage.lease`)."""
+
+    @property
+    def must_fence(self) -> bool:
+        """Tell whether the holder before died, and may still have a commit under way."""
+
+    def mark_fenced(self) -> None:
+        """Note that no commit of the holder before can follow any more."""
+
+    def renew(self) -> None:
+        """Say that the holder is alive, and make sure that it still is the holder."""
+
+
 class Stat(NamedTuple):
-    """What is asked of a file's status, under the names that `os.stat_result` has for it."""
+    """The size and age of an object, under the names that `os.stat_result` has for them."""
 
     st_size: int
     st_mtime: float
 
 
 class Bucket:
-    """A bucket, the folder of this machine in which a run keeps its pages, and the lease of who writes."""
+    """A bucket, and the folder of this machine in which a run keeps what is under way."""
 
     def __init__(self, name: str, work: Path) -> None:
         self.name = name
         self.work = work
-        self.lease: Lease | None = None
-        """Held while this process may write."""
-        self.opened: dict[str, tuple[float, Future[OpenObject]]] = {}
-        """Key → since when, and what `fincon.storage.duckdb_s3` opened of it."""
+        self.lease: HeldLease | None = None
+        """Set while this process may write."""
+        self.opened: dict[str, Any] = {}
+        """Key → what a reader keeps of the object; dropped when it is written anew."""
 
     def __reduce__(self) -> tuple[type["Bucket"], tuple[str, Path]]:
-        """To another process goes where it is, and no connection or lease."""
+        # To another process goes where it is, and no connection or lease.
         return Bucket, (self.name, self.work)
 
     @cached_property
     def store(self) -> Any:
-        """The connection, made when it is first needed.
+        """Connect, when it is first needed.
 
         Raises:
             UsageError: the packages for it are not installed, or its settings cannot be used.
@@ -85,7 +97,7 @@ class S3Path:
         return f"{SCHEME}{self.bucket.name}/{self.key}".rstrip("/")
 
     def __repr__(self) -> str:
-        return f"Remote({str(self)!r})"
+        return f"S3Path({str(self)!r})"
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, S3Path) and str(self) == str(other)
@@ -95,21 +107,21 @@ class S3Path:
 
     @property
     def name(self) -> str:
-        """The last part."""
+        """Return the last part."""
         return self.key.rpartition("/")[2]
 
     @property
     def suffix(self) -> str:
-        """The name's end from its last dot on."""
+        """Return the name's end from its last dot on."""
         return Path(self.name).suffix
 
     @property
     def parent(self) -> "S3Path":
-        """The folder it is in."""
+        """Return the folder it is in."""
         return S3Path(self.bucket, self.key.rpartition("/")[0])
 
     def exists(self) -> bool:
-        """Whether there is such an object."""
+        """Tell whether there is such an object."""
         try:
             self.stat()
         except FileNotFoundError:
@@ -117,20 +129,18 @@ class S3Path:
         return True
 
     def stat(self) -> Stat:
-        """Size in bytes and time of the last change (seconds since the Unix epoch).
+        """Return size in bytes and time of the last change (seconds since the Unix epoch).
 
         Raises:
             FileNotFoundError: there is no such object.
         """
-        import obstore
-
         if self._stat is None:
-            with told(self):
-                self._stat = _stat(obstore.head(self.bucket.store, self.key))
+            with s3_errors(self):
+                self._stat = _stat(self.bucket.store.head(self.key))
         return self._stat
 
     def read_bytes(self) -> bytes:
-        """The object.
+        """Return the object.
 
         Raises:
             FileNotFoundError: there is none.
@@ -138,50 +148,40 @@ class S3Path:
         return self.read_tagged()[0]
 
     def read_tagged(self) -> tuple[bytes, str]:
-        """The object and its tag, which another version of it does not have.
+        """Return the object and its tag, which another version of it does not have.
 
         Raises:
             FileNotFoundError: there is none.
         """
-        import obstore
-
-        with told(self):
-            found = obstore.get(self.bucket.store, self.key)
+        with s3_errors(self):
+            found = self.bucket.store.get(self.key)
             return bytes(found.bytes()), str(found.meta["e_tag"])
 
     def put(self, content: bytes | Path, mode: Any = "overwrite") -> str:
-        """Write the object whole; the tag of what was written. ``mode`` is obstore's: on which condition.
+        """Write the object whole and return its tag. ``mode`` is obstore's: on which condition.
 
         Raises:
-            obstore.exceptions.AlreadyExistsError, obstore.exceptions.PreconditionError: the condition is not met.
+            ConditionFailed: the condition is not met; nothing was written.
         """
-        import obstore
-
-        with told(self):
+        with s3_errors(self):
             self.bucket.opened.pop(self.key, None)
-            return str(obstore.put(self.bucket.store, self.key, content, mode=mode)["e_tag"])
+            return str(self.bucket.store.put(self.key, content, mode=mode)["e_tag"])
 
     def unlink(self, *, missing_ok: bool = True) -> None:
         """Remove the object; S3 does not say whether there was one."""
-        import obstore
-
-        with told(self):
-            obstore.delete(self.bucket.store, self.key)
+        with s3_errors(self):
+            self.bucket.store.delete(self.key)
 
     def glob(self, pattern: str) -> list["S3Path"]:
-        """The objects in this folder whose names match, in order."""
-        return [
-            found for found in self.rglob("*") if found.parent == self and fnmatchcase(found.name, pattern)
-        ]
+        """List the objects in this folder whose names match, in order."""
+        return [found for found in self.rglob(pattern) if found.parent == self]
 
     def rglob(self, pattern: str) -> list["S3Path"]:
-        """The objects at any depth under this folder whose names match, in order."""
-        import obstore
-
-        with told(self):
-            found = [meta for some in obstore.list(self.bucket.store, self.key or None) for meta in some]
-        places = [S3Path(self.bucket, meta["path"], _stat(meta)) for meta in found]
-        return sorted((place for place in places if fnmatchcase(place.name, pattern)), key=str)
+        """List the objects at any depth under this folder whose names match, in order."""
+        with s3_errors(self):
+            found = [meta for batch in self.bucket.store.list(self.key or None) for meta in batch]
+        paths = [S3Path(self.bucket, meta["path"], _stat(meta)) for meta in found]
+        return sorted((path for path in paths if fnmatchcase(path.name, pattern)), key=str)
 
 
 DataPath = Path | S3Path
@@ -193,35 +193,37 @@ def _stat(meta: Any) -> Stat:
 
 
 @contextmanager
-def told(place: S3Path) -> Iterator[None]:
-    """What S3 refuses, in two lines. That there is no such object, or a condition is not met, is for the caller.
+def s3_errors(path: S3Path) -> Iterator[None]:
+    """Put what S3 refuses of ``path`` in two lines. That there is no such object is for the caller to tell.
 
     Raises:
-        UsageError: there is no such bucket, or the credentials are not accepted.
+        ConditionFailed: the object is not as it was made a condition.
+        UsageError: there is no such bucket, the credentials are not accepted, or packages are missing.
         RunFailed: S3 does not answer, or something else is wrong with it.
     """
+    name, _ = (
+        path.bucket.name,
+        path.bucket.store,
+    )  # connects first: without the package there is nothing to import
     from obstore import exceptions
 
-    name = place.bucket.name
     try:
         yield
     except FileNotFoundError as error:
         if "NoSuchBucket" not in str(error):
             raise
         raise UsageError(f"There is no bucket {name}.", "Check FINCON_DATA, or make the bucket.") from error
-    except (exceptions.AlreadyExistsError, exceptions.PreconditionError):
-        raise
+    except (exceptions.AlreadyExistsError, exceptions.PreconditionError) as error:
+        raise ConditionFailed(f"{path} is another by now.") from error
     except (exceptions.PermissionDeniedError, exceptions.UnauthenticatedError) as error:
-        code = re.search(r"<Code>(\w+)</Code>", str(error)) or re.search(
-            r"status code: (\d+ \w+)", str(error)
-        )
+        code = re.search(r"<Code>(\w+)</Code>|status code: (\d+ \w+)", str(error))
         raise UsageError(
-            f"S3 refuses {place}: {code[1] if code else _first_line(error)}.",
+            f"S3 refuses {path}: {code[1] or code[2] if code else _first_line(error)}.",
             "Check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or the machine's role: it must list, get, put and delete there.",
         ) from error
     except exceptions.BaseError as error:
         raise RunFailed(
-            f"S3 does not answer for {place}: {_first_line(error)}",
+            f"S3 does not answer for {path}: {_first_line(error)}",
             "Check AWS_ENDPOINT_URL, AWS_REGION and the network, then run the same command again.",
         ) from error
 

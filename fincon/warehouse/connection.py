@@ -8,7 +8,7 @@ import duckdb
 from fincon.errors import UsageError, reason_of
 from fincon.lake.version_sql import sql_literal
 from fincon.settings import data_folder
-from fincon.storage.data_folder import DataFolder, local_copy, querying
+from fincon.storage.data_folder import DataFolder, local_copy, open_duckdb
 from fincon.storage.s3 import DataPath
 
 AGAIN = "`fincon compact` or the next `fincon sync` makes the views anew."
@@ -30,7 +30,7 @@ def connect(data: str | DataPath | None = None) -> duckdb.DuckDBPyConnection:
         )
     # Attached, not opened: DuckDB shares one instance among all who open the same path in a process, and
     # that would go on showing the file as it was when the first of them opened it.
-    connection = querying(folder)
+    connection = open_duckdb(folder)
     try:
         with local_copy(path) as file:
             connection.execute(

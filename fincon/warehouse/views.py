@@ -16,7 +16,7 @@ import pyarrow as pa
 from fincon.errors import RunFailed, reason_of
 from fincon.lake.snapshots import LatestFiles
 from fincon.lake.version_sql import SQL, from_template, latest_sql, same_object, sql_literal, sql_literals
-from fincon.storage.data_folder import DataFolder, atomic_write, querying
+from fincon.storage.data_folder import DataFolder, atomic_write, open_duckdb
 from fincon.storage.s3 import DataPath
 from fincon.transforms.money import THREE_DECIMAL, ZERO_DECIMAL
 from fincon.transforms.schemas import (
@@ -61,7 +61,7 @@ def publish(data: DataPath, files: Mapping[str, LatestFiles]) -> DataPath:
     views = list(statements(files))
     made_of = hashlib.sha256("\n".join([version("fincon"), *views]).encode()).hexdigest()
     try:
-        with atomic_write(target) as part, querying(data, threads=1) as connection:
+        with atomic_write(target) as part, open_duckdb(data, threads=1) as connection:
             connection.execute("SET TimeZone = 'UTC'")
             if _attached_copy(connection, target, part, made_of):
                 views = []

@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from fincon.landing.run_folder import writer_lock
 from fincon.sandbox.faults import Fault, Faults, Rule
 from fincon.sandbox.server import Sandbox, running
 from fincon.sandbox.world import World
+from fincon.storage.lock import writer_lock
 from tests.conftest import KEY, START, environ, fincon, rows
 from tests.prefect_server import ENDED, PREFECT, ask, holds_no_secret, messages, of_run, served, tasks, until
 

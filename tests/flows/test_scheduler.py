@@ -18,8 +18,9 @@ from fincon.cli.app import cli
 from fincon.flows import artifacts
 from fincon.flows.scheduler import Deployment, command_line, read
 from fincon.flows.tasks import _ToRun, may_pass
-from fincon.landing.run_folder import prepare, retry_while_locked, writer_lock
 from fincon.sandbox.server import Sandbox
+from fincon.storage.data_folder import prepare
+from fincon.storage.lock import retry_while_locked, writer_lock
 from tests.conftest import FINCON, KEY, environ, fincon, sync
 from tests.prefect_server import until
 

@@ -13,10 +13,11 @@ from deltalake import CommitProperties, Transaction
 from fincon.errors import UsageError
 from fincon.lake.append import record_runs
 from fincon.lake.tables import Lake
-from fincon.landing.run_folder import RESUMED_WITHIN, begin, resume_or_create_run
+from fincon.landing.run_folder import RESUMED_WITHIN, RunFolder, resume_or_create_run
 from fincon.pipeline.check import failed_checks
 from fincon.pipeline.compact import compact
 from fincon.pipeline.erase import allow, erase, traces
+from fincon.pipeline.plan import run_spec
 from fincon.pipeline.sync import publish
 from fincon.sandbox.server import Sandbox
 from fincon.sandbox.world import World
@@ -188,10 +189,10 @@ def test_pages_of_a_run_that_was_given_up_are_pruned_and_those_of_one_to_go_on_w
     sandbox: Sandbox, synced: Path
 ) -> None:
     settings = settings_for(sandbox.url, synced)
-    run = resume_or_create_run(settings, "accounts", "", [], "")
+    run = resume_or_create_run(run_spec(settings, "", "accounts", ""), [], "")
     given_up = msgspec.structs.replace(run, run_id="given-up", started_at=run.started_at - 2 * RESUMED_WITHIN)
     for one in (run, given_up):
-        begin(synced, one)
+        RunFolder.create(synced, one)
         os.utime(synced / "pages" / one.run_id, (0, 0))
     assert compact(synced, retention_days=7, pages_days=7)["runs_pruned"] == 1
     assert (synced / "pages" / run.run_id).exists()

@@ -19,12 +19,12 @@ import pytest
 from fincon.errors import FinconError, PermissionDenied, RunFailed
 from fincon.lake.tables import Lake
 from fincon.landing.page_store import PageStore
-from fincon.landing.run_folder import writer_lock
 from fincon.pipeline.request import SyncRequest
 from fincon.pipeline.sync import publish, run_sync
 from fincon.sandbox.faults import Fault, Faults, Rule
 from fincon.sandbox.server import Sandbox, running
 from fincon.sandbox.world import World
+from fincon.storage.lock import writer_lock
 from fincon.transforms.schemas import OBJECT_TABLES
 from tests.benchmarks.pages import load_pages
 from tests.conftest import (
@@ -538,10 +538,11 @@ def test_a_second_sync_leaves_at_once_and_the_lock_dies_with_its_process(
 def test_a_sync_that_is_turned_away_leaves_the_other_ones_work_alone(sandbox: Sandbox, data: Path) -> None:
     """The folder in which a run stages its rows is not cleaned up by one that may not write."""
     staging = data / ".staging-of-the-run-that-holds-the-lock"
-    staging.mkdir(parents=True)
-    (staging / "accounts-000001.parquet").touch()
-    with writer_lock(data), pytest.raises(RunFailed, match="in use by process"):
-        sync(sandbox.url, data)
+    with writer_lock(data):
+        staging.mkdir()
+        (staging / "accounts-000001.parquet").touch()
+        with pytest.raises(RunFailed, match="in use by process"):
+            sync(sandbox.url, data)
     assert (staging / "accounts-000001.parquet").exists()
     with contextlib.suppress(FileNotFoundError):
         sync(sandbox.url, data)

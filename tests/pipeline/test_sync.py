@@ -8,12 +8,12 @@ import pytest
 
 from fincon.errors import InvalidKey, PermissionDenied, RunFailed
 from fincon.extract.client import PREFIX
-from fincon.landing.run_folder import writer_lock
 from fincon.pipeline.request import SyncRequest
 from fincon.pipeline.sync import run_sync
 from fincon.sandbox.faults import Fault, Faults, Rule
 from fincon.sandbox.server import Sandbox, running
 from fincon.sandbox.world import World
+from fincon.storage.lock import writer_lock
 from tests.conftest import KEY, known_after, rows, settings_for, state, sync, truth
 
 

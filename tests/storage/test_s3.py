@@ -22,7 +22,6 @@ from deltalake.exceptions import DeltaError
 
 from fincon.errors import RunFailed, UsageError
 from fincon.lake.tables import Lake
-from fincon.landing.run_folder import prepare, writer_lock
 from fincon.pipeline.check import failed_checks
 from fincon.pipeline.compact import compact
 from fincon.pipeline.erase import erase, traces
@@ -30,8 +29,10 @@ from fincon.pipeline.recovery import recover
 from fincon.sandbox.server import Sandbox, running
 from fincon.sandbox.world import World
 from fincon.settings import data_folder
+from fincon.storage.data_folder import prepare
 from fincon.storage.duckdb_s3 import OpenObject
-from fincon.storage.lease import Record
+from fincon.storage.lease import LeaseRecord
+from fincon.storage.lock import writer_lock
 from fincon.storage.s3 import S3Path
 from fincon.transforms.schemas import ACCOUNTS, OBJECT_TABLES
 from fincon.warehouse.connection import connect
@@ -119,7 +120,7 @@ def machines(s3: dict[str, str], tmp_path: Path) -> tuple[S3Path, S3Path]:
 
 def hours_later(lake: S3Path) -> None:
     """The lease as it is when time has passed and nobody has renewed it."""
-    content = msgspec.json.decode((lake / ".lock").read_bytes(), type=Record)
+    content = msgspec.json.decode((lake / ".lock").read_bytes(), type=LeaseRecord)
     (lake / ".lock").put(msgspec.json.encode(msgspec.structs.replace(content, until=1.0)))
 
 
