@@ -1,17 +1,59 @@
-"""The checks of ``sql/checks``: queries on the views that must return no row."""
+"""The checks of ``sql/checks``: queries on the views that must return no row.
 
-from collections.abc import Iterator
+A query is written once for many tables between ``-- For each table`` and ``-- End``; ``with COLUMN`` keeps the tables that
+have it, ``with a feature`` those of a stream that a refresh makes due, ``except NAMES`` leaves some out. So a new
+table is checked as soon as there is one.
+"""
+
+import re
+from collections.abc import Iterator, Sequence
+from string import Template
 
 from fincon.lake.version_sql import SQL
 from fincon.storage.s3 import DataPath
+from fincon.transforms.schemas import OBJECT_TABLES, Table
+from fincon.transforms.streams import STREAMS
 from fincon.warehouse.connection import connect
+
+FOR_EACH_TABLE = re.compile(
+    r"-- For each table(?: with (?P<with>a feature|\w+))?(?: except (?P<except>[\w, ]+))?\n(?P<query>.*?)-- End\n",
+    re.DOTALL,
+)
 
 
 def checks() -> Iterator[tuple[str, str, str]]:
     """Yield (name, promise, query) of each file in ``sql/checks``; a row that the query returns is a failure."""
     for path in sorted((SQL / "checks").glob("*.sql")):
         query = path.read_text(encoding="utf-8")
-        yield path.stem, query.split("\n", 1)[0].removeprefix("-- "), query
+        yield path.stem, query.split("\n", 1)[0].removeprefix("-- "), written_out(query, OBJECT_TABLES)
+
+
+def written_out(query: str, tables: Sequence[Table]) -> str:
+    """Return a check with what it says for each table written out for all that it means."""
+
+    def union(found: re.Match[str]) -> str:
+        template = Template(found["query"])
+        return "UNION ALL\n".join(
+            template.substitute(
+                table=table.name, key=", ".join((*table.key, *table.member)), feature=_feature(table)
+            )
+            for table in tables
+            if _is_meant(table, found["with"], (found["except"] or "").split(", "))
+        )
+
+    return FOR_EACH_TABLE.sub(union, query)
+
+
+def _is_meant(table: Table, having: str | None, left_out: Sequence[str]) -> bool:
+    if having == "a feature":
+        return bool(_feature(table))
+    return table.name not in left_out and (having is None or having in table.schema.names)
+
+
+def _feature(table: Table) -> str:
+    """Return the refresh that makes a table's stream due; empty where there is none."""
+    stream = STREAMS.get(table.name)
+    return (stream and stream.feature) or ""
 
 
 def run_checks(data: DataPath, bounds: str = "") -> list[tuple[str, str, int]]:

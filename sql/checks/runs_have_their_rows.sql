@@ -2,15 +2,9 @@
 WITH found AS (
     SELECT run_id, count(*) AS rows_found
     FROM (
-        SELECT run_id FROM history.accounts
-        UNION ALL SELECT run_id FROM history.sessions
-        UNION ALL SELECT run_id FROM history.session_accounts
-        UNION ALL SELECT run_id FROM history.balances
-        UNION ALL SELECT run_id FROM history.refreshes
-        UNION ALL SELECT run_id FROM history.transactions
-        UNION ALL SELECT run_id FROM history.owners
-        UNION ALL SELECT run_id FROM history.watermarks
-        UNION ALL SELECT run_id FROM history.rejects
+        -- For each table
+        SELECT run_id FROM history.$table
+        -- End
     )
     GROUP BY ALL
 ),

@@ -9,6 +9,7 @@ from decimal import Decimal
 from pathlib import Path
 
 import duckdb
+import pyarrow as pa
 import pytest
 
 from fincon.errors import RunFailed, UsageError
@@ -20,8 +21,8 @@ from fincon.pipeline.sync import run_sync
 from fincon.sandbox.server import Sandbox, running
 from fincon.sandbox.world import World
 from fincon.transforms.money import THREE_DECIMAL, ZERO_DECIMAL, major
-from fincon.transforms.schemas import TABLES
-from fincon.warehouse.checks import checks
+from fincon.transforms.schemas import OBJECT_TABLES, TABLES, Column, Table
+from fincon.warehouse.checks import checks, written_out
 from fincon.warehouse.connection import connect
 from fincon.warehouse.views import publish
 from tests.conftest import OBJECTS, START, rows, settings_for, sync
@@ -224,3 +225,45 @@ def test_nothing_synced_is_told_and_a_folder_that_cannot_be_written_too(tmp_path
         connect(tmp_path)
     with pytest.raises(RunFailed, match="could not be published"):
         publish(tmp_path / "nowhere", {table.name: LatestFiles([], [], []) for table in TABLES})
+
+
+def test_a_check_that_is_of_every_table_is_of_one_that_is_added_too() -> None:
+    """Nothing but its schema says that a table is there; the checks that once had a list of them have none."""
+    columns = (Column("thing_id", pa.string(), "It."), Column("account_id", pa.string(), "Whose."))
+    added = Table("things", "One row per thing.", ("account_id",), ("thing_id",), columns)
+    written = {
+        path.stem: written_out(path.read_text(encoding="utf-8"), [*OBJECT_TABLES, added])
+        for path in (SQL / "checks").glob("*.sql")
+    }
+    naming = {name for name, query in written.items() if re.search(r"(lake|main|history)\.things\b", query)}
+    assert naming == {
+        *("current_is_unique", "versions_do_not_overlap", "rows_have_runs", "runs_have_their_rows"),
+        "details_have_accounts",
+    }
+    assert "GROUP BY stripe_account, account_id, thing_id\n" in written["current_is_unique"]
+    assert not [name for name, query in written.items() if "$" in query or "For each" in query]
+
+
+def test_what_is_wrong_is_found_in_every_table(synced: Path) -> None:
+    """Each row twice and of no run; then, the accounts and the watermarks gone."""
+    lake = {t.name: rows_files(synced, t.name) for t in TABLES}
+
+    def tables_found(files: dict[str, list[str]]) -> dict[str, set[str]]:
+        publish(synced, {name: LatestFiles([], paths, paths) for name, paths in files.items()})
+        found: dict[str, set[str]] = {}
+        with connect(synced) as connection:
+            for name, _, query in checks():
+                result = connection.execute(query)
+                if (result.description or [("",)])[0][0] == "in_table":
+                    found[name] = {row[0] for row in result.fetchall()}
+        return found
+
+    versioned = {table.name for table in OBJECT_TABLES} - {"rejects"}
+    twice = tables_found({**{name: paths * 2 for name, paths in lake.items()}, "runs": []})
+    assert twice["current_is_unique"] == twice["versions_do_not_overlap"] == versioned
+    assert twice["rows_have_runs"] == versioned  # nothing was rejected here
+    gone = tables_found({**lake, "accounts": [], "watermarks": lake["watermarks"][:1]})
+    assert gone["details_have_accounts"] == {"transactions", "owners", "watermarks"}
+    gone = tables_found({**lake, "watermarks": []})
+    assert gone["details_have_watermarks"] == {"transactions", "owners"}
+    assert not any(tables_found(lake).values())
