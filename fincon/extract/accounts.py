@@ -14,21 +14,24 @@ from dataclasses import dataclass, field
 import msgspec
 
 from fincon.errors import CursorNotFound, StripeError
-from fincon.extract.client import PREFIX, StripeClient
+from fincon.extract.client import StripeClient
+from fincon.extract.concurrency import worker_threads
 from fincon.extract.pagination import (
     PAGE_SIZE,
     Progress,
-    end_early,
+    cursors_after,
     fetch_next_page,
-    keep,
-    list_after,
-    listed_accounts,
+    fetch_page,
+    list_accounts,
     no_page,
+    store_page,
 )
 from fincon.landing.page_store import PageStore
 from fincon.storage.data_folder import PART, RANGES_FILE
 from fincon.transforms.page import Header
 from fincon.transforms.stripe_objects import ListPage, list_page
+
+LISTING = list_accounts()
 
 PAGES_A_RANGE = 8
 """A list is not split into ranges of fewer pages: each beginning costs half a page."""
@@ -83,8 +86,7 @@ class Listing:
         Raises:
             StripeError: a request failed for good, or the list does not end; pages fetched stay on disk.
         """
-        pool = ThreadPoolExecutor(self.stripe.settings.concurrency, thread_name_prefix="accounts")
-        try:
+        with worker_threads(self.stripe, self.stripe.settings.concurrency) as pool:
             running = {self._submit(pool, walked) for walked in self.ranges if not walked.ended}
             while len(running) < self.stripe.settings.concurrency and (more := self._divide_longest()):
                 running.add(self._submit(pool, more))
@@ -95,10 +97,6 @@ class Listing:
                 for _ in done:
                     more = self._divide_longest()
                     running |= {self._submit(pool, more)} if more else set()
-        except BaseException as error:
-            end_early(self.stripe, pool, error)
-            raise
-        pool.shutdown()
 
     def walk_until(self, over: Callable[[], bool]) -> None:
         """Walk the ranges one after another, a page at a time, until it is ``over``; `walk` goes on from there.
@@ -171,10 +169,10 @@ class Listing:
             self._first_page(walked)
         while walked.last is not None and walked.last.cursor is not None and not over():
             answer, page = fetch_next_page(
-                self.stripe, self.page_store, walked.last, listed_accounts(), walked.cursors
+                self.stripe, LISTING, cursors_after(self.page_store, walked.last), walked.cursors
             )
             ends = self._arrived(walked, page)
-            self._note(walked, keep(self.page_store, answer, page, walked.last, ends=ends))
+            self._note(walked, store_page(self.page_store, answer, page, walked.last, ends=ends))
         with self._lock:
             self._walking.discard(walked.part)
 
@@ -182,14 +180,15 @@ class Listing:
         """The first page of a range, kept on disk; none where its beginning is gone and the range before goes on over it."""
         while True:
             try:
-                answer, page = list_after(self.stripe, walked.start, listed_accounts())
+                answer, page = fetch_page(self.stripe, LISTING, walked.start)
                 break
             except CursorNotFound:
                 if not self.absorb_lost_start(walked):
                     return
         ends = self._arrived(walked, page)
         self._note(
-            walked, keep(self.page_store, answer, page, no_page("accounts", part=walked.part), ends=ends)
+            walked,
+            store_page(self.page_store, answer, page, no_page("accounts", part=walked.part), ends=ends),
         )
 
     def absorb_lost_start(self, walked: Range) -> bool:
@@ -216,7 +215,7 @@ class Listing:
             again = other.start == walked.start or other.first in walked.ignored_starts
             if other is not walked and other.first == walked.first and not again:
                 raise StripeError(
-                    f"GET {PREFIX}/accounts: pages after different accounts begin with the same one, {walked.first}.",
+                    f"GET {LISTING.path}: pages after different accounts begin with the same one, {walked.first}.",
                     "Stripe's list repeats itself. Run the same command again with --restart.",
                 )
 

@@ -33,7 +33,6 @@ LOG = logging.getLogger("fincon")
 Params = Mapping[str, str | int | Sequence[str]]
 """Query parameters; a sequence is sent as one parameter for each of its items."""
 
-PREFIX = "/v1/financial_connections"
 CONNECT_SECONDS = 5.0
 
 

@@ -1,12 +1,15 @@
-"""Several Stripe accounts fetched at the same time, their failures apart."""
+"""Fetch several things at the same time: objects of one Stripe account, or several Stripe accounts, failures apart."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from contextlib import contextmanager
+from threading import Event
 from typing import TypeVar
 
 from fincon.errors import AccountDisconnected, FinconError, StripeError
+from fincon.extract.client import StripeClient
 
-E = TypeVar("E")
+T = TypeVar("T")
 R = TypeVar("R")
 
 AT_ONCE = 8
@@ -15,15 +18,69 @@ AT_ONCE = 8
 MAX_CONSECUTIVE_FAILURES = 10
 """Failures one after another after which the rest is not asked: then it is the key or Stripe, not an account."""
 
+Meanwhile = Callable[[Callable[[], bool]], object]
+"""What runs beside a fetch, until the function that it is given says that it is time to end."""
+
+
+def fetch_each(
+    stripe: StripeClient,
+    fetch: Callable[[T], object],
+    wanted: Iterable[T],
+    progress: Callable[[int], object],
+    meanwhile: Meanwhile | None = None,
+) -> None:
+    """Call ``fetch`` with each of ``wanted``, several at a time; and ``meanwhile`` beside them, until all are done.
+
+    Raises:
+        StripeError: one failed for good; those already fetched stay on disk.
+    """
+    over = Event()
+    with worker_threads(stripe, stripe.settings.concurrency + bool(meanwhile)) as pool:
+        try:
+            beside = {pool.submit(meanwhile, over.is_set)} if meanwhile else set()
+            waiting = {pool.submit(fetch, one) for one in wanted}
+            if not waiting:
+                over.set()
+            for future in as_completed(beside | waiting):
+                future.result()
+                if future not in beside:
+                    progress(1)
+                waiting.discard(future)
+                if not waiting:
+                    over.set()
+        finally:
+            over.set()
+
+
+@contextmanager
+def worker_threads(stripe: StripeClient, count: int) -> Iterator[ThreadPoolExecutor]:
+    """Give ``count`` threads that share a client; wait for them, or where anything fails end them early."""
+    pool = ThreadPoolExecutor(count, thread_name_prefix="fetch")
+    try:
+        yield pool
+    except BaseException as error:
+        end_early(stripe, pool, error)
+        raise
+    pool.shutdown()
+
+
+def end_early(stripe: StripeClient, pool: ThreadPoolExecutor, error: BaseException) -> None:
+    """Stop every thread. After Ctrl-C they are not waited for: one may hang on an answer, and pages are written whole."""
+    stripe.stop()
+    may_go_on = isinstance(error, Exception)
+    pool.shutdown(wait=may_go_on, cancel_futures=True)
+    if may_go_on:
+        stripe.go_on()  # whoever tries the same again fetches only what is not on disk yet
+
 
 def run_all(
-    jobs: Sequence[E],
-    fetch: Callable[[E], R],
+    jobs: Sequence[T],
+    fetch: Callable[[T], R],
     failure: Callable[[R], FinconError | None],
-    not_asked: Callable[[E], R],
+    not_asked: Callable[[T], R],
     stop: Callable[[], object],
 ) -> list[R]:
-    """What ``fetch`` makes of each errand; of those given up, what ``not_asked`` says.
+    """Return what ``fetch`` makes of each job; of those given up, what ``not_asked`` says.
 
     Raises:
         Exception: what ``fetch`` itself raised, which is of this machine: ``stop`` is called, and nothing goes on.
@@ -32,14 +89,14 @@ def run_all(
     in_a_row = 0
     pool = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="stripe-accounts")
     try:
-        futures: dict[Future[R], E] = {pool.submit(fetch, job): job for job in jobs}
+        futures: dict[Future[R], T] = {pool.submit(fetch, job): job for job in jobs}
         for future in as_completed(futures):
             if future.cancelled():
                 done.append(not_asked(futures[future]))
                 continue
             result = future.result()
             done.append(result)
-            in_a_row = in_a_row + 1 if _is_trouble(failure(result)) else 0
+            in_a_row = in_a_row + 1 if _may_be_everyones(failure(result)) else 0
             if in_a_row == MAX_CONSECUTIVE_FAILURES:
                 for other in futures:
                     other.cancel()
@@ -52,6 +109,6 @@ def run_all(
     return done
 
 
-def _is_trouble(error: FinconError | None) -> bool:
-    """Whether a failure may be everyone's: not of an account that the key may no longer act for."""
+def _may_be_everyones(error: FinconError | None) -> bool:
+    """Tell whether a failure may be of the key or of Stripe: not of an account that the key may no longer act for."""
     return isinstance(error, StripeError) and not isinstance(error, AccountDisconnected)

@@ -1,13 +1,20 @@
-"""Stripe's events of accounts: what changed since the last run, at a cost that grows with the changes alone."""
+"""Fetch Stripe's events of accounts: what changed since the last run, at a cost that grows with the changes alone."""
 
 from datetime import timedelta
 
-from fincon.errors import CursorNotFound
 from fincon.extract.client import Params, StripeClient
-from fincon.extract.pagination import PAGE_SIZE, Progress, keep, no_page, parse_list_page
-from fincon.extract.responses import StripeResponse
+from fincon.extract.pagination import (
+    ListEndpoint,
+    Progress,
+    fetch_page,
+    fetch_remaining,
+    no_page,
+    store_page,
+)
 from fincon.landing.page_store import PageStore
-from fincon.transforms.stripe_objects import ListPage
+from fincon.transforms.streams import STREAMS
+
+EVENTS = STREAMS["events"]
 
 TYPES = tuple(
     f"financial_connections.account.{what}"
@@ -32,41 +39,24 @@ KEPT_FOR = timedelta(days=29)
 
 
 def fetch_events(stripe: StripeClient, page_store: PageStore, since: int | None, progress: Progress) -> bool:
-    """Every event since ``since`` (microseconds), newest first; whether they reach back that far.
+    """Fetch every event since ``since`` (microseconds), newest first, and tell whether they reach back that far.
 
-    False where there was no run to go on from, or one too long ago: then the listing has to be walked.
+    They do not where there was no run to go on from, or one too long ago: then the listing has to be walked.
 
     Raises:
         StripeError: a request failed for good; pages fetched stay on disk.
     """
     if since is None:
         return False
-    query: Params = {
-        "types[]": TYPES,
-        "created[gte]": since // 1_000_000 - int(OVERLAP.total_seconds()),
-        "limit": PAGE_SIZE,
-    }
-    headers = [no_page("events"), *(page.header for page in page_store.chain("events"))]
-    last = headers[-1]
-    cursors = {header.cursor for header in headers[1:]}
-    while last.number < 0 or last.cursor is not None:
-        try:
-            answer, page = _after(stripe, query, last.cursor, cursors)
-        except CursorNotFound:
-            cursors = set()  # from the newest again: what comes twice adds no row
-            answer, page = _after(stripe, query, None, cursors)
-        if last.number < 0 and answer.date - since // 1_000_000 > KEPT_FOR.total_seconds():
+    since_seconds = since // 1_000_000
+    query: Params = {"types[]": TYPES, "created[gte]": since_seconds - int(OVERLAP.total_seconds())}
+    listed = ListEndpoint(EVENTS.endpoint, EVENTS.path, query)
+    last = page_store.last(EVENTS.name)
+    if last is None:
+        answer, page = fetch_page(stripe, listed)
+        if answer.date - since_seconds > KEPT_FOR.total_seconds():
             return False
-        last = keep(page_store, answer, page, last)
-        cursors.add(last.cursor)
+        last = store_page(page_store, answer, page, no_page(EVENTS.name))
         progress(page.count)
+    fetch_remaining(stripe, page_store, listed, last, progress)
     return True
-
-
-def _after(
-    stripe: StripeClient, query: Params, cursor: str | None, cursors: set[str | None]
-) -> tuple[StripeResponse, ListPage]:
-    after = {"starting_after": cursor} if cursor else {}
-    return stripe.get(
-        "events", "/v1/events", lambda body: parse_list_page(body, cursors=cursors), {**query, **after}
-    )

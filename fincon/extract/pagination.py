@@ -1,234 +1,113 @@
-"""Stripe → pages on disk: sessions with all their accounts, and what paging needs (see also `fincon.extract.accounts`)."""
+"""Page through a list of Stripe's: the one place where cursors are followed and pages are put on disk.
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import replace
-from functools import partial
-from threading import Event
-from typing import NamedTuple, TypeVar
+A list comes a page at a time, newest object first; the id of any object on it is a cursor, after which a page can begin.
+Pages that belong together are a chain: each begins where the one before it ended.
+"""
+
+from collections.abc import Callable, Collection, Iterable, Iterator
+from dataclasses import dataclass, field
 
 import msgspec
 from msgspec.structs import replace as replace_header
 
 from fincon.errors import CursorNotFound, NotFound, StripeError, UnexpectedAnswer
-from fincon.extract.client import PREFIX, StripeClient
+from fincon.extract.client import Params, StripeClient
 from fincon.extract.responses import StripeResponse
 from fincon.landing.page_store import PageStore
-from fincon.transforms.erased import named
-from fincon.transforms.page import ERASED, Header, Page
+from fincon.transforms.page import Header, Page
+from fincon.transforms.streams import STREAMS
 from fincon.transforms.stripe_objects import ListPage, list_page
 
 PAGE_SIZE = 100
 """The largest that Stripe serves: the fewest requests."""
 
-NO_LIST = ListPage([], 0, False)
-
-
-class ListEndpoint(NamedTuple):
-    """A list of Stripe's: the limit that its requests count against, its path, and which of its objects are asked for."""
-
-    endpoint: str
-    path: str
-    query: Mapping[str, str]
-
-
-def listed_accounts(**query: str) -> ListEndpoint:
-    """The list of accounts: all, or a session's."""
-    return ListEndpoint("accounts", f"{PREFIX}/accounts", query)
-
-
 CURSORS_TRIED = 10
 """How many objects of a page are tried as a cursor when its last ones are gone."""
+
+NO_ITEMS = ListPage([], 0, False)
 
 Progress = Callable[[int], object]
 """Told how many more objects have been fetched."""
 
-Beside = Callable[[Callable[[], bool]], object]
-"""What is done meanwhile, until what it is given says that it is time to end."""
 
-T = TypeVar("T")
+@dataclass(frozen=True)
+class ListEndpoint:
+    """A list of Stripe's, and which of its objects are asked for."""
 
-
-def first_request(session_id: str) -> str:
-    """The path of a session."""
-    return f"{PREFIX}/sessions/{session_id}"
-
-
-def fetch_sessions(
-    stripe: StripeClient,
-    page_store: PageStore,
-    ids: Iterable[str],
-    progress: Progress,
-    beside: Beside | None = None,
-) -> None:
-    """Each session of ``ids`` and the rest of its accounts, several at a time. What is on disk is not asked for.
-
-    A session that Stripe does not know is kept as the answer 404 and the rest goes on. ``beside`` is done meanwhile:
-    sessions have a limit of their own, which leaves that of other lists unused.
-
-    Raises:
-        StripeError: a request failed for good; sessions already fetched stay on disk.
-    """
-    wanted = (session_id for session_id in ids if not page_store.erased.is_erased(session_id))
-    one = partial(fetch_session, stripe, page_store)
-    fetch_each(stripe, "sessions", one, wanted, progress, beside)
+    endpoint: str
+    """The limit that its requests count against."""
+    path: str
+    query: Params = field(default_factory=dict)
 
 
-def fetch_each(
-    stripe: StripeClient,
-    name: str,
-    fetch: Callable[[T], object],
-    wanted: Iterable[T],
-    progress: Progress,
-    beside: Beside | None = None,
-) -> None:
-    """``fetch`` each of ``wanted``, several at a time; and ``beside``, until all of them are done.
+def list_accounts(**query: str) -> ListEndpoint:
+    """Return the list of accounts: all of them, or with ``session`` those of a session."""
+    accounts = STREAMS["accounts"]
+    return ListEndpoint(accounts.endpoint, accounts.path, query)
+
+
+# -- asking for pages
+
+
+def fetch_page(
+    stripe: StripeClient, listed: ListEndpoint, after: str = "", seen: Collection[str | None] = ()
+) -> tuple[StripeResponse, ListPage]:
+    """Ask for the page that begins after the object ``after``; for the first where it is empty.
 
     Raises:
-        StripeError: one failed for good; those already fetched stay on disk.
+        CursorNotFound: there is no such object any more. StripeError: no good answer, or a page that ends where one of
+            ``seen`` did: the list does not end.
     """
-    pool = ThreadPoolExecutor(stripe.settings.concurrency + bool(beside), thread_name_prefix=name)
-    over = Event()
-    try:
-        others = {pool.submit(beside, over.is_set)} if beside else set()
-        waiting = {pool.submit(fetch, one) for one in wanted}
-        if not waiting:
-            over.set()
-        for future in as_completed(others | waiting):
-            future.result()
-            if future not in others:
-                progress(1)
-            waiting.discard(future)
-            if not waiting:
-                over.set()
-    except BaseException as error:
-        over.set()
-        end_early(stripe, pool, error)
-        raise
-    pool.shutdown()
-
-
-def end_early(stripe: StripeClient, pool: ThreadPoolExecutor, error: BaseException) -> None:
-    """Stop every thread. After Ctrl-C they are not waited for: one may hang on an answer, and pages are written whole."""
-    stripe.stop()
-    may_go_on = isinstance(error, Exception)
-    pool.shutdown(wait=may_go_on, cancel_futures=True)
-    if may_go_on:
-        stripe.go_on()  # whoever tries the same again fetches only what is not on disk yet
-
-
-def fetch_session(stripe: StripeClient, page_store: PageStore, session_id: str) -> None:
-    """One session, and the accounts that its own page did not hold."""
-    last = page_store.last("sessions", session_id) or _first_of_session(stripe, page_store, session_id)
-    follow(stripe, page_store, last, listed_accounts(session=session_id))
-
-
-def _first_of_session(stripe: StripeClient, page_store: PageStore, session_id: str) -> Header:
-    """The session's own page, kept on disk; of one that is not there, or was erased, only that."""
-    path = first_request(session_id)
-    before = no_page("sessions", parent=session_id)
-    try:
-        answer, page = stripe.get("sessions", path, lambda body: parse_list_page(body, of_session=True))
-    except NotFound as missing:
-        answer = StripeResponse(missing.body, path, missing.request_id, missing.observed_at)
-        return keep(page_store, answer, NO_LIST, replace_header(before, status=404))
-    if page_store.erased.is_erased(*named(answer.body)):
-        return keep(page_store, replace(answer, body=b"{}"), NO_LIST, replace_header(before, status=ERASED))
-    return keep(page_store, answer, page, before)
-
-
-def no_page(stream: str, parent: str = "", part: int = 0) -> Header:
-    """What stands before the first page of a chain."""
-    return Header(
-        stream=stream, parent=parent, part=part, number=-1, offset=0, count=0, request="", request_id="",
-        status=200, observed_at=0, cursor=None,
-    )  # fmt: skip
-
-
-def follow(stripe: StripeClient, page_store: PageStore, last: Header, listed: ListEndpoint) -> None:
-    """Every page after ``last``, until one says that no more follow."""
-    cursors = {last.cursor}
-    while last.cursor is not None:
-        answer, page = fetch_next_page(stripe, page_store, last, listed, cursors)
-        last = keep(page_store, answer, page, last)
-        cursors.add(last.cursor)
+    cursor = {"starting_after": after} if after else {}
+    return stripe.get(
+        listed.endpoint,
+        listed.path,
+        lambda body: parse_list_page(body, seen=seen),
+        {**listed.query, "limit": PAGE_SIZE, **cursor},
+    )
 
 
 def fetch_next_page(
-    stripe: StripeClient,
-    page_store: PageStore,
-    before: Header,
-    listed: ListEndpoint,
-    cursors: Collection[str | None],
+    stripe: StripeClient, listed: ListEndpoint, cursors: Iterable[str], seen: Collection[str | None]
 ) -> tuple[StripeResponse, ListPage]:
-    """The page of a list after ``before``.
+    """Ask for the page after the first of ``cursors`` that Stripe still knows.
 
-    Where the object to go on after is gone, it goes on after one before it, so that some objects come twice.
+    They are the last object of the page before and then those before it, so that some objects come twice where the last
+    is gone, and none is left out.
 
     Raises:
-        StripeError: no good answer, or a page that ends where one of ``cursors`` did: the list does not end.
+        StripeError: as `fetch_page`, or none of the cursors is there any more.
     """
-    for cursor in _cursors(page_store, before):
+    tried = 0
+    for cursor in cursors:
+        tried += 1
         try:
-            return list_after(stripe, cursor, listed, cursors)
+            return fetch_page(stripe, listed, cursor, seen)
         except CursorNotFound:
             continue
     raise StripeError(
-        f"The listing cannot go on: Stripe knows none of the {CURSORS_TRIED} objects before page {before.number + 1}.",
-        "Run again with --restart.",
+        f"GET {listed.path}: the list cannot go on, for Stripe knows none of the {tried} objects before the next page.",
+        "Run the same command again with --restart.",
     )
 
 
-def list_after(
-    stripe: StripeClient, cursor: str, listed: ListEndpoint, cursors: Collection[str | None] = ()
-) -> tuple[StripeResponse, ListPage]:
-    """The page of a list after ``cursor``; the first where it is empty.
+def iterate_pages(stripe: StripeClient, listed: ListEndpoint) -> Iterator[ListPage]:
+    """Yield every page of a list, of which nothing is kept on disk.
 
     Raises:
-        CursorNotFound: there is no such object. StripeError: as `fetch_next_page`.
+        StripeError: a request failed for good, or the list does not end.
     """
-    after = {"starting_after": cursor} if cursor else {}
-    params: dict[str, str | int] = {**listed.query, "limit": PAGE_SIZE, **after}
-    return stripe.get(
-        listed.endpoint, listed.path, lambda body: parse_list_page(body, cursors=cursors), params
-    )
+    _, page = fetch_page(stripe, listed)
+    seen: set[str | None] = set()
+    yield page
+    while page.has_more:
+        seen.add(page.ids[-1])
+        _, page = fetch_next_page(stripe, listed, reversed(page.ids[-CURSORS_TRIED:]), seen)
+        yield page
 
 
-def _cursors(page_store: PageStore, before: Header) -> Iterator[str]:
-    """After what to go on: the last object of the page before, or else those before it."""
-    yield before.cursor or ""
-    first_of_session = before.stream == "sessions" and before.number == 0
-    ids = list_page(page_store.page(before).body, of_session=first_of_session).ids
-    yield from reversed(ids[-CURSORS_TRIED:-1])
-
-
-def keep(
-    page_store: PageStore, answer: StripeResponse, page: ListPage, before: Header, *, ends: bool = False
-) -> Header:
-    """Write the page after ``before``, in the same chain, which ``ends`` here or goes on."""
-    header = replace_header(
-        before,
-        number=before.number + 1,
-        offset=before.offset + before.count,
-        count=page.count,
-        request=answer.request,
-        request_id=answer.request_id,
-        observed_at=page_store.next_observed_at(answer.date),
-        cursor=cursor_after(page_store, page) if page.has_more and not ends else None,
-    )
-    page_store.write(Page(header, answer.body))
-    return header
-
-
-def cursor_after(page_store: PageStore, page: ListPage) -> str:
-    """After what the next page begins: the last object, or the last that was not erased, whose id may be kept."""
-    return next((i for i in reversed(page.ids) if not page_store.erased.is_erased(i)), page.ids[-1])
-
-
-def parse_list_page(
-    body: bytes, *, of_session: bool = False, cursors: Collection[str | None] = ()
-) -> ListPage:
-    """What paging needs of a body.
+def parse_list_page(body: bytes, *, of_session: bool = False, seen: Collection[str | None] = ()) -> ListPage:
+    """Return what paging needs of a body: a page of a list, or with ``of_session`` a session, which holds one.
 
     Raises:
         UnexpectedAnswer: it is no page, says that more follows but not after what, or repeats an earlier page.
@@ -239,6 +118,74 @@ def parse_list_page(
         raise UnexpectedAnswer(f"the answer is not what the API promises: {error}") from error
     if page.has_more and not page.ids:
         raise UnexpectedAnswer("an empty page that says more follows")
-    if page.has_more and page.ids[-1] in cursors:
+    if page.has_more and page.ids[-1] in seen:
         raise UnexpectedAnswer("the page repeats an earlier one: the list does not end")
     return page
+
+
+# -- chains of pages on disk
+
+
+def no_page(stream: str, parent: str = "", part: int = 0) -> Header:
+    """Return what stands before the first page of a chain."""
+    return Header(
+        stream=stream, parent=parent, part=part, number=-1, offset=0, count=0, request="", request_id="",
+        status=200, observed_at=0, cursor=None,
+    )  # fmt: skip
+
+
+def fetch_remaining(
+    stripe: StripeClient,
+    page_store: PageStore,
+    listed: ListEndpoint,
+    last: Header,
+    progress: Progress = lambda count: None,
+) -> None:
+    """Fetch and store every page of a chain after its ``last``, until one says that no more follow.
+
+    Raises:
+        StripeError: as `fetch_next_page`; pages fetched stay on disk.
+    """
+    seen = {last.cursor}
+    while last.cursor is not None:
+        answer, page = fetch_next_page(stripe, listed, cursors_after(page_store, last), seen)
+        last = store_page(page_store, answer, page, last)
+        seen.add(last.cursor)
+        progress(page.count)
+
+
+def cursors_after(page_store: PageStore, last: Header) -> Iterator[str]:
+    """Yield the ids after which a chain can go on: the last object of its ``last`` page, then those before it."""
+    yield last.cursor or ""
+    holds_session = last.stream == "sessions" and last.number == 0
+    ids = list_page(page_store.page(last).body, of_session=holds_session).ids
+    yield from reversed(ids[-CURSORS_TRIED:-1])
+
+
+def store_page(
+    page_store: PageStore, answer: StripeResponse, page: ListPage, before: Header, *, ends: bool = False
+) -> Header:
+    """Write a page behind ``before`` in the same chain, which ``ends`` with it or goes on; return its header."""
+    header = replace_header(
+        before,
+        number=before.number + 1,
+        offset=before.offset + before.count,
+        count=page.count,
+        request=answer.request,
+        request_id=answer.request_id,
+        observed_at=page_store.next_observed_at(answer.date),
+        cursor=_next_cursor(page_store, page) if page.has_more and not ends else None,
+    )
+    page_store.write(Page(header, answer.body))
+    return header
+
+
+def store_missing(page_store: PageStore, missing: NotFound, path: str, before: Header) -> Header:
+    """Write Stripe's answer that ``path`` is not there, as the only page of its chain; return its header."""
+    answer = StripeResponse(missing.body, path, missing.request_id, missing.observed_at)
+    return store_page(page_store, answer, NO_ITEMS, replace_header(before, status=404))
+
+
+def _next_cursor(page_store: PageStore, page: ListPage) -> str:
+    """Return after what the next page begins: the last object that was not erased, whose id may be kept."""
+    return next((i for i in reversed(page.ids) if not page_store.erased.is_erased(i)), page.ids[-1])

@@ -3,14 +3,15 @@
 from collections.abc import Iterator, Set
 from dataclasses import dataclass
 
-from fincon.extract.client import PREFIX
 from fincon.extract.connected_accounts import PATH
-from fincon.extract.pagination import PAGE_SIZE, first_request
+from fincon.extract.pagination import PAGE_SIZE
+from fincon.extract.sessions import session_path
 from fincon.lake.incremental import Session, sessions_to_skip
 from fincon.lake.tables import Lake
 from fincon.pipeline.request import SyncRequest
 from fincon.settings import Settings
 from fincon.storage.data_folder import DataFolder
+from fincon.transforms.streams import STREAMS, Feature, stream_of
 from fincon.warehouse.status import count_accounts
 
 
@@ -50,19 +51,20 @@ def _lines(
 def _lines_of(own: SyncRequest, session_ids: list[str], accounts: int, as_whom: str) -> Iterator[str]:
     """Yield the lines of one Stripe account, of which so many ``accounts`` are known."""
     for session_id in session_ids:
-        yield f"GET {first_request(session_id)}{as_whom}"
+        yield f"GET {session_path(session_id)}{as_whom}"
     if session_ids:
-        yield f"GET {PREFIX}/accounts?session=…&limit=100{as_whom}, for each session with more accounts than its page holds"
+        yield f"GET {STREAMS['accounts'].path}?session=…&limit=100{as_whom}, for each session with more accounts than its page holds"
     if own.events:
-        yield f"GET /v1/events?…&limit=100{as_whom}, until the last page: what changed since the last run"
+        yield f"GET {STREAMS['events'].path}?…&limit=100{as_whom}, until the last page: what changed since the last run"
     elif own.accounts:
         pages = (
             f"about {-(-accounts // PAGE_SIZE):,} times: {accounts:,} accounts are known"
             if accounts
             else "until the last page"
         )
-        yield f"GET {PREFIX}/accounts?limit=100{as_whom}, {pages}"
-    if own.transactions:
-        yield f"GET {PREFIX}/transactions?account=…{as_whom}, for each account whose transactions were refreshed since"
-    if own.owners:
-        yield f"GET {PREFIX}/accounts/…/owners?ownership=…{as_whom}, for each account whose owners were refreshed since"
+        yield f"GET {STREAMS['accounts'].path}?limit=100{as_whom}, {pages}"
+    features: dict[Feature, bool] = {"transaction": own.transactions, "ownership": own.owners}
+    for stream in (stream_of(feature) for feature, wanted in features.items() if wanted):
+        path, query = stream.request("…", ownership="…")
+        parameters = "&".join(f"{name}={value}" for name, value in query.items())
+        yield f"GET {path}?{parameters}{as_whom}, for each account whose {stream.name} were refreshed since"

@@ -11,8 +11,7 @@ from pathlib import Path
 from fincon import privacy
 from fincon.errors import BudgetExhausted, FinconError, RetriesExhausted, RunFailed, StripeError
 from fincon.extract import accounts as listing
-from fincon.extract import events, features
-from fincon.extract import pagination as fetch
+from fincon.extract import events, features, sessions
 from fincon.extract.client import LOG, RequestBudget, StripeClient
 from fincon.extract.concurrency import MAX_CONSECUTIVE_FAILURES, run_all
 from fincon.lake import incremental
@@ -199,7 +198,7 @@ def fetch_sessions(
         known = known_accounts(ctx.lake, page_store, job.run.stripe_account)
         beside = partial(listing.begin_accounts, stripe, page_store, known)
     advance = ctx.progress.stage("sessions", len(session_ids))
-    ctx.run_step("fetch sessions", fetch.fetch_sessions, stripe, page_store, session_ids, advance, beside)
+    ctx.run_step("fetch sessions", sessions.fetch_sessions, stripe, page_store, session_ids, advance, beside)
 
 
 def fetch_accounts_or_events(
@@ -231,5 +230,5 @@ def fetch_features(ctx: SyncContext, job: ExtractJob, stripe: StripeClient, page
         ]
         name = stream_of(feature).name
         advance = ctx.progress.stage(f"{name} of accounts", len(due))
-        features.finish_begun(stripe, page_store, name, {one.account_id for one in due})
-        ctx.run_step(f"fetch {name}", features.fetch_details, stripe, page_store, due, advance)
+        features.finish_started(stripe, page_store, name, {one.account_id for one in due})
+        ctx.run_step(f"fetch {name}", features.fetch_features, stripe, page_store, due, advance)

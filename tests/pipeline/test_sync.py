@@ -7,13 +7,13 @@ import duckdb
 import pytest
 
 from fincon.errors import InvalidKey, PermissionDenied, RunFailed
-from fincon.extract.client import PREFIX
 from fincon.pipeline.request import SyncRequest
 from fincon.pipeline.sync import run_sync
 from fincon.sandbox.faults import Fault, Faults, Rule
 from fincon.sandbox.server import Sandbox, running
 from fincon.sandbox.world import World
 from fincon.storage.lock import writer_lock
+from fincon.transforms.streams import STREAMS
 from tests.conftest import KEY, known_after, rows, settings_for, state, sync, truth
 
 
@@ -95,7 +95,7 @@ def test_a_listing_that_is_refused_beside_the_sessions_ends_the_run(
     """Pages of sessions that were fetched stay; without the fault they are not asked for again."""
     monkeypatch.setattr("fincon.pipeline.extract_step.MANY_SESSIONS", 50)
     ids = sandbox.world.session_ids()
-    sandbox.faults = Faults(script=[Rule(Fault("forbidden"), f"{PREFIX}/accounts", nth=range(1, 999))])
+    sandbox.faults = Faults(script=[Rule(Fault("forbidden"), STREAMS["accounts"].path, nth=range(1, 999))])
     with pytest.raises(PermissionDenied):
         sync(sandbox.url, data, ids)
     sandbox.faults = None
