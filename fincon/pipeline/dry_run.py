@@ -50,10 +50,11 @@ def _lines(
 
 def _lines_of(own: SyncRequest, session_ids: list[str], accounts: int, as_whom: str) -> Iterator[str]:
     """Yield the lines of one Stripe account, of which so many ``accounts`` are known."""
+    accounts_path = STREAMS["accounts"].path
     for session_id in session_ids:
         yield f"GET {session_path(session_id)}{as_whom}"
     if session_ids:
-        yield f"GET {STREAMS['accounts'].path}?session=…&limit=100{as_whom}, for each session with more accounts than its page holds"
+        yield f"GET {accounts_path}?session=…&limit=100{as_whom}, for each session with more accounts than its page holds"
     if own.events:
         yield f"GET {STREAMS['events'].path}?…&limit=100{as_whom}, until the last page: what changed since the last run"
     elif own.accounts:
@@ -62,7 +63,7 @@ def _lines_of(own: SyncRequest, session_ids: list[str], accounts: int, as_whom: 
             if accounts
             else "until the last page"
         )
-        yield f"GET {STREAMS['accounts'].path}?limit=100{as_whom}, {pages}"
+        yield f"GET {accounts_path}?limit=100{as_whom}, {pages}"
     features: dict[Feature, bool] = {"transaction": own.transactions, "ownership": own.owners}
     for stream in (stream_of(feature) for feature, wanted in features.items() if wanted):
         path, query = stream.request("…", ownership="…")
