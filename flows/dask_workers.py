@@ -36,6 +36,8 @@ def _fetch_lots(ctx: SyncContext, jobs: Sequence[ExtractJob], advance: Advance) 
         future.wait()
     results = []
     for lot, future in zip(lots, futures, strict=True):
-        results += future.result()
+        found = future.result()
+        ctx.budget.spent_elsewhere(sum(result.requests for result in found))
         advance(len(lot))
+        results += found
     return results

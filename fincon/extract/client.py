@@ -57,6 +57,11 @@ class RequestBudget:
         """Divide what is left by ``of``, for clients on other machines, which cannot share it. None is any number."""
         return None if self.max_requests is None else (self.max_requests - self._spent) // max(1, of)
 
+    def spent_elsewhere(self, requests: int) -> None:
+        """Take off what clients on other machines have made of their share."""
+        with self._lock:
+            self._spent += requests
+
     def spend(self) -> None:
         """Take one request off.
 
