@@ -4,15 +4,21 @@ Workers write pages and staged parts into the shared data folder; the tables are
 holds the lock. A Stripe account is fetched by one worker, where its limiter lives, so each keeps to Stripe's limits.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
+from typing import ParamSpec, TypeVar
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
+from fincon.flows.flow_options import InThisProcess
 from fincon.pipeline.context import Advance, SyncContext
 from fincon.pipeline.extract_step import ExtractResult, extract_in_rounds, fetch_lot
 from fincon.pipeline.plan import ExtractJob
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 LOTS = 12
 """Task runs at most: each has many Stripe accounts, for a task run costs the server more than a small account does."""
@@ -24,7 +30,12 @@ def extract_on_workers(ctx: SyncContext, jobs: Sequence[ExtractJob]) -> list[Ext
     Raises:
         Exception: what a worker failed with.
     """
-    return extract_in_rounds(ctx, jobs, partial(_fetch_lots, ctx))
+
+    def run_step(name: str, do: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+        result: R = ctx.run_step(name, InThisProcess(do), *args, **kwargs)
+        return result
+
+    return extract_in_rounds(replace(ctx, run_step=run_step), jobs, partial(_fetch_lots, ctx))
 
 
 def _fetch_lots(ctx: SyncContext, jobs: Sequence[ExtractJob], advance: Advance) -> list[ExtractResult]:

@@ -1,5 +1,6 @@
-"""Say how the flows run: under which name, and on which task runner. It leads to no DuckDB, as `flows.sync` needs it."""
+"""Say how flows run: under which name, on which task runner, and what of them stays here. It leads to no DuckDB."""
 
+from collections.abc import Callable
 from typing import Any
 
 from prefect.runtime import deployment, flow_run
@@ -31,3 +32,21 @@ def task_runner() -> TaskRunner[Any] | None:
             "FINCON_DASK is set, but prefect-dask is not installed.", "pip install 'fincon[dask]'"
         ) from error
     return DaskTaskRunner(address=address)
+
+
+class InThisProcess:
+    """Call a function that stays here: a task runner sends the flow or task it is of elsewhere, and there it is none."""
+
+    __slots__ = ("_call",)  # Prefect copies the attributes of a function, which would go with its task
+
+    def __init__(self, call: Callable[..., Any] | None) -> None:
+        self._call = call
+
+    def __call__(self, *args: Any) -> Any:
+        """Call the function."""
+        if self._call is None:
+            raise RuntimeError("It stayed in the process of the flow.")
+        return self._call(*args)
+
+    def __reduce__(self) -> tuple[type, tuple[None]]:
+        return InThisProcess, (None,)

@@ -7,7 +7,6 @@ What leads to DuckDB is imported within the flow. Prefect's threads hold on to a
 what its module names, until the process is gone; DuckDB then takes its own module for leaked and says so.
 """
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from fincon.settings import quiet_prefect
@@ -18,7 +17,7 @@ from prefect import flow, tags  # noqa: E402 - after quiet_prefect, which must c
 from prefect.client.schemas.objects import State  # noqa: E402
 
 from fincon.errors import DataFolderLocked  # noqa: E402
-from fincon.flows.flow_options import run_name, task_runner  # noqa: E402
+from fincon.flows.flow_options import InThisProcess, run_name, task_runner  # noqa: E402
 from fincon.lake.incremental import Refetch  # noqa: E402
 from fincon.storage.s3 import DataPath  # noqa: E402
 from fincon.transforms.personal import Choice  # noqa: E402
@@ -103,22 +102,12 @@ def sync_as_flow(
         results.append(sync_as_tasks(request, data, progress, wait_seconds=wait_seconds))
 
     results: list[SyncResult] = []
-    here = _InThisProcess(run)
+    here = InThisProcess(run)
 
     @flow(name="sync", flow_run_name=run_name, persist_result=False, task_runner=task_runner())
     def sync_from_command_line(mode: str, session_count: int) -> None:
-        here.call()
+        here()
 
     with tags("fincon"):
         sync_from_command_line(request.mode, len(request.session_ids))
     return results[0]
-
-
-class _InThisProcess:
-    """Hold a function that stays here: a task runner sends the flow elsewhere, with all that it refers to."""
-
-    def __init__(self, call: Callable[[], None]) -> None:
-        self.call = call
-
-    def __reduce__(self) -> tuple[type, tuple[None]]:
-        return _InThisProcess, (None,)

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from fincon.extract.responses import ATTEMPTS
 from fincon.sandbox.faults import Fault, Faults, Rule
 from fincon.sandbox.server import Sandbox, running
 from fincon.sandbox.world import World
@@ -66,8 +67,8 @@ def test_killed_while_it_loads_the_next_sync_loads_all_and_asks_nothing(
 ) -> None:
     """All pages are there: nothing but the list of connected accounts is asked for again."""
     code = (
-        "import os, sys; from fincon import cli; from fincon.lake.tables import Lake;"
-        "Lake.finish = lambda *of: os._exit(9);"  # the power goes just before the rows of runs are written
+        "import os, sys; from fincon import cli; from fincon.pipeline import load_step;"
+        "load_step.record_runs = lambda *of: os._exit(9);"  # the power goes just before the rows of runs are written
         "sys.argv = ['fincon', 'sync', '--connected']; cli.main()"
     )
     env = {**os.environ, **environ(platform.url)}
@@ -138,13 +139,40 @@ def test_on_two_dask_workers_it_is_the_same_lake_in_few_task_runs(
     assert "4 Stripe accounts:" in first.stderr
 
     platform.state.revoked.clear()
-    tasks_of_last_run(server, 5 + 3)
+    tasks_of_last_run(server, 5 + 4)
     platform.reset_requests()
     second = fincon(*arguments, cwd=tmp_path, env=env)
     assert second.returncode == 0, second.stderr
     is_the_truth(platform, tmp_path / "data")
     assert len(platform.requests) == 1 + 5 * 3
-    names = [task["name"].rsplit("-", 1)[0] for task in tasks_of_last_run(server, 5 + 3)]
-    assert set(names) == {"fetch", "transform and load", "publish", "check"}
+    names = [task["name"].rsplit("-", 1)[0] for task in tasks_of_last_run(server, 5 + 4)]
+    assert set(names) == {"fetch", "fetch lot", "transform and load", "publish", "check"}
     assert KEY not in second.stderr
     holds_no_secret(Path(server["PREFECT_HOME"]))
+
+
+def test_retries_of_a_flow_apply_on_workers_and_ask_those_alone_that_were_left_unanswered(
+    platform: Sandbox,
+    server: dict[str, str],
+    scheduler: str,
+    tmp_path: Path,
+) -> None:
+    """One account's second page is refused at every attempt of the first round, and of the first round alone."""
+    world = platform.world_of(platform.connected[1])
+    second_page = f"starting_after={world.account_id(world.account_count - 100)}"
+    platform.faults = Faults(
+        script=[Rule(Fault("rate_limit"), ACCOUNTS, second_page, range(1, 1 + ATTEMPTS))]
+    )
+    code = (
+        "from fincon.flows.sync import sync; "
+        f"sync(data={str(tmp_path / 'data')!r}, connected=True, retries=1, retry_seconds=0.1)"
+    )
+    env = {**os.environ, **environ(platform.url), **server, "FINCON_DASK": scheduler}
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=env, check=False, timeout=200)
+    assert done.returncode == 0
+    is_the_truth(platform, tmp_path / "data")
+    assert len(platform.requests) == 1 + 5 * 3 + ATTEMPTS
+    tried = {
+        task["name"].rsplit("-", 1)[0]: task["run_count"] for task in tasks_of_last_run(server, 5 + 1 + 4)
+    }
+    assert (tried["fetch"], tried["publish"]) == (2, 1)
