@@ -32,6 +32,8 @@ class Stream:
     """Of what there is one such list each; empty where there is one alone."""
     flatten_whole: bool = False
     """Whether all pages of a chain are flattened together, because they make one version of one object."""
+    staged_early: bool = False
+    """Whether its pages are flattened while others are still fetched; they may then be in any order."""
     feature: Feature | None = None
     """The refresh that makes it due; None where each run asks for it."""
     has_accounts: bool = False
@@ -64,6 +66,7 @@ STREAMS = {
             object_type="account",
             path=f"{_PREFIX}/accounts",
             endpoint="accounts",
+            staged_early=True,
             has_accounts=True,
         ),
         Stream(name="events", object_type="event", path="/v1/events", endpoint="events", has_accounts=True),

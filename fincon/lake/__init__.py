@@ -1,1 +1,1 @@
-"""Lake: the Delta tables."""
+"""Keep versions of objects in Delta tables."""

@@ -1,4 +1,4 @@
-"""What runs add to the lake: versions that differ from the one before, each run's once, however often it is loaded."""
+"""Add what runs saw: versions that differ from the one before, each run's once, however often it is loaded."""
 
 from collections import Counter
 from collections.abc import Sequence

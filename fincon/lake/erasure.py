@@ -1,4 +1,4 @@
-"""Rows taken out of a table for good: out of every file of it, and out of its log."""
+"""Take rows out of a table for good: out of every file of it, and out of its log."""
 
 import json
 from collections import Counter
@@ -8,14 +8,14 @@ import pyarrow as pa
 from deltalake.transaction import AddAction, RemoveAction
 
 from fincon.lake.tables import COMMIT_ONCE, Lake
-from fincon.lake.version_sql import sql_literal
+from fincon.lake.version_sql import read_parquet_sql, sql_literal
 from fincon.storage.data_folder import atomic_write, ensure_lock_held
 from fincon.storage.s3 import DataPath
 from fincon.transforms.schemas import Table
 
 
 def erase(lake: Lake, table: Table, identities: list[str]) -> dict[str, int]:
-    """Take out every row that names one of ``identities``; how many, by the run that had brought them.
+    """Take out every row that names one of ``identities``. Returns run → how many of its rows went.
 
     Files are written anew under their own names, those too that older views still read, so that no reader
     loses a file. The log is made anew as well: the old one holds identities in its statistics.
@@ -27,9 +27,8 @@ def erase(lake: Lake, table: Table, identities: list[str]) -> dict[str, int]:
     copies = lake.snapshots.glob(f"{table.name}-*.parquet")
     with lake.query() as query:
         for path in [*(lake.folder / table.name).glob("*.parquet"), *copies]:
-            found = query.execute(
-                f"SELECT run_id, count(*) FROM read_parquet(?) WHERE {match} GROUP BY ALL", [str(path)]
-            ).fetchall()
+            rows = read_parquet_sql([str(path)], f"WHERE {match}")
+            found = query.execute(f"SELECT run_id, count(*) FROM {rows} GROUP BY ALL").fetchall()
             if found:
                 ensure_lock_held(lake.folder)
                 _without_rows(query, path, match)
@@ -69,7 +68,7 @@ def _renew_log(lake: Lake, table: Table) -> None:
 
 
 def _names_any(table: Table, identities: list[str]) -> str:
-    """SQL that is true of a row that names one of the ids, in a column of its own or somewhere in JSON.
+    """Write the condition that holds for a row that names one of the ids, in a column of its own or somewhere in JSON.
 
     By patterns: of an IN with many values DuckDB makes a join, one for each column.
     """
@@ -87,5 +86,5 @@ def _names_any(table: Table, identities: list[str]) -> str:
 def _without_rows(query: duckdb.DuckDBPyConnection, path: DataPath, match: str) -> None:
     """Write a Parquet file anew without the rows that match; it is swapped in whole."""
     with atomic_write(path) as part:
-        kept = f"FROM read_parquet({sql_literal(str(path))}) WHERE NOT {match}"
-        query.execute(f"COPY ({kept}) TO {sql_literal(str(part))} (FORMAT parquet, COMPRESSION zstd)")
+        kept = read_parquet_sql([str(path)], f"WHERE NOT {match}")
+        query.execute(f"COPY {kept} TO {sql_literal(str(part))} (FORMAT parquet, COMPRESSION zstd)")

@@ -1,4 +1,4 @@
-"""What the lake says of the runs before: from where the next one goes on, and what it need not fetch again.
+"""Read what the lake says of the runs before: from where the next one goes on, and what it need not fetch again.
 
 A session is **closed** once it was fetched a day or more after it was first seen: linking is a matter of minutes, and
 whoever links again does so in a new session. Until then it is open, and every sync fetches it.

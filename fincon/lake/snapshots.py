@@ -1,4 +1,4 @@
-"""What keeps a lake quick to read: snapshots of the latest state, and few files."""
+"""Keep a lake quick to read: snapshots of the latest state, and few files."""
 
 import secrets
 from datetime import UTC, datetime, timedelta

@@ -1,4 +1,4 @@
-"""Pages → Parquet parts, flattened while other pages are still being fetched."""
+"""Flatten pages into Parquet parts, some while other pages are still being fetched."""
 
 import gc
 import queue
@@ -28,9 +28,9 @@ QUEUED_PAGES = 40
 
 
 class Stager:
-    """Flattens the listing's pages on a thread of its own as they come, and sums them up read in another way.
+    """Flattens pages on a thread of its own as they come, and sums them up read in another way.
 
-    Sessions are left to the load: their pages must stand together.
+    Those of streams that are not ``staged_early`` are left to the load.
     """
 
     def __init__(self, origin: Origin, folder: Path) -> None:
@@ -44,8 +44,8 @@ class Stager:
         self._thread.start()
 
     def take(self, page: Page) -> None:
-        """A page that is on disk. It is left to the load where it is not of the listing, or this has failed."""
-        if page.header.stream == "accounts" and self._failure is None:
+        """Take a page that is on disk, unless it is left to the load; all are once staging has failed."""
+        if STREAMS[page.header.stream].staged_early and self._failure is None:
             self._queue.put(page)
             self.staged.add((page.header.part, page.header.number))
 
@@ -61,12 +61,15 @@ class Stager:
             raise self._failure
 
     def _work(self, origin: Origin, folder: Path) -> None:
+        pages = iter(self._queue.get, None)
         try:
-            stage(self._summed(iter(self._queue.get, None)), origin, folder, prefix="s")
+            stage(self._summed(pages), origin, folder, prefix="s")
         except BaseException as error:  # noqa: BLE001 - raised again by close
             self._failure = error
-            while self._queue.get() is not None:
-                pass  # whoever brings a page must not wait for ever
+            for _ in (
+                pages
+            ):  # whoever brings a page must not wait for ever; after the last one there is nothing to take
+                pass
 
     def _summed(self, pages: Iterable[Page]) -> Iterator[Page]:
         for page in pages:
@@ -104,13 +107,13 @@ def _write_parts(parts: dict[str, list[pa.Table]], folder: Path, number: str) ->
 
 
 def staged_files(folder: Path, table: Table, origins: Iterable[Origin]) -> list[str]:
-    """The parts of a table that `stage` wrote for these runs, in order; none when they brought no row of it."""
+    """Return the parts of a table that `stage` wrote for these runs, in order; none when they brought no row of it."""
     parts = f"{table.name}-[a-z][0-9]*.parquet"
     return [str(path) for origin in origins for path in sorted((folder / origin.run_id).glob(parts))]
 
 
 def batches(pages: Iterable[Page]) -> Iterator[list[Page]]:
-    """Pages in lots of `PAGES_A_BATCH` or a little more, so that no session is split, nor an account's owners."""
+    """Yield pages in lots of `PAGES_A_BATCH` or a little more, so that no session is split, nor an account's owners."""
     batch: list[Page] = []
     for page in pages:
         if len(batch) >= PAGES_A_BATCH and not _together(batch[-1].header, page.header):
@@ -122,13 +125,13 @@ def batches(pages: Iterable[Page]) -> Iterator[list[Page]]:
 
 
 def _together(before: Header, header: Header) -> bool:
-    """Whether a page goes on with the chain of the one before it, which is flattened in one piece."""
+    """Return whether a page goes on with the chain of the one before it, which is flattened in one piece."""
     return STREAMS[header.stream].flatten_whole and header.parent == before.parent
 
 
 @contextmanager
 def _collector_paused() -> Iterator[None]:
-    """Without the garbage collector, which takes half the time of flattening and finds nothing in it."""
+    """Pause the garbage collector, which takes half the time of flattening and finds nothing in it."""
     was_enabled = gc.isenabled()
     gc.disable()
     try:

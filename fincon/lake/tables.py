@@ -1,4 +1,4 @@
-"""The lake: one Delta table for each table of `transforms.schemas`. Opens, reads and commits; what a run adds is `append`'s."""
+"""Open, read and commit to the lake: one Delta table for each table of `transforms.schemas`."""
 
 import secrets
 import tempfile
@@ -74,7 +74,7 @@ class Lake:
 
     @cached_property
     def _duckdb(self) -> duckdb.DuckDBPyConnection:
-        """One DuckDB for all queries, in bounded memory: to start one takes longer than most of them."""
+        """Start one DuckDB for all queries, in bounded memory: to start one takes longer than most of them."""
         return open_duckdb(
             self.folder,
             threads=QUERY_THREADS,

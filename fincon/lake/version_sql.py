@@ -1,4 +1,4 @@
-"""SQL over versions: which rows are the latest, and which of a run's rows are new. Builds queries, runs none."""
+"""Build SQL over versions: which rows are the latest, and which of a run's rows are new. Nothing is run here."""
 
 from collections.abc import Iterable, Sequence
 from functools import cache

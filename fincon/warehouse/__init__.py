@@ -1,1 +1,1 @@
-"""Warehouse: the views and what is shown of them."""
+"""Publish the views of the lake, and show what they say."""

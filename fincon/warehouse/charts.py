@@ -1,4 +1,4 @@
-"""The plots of the report and the notebooks: each a function from a frame to an Altair chart, nothing read or written.
+"""Draw the plots of the report and the notebooks: each function takes a frame and returns an Altair chart.
 
 No axis carries two currencies. The colours are Okabe and Ito's, which colour-blind people can tell apart.
 """
@@ -18,7 +18,7 @@ AGES = ("under 6 hours", "under a day", "under a week", "a week or more", "never
 def _styled(
     chart: alt.Chart | alt.LayerChart | alt.VConcatChart, title: str, subtitle: str
 ) -> alt.TopLevelMixin:
-    """The chart with its title and the looks that all share."""
+    """Give a chart its title and the looks that all share."""
     styled: alt.TopLevelMixin = (
         chart.properties(title=alt.Title(title, subtitle=subtitle))
         .configure(font=FONT, background="white", padding=8)
@@ -40,7 +40,7 @@ def _styled(
 
 
 def holdings(frame: pd.DataFrame) -> alt.TopLevelMixin:
-    """Bars of what is held and owed: ``currency``, ``category``, ``amount`` in major units. A panel for each currency."""
+    """Draw bars of what is held and owed: ``currency``, ``category``, ``amount`` in major units. A panel for each currency."""
     panels = []
     for currency in frame["currency"].drop_duplicates():
         own = frame[frame["currency"] == currency]
@@ -72,14 +72,14 @@ def holdings(frame: pd.DataFrame) -> alt.TopLevelMixin:
 
 
 def _room_for_labels(amounts: pd.Series) -> list[float]:
-    """A domain with 0 in it, and room beside the longest bars for their numbers."""
+    """Return a domain with 0 in it, and room beside the longest bars for their numbers."""
     low, high = min(0.0, float(amounts.min())), max(0.0, float(amounts.max()))
     room = 0.2 * (high - low or 1.0)
     return [low - room if low < 0 else 0.0, high + room]
 
 
 def daily(frame: pd.DataFrame) -> alt.TopLevelMixin:
-    """Lines by day: ``day``, ``currency``, ``amount`` in major units. A panel for each currency, each on its own scale."""
+    """Draw lines by day: ``day``, ``currency``, ``amount`` in major units. A panel for each currency, each on its own scale."""
     panels = []
     for currency in frame["currency"].drop_duplicates():
         line = (
@@ -101,7 +101,7 @@ def daily(frame: pd.DataFrame) -> alt.TopLevelMixin:
 
 
 def distribution(frame: pd.DataFrame, currency: str, step: int) -> alt.TopLevelMixin:
-    """A histogram: ``bin`` (its lower end, in major units, ``step`` wide) and ``accounts``, of one currency."""
+    """Draw a histogram: ``bin`` (its lower end, in major units, ``step`` wide) and ``accounts``, of one currency."""
     wide = frame.assign(end=frame["bin"] + step)
     code = currency.upper()
     chart = (
@@ -124,7 +124,7 @@ def distribution(frame: pd.DataFrame, currency: str, step: int) -> alt.TopLevelM
 
 
 def changes(frame: pd.DataFrame, currency: str, since: str) -> alt.TopLevelMixin:
-    """Bars of what came and went: ``institution`` and ``change`` in major units, of one currency."""
+    """Draw bars of what came and went: ``institution`` and ``change`` in major units, of one currency."""
     order = list(frame.sort_values("change", ascending=False)["institution"])
     base = alt.Chart(frame).encode(
         y=alt.Y("institution:N", title=None, sort=order),
@@ -151,7 +151,7 @@ def changes(frame: pd.DataFrame, currency: str, since: str) -> alt.TopLevelMixin
 
 
 def failures(frame: pd.DataFrame) -> alt.TopLevelMixin:
-    """A heatmap of refreshes: ``institution``, ``feature``, ``share_failed`` (0 to 1) and ``accounts``."""
+    """Draw a heatmap of refreshes: ``institution``, ``feature``, ``share_failed`` (0 to 1) and ``accounts``."""
     base = alt.Chart(frame).encode(
         x=alt.X("feature:N", title=None, axis=alt.Axis(labelAngle=0, orient="top")),
         y=alt.Y(
@@ -181,7 +181,7 @@ def failures(frame: pd.DataFrame) -> alt.TopLevelMixin:
 
 
 def ages(frame: pd.DataFrame) -> alt.TopLevelMixin:
-    """How old balances are: ``age`` (one of `AGES`), ``last_refresh`` and ``accounts``."""
+    """Draw bars of how old balances are: ``age`` (one of `AGES`), ``last_refresh`` and ``accounts``."""
     order = ["succeeded", "pending", "failed", "no attempt"]
     chart = (
         alt.Chart(frame)
@@ -204,14 +204,14 @@ def ages(frame: pd.DataFrame) -> alt.TopLevelMixin:
 
 
 def _largest_first(frame: pd.DataFrame, by: str) -> list[str]:
-    """The names of the rows, in the order of their bars."""
+    """Return the names of the rows, in the order of their bars."""
     return list(frame.sort_values(by, ascending=False)["name"])
 
 
 def counts(
     frame: pd.DataFrame, title: str, subtitle: str, axis: str, order: Sequence[str] | None = None
 ) -> alt.TopLevelMixin:
-    """Bars of counts with their numbers: ``name`` and ``count``; ``share`` (0 to 1) is written behind if there."""
+    """Draw bars of counts with their numbers: ``name`` and ``count``; ``share`` (0 to 1) is written behind if there."""
     base = alt.Chart(frame).encode(
         y=alt.Y("name:N", title=None, sort=list(order or _largest_first(frame, "count"))),
         x=alt.X("count:Q", title=axis, axis=alt.Axis(tickMinStep=1)),
@@ -227,7 +227,7 @@ def counts(
 def pairs(
     frame: pd.DataFrame, names: tuple[str, str], title: str, subtitle: str, axis: str
 ) -> alt.TopLevelMixin:
-    """Two bars for each ``name``: ``first`` and ``second``, called ``names``."""
+    """Draw two bars for each ``name``: ``first`` and ``second``, called ``names``."""
     long = frame.rename(columns={"first": names[0], "second": names[1]}).melt(
         "name", list(names), "which", "count"
     )

@@ -1,4 +1,4 @@
-"""The checks of ``sql/checks``: queries on the views that must return no row.
+"""Run the checks of ``sql/checks``: queries on the views that must return no row.
 
 A query is written once for many tables between ``-- For each table`` and ``-- End``; ``with COLUMN`` keeps the tables that
 have it, ``with a feature`` those of a stream that a refresh makes due, ``except NAMES`` leaves some out. So a new

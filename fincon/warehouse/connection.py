@@ -1,4 +1,4 @@
-"""Reading ``fincon.duckdb``: the connection that notebooks, commands and checks ask."""
+"""Connect to ``fincon.duckdb`` for reading, as notebooks, commands and checks do."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

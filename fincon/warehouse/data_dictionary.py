@@ -1,4 +1,4 @@
-"""The data dictionary, read from the comments in a published ``fincon.duckdb``: what each view, column and macro means."""
+"""Read the data dictionary from the comments in ``fincon.duckdb``: what each view, column and macro means."""
 
 import tempfile
 from collections.abc import Iterable, Iterator
@@ -56,7 +56,7 @@ class Entry(NamedTuple):
 
 @contextmanager
 def empty_views() -> Iterator[duckdb.DuckDBPyConnection]:
-    """A connection to the views of this version of fincon, over empty tables."""
+    """Open a connection to the views of this version of fincon, over empty tables."""
     with tempfile.TemporaryDirectory(prefix="fincon-") as folder:
         data = Path(folder).resolve()
         publish(data, {table.name: LatestFiles([], [], []) for table in TABLES})
@@ -65,7 +65,7 @@ def empty_views() -> Iterator[duckdb.DuckDBPyConnection]:
 
 
 def views(connection: duckdb.DuckDBPyConnection, schema: str = "main") -> list[Entry]:
-    """The views of a schema, with their columns; in ``main`` tables first, then questions."""
+    """Return the views of a schema, with their columns; in ``main`` tables first, then questions."""
     columns: dict[str, list[Column]] = {}
     for view, *column in connection.execute(COLUMNS, {"schema": schema}).fetchall():
         columns.setdefault(view, []).append(Column(*column))
@@ -78,12 +78,12 @@ def views(connection: duckdb.DuckDBPyConnection, schema: str = "main") -> list[E
 
 
 def macros(connection: duckdb.DuckDBPyConnection) -> list[Entry]:
-    """The macros, each named with its parameters."""
+    """Return the macros, each named with its parameters."""
     return [Entry(name, meaning, []) for name, meaning in connection.execute(MACROS).fetchall()]
 
 
 def as_text(connection: duckdb.DuckDBPyConnection, name: str | None) -> str:
-    """All names with their meaning; or one view, column by column.
+    """Describe all names by their meaning; or one view, column by column.
 
     Raises:
         UsageError: there is no such view or macro.
@@ -102,7 +102,7 @@ def as_text(connection: duckdb.DuckDBPyConnection, name: str | None) -> str:
 
 
 def as_markdown(connection: duckdb.DuckDBPyConnection) -> str:
-    """The whole dictionary, as ``docs/data-dictionary.md`` has it."""
+    """Write the whole dictionary, as ``docs/data-dictionary.md`` has it."""
     tables = {table.name for table in TABLES}
     main = views(connection)
     parts = [HEAD, "\n## Tables, as they are now\n"]
@@ -130,12 +130,12 @@ def _cell(text: str) -> str:
 
 
 def _short(kind: str) -> str:
-    """A type without the fields of its STRUCT."""
+    """Return a type without the fields of its STRUCT."""
     return kind if "STRUCT" not in kind else "STRUCT(…)" + ("[]" if kind.endswith("[]") else "")
 
 
 def _aligned(rows: Iterable[tuple[str, ...]]) -> str:
-    """Rows as columns, the last one as wide as it is."""
+    """Lay out rows in columns, the last one as wide as it is."""
     rows = list(rows)
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)][:-1]
     return "\n".join(

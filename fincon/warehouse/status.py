@@ -1,4 +1,4 @@
-"""What ``fincon status`` shows, as plain values."""
+"""Ask the views what ``fincon status`` shows."""
 
 from typing import Any
 

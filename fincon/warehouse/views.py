@@ -1,4 +1,4 @@
-"""``fincon.duckdb``: views over the lake's Parquet files, made anew after each run and swapped in whole.
+"""Publish ``fincon.duckdb``: views over the lake's Parquet files, made anew after each run and swapped in whole.
 
 The file holds no data. Its views name their Parquet files one by one, so a reader sees the lake as it was when
 the file was made, whatever happens meanwhile.

@@ -11,9 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fincon.extract.pagination import no_page
-from fincon.lake.staging import PAGES_A_BATCH, batches
+from fincon.lake.staging import PAGES_A_BATCH, Stager, batches
 from fincon.sandbox.server import Sandbox
-from fincon.transforms.page import Page
+from fincon.sandbox.world import World
+from fincon.transforms.page import Origin, Page
+from tests.benchmarks.pages import listing
 from tests.conftest import OBJECTS, canonical, known_after, rows, state, sync, truth
 
 
@@ -46,6 +48,16 @@ def test_a_page_is_let_go_with_its_batch() -> None:
     finally:
         tracemalloc.stop()
     assert peak < 4 * PAGES_A_BATCH * 100_000
+
+
+def test_staging_that_fails_after_the_last_page_ends_and_says_so(tmp_path: Path) -> None:
+    """A full disk at the very end: whoever waits for it gets the error, and does not wait for ever."""
+    (tmp_path / "run" / "accounts-s000002.parquet").mkdir(parents=True)
+    stager = Stager(Origin("run"), tmp_path)
+    for page in listing(World(accounts=3, sessions=0)):
+        stager.take(page)
+    with pytest.raises(IsADirectoryError):
+        stager.close()
 
 
 def test_a_run_compared_in_many_parts_makes_the_same_lake(
