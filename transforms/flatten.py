@@ -298,11 +298,8 @@ def _account_columns(of: Columns, seen: ParsedObjects) -> Columns:
     }
 
 
-AS_THEY_ARE = (
-    *("category", "subcategory", "status", "display_name", "institution_name", "last4", "livemode"),
-    *("permissions", "subscriptions", "supported_payment_method_types"),
-)
-"""Columns of accounts that are attributes of the same name."""
+AS_THEY_ARE = tuple(c.name for c in ACCOUNTS.columns if c.name in Account.__struct_fields__)
+"""Columns of accounts that are attributes of the same name: where more is done to one, it is made anew after these."""
 
 
 def _account_numbers(numbers: Sequence[AccountNumber]) -> list[dict[str, Any]]:

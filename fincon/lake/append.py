@@ -22,6 +22,7 @@ from fincon.lake.version_sql import (
     semi_join_objects,
     sql_literal,
     sql_literals,
+    table_sql,
 )
 from fincon.storage.data_folder import ensure_lock_held
 from fincon.transforms.page import Origin
@@ -94,7 +95,7 @@ def _known_versions(table: Table, now: LatestFiles, clause: str, compare_all: bo
     """Write the relation with which staged rows are compared: of the objects that ``clause`` leaves the latest, or all."""
     if not now.all:
         return ""
-    return read_parquet_sql(now.all, clause) if compare_all else f"({now.sql(table, clause)})"
+    return table_sql(table, now.all, clause) if compare_all else f"({now.sql(table, clause)})"
 
 
 def _reconcile(lake: Lake, staged: list[str], origins: Sequence[Origin]) -> None:

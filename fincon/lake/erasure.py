@@ -8,7 +8,7 @@ import pyarrow as pa
 from deltalake.transaction import AddAction, RemoveAction
 
 from fincon.lake.tables import COMMIT_ONCE, Lake
-from fincon.lake.version_sql import read_parquet_sql, sql_literal
+from fincon.lake.version_sql import sql_literal, table_sql
 from fincon.storage.data_folder import atomic_write, ensure_lock_held
 from fincon.storage.s3 import DataPath
 from fincon.transforms.schemas import Table
@@ -27,11 +27,11 @@ def erase(lake: Lake, table: Table, identities: list[str]) -> dict[str, int]:
     copies = lake.snapshots.glob(f"{table.name}-*.parquet")
     with lake.query() as query:
         for path in [*(lake.folder / table.name).glob("*.parquet"), *copies]:
-            rows = read_parquet_sql([str(path)], f"WHERE {match}")
+            rows = table_sql(table, [str(path)], f"WHERE {match}")
             found = query.execute(f"SELECT run_id, count(*) FROM {rows} GROUP BY ALL").fetchall()
             if found:
                 ensure_lock_held(lake.folder)
-                _without_rows(query, path, match)
+                _without_rows(query, table, path, match)
                 erased.update(dict(found) if str(path) in active else {})
     _renew_log(lake, table)
     return dict(erased)
@@ -83,8 +83,8 @@ def _names_any(table: Table, identities: list[str]) -> str:
     return "coalesce(" + " OR ".join(f"coalesce({test}, false)" for test in tests) + ", false)"
 
 
-def _without_rows(query: duckdb.DuckDBPyConnection, path: DataPath, match: str) -> None:
+def _without_rows(query: duckdb.DuckDBPyConnection, table: Table, path: DataPath, match: str) -> None:
     """Write a Parquet file anew without the rows that match; it is swapped in whole."""
     with atomic_write(path) as part:
-        kept = read_parquet_sql([str(path)], f"WHERE NOT {match}")
+        kept = table_sql(table, [str(path)], f"WHERE NOT {match}")
         query.execute(f"COPY {kept} TO {sql_literal(str(part))} (FORMAT parquet, COMPRESSION zstd)")

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from fincon.lake.snapshots import latest_files
 from fincon.lake.staging import batches
 from fincon.lake.tables import Lake
-from fincon.lake.version_sql import from_template, read_parquet_sql
+from fincon.lake.version_sql import from_template, read_parquet_sql, table_sql
 from fincon.landing.page_store import PageStore
 from fincon.storage.data_folder import DataFolder, atomic_write, make_folder
 from fincon.transforms.flatten import flatten
@@ -74,7 +74,7 @@ def accounts_a_page_apart(lake: Lake, stripe_account: str, size: int) -> list[st
     if not now.all:
         return []
     known = (
-        f"SELECT account_id, any_value(created_at) AS created_at FROM {read_parquet_sql(now.all)}"
+        f"SELECT account_id, any_value(created_at) AS created_at FROM {table_sql(ACCOUNTS, now.all)}"
         " WHERE stripe_account = ? GROUP BY account_id"
     )
     placed = (
@@ -150,6 +150,8 @@ def closed_sessions(data: DataFolder) -> set[Session]:
     if not path.exists():
         return set()
     table = pq.read_table(pa.BufferReader(path.read_bytes()))
+    if not set(CLOSED_SCHEMA.names) <= set(table.column_names):
+        return set()  # it is from before a row said of which Stripe account it is
     return set(zip(*(table[name].to_pylist() for name in CLOSED_SCHEMA.names), strict=True))
 
 
@@ -183,6 +185,6 @@ def _first_observed(lake: Lake) -> dict[Session, int]:
     files = lake.files(SESSIONS)
     if not files:
         return {}
-    first = f"SELECT stripe_account, session_id, epoch_us(min(observed_at)) FROM {read_parquet_sql(files)} GROUP BY ALL"
+    first = f"SELECT stripe_account, session_id, epoch_us(min(observed_at)) FROM {table_sql(SESSIONS, files)} GROUP BY ALL"
     with lake.query() as query:
         return {(account, session): at for account, session, at in query.execute(first).fetchall()}

@@ -9,7 +9,7 @@ import msgspec
 import pyarrow.parquet as pq
 
 from fincon.lake.tables import COMMIT_ONCE, ROWS_A_BATCH, WRITER, Lake, single_value
-from fincon.lake.version_sql import latest_sql, partition_clauses, read_parquet_sql
+from fincon.lake.version_sql import latest_sql, partition_clauses, table_sql
 from fincon.storage.data_folder import atomic_write, ensure_lock_held, make_folder
 from fincon.transforms.schemas import LOGS, OBJECT_TABLES, TABLES, Table
 
@@ -43,7 +43,7 @@ class LatestFiles(NamedTuple):
     def sql(self, table: Table, clause: str = "") -> str:
         """Write the query for the latest state, of those objects alone that a ``clause`` leaves."""
         snapshot, since = (
-            read_parquet_sql(files, clause) if files else "" for files in (self.snapshot, self.since)
+            table_sql(table, files, clause) if files else "" for files in (self.snapshot, self.since)
         )
         return latest_sql(table, snapshot, since)
 
@@ -117,7 +117,7 @@ def _take_snapshot(lake: Lake, table: Table, now: LatestFiles) -> list[str]:
 def _has_each_once(query: duckdb.DuckDBPyConnection, table: Table, files: list[str], clause: str) -> bool:
     """Return whether each object that a ``clause`` leaves has one version."""
     key = ", ".join(table.full_key)
-    versions = f"SELECT DISTINCT {key}, observed_at FROM {read_parquet_sql(files, clause)}"
+    versions = f"SELECT DISTINCT {key}, observed_at FROM {table_sql(table, files, clause)}"
     return bool(single_value(query, f"SELECT count(*) = count(DISTINCT ({key})) FROM ({versions})"))
 
 

@@ -16,7 +16,7 @@ from deltalake import CommitProperties, DeltaTable, Transaction, WriterPropertie
 from deltalake.exceptions import DeltaError
 
 from fincon.errors import RunFailed, reason_of
-from fincon.lake.version_sql import read_parquet_sql
+from fincon.lake.version_sql import read_parquet_sql, table_sql
 from fincon.settings import query_memory
 from fincon.storage.data_folder import (
     STAGING,
@@ -158,7 +158,7 @@ class Lake:
             return []
         with self.query() as query:
             return query.execute(
-                f"SELECT {', '.join(columns)} FROM {read_parquet_sql(files)} ORDER BY observed_at"
+                f"SELECT {', '.join(columns)} FROM {table_sql(table, files)} ORDER BY observed_at"
             ).fetchall()
 
     def add_records(self, table: Table, records: list[dict[str, Any]]) -> None:

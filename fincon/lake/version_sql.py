@@ -5,7 +5,9 @@ from functools import cache
 from pathlib import Path
 from string import Template
 
-from fincon.transforms.schemas import BALANCES, SEEN, Table
+import duckdb
+
+from fincon.transforms.schemas import BALANCES, SEEN, TABLES, Table
 
 SQL = Path(__file__).resolve().parent.parent / "sql"
 
@@ -38,6 +40,31 @@ def sql_literals(values: Iterable[str]) -> str:
 def read_parquet_sql(files: Sequence[str], clause: str = "") -> str:
     """Write the relation of these files, or of those of its rows that a ``clause`` leaves."""
     return narrowed(f"read_parquet([{sql_literals(files)}], union_by_name = true)", clause)
+
+
+def table_sql(table: Table, files: Sequence[str], clause: str = "") -> str:
+    """Write the relation of a table's rows in these files, or of those that a ``clause`` leaves.
+
+    It has all of the table's columns: one that a file is older than is null there.
+    """
+    return narrowed(f"({no_rows_sql(table)} UNION ALL BY NAME FROM {read_parquet_sql(files)})", clause)
+
+
+def no_rows_sql(table: Table) -> str:
+    """Write the query that has the table's columns, each with its type, and no row."""
+    nulls = (f"NULL::{_types()[table.name, column.name]} AS {column.name}" for column in table.columns)
+    return f"SELECT {', '.join(nulls)} WHERE false"
+
+
+@cache
+def _types() -> dict[tuple[str, str], str]:
+    """Return (table, column) → DuckDB's type, which DuckDB itself derives from the Arrow schema."""
+    with duckdb.connect() as connection:
+        return {
+            (table.name, column.name): str(kind)
+            for table in TABLES
+            for column, kind in zip(table.columns, connection.from_arrow(table.empty).types, strict=True)
+        }
 
 
 def narrowed(relation: str, clause: str) -> str:

@@ -10,6 +10,7 @@ from typing import Self
 
 import msgspec
 
+from fincon.errors import RunFailed
 from fincon.landing.page_store import PageStore
 from fincon.storage.data_folder import COSTS_FILE, FETCHED_FILE, RUN_FILE, DataFolder, atomic_write
 from fincon.storage.s3 import DataPath
@@ -132,3 +133,13 @@ class RunFolder:
 def _write_json(path: Path, content: object) -> None:
     with atomic_write(path) as part:
         part.write_bytes(msgspec.json.encode(content))
+
+
+def refuse_half_loaded(data: DataPath) -> None:
+    """Refuse to publish while a run is half in the tables.
+
+    Raises:
+        RunFailed: one is.
+    """
+    for marker in DataFolder(data).loading.glob("*"):
+        raise RunFailed(f"Run {marker.name} is fetched but not loaded.", "Run `fincon sync` first.")

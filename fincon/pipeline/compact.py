@@ -5,8 +5,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from fincon.lake import snapshots
-from fincon.landing.run_folder import RESUMED_WITHIN, Run, RunFolder, unfinished_runs
-from fincon.pipeline.recovery import recovered_lake, refuse_half_loaded
+from fincon.landing.run_folder import RESUMED_WITHIN, Run, RunFolder, refuse_half_loaded, unfinished_runs
+from fincon.pipeline.recovery import recovered_lake
 from fincon.storage.data_folder import DataFolder
 from fincon.storage.s3 import DataPath
 from fincon.warehouse.views import publish

@@ -9,9 +9,10 @@ from fincon.lake import erasure as lake_erasure
 from fincon.lake.incremental import closed_sessions, write_closed_sessions
 from fincon.lake.snapshots import latest_files_by_table
 from fincon.lake.tables import Lake
+from fincon.lake.version_sql import table_sql
 from fincon.landing.page_store import PageStore
-from fincon.landing.run_folder import RunFolder, unfinished_runs
-from fincon.pipeline.recovery import recovered_lake, refuse_half_loaded
+from fincon.landing.run_folder import RunFolder, refuse_half_loaded, unfinished_runs
+from fincon.pipeline.recovery import recovered_lake
 from fincon.privacy import Erased, erasure_key
 from fincon.settings import IDENTITIES
 from fincon.storage.data_folder import DataFolder, open_duckdb
@@ -130,9 +131,9 @@ def _belonging(lake: Lake, kind: str, identity: str) -> list[str]:
         if files and table.name in ("accounts", "sessions"):
             with lake.query() as query:
                 rows = query.execute(
-                    f"SELECT DISTINCT {table.key[0]} FROM read_parquet($files) WHERE $id IN"  # noqa: S608 - our own names
+                    f"SELECT DISTINCT {table.key[0]} FROM {table_sql(table, files)} WHERE $id IN"  # noqa: S608 - our own names
                     " (account_holder_customer_id, account_holder_customer_account_id)",
-                    {"files": files, "id": identity},
+                    {"id": identity},
                 ).fetchall()
             found += [row[0] for row in rows]
     return found

@@ -8,9 +8,9 @@ them), the half that is in can never be completed, and is taken out again.
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from fincon.errors import RunFailed
 from fincon.lake.append import remove_run
 from fincon.lake.tables import Lake
+from fincon.lake.upgrade import refuse_newer, upgrade
 from fincon.landing.run_folder import RunFolder, unfinished_runs
 from fincon.storage.data_folder import DataFolder, atomic_write, make_folder
 from fincon.storage.lock import writer_lock
@@ -20,11 +20,13 @@ from fincon.transforms.schemas import ERASURES
 
 @contextmanager
 def recovered_lake(data: DataPath) -> Iterator[Lake]:
-    """Lock the data folder, put right what a killed writer left in it, and open its lake for writing.
+    """Lock the data folder, put right what a killed writer left in it, and open its lake for writing, as this fincon writes it.
 
     Raises:
         DataFolderLocked: another run holds it.
+        UsageError: a newer fincon wrote it.
     """
+    refuse_newer(data)
     with writer_lock(data), Lake(DataFolder(data).lake) as lake:
         recover(data, lake)
         yield lake
@@ -47,6 +49,7 @@ def recover(data: DataPath, lake: Lake) -> None:
     if lease and lease.must_fence:
         lake.fence_previous_writer()
         lease.mark_fenced()
+    upgrade(lake)
     finished = lake.run_ids()
     _drop_from_before_an_erasure(data, lake, finished)
     waiting_runs = [run.run_id for run in unfinished_runs(data, finished)]
@@ -66,13 +69,3 @@ def _drop_from_before_an_erasure(data: DataPath, lake: Lake, finished: set[str])
     for run in unfinished_runs(data, finished):
         if run.started_at.timestamp() * 1_000_000 < erased:
             RunFolder(data, run.run_id).remove()
-
-
-def refuse_half_loaded(data: DataPath) -> None:
-    """Refuse to publish while a run is half in the tables.
-
-    Raises:
-        RunFailed: one is.
-    """
-    for marker in DataFolder(data).loading.glob("*"):
-        raise RunFailed(f"Run {marker.name} is fetched but not loaded.", "Run `fincon sync` first.")

@@ -1,6 +1,7 @@
 """The data folder: what it is called in it, and the few things that differ between one of this machine and one in a bucket.
 
     lake/<table>/                 the Delta tables
+    lake/format.json              as what they were written
     snapshots/                    the latest state of each table, snapshots.json, settled.parquet
     loading/<run_id>              runs that are being loaded
     fincon.duckdb                 the views
@@ -47,6 +48,7 @@ class DataFolder:
         self.root = root
         self.work = root.bucket.work if isinstance(root, S3Path) else root
         self.lake = root / "lake"
+        self.lake_format = self.lake / "format.json"
         self.snapshots = root / "snapshots"
         self.snapshot_index = self.snapshots / "snapshots.json"
         self.settled_sessions = self.snapshots / "settled.parquet"

@@ -1,25 +1,39 @@
 """Connect to ``fincon.duckdb`` for reading, as notebooks, commands and checks do."""
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import duckdb
 
-from fincon.errors import UsageError, reason_of
+from fincon.errors import FinconError, RunFailed, UsageError, reason_of
+from fincon.lake.snapshots import latest_files_by_table
+from fincon.lake.tables import Lake
+from fincon.lake.upgrade import refuse_newer, upgrade
 from fincon.lake.version_sql import sql_literal
+from fincon.landing.run_folder import refuse_half_loaded
 from fincon.settings import data_folder
 from fincon.storage.data_folder import DataFolder, local_copy, open_duckdb
+from fincon.storage.lock import retry_while_locked, writer_lock
 from fincon.storage.s3 import DataPath
+from fincon.transforms.schemas import TABLES
+from fincon.warehouse.views import made_by, publish
 
 AGAIN = "`fincon compact` or the next `fincon sync` makes the views anew."
+WAIT_SECONDS = 10.0
+"""How long a reader waits for another to make the views anew, where those that are there lack something."""
+
 READING = (duckdb.StatementType.SELECT, duckdb.StatementType.EXPLAIN)
 
 
 def connect(data: str | DataPath | None = None) -> duckdb.DuckDBPyConnection:
     """Return a connection to the views as they are now, read-only and never in the way of a run: see `fincon.connect`.
 
+    Views that another version of fincon made are made anew first; where that cannot be, they are read as they are.
+
     Raises:
-        UsageError: nothing has been synced into ``data``, or its views cannot be read.
+        UsageError: nothing has been synced into ``data``, its views cannot be read, or a newer fincon wrote the lake.
+        RunFailed: the views lack what this fincon knows, and cannot be made anew now.
     """
     folder = data_folder(data)
     path = DataFolder(folder).views
@@ -28,6 +42,23 @@ def connect(data: str | DataPath | None = None) -> duckdb.DuckDBPyConnection:
             f"There is no {path}.",
             "Run `fincon sync` or `fincon demo` first, or name the folder with --data.",
         )
+    connection = _attach(folder, path)
+    if _made_by(connection) == made_by():
+        return connection
+    refuse_newer(folder)
+    has_all = _has_all_columns(connection)
+    try:
+        retry_while_locked(lambda: _publish_anew(folder), 0 if has_all else WAIT_SECONDS)
+    except (FinconError, OSError, duckdb.Error) as error:
+        if has_all:
+            return connection
+        connection.close()
+        raise RunFailed(f"The views in {path} are of another fincon: {reason_of(error)}", AGAIN) from error
+    connection.close()
+    return _attach(folder, path)
+
+
+def _attach(folder: DataPath, path: DataPath) -> duckdb.DuckDBPyConnection:
     # Attached, not opened: DuckDB shares one instance among all who open the same path in a process, and
     # that would go on showing the file as it was when the first of them opened it.
     connection = open_duckdb(folder)
@@ -44,6 +75,41 @@ def connect(data: str | DataPath | None = None) -> duckdb.DuckDBPyConnection:
         connection.close()
         raise UsageError(f"{path} was made for {published_in}: the folder was moved or copied.", AGAIN)
     return connection
+
+
+def _made_by(connection: duckdb.DuckDBPyConnection) -> str | None:
+    """Return which fincon made the views; None where it was one that did not say."""
+    try:
+        return str(connection.execute("SELECT made_by()").fetchall()[0][0])
+    except duckdb.CatalogException:
+        return None
+
+
+def _has_all_columns(connection: duckdb.DuckDBPyConnection) -> bool:
+    """Return whether the views have every table and column that this fincon knows."""
+    found = connection.execute(
+        "SELECT table_name, column_name FROM duckdb_columns() WHERE database_name = 'fincon' AND schema_name = 'lake'"
+    ).fetchall()
+    return set(found) >= {(table.name, column.name) for table in TABLES for column in table.columns}
+
+
+def _publish_anew(folder: DataPath) -> None:
+    """Give the lake what it lacks, and make its views, as the next run would.
+
+    Raises:
+        DataFolderLocked: a run holds the folder.
+        RunFailed: a run is half in the tables, or something of the lake cannot be read or written.
+    """
+    before = os.umask(
+        0o077
+    )  # what is written is for its owner alone; the process may be a notebook, and keeps its own
+    try:
+        with writer_lock(folder), Lake(DataFolder(folder).lake) as lake:
+            refuse_half_loaded(folder)
+            upgrade(lake)
+            publish(folder, latest_files_by_table(lake))
+    finally:
+        os.umask(before)
 
 
 @contextmanager

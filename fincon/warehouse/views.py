@@ -15,7 +15,15 @@ import pyarrow as pa
 
 from fincon.errors import RunFailed, reason_of
 from fincon.lake.snapshots import LatestFiles
-from fincon.lake.version_sql import SQL, from_template, latest_sql, same_object, sql_literal, sql_literals
+from fincon.lake.version_sql import (
+    SQL,
+    from_template,
+    latest_sql,
+    no_rows_sql,
+    same_object,
+    sql_literal,
+    sql_literals,
+)
 from fincon.storage.data_folder import DataFolder, atomic_write, open_duckdb
 from fincon.storage.s3 import DataPath
 from fincon.transforms.money import THREE_DECIMAL, ZERO_DECIMAL
@@ -78,6 +86,14 @@ def publish(data: DataPath, files: Mapping[str, LatestFiles]) -> DataPath:
     return target
 
 
+@cache
+def made_by() -> str:
+    """Return a hash of all views that this fincon makes, over whatever files: one that makes others has another."""
+    anything = LatestFiles(["snapshot"], ["since"], ["all"])
+    views = statements({table.name: anything for table in TABLES})
+    return hashlib.sha256("\n".join(views).encode()).hexdigest()
+
+
 def _attached_copy(connection: duckdb.DuckDBPyConnection, target: DataPath, part: Path, made_of: str) -> bool:
     """Return whether the last file has the same views: then ``part`` is a copy of it, attached as ``warehouse``.
 
@@ -104,6 +120,10 @@ def named_files(data: DataPath, files: Mapping[str, LatestFiles], made_of: str) 
         "main.made_of": (
             sql_literal(made_of),
             "What the views of this file were made of: a hash of their SQL.",
+        ),
+        "main.made_by": (
+            sql_literal(made_by()),
+            "Which fincon made this file: a hash of all views it makes.",
         ),
     }
     for table in TABLES:
@@ -175,9 +195,10 @@ def _lake_view(table: Table, view: str, *, filled: bool) -> str:
         from_template("amount", minor=minor, major=major.name)
         for minor, major in AMOUNTS.get(table.name, {}).items()
     ]
-    files = f"read_parquet(lake.{view}_files(), union_by_name = true)"
-    source = files if filled else f"(SELECT {_nulls(table)} WHERE false)"
-    return f"CREATE VIEW lake.{view} AS SELECT {', '.join(columns)} FROM {source}"
+    source = no_rows_sql(table)  # so that it has every column, whatever is in the files
+    if filled:
+        source += f" UNION ALL BY NAME FROM read_parquet(lake.{view}_files(), union_by_name = true)"
+    return f"CREATE VIEW lake.{view} AS SELECT {', '.join(columns)} FROM ({source})"
 
 
 def _comments(view: str, table: Table, about: str = "", more: tuple[Column, ...] = ()) -> Iterator[str]:
@@ -185,21 +206,3 @@ def _comments(view: str, table: Table, about: str = "", more: tuple[Column, ...]
     amounts = AMOUNTS.get(table.name, {}).values()
     for column in (*table.columns, *amounts, *more):
         yield f"COMMENT ON COLUMN {view}.{column.name} IS {sql_literal(column.meaning)}"
-
-
-def _nulls(table: Table) -> str:
-    """Return a null of each column's type."""
-    return ", ".join(f"NULL::{_types()[table.name, c.name]} AS {c.name}" for c in table.columns)
-
-
-@cache
-def _types() -> dict[tuple[str, str], str]:
-    """Return (table, column) → DuckDB's type, which DuckDB itself derives from the Arrow schema."""
-    with duckdb.connect() as connection:
-        return {
-            (table.name, column.name): str(kind)
-            for table in TABLES
-            for column, kind in zip(
-                table.columns, connection.from_arrow(table.schema.empty_table()).types, strict=True
-            )
-        }
