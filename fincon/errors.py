@@ -1,19 +1,19 @@
 """What can go wrong, as a person reads it. The command line prints these; anything else is a bug.
 
 FinconError
-├── UsageError          wrong arguments, settings or input file                        exit 2
-├── StripeError         Stripe refused, or did not answer as its API says              exit 1
-│   ├── InvalidKey      401: the key is wrong or revoked
-│   ├── PermissionDenied      403: the key lacks a permission
-│   │   └── AccountDisconnected  403: the key may not act for this Stripe account
+├── UsageError              wrong arguments, settings or input file                        exit 2
+├── StripeError             Stripe refused, or did not answer as its API says              exit 1
+│   ├── InvalidKey          401: the key is wrong or revoked
+│   ├── PermissionDenied    403: the key lacks a permission
+│   │   └── AccountDisconnected 403: the key may not act for this Stripe account
 │   ├── CursorNotFound      400: the object to go on after is no more; the run goes on from one before it
-│   ├── RetriesExhausted          5xx, 429, silence: no good answer within the tries; a later run may succeed
-│   └── NotFound        404: no such object; for a session the run goes on
-├── BudgetExhausted       --max-requests is used up; the next run goes on                 exit 0
-└── RunFailed           the run cannot go on for a reason of this machine or its data  exit 1
-    ├── CorruptPage     a page on disk is not what was written: cut short, or changed
-    ├── AccountsFailed  some Stripe accounts are not in; the others are
-    └── DataFolderLocked     another run holds the data folder; it may be free later
+│   ├── RetriesExhausted    5xx, 429, silence: no good answer within the tries; a later run may succeed
+│   └── NotFound            404: no such object; for a session the run goes on
+├── BudgetExhausted         --max-requests is used up; the next run goes on                 exit 0
+└── RunFailed               the run cannot go on for a reason of this machine or its data  exit 1
+    ├── CorruptPage         a page on disk is not what was written: cut short, or changed
+    ├── AccountsFailed      some Stripe accounts are not in; the others are
+    └── DataFolderLocked    another run holds the data folder; it may be free later
 """
 
 

@@ -47,7 +47,7 @@ class Secret:
         self._value = value
 
     def reveal(self) -> str:
-        """The secret itself. Only what signs a request, or keys a hash, calls this."""
+        """Return the secret itself. Only what signs a request, or keys a hash, calls this."""
         return self._value
 
     def __repr__(self) -> str:
@@ -79,7 +79,7 @@ class Settings:
 
     @property
     def livemode(self) -> bool:
-        """Whether the key is a live one, by its name."""
+        """Tell whether the key is a live one, by its name."""
         return "_live_" in self.key.reveal()
 
 
@@ -88,7 +88,7 @@ def load_settings(
     data: str | DataPath | None = None,
     other_key: Callable[[], str] = lambda: "",
 ) -> Settings:
-    """`Settings` from the environment variables of the README; ``other_key`` is asked where they hold no key.
+    """Read `Settings` from the environment variables of the README; ``other_key`` is asked where they hold no key.
 
     Raises:
         UsageError: a variable is missing or cannot be used; the message names it, never its value if secret.
@@ -117,7 +117,7 @@ def load_settings(
 def data_folder(
     data: str | DataPath | None = None, environ: Mapping[str, str] | None = None, default: str = "data"
 ) -> DataPath:
-    """The data folder: ``--data`` if given, else ``FINCON_DATA``, else ``default``; without links.
+    """Return the data folder: ``--data`` if given, else ``FINCON_DATA``, else ``default``; without links.
 
     One in a bucket is named ``s3://bucket/folder``; what stays on this machine is then under ``FINCON_WORK``.
 
@@ -140,7 +140,7 @@ def data_folder(
 
 
 def _in_bucket(address: str, work: Path) -> S3Path:
-    """The data folder ``s3://bucket/folder``, with a work folder of its own, so that no two lakes share their pages."""
+    """Return the data folder ``s3://bucket/folder``, its work folder its own, so that no two lakes share their pages."""
     parts = ADDRESS.fullmatch(address)
     if not parts:
         raise UsageError(
@@ -153,17 +153,17 @@ def _in_bucket(address: str, work: Path) -> S3Path:
 
 
 def prefect_api_url() -> str:
-    """Where a Prefect server is, or an empty string: then runs stay in this process."""
+    """Return where a Prefect server is, or an empty string: then runs stay in this process."""
     return os.environ.get("PREFECT_API_URL", "").strip()
 
 
 def dask_scheduler() -> str:
-    """The address of the Dask scheduler whose workers fetch, or an empty string: then this process does."""
+    """Return the address of the Dask scheduler whose workers fetch, or an empty string: then this process does."""
     return os.environ.get("FINCON_DASK", "").strip()
 
 
 def query_memory(environ: Mapping[str, str] | None = None) -> str:
-    """What DuckDB may hold of a run before it spills to disk, as DuckDB reads it: ``FINCON_MEMORY``, in megabytes.
+    """Return what DuckDB may hold of a run before it spills to disk, as DuckDB reads it: ``FINCON_MEMORY``, in megabytes.
 
     Raises:
         UsageError: that is no number of megabytes.
@@ -209,7 +209,7 @@ def _positive(env: Mapping[str, str], name: str, kind: type[Number], default: Nu
 
 
 def _check_base(settings: Settings) -> None:
-    """A key goes only to https, or to this machine; a live one never to plain http elsewhere."""
+    """Refuse an address to which a key must not go: it goes only to https, or to this machine."""
     parts = urlsplit(settings.api_base)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise UsageError(

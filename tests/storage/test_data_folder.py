@@ -1,0 +1,98 @@
+"""The data folder on this machine: what is where in it, and how files are replaced."""
+
+import ast
+from pathlib import Path
+
+import msgspec
+import pytest
+
+import fincon
+from fincon.storage.data_folder import DataFolder, atomic_write
+from fincon.storage.lease import LeaseRecord
+from fincon.storage.lock import writer_lock
+from fincon.storage.s3 import Bucket, S3Path
+
+LAYOUT = {
+    "lake": "lake",
+    "snapshots": "snapshots",
+    "snapshot_index": "snapshots/snapshots.json",
+    "settled_sessions": "snapshots/settled.parquet",
+    "loading": "loading",
+    "views": "fincon.duckdb",
+    "erasure_key": ".erasure-key",
+    "lock": ".lock",
+    "work_id": ".work-id",
+    "pages": "pages",
+}
+"""What lakes that exist rest on: attribute of `DataFolder` → path in it."""
+
+OF_THIS_MACHINE = ("lock", "work_id", "pages")
+
+
+def test_the_names_on_disk_stay_and_what_is_under_way_stays_on_this_machine(tmp_path: Path) -> None:
+    here, bucket = DataFolder(tmp_path), DataFolder(S3Path(Bucket("lakes", tmp_path / "work"), "one"))
+    for attribute, path in LAYOUT.items():
+        assert str(getattr(here, attribute)) == f"{tmp_path}/{path}"
+        root = f"{tmp_path}/work" if attribute in OF_THIS_MACHINE else "s3://lakes/one"
+        assert str(getattr(bucket, attribute)) == f"{root}/{path}"
+
+
+def test_one_module_alone_names_the_files_of_the_data_folder() -> None:
+    """Docstrings and messages aside."""
+    names = {part for path in LAYOUT.values() for part in path.split("/")} - {"lake", "snapshots", "pages"}
+    names |= {"run.json", "fetched.json", "costs.json", "parts.json"}
+    found = set()
+    for path in Path(fincon.__file__).parent.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Constant) and node.value in names - {"loading"}:
+                found.add((path.name, node.value))
+            if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Div):  # data / "lake"
+                assert getattr(node.right, "value", "") not in {"lake", "snapshots", "pages", "loading"} or (
+                    path.name == "data_folder.py"
+                ), (path, node.lineno)
+    assert {name for name, _ in found} == {"data_folder.py"}
+    assert len(found) == len(names) - 1
+
+
+def test_a_file_is_replaced_whole_and_for_its_owner_alone_or_not_at_all(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    with atomic_write(path) as part:
+        part.write_bytes(b"first")
+        part.chmod(0o644)
+    assert (path.read_bytes(), path.stat().st_mode & 0o777) == (b"first", 0o600)
+
+    def fail_half_way() -> None:
+        with atomic_write(path) as part:
+            part.write_bytes(b"sec")
+            raise OSError("No space left on device")
+
+    with pytest.raises(OSError, match="No space"):
+        fail_half_way()
+    assert path.read_bytes() == b"first"
+
+
+def test_who_holds_the_folder_finds_nothing_that_killed_writers_left_under_way(tmp_path: Path) -> None:
+    """And all that they had finished."""
+    data = tmp_path / "data"
+    left = [
+        ".staging-killed/accounts-a000001.parquet",
+        "pages/run/.accounts-p0000-000001.json.zst.part",
+        "lake/accounts/x.part",
+        "snapshots/.snapshots.json.part",
+    ]
+    kept = ["pages/run/accounts-p0000-000000.json.zst", "snapshots/snapshots.json", "fincon.duckdb"]
+    for name in (*left, *kept):
+        (data / name).parent.mkdir(parents=True, exist_ok=True)
+        (data / name).touch()
+    with writer_lock(data):
+        assert [name for name in left if (data / name).exists()] == []
+        assert not (data / ".staging-killed").exists()
+        assert [name for name in kept if (data / name).exists()] == kept
+        assert data.stat().st_mode & 0o777 == 0o700
+
+
+def test_the_lease_of_an_earlier_version_is_read_and_ours_can_be_read_by_it() -> None:
+    old = b'{"holder":"process 1 on a","token":"t","work":"w","until":1.5,"unsettled":true}'
+    record = msgspec.json.decode(old, type=LeaseRecord)
+    assert (record.holder, record.until, record.must_fence) == ("process 1 on a", 1.5, True)
+    assert msgspec.json.encode(record) == old
