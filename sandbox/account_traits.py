@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fincon.sandbox.model import Account, AccountNumber, Json, StatusNotice
+from fincon.sandbox.model import Account, AccountNumber, Json, Settings, StatusNotice
 from fincon.sandbox.random_rolls import HUGE, Rolls
 from fincon.sandbox.timeline import DAY
 
@@ -49,6 +49,8 @@ ENDINGS = tuple(f"{number:04}" for number in range(10_000))
 
 # An account changes every so often: its name, its notice, its subscriptions, its permissions take turns.
 TURN = 120 * DAY
+POSTPONED_AFTER, POSTPONED_BY = 30 * DAY, 10 * DAY
+EXPIRY_TOLD_AFTER = 60 * DAY  # within a turn; account numbers expire a while after its end
 
 
 def currency(rolls: Rolls) -> str:
@@ -79,6 +81,14 @@ def notice(rolls: Rolls, turn: int, begun: int) -> StatusNotice | None:
     ends = begun + TURN + (dice & 0x3FFF) * 60 if dice & 0x300 else None
     cause = ("access_expired", "institution_requirement", "unspecified")[(dice >> 4) % 3]
     return StatusNotice("relink_required" if dice & 0x40 else "none", cause, ends)
+
+
+def postponed(notice: StatusNotice | None, begun: int, time: int) -> StatusNotice | None:
+    """Give a notice with the date that it has at a time: a month after it came, the end is put off."""
+    if notice is None or notice.expected_deactivation_date is None or time < begun + POSTPONED_AFTER:
+        return notice
+    later = notice.expected_deactivation_date + POSTPONED_BY
+    return notice._replace(expected_deactivation_date=later)
 
 
 def numbers(rolls: Rolls, begun: int) -> tuple[AccountNumber, ...] | None:
@@ -123,6 +133,20 @@ def unknown(account: Account, variant: int) -> Json:
     if account.notice is not None:
         choices = [{"status_details": {"inactive": {"cause": "unspecified"}}}]
     return choices[variant % len(choices)]
+
+
+def settings_of_session(dice: int, country: str | None, unknown: Json, *, has_tokens: bool) -> Settings:
+    """Give what newer versions tell of a session; where an older one tells it too, the same."""
+    limit = unknown["limits"]["accounts"] if "limits" in unknown else (None, None, 1, 3)[dice & 3]
+    mode = (None, "automatic", "disabled", "automatic")[dice >> 2 & 3]
+    mode = unknown["manual_entry"]["mode"] if "manual_entry" in unknown else mode
+    return Settings(
+        country=unknown["filters"]["country"] if "filters" in unknown else country,
+        require_payment_method_support=(None, "all", "at_least_one", "none")[dice >> 4 & 3],
+        limit=limit,
+        manual_entry=mode,
+        has_token=has_tokens and mode == "automatic",
+    )
 
 
 def unknown_of_session(dice: int, has_filters: bool) -> Json:

@@ -20,7 +20,6 @@ from fincon.sandbox.connect import connected_world
 from fincon.sandbox.endpoints import match
 from fincon.sandbox.middleware import FaultInjector, Limiter
 from fincon.sandbox.model import Json
-from fincon.sandbox.objects import API_VERSION
 from fincon.sandbox.query import ApiError, Query
 from fincon.sandbox.state import CONTROL, State, render
 from fincon.sandbox.world import World
@@ -87,14 +86,21 @@ def _answer(state: State, request: Request) -> Json:
     path: str = request.scope["path"]
     found = match(path)
     if found is None:
-        raise ApiError(404, f"Unrecognized request URL ({request.method}: {path}).")
+        raise ApiError(
+            404,
+            f"Unrecognized request URL ({request.method}: {path}). If you are trying to list objects, remove the "
+            "trailing slash. If you are trying to retrieve an object, make sure you passed a valid (non-empty) "
+            "identifier in your code. Please see https://docs.stripe.com or we can help at "
+            "https://support.stripe.com/.",
+        )
     endpoint, id_ = found
     _authorize(state, request.headers, endpoint.permission)
     world = _world(state, request.headers)
     if request.method != "GET":
         raise ApiError(405, f"The sandbox is read-only: {request.method} {path} is not supported.")
     query = Query(request.scope["query_string"], endpoint.params)
-    return endpoint.answer(world, query, id_, path)
+    version = request.headers.get("stripe-version", world.evolution.default_version)
+    return endpoint.answer(world.in_version(version), query, id_, path)
 
 
 async def clock(request: Request) -> Response:
@@ -143,7 +149,7 @@ class Recorder:
             query = scope["query_string"].decode("ascii", "replace")
             state.record(scope["method"], scope["path"], query, asked.get("stripe-account", ""))
         number = state.served
-        version = asked.get("stripe-version", API_VERSION)
+        version = asked.get("stripe-version", state.world.evolution.default_version)
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":

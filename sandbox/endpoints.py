@@ -9,8 +9,11 @@ from typing import NamedTuple
 
 from fincon.sandbox import connect, objects
 from fincon.sandbox.events import PREFIX, TYPES, Key
+from fincon.sandbox.evolution import ABSENT, LISTED
+from fincon.sandbox.faults import ERRORS
 from fincon.sandbox.model import Json, Session
 from fincon.sandbox.query import PAGING, ApiError, Query, missing, times
+from fincon.sandbox.transactions import SHIFT
 from fincon.sandbox.world import World
 
 HOLDERS = ("customer", "account", "customer_account")
@@ -45,8 +48,9 @@ def _session(world: World, session_id: str, param: str, status: int) -> Session:
 
 
 def _index(world: World, account_id: str, param: str, status: int) -> int:
+    """Find an account that can still be read: of one that was deleted nothing but that is left."""
     index = world.account_index(account_id)
-    if index is None:
+    if index is None or world.presence(index) != LISTED:
         raise missing("financial_connections.account", account_id, param, status)
     return index
 
@@ -60,7 +64,11 @@ def get_session(world: World, query: Query, id_: str, path: str) -> Json:
 
 def get_account(world: World, query: Query, id_: str, path: str) -> Json:
     """Retrieve an account."""
-    return world.account_json(_index(world, id_, "account", 404), query.expand(EXPANDS))
+    expand = query.expand(EXPANDS)
+    index = world.account_index(id_)
+    if index is None or world.presence(index) == ABSENT:
+        raise missing("financial_connections.account", id_, "account", 404)
+    return world.account_json(index, expand)
 
 
 class _Newest:
@@ -76,8 +84,11 @@ class _Newest:
 
 def list_accounts(world: World, query: Query, id_: str, path: str) -> Json:
     """List accounts: all, or those of a session or of a holder."""
-    expand = query.expand(EXPANDS, "data.")
+    refused = ("ownership",) if world.evolution.refuses_ownership else ()
+    expand = query.expand([name for name in EXPANDS if name not in refused], "data.")
     chosen = _chosen(world, query)
+    if chosen is None and world.evolution.leaving:
+        chosen = world.listed
     what = "financial_connections.account"
     if chosen is None:
         places, more = query.page(_Newest(world), world.account_count, what)
@@ -124,6 +135,10 @@ def list_owners(world: World, query: Query, id_: str, path: str) -> Json:
 def list_transactions(world: World, query: Query, id_: str, path: str) -> Json:
     """List the transactions of an account."""
     index = _index(world, query.required("account"), "account", 400)
+    refused = world.refusal(index)
+    if refused:
+        status, error = ERRORS[refused]
+        raise ApiError(status, **error)
     first, last = query.times("transacted_at")
     since = -1
     after = query.get("transaction_refresh[after]")
@@ -140,6 +155,27 @@ def list_transactions(world: World, query: Query, id_: str, path: str) -> Json:
     by_id = {one.id: place for place, one in enumerate(found)}
     places, more = query.page(by_id, len(found), "financial_connections.transaction")
     return _list([objects.transaction(found[place]) for place in places], more, path)
+
+
+def get_transaction(world: World, query: Query, id_: str, path: str) -> Json:
+    """Retrieve a transaction."""
+    query.expand(())
+    number = world.things.ids.transaction.decode(id_)
+    index = None if number is None else (number >> SHIFT) // 4
+    if index is not None and index < world.account_count and world.presence(index) == LISTED:
+        for one in world.transactions(index):
+            if one.id == id_:
+                return objects.transaction(one)
+    raise missing("financial_connections.transaction", id_, "transaction", 404)
+
+
+def get_event(world: World, query: Query, id_: str, path: str) -> Json:
+    """Retrieve an event."""
+    query.expand(())
+    key = world.events.key(id_)
+    if key is None:
+        raise missing("event", id_, "id", 404)
+    return world.event_json(key)
 
 
 def list_events(world: World, query: Query, id_: str, path: str) -> Json:
@@ -214,8 +250,15 @@ ENDPOINTS = (
         _params("account", "transaction_refresh[after]", *times("transacted_at")),
         list_transactions,
     ),
+    Endpoint(
+        f"{ROOT}/transactions/{{id}}",
+        "financial_connections.transactions",
+        frozenset({"expand"}),
+        get_transaction,
+    ),
     Endpoint("/v1/accounts", "accounts_kyc_basic", _params(*times("created")), list_connected),
     Endpoint("/v1/events", "events", _params("type", "types", *times("created")), list_events),
+    Endpoint("/v1/events/{id}", "events", frozenset({"expand"}), get_event),
 )
 REGEXES = [(endpoint.regex, endpoint) for endpoint in ENDPOINTS]
 

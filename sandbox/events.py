@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
+from functools import cached_property
 from heapq import merge
 from math import lcm
 from typing import NamedTuple
 
+from fincon.sandbox.account_traits import EXPIRY_TOLD_AFTER, POSTPONED_AFTER, TURN, turns
 from fincon.sandbox.accounts import Accounts
+from fincon.sandbox.evolution import LISTED
 from fincon.sandbox.model import Event
 from fincon.sandbox.timeline import (
     DAY,
@@ -18,19 +21,28 @@ from fincon.sandbox.timeline import (
     MINUTE_FACTOR,
     MINUTES,
     PATTERN,
+    SLOW,
     Calendar,
     Feature,
     breaking,
 )
 
 KEPT = 30 * DAY
-PREFIX = "financial_connections.account."
+PREFIX = "financial_connections."
 TYPES = (
-    "created", "deactivated", "disconnected", "reactivated",
-    "refreshed_balance", "refreshed_ownership", "refreshed_transactions",
+    "account.created", "account.deactivated", "account.disconnected", "account.reactivated",
+    "account.refreshed_balance", "account.refreshed_ownership", "account.refreshed_transactions",
+    # What follows is sent where the world's `every_event` says so.
+    "account.account_numbers_updated", "account.upcoming_account_number_expiry",
+    "account.supported_payment_method_types_updated",
+    "account.upcoming_deactivation", "account.expected_deactivation_date_updated",
+    "authorization.upcoming_deactivation", "authorization.expected_deactivation_date_updated",
 )  # fmt: skip
 OF_FEATURE = {"balance": 4, "ownership": 5, "transaction": 6}
 CREATED, DEACTIVATED, DISCONNECTED, REACTIVATED = range(4)
+NUMBERS, EXPIRY, METHODS, UPCOMING, POSTPONED, AUTHORIZATION, AUTHORIZATION_POSTPONED = range(7, 14)
+OF_TURNS = frozenset(range(7, 14))
+OF_AUTHORIZATIONS = frozenset({AUTHORIZATION, AUTHORIZATION_POSTPONED})
 BREAKS = {"disconnect": DISCONNECTED, "gone": DEACTIVATED, "flaky": DEACTIVATED}  # by kind of link
 
 
@@ -48,6 +60,7 @@ class Events:
     def __init__(self, accounts: Accounts, time: int) -> None:
         self.accounts = accounts
         self.schedule = accounts.schedule
+        self.evolution = accounts.evolution
         self.time = time
         self.count = self.schedule.count(time)
 
@@ -65,8 +78,20 @@ class Events:
             streams.append(self._created(start, end, newest_first))
         if not {DEACTIVATED, DISCONNECTED, REACTIVATED}.isdisjoint(types):
             streams.append(self._life(start, end, types, newest_first))
+        if self.evolution.every_event:
+            streams += [
+                self._refreshed(feature, start, end, newest_first, slow=True)
+                for feature in FEATURES
+                if OF_FEATURE[feature.name] in types
+            ]
+            if not OF_TURNS.isdisjoint(types):
+                of_turns = [key for key in self._of_turns if start <= key.time <= end and key.type in types]
+                streams.append(iter(of_turns[::-1] if newest_first else of_turns))
         # Every stream is in order and gives one key at a time, so a page costs little more than its events.
-        return merge(*streams, reverse=newest_first)
+        keys = merge(*streams, reverse=newest_first)
+        if not self.evolution.leaving:
+            return keys
+        return (key for key in keys if self.accounts.presence(key.account, key.time) == LISTED)
 
     def event(self, key: Key) -> Event:
         """Give the event of a key."""
@@ -81,15 +106,52 @@ class Events:
         key = Key(number >> 44, number >> 4 & (1 << 40) - 1, number & 15)
         if not self.time - KEPT <= key.time <= self.time or key.account >= self.count:
             return None
+        if self.accounts.presence(key.account, key.time) != LISTED:
+            return None
+        if key.type in OF_TURNS:
+            return key if key in self._of_turns else None
         calendar = self.schedule.calendar(key.account)
         if key.type == CREATED:
             return key if key.time == calendar.created else None
         for feature in FEATURES:
             if key.type == OF_FEATURE[feature.name]:
-                day, second = divmod(key.time - feature.delay, DAY)
-                is_slot = second == feature.seconds[key.account % MINUTES]
-                return key if is_slot and self._has_refreshed(feature, calendar, day) else None
+                for slow in (False, True) if self.evolution.every_event else (False,):
+                    day, second = divmod(key.time - (SLOW if slow else feature.delay), DAY)
+                    is_slot = second == feature.seconds[key.account % MINUTES]
+                    if is_slot and self._has_refreshed(feature, calendar, day, slow=slow):
+                        return key
+                return None
         return key if key in _breaks(calendar, key.time // DAY) else None
+
+    @cached_property
+    def _of_turns(self) -> list[Key]:
+        """What changes without a refresh, oldest first: found by asking every account, for small worlds."""
+        found: list[Key] = []
+        for index in range(self.count):
+            rolls = self.schedule.dice.roll(index)
+            created = self.schedule.linked(index, rolls.created)
+            _, begun = turns(rolls, created, self.time)
+            for start in (begun - TURN, begun):
+                for moment in (start, start + POSTPONED_AFTER, start + EXPIRY_TOLD_AFTER):
+                    if max(created + 1, self.time - KEPT) <= moment <= self.time:
+                        found += self._changes(index, moment, expires=moment == start + EXPIRY_TOLD_AFTER)
+        return sorted(found)
+
+    def _changes(self, index: int, time: int, *, expires: bool) -> Iterator[Key]:
+        """Give the events of what an account is at a time, and was not a second before."""
+        was, now = self.accounts.account(index, time - 1), self.accounts.account(index, time)
+        if now.numbers != was.numbers:
+            yield Key(time, index, NUMBERS)
+        if expires and any(number.expected_expiry_date for number in now.numbers or ()):
+            yield Key(time, index, EXPIRY)
+        if now.payment_methods != was.payment_methods:
+            yield Key(time, index, METHODS)
+        if now.notice is None or now.notice == was.notice:
+            return
+        upcoming = was.notice is None or was.notice.expected_deactivation_date is None
+        yield Key(time, index, UPCOMING if upcoming else POSTPONED)
+        if self.accounts.anchors(index):
+            yield Key(time, index, AUTHORIZATION if upcoming else AUTHORIZATION_POSTPONED)
 
     def _created(self, start: int, end: int, newest_first: bool) -> Iterator[Key]:
         """Accounts linked in a span of time."""
@@ -97,32 +159,39 @@ class Events:
         for index in reversed(indexes) if newest_first else indexes:
             yield Key(self.schedule.created(index), index, CREATED)
 
-    def _refreshed(self, feature: Feature, start: int, end: int, newest_first: bool) -> Iterator[Key]:
-        """Give refreshes which succeeded in a span of time, minute by minute of their beginnings."""
+    def _refreshed(
+        self, feature: Feature, start: int, end: int, newest_first: bool, *, slow: bool = False
+    ) -> Iterator[Key]:
+        """Give refreshes which ended in a span of time, minute by minute of their beginnings."""
         inverse = pow(feature.factor, -1, MINUTES)
-        minutes = range((start - feature.delay) // 60, (end - feature.delay) // 60 + 1)
+        delay = SLOW if slow else feature.delay
+        minutes = range((start - delay) // 60, (end - delay) // 60 + 1)
         for minute in reversed(minutes) if newest_first else minutes:
             day, slot = divmod(minute, MINUTES)
             residue = (slot - feature.offset) * inverse % MINUTES
             if residue >= self.count:
                 continue
-            time = day * DAY + feature.seconds[residue] + feature.delay
+            time = day * DAY + feature.seconds[residue] + delay
             if start <= time <= end:
                 indexes = range(residue, self.count, MINUTES)
                 for index in reversed(indexes) if newest_first else indexes:
                     roll = self.schedule.dice.one(index, feature.roll)
                     is_due = (day + (roll >> 3)) % feature.periods[roll & 7] == 0
-                    if is_due and self._has_refreshed(feature, self.schedule.calendar(index), day):
+                    if is_due and self._has_refreshed(feature, self.schedule.calendar(index), day, slow=slow):
                         yield Key(time, index, OF_FEATURE[feature.name])
 
-    def _has_refreshed(self, feature: Feature, calendar: Calendar, day: int) -> bool:
-        """Whether a feature of an account was refreshed on a day, and this succeeded."""
+    def _has_refreshed(self, feature: Feature, calendar: Calendar, day: int, *, slow: bool = False) -> bool:
+        """Whether an attempt to refresh a feature of an account on a day ended with an event, at once or after hours."""
         period, phase, second = calendar.rhythm(feature)
         attempt = day * DAY + second
+        ends = attempt + (SLOW if slow else feature.delay)
+        told = {"slow"} if slow else {"succeeded", "failed"} if self.evolution.every_event else {"succeeded"}
         return (
             (day + phase) % period == 0
             and attempt > calendar.created
-            and calendar.outcome(feature, attempt) == "succeeded"
+            and calendar.outcome(feature, attempt) in told
+            and not (calendar.kind == "disconnect" and attempt > calendar.first)
+            and (not self.evolution.ending or ends < self.accounts.until(calendar, feature))
             and self.accounts.refreshes(feature, calendar.index, calendar.rolls)
         )
 

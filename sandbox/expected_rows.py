@@ -6,7 +6,8 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any
 
-from fincon.sandbox.model import Account, Holder, Owner, Session, Transaction
+from fincon.sandbox.evolution import is_endive
+from fincon.sandbox.model import Account, Authorization, Holder, Owner, Session, StatusNotice, Transaction
 
 Row = dict[str, Any]
 FEATURE_NAMES = ("balance", "ownership", "transaction")
@@ -29,9 +30,9 @@ def _holder(holder: Holder | None) -> Row:
     return row
 
 
-def session_row(it: Session) -> Row:
-    """Give a row of `sessions`."""
-    return {
+def session_row(it: Session, version: str) -> Row:
+    """Give a row of `sessions`, as told in a version: since endive it has more columns of its own."""
+    row: Row = {
         "session_id": it.id,
         **_holder(it.holder),
         "filter_account_subcategories": _list(it.filters.account_subcategories) if it.filters else None,
@@ -41,7 +42,19 @@ def session_row(it: Session) -> Row:
         "return_url": it.return_url,
         "livemode": False,
         "account_count": len(it.accounts),
-        "extra": it.unknown or None,
+        "extra": {**it.unknown, **it.grown} or None,
+    }
+    if not is_endive(version):
+        return row
+    country = it.newer.country if it.filters else None
+    return row | {
+        "filter_countries": None if country is None else [country],
+        "filter_require_payment_method_support": it.newer.require_payment_method_support
+        if it.filters
+        else None,
+        "limit_accounts": it.newer.limit,
+        "manual_entry_mode": it.newer.manual_entry,
+        "extra": it.grown or None,
     }
 
 
@@ -63,7 +76,7 @@ def account_row(it: Account) -> Row:
         "subscriptions": _list(it.subscriptions),
         "supported_payment_method_types": list(it.payment_methods),
         "account_numbers": _numbers(it),
-        "status_details": _status_details(it),
+        "status_details": _status_details(it.notice),
         "balance_type": it.balance.type if it.balance else None,
         "balance_as_of": moment(it.balance.as_of) if it.balance else None,
         "extra": it.unknown or None,
@@ -84,12 +97,26 @@ def _numbers(it: Account) -> list[Row] | None:
     ]
 
 
-def _status_details(it: Account) -> Row | None:
-    if it.notice is None:
+def _status_details(notice: StatusNotice | None) -> Row | None:
+    if notice is None:
         return None
-    ends = moment(it.notice.expected_deactivation_date)
+    ends = moment(notice.expected_deactivation_date)
+    return {"active": {"action": notice.action, "cause": notice.cause, "expected_deactivation_date": ends}}
+
+
+def authorization_row(it: Authorization) -> Row:
+    """Give a row of `authorizations`."""
+    active = _status_details(it.notice) if it.status == "active" else None
     return {
-        "active": {"action": it.notice.action, "cause": it.notice.cause, "expected_deactivation_date": ends}
+        "authorization_id": it.id,
+        **_holder(it.holder),
+        "display_name": it.display_name,
+        "institution": it.institution,
+        "institution_name": it.institution_name,
+        "status": it.status,
+        "status_details": active
+        or ({"inactive": {"action": "relink_required"}} if it.status != "active" else None),
+        "livemode": False,
     }
 
 
@@ -140,6 +167,7 @@ def owner_row(it: Owner) -> Row:
         "phone": it.phone,
         "raw_address": it.raw_address,
         "refreshed_at": moment(it.refreshed_at),
+        **({"extra": it.unknown} if it.unknown else {}),
     }
 
 
@@ -163,14 +191,14 @@ def transaction_row(it: Transaction) -> Row:
 
 
 def tables(
-    sessions: Iterable[Session], accounts: Iterable[Account], account_ids: dict[int, str]
+    sessions: Iterable[Session], accounts: Iterable[Account], account_ids: dict[int, str], version: str
 ) -> dict[str, list[Row]]:
     """Give the latest state of every table, from all sessions and all accounts."""
     rows: dict[str, list[Row]] = {
         name: [] for name in ("sessions", "session_accounts", "accounts", "balances", "refreshes")
     }
     for session in sessions:
-        rows["sessions"].append(session_row(session))
+        rows["sessions"].append(session_row(session, version))
         rows["session_accounts"] += [
             {"session_id": session.id, "account_id": account_ids[index], "position": position}
             for position, index in enumerate(session.accounts)

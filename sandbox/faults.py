@@ -19,6 +19,7 @@ RETRYABLE = (
 )  # fmt: skip
 KINDS = (
     *RETRYABLE, "timeout", "empty_page", "repeated_page", "endless", "cursor_gone", "malformed", "forbidden",
+    "bad_request", "account_inactive", "never_refreshed",
 )  # fmt: skip
 REASONS = ("global-rate", "global-concurrency", "endpoint-rate", "endpoint-concurrency", "resource-specific")
 DEFECTS = ("amount_is_text", "no_id", "wrong_type", "amount_too_large")
@@ -30,6 +31,7 @@ class Fault:
 
     - Errors: `rate_limit` (429 with `reason`), `lock_timeout` (429 without), `conflict` (409),
       `server_error` (500), `unavailable` (503), `bad_gateway` (502 in HTML), `forbidden` (403),
+      `bad_request`, `account_inactive`, `never_refreshed` (400; the last two with Stripe's own codes),
       `cursor_gone` (400, where the request has a cursor, or names a refresh).
     - Connections: `reset` (torn down), `no_answer` (closed without a byte), `timeout` (the same after
       `seconds`), `cut_short` (less body than Content-Length says).
@@ -90,6 +92,28 @@ ERRORS: dict[str, tuple[int, Json]] = {
             "it needs 'rak_financial_connections_accounts_read' (financial_connections.accounts).",
         },
     ),
+    "bad_request": (
+        400,
+        {"type": "invalid_request_error", "message": "This account cannot be read at the moment."},
+    ),
+    "account_inactive": (
+        400,
+        {
+            "type": "invalid_request_error",
+            "code": "financial_connections_account_inactive",
+            "message": "The Financial Connections account is inactive.",
+            "param": "account",
+        },
+    ),
+    "never_refreshed": (
+        400,
+        {
+            "type": "invalid_request_error",
+            "code": "financial_connections_no_successful_transaction_refresh",
+            "message": "The Financial Connections account has had no successful transaction refresh.",
+            "param": "account",
+        },
+    ),
     "cursor_gone": (
         400,
         {
@@ -107,18 +131,20 @@ class Rule:
     """A line of a script: the fault that meets the requests which match.
 
     `endpoint` is a pattern such as `/v1/financial_connections/accounts/{id}` ("" is any), `query` a part of
-    the query string, `nth` the numbers among the matching requests, counted from 1 (none: all of them).
+    the query string, `path` a part of the path, `nth` the numbers among the matching requests, counted from 1
+    (none: all of them).
     """
 
     fault: Fault
     endpoint: str = ""
     query: str = ""
     nth: Collection[int] = ()
+    path: str = ""
     seen: int = field(default=0, init=False)
 
-    def meets(self, endpoint: str, query: str) -> bool:
+    def meets(self, endpoint: str, query: str, path: str) -> bool:
         """Whether a request meets this rule's fault; counts it if it matches."""
-        if (self.endpoint and endpoint != self.endpoint) or self.query not in query:
+        if self.endpoint not in ("", endpoint) or self.query not in query or self.path not in path:
             return False
         self.seen += 1
         return not self.nth or self.seen in self.nth
@@ -141,10 +167,10 @@ class Faults:
     injected: Counter[str] = field(default_factory=Counter, init=False)
     served: int = field(default=0, init=False)
 
-    def choose(self, endpoint: str, query: str) -> Fault | None:
+    def choose(self, endpoint: str, query: str, path: str = "") -> Fault | None:
         """Give the fault that meets the next request, if any."""
         self.served += 1
-        met = [rule.fault for rule in self.script if rule.meets(endpoint, query)]
+        met = [rule.fault for rule in self.script if rule.meets(endpoint, query, path)]
         fault = met[0] if met else self._by_rate()
         if fault is not None:
             self.injected[fault.kind] += 1

@@ -102,6 +102,7 @@ class Ids:
         self.transaction = Codec(seed, "fctxn_", bits=68, token=True)
         self.transaction_refresh = Codec(seed, "fctxnref_", token=True)
         self.owner = Codec(seed, "fcaown_", bits=42, token=True)
+        self.authorization = Codec(seed, "fcauth_", bits=48, token=True)
         self.event = Codec(seed, "evt_", width=24, bits=88)
         self.customer = Codec(seed, "cus_", bits=44)
         self.holder_account = Codec(seed, "acct_", width=16, bits=46)

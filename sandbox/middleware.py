@@ -62,7 +62,7 @@ class FaultInjector:
             await self.app(scope, receive, send)
             return
         query = scope["query_string"].decode("ascii", "replace")
-        fault = faults.choose(pattern_of(scope["path"]), query)
+        fault = faults.choose(pattern_of(scope["path"]), query, scope["path"])
         self.state.advance(faults.drift())
         if fault is None or (fault.kind == "cursor_gone" and not any(name in query for name in GONE)):
             await self.app(scope, receive, send)

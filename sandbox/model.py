@@ -86,6 +86,16 @@ class Filters(NamedTuple):
     account_subcategories: tuple[str, ...] | None
 
 
+class Settings(NamedTuple):
+    """What newer versions tell of a session; of what stands once in older ones, as an attribute nobody knows."""
+
+    country: str | None
+    require_payment_method_support: str | None
+    limit: int | None
+    manual_entry: str | None
+    has_token: bool
+
+
 class Session(NamedTuple):
     """A session at one time; `accounts` are indexes, newest first."""
 
@@ -100,6 +110,8 @@ class Session(NamedTuple):
     accounts: list[int]
     unknown: Json
     absent: int
+    newer: Settings
+    grown: Json
 
 
 class Owner(NamedTuple):
@@ -113,6 +125,7 @@ class Owner(NamedTuple):
     phone: str | None
     raw_address: str | None
     refreshed_at: int
+    unknown: Json
 
 
 class Transaction(NamedTuple):
@@ -132,8 +145,20 @@ class Transaction(NamedTuple):
     unknown: Json
 
 
+class Authorization(NamedTuple):
+    """The credentials by which the accounts of a session were linked, at one time."""
+
+    id: str
+    holder: Holder | None
+    institution: str
+    institution_name: str
+    display_name: str | None
+    status: str
+    notice: StatusNotice | None
+
+
 class Event(NamedTuple):
-    """A webhook event about an account."""
+    """A webhook event about an account, or about the authorization that it belongs to."""
 
     id: str
     type: str

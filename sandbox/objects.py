@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 
+from fincon.sandbox.evolution import DAHLIA, SINCE, is_endive
 from fincon.sandbox.ids import mix
 from fincon.sandbox.model import (
     Account,
     AccountNumber,
+    Authorization,
     Balance,
     Event,
     Holder,
@@ -19,9 +21,11 @@ from fincon.sandbox.model import (
 )
 
 ACCOUNTS_URL = "/v1/financial_connections/accounts"
-API_VERSION = "2026-06-24.dahlia"
+API_VERSION = DAHLIA
 EMBEDDED = 10  # how many accounts the list within a session holds
 NULLABLE_OF_SESSION = ("account_holder", "filters", "prefetch", "return_url")
+OLDEST_OF_ALL = max(SINCE.values())
+"""A version from here on renders every attribute of an account."""
 
 
 NAMES = (
@@ -50,15 +54,21 @@ def _empty(number: int) -> Json:
 SHAPES = tuple(_empty(number) for number in range(64))
 
 
-def account(it: Account, expand: Collection[str] = (), owners: Sequence[Owner] = ()) -> Json:
-    """Give an account; `owners` are needed only where `ownership` is to be expanded."""
+def account(
+    it: Account,
+    expand: Collection[str] = (),
+    owners: Sequence[Owner] = (),
+    inline_owners: int = EMBEDDED,
+    version: str = API_VERSION,
+) -> Json:
+    """Give an account; `owners` are needed only where `ownership` is to be expanded, the first of them inline."""
     (
         _, id_, created, holder, institution_name, display_name, last4, category, subcategory, status, notice,
         permissions, subscriptions, methods, numbers, owned, balance, refreshes, refresh_id, unknown, absent,
     ) = it  # fmt: skip
     ownership: str | Json | None = owned
     if owned is not None and "ownership" in expand:
-        ownership = _ownership(owned, it, owners)
+        ownership = _ownership(owned, it, owners, inline_owners)
     found = SHAPES[absent & 63].copy()
     found["id"] = id_
     found["category"] = category
@@ -94,7 +104,16 @@ def account(it: Account, expand: Collection[str] = (), owners: Sequence[Owner] =
         found["subscriptions"] = [*subscriptions]
     if unknown:
         _add(found, unknown)
+    if version < OLDEST_OF_ALL:
+        for name, since in SINCE.items():
+            if version < since:
+                found.pop(name, None)
     return found
+
+
+def deleted(account_id: str) -> Json:
+    """Give what is left of an account that was deleted."""
+    return {"id": account_id, "object": "financial_connections.account", "deleted": True}
 
 
 def _add(found: Json, unknown: Json) -> None:
@@ -153,15 +172,15 @@ def _put_nothing(balance: Json, parent: str, name: str, shape: int) -> None:
         balance[parent] = None if shape == 1 else {name: None}
 
 
-def _ownership(id_: str, it: Account, owners: Sequence[Owner]) -> Json:
+def _ownership(id_: str, it: Account, owners: Sequence[Owner], inline: int) -> Json:
     return {
         "id": id_,
         "object": "financial_connections.account_ownership",
         "created": it.created,
         "owners": {
             "object": "list",
-            "data": [owner(one) for one in owners],
-            "has_more": False,
+            "data": [owner(one) for one in owners[:inline]],
+            "has_more": len(owners) > inline,
             "url": f"{ACCOUNTS_URL}/{it.id}/owners",
         },
     }
@@ -178,6 +197,7 @@ def owner(it: Owner) -> Json:
         "phone": it.phone,
         "raw_address": it.raw_address,
         "refreshed_at": it.refreshed_at,
+        **it.unknown,
     }
 
 
@@ -200,7 +220,9 @@ def transaction(it: Transaction) -> Json:
     }
 
 
-def session(it: Session, render: Callable[[int], Json], expand: Collection[str] = ()) -> Json:
+def session(
+    it: Session, render: Callable[[int], Json], expand: Collection[str] = (), version: str = API_VERSION
+) -> Json:
     """Give a session; `render` gives the JSON of one of its accounts."""
     accounts: Json = {
         "object": "list",
@@ -233,18 +255,84 @@ def session(it: Session, render: Callable[[int], Json], expand: Collection[str] 
     for place, name in enumerate(NULLABLE_OF_SESSION, 1):
         if it.absent & 1 and it.absent >> place & 1 and found[name] is None:
             del found[name]
-    _add(found, it.unknown)
-    return found
+    if is_endive(version):
+        _renew(found, it)
+    else:
+        _add(found, it.unknown)
+    return found | it.grown
 
 
-def event(it: Event, of_account: Json) -> Json:
-    """Give an event with the account as it was."""
+def _renew(found: Json, it: Session) -> None:
+    """Turn a session into what it is since endive."""
+    newer = it.newer
+    if found.get("filters") is not None:
+        found["filters"].pop("countries", None)
+        found["filters"] |= {
+            "country": newer.country,
+            "require_payment_method_support": newer.require_payment_method_support,
+        }
+    found["limits"] = newer.limit and {"accounts": newer.limit}
+    found["manual_entry"] = newer.manual_entry and {"mode": newer.manual_entry}
+    if newer.has_token:
+        found["bank_account_token"] = bank_account_token(it)
+    elif it.absent & 1:
+        found["bank_account_token"] = None
+
+
+def bank_account_token(it: Session) -> Json:
+    """Give the token of a session in which a bank account was entered by hand. Its bearer can use it."""
+    dice = mix(it.number)
+    return {
+        "id": f"btok_{dice:016x}",
+        "object": "token",
+        "bank_account": {
+            "id": f"ba_{dice:016x}",
+            "object": "bank_account",
+            "account_holder_name": "Grace Hopper",
+            "account_holder_type": "individual",
+            "account_type": "checking",
+            "bank_name": "StripeBank",
+            "country": "US",
+            "currency": "usd",
+            "fingerprint": f"fp{dice:014x}",
+            "last4": f"{dice % 10_000:04}",
+            "routing_number": "110000000",
+            "status": "new",
+        },
+        "client_ip": f"192.0.2.{dice % 256}",
+        "created": 1_780_000_000,
+        "livemode": False,
+        "type": "bank_account",
+        "used": False,
+    }
+
+
+def authorization(it: Authorization) -> Json:
+    """Give an authorization."""
+    details: Json = {"inactive": {"action": "relink_required"}}
+    if it.status == "active":
+        details = {"active": it.notice and it.notice._asdict()}
+    return {
+        "id": it.id,
+        "object": "financial_connections.authorization",
+        "account_holder": it.holder and _holder(it.holder, 0, ()),
+        "display_name": it.display_name,
+        "institution": it.institution,
+        "institution_name": it.institution_name,
+        "livemode": False,
+        "status": it.status,
+        "status_details": details,
+    }
+
+
+def event(it: Event, subject: Json, version: str = API_VERSION) -> Json:
+    """Give an event with its subject as it was, rendered in a version."""
     return {
         "id": it.id,
         "object": "event",
-        "api_version": API_VERSION,
+        "api_version": version,
         "created": it.created,
-        "data": {"object": of_account},
+        "data": {"object": subject},
         "livemode": False,
         "pending_webhooks": 0,
         "request": {"id": None, "idempotency_key": None},

@@ -16,13 +16,19 @@ from typing import Any
 from fincon.sandbox import expected_rows as truth
 from fincon.sandbox import objects
 from fincon.sandbox.accounts import Accounts
-from fincon.sandbox.events import Events, Key
+from fincon.sandbox.events import OF_AUTHORIZATIONS, Events, Key
+from fincon.sandbox.evolution import ABSENT, DELETED, LISTED, STANDING_STILL, Evolution
 from fincon.sandbox.model import Json, Owner, Session, Transaction
 
 
 @lru_cache(maxsize=64)
-def _objects_of(seed: int, accounts: int, sessions: int) -> Accounts:
-    return Accounts(seed, accounts, sessions)
+def _objects_of(seed: int, accounts: int, sessions: int, evolution: Evolution) -> Accounts:
+    return Accounts(seed, accounts, sessions, evolution)
+
+
+@lru_cache(maxsize=64)
+def _in_version(world: World, version: str) -> World:
+    return replace(world, version=version)
 
 
 @dataclass(frozen=True)
@@ -31,7 +37,8 @@ class World:
 
     `accounts` and `sessions` are their numbers at the base time, 2026-06-01T00:00Z; as the clock moves on,
     more are linked. `connected` is how many accounts a Connect platform has (see `sandbox.connect`); where
-    they are `alike`, each is a copy of the platform's own world, ids included.
+    they are `alike`, each is a copy of the platform's own world, ids included. `evolution` is what moves on.
+    Answers and `truth` are in `version`: in that of a request's header, where it has one.
     """
 
     seed: int = 1
@@ -40,6 +47,8 @@ class World:
     sessions: int = 300
     connected: int = 0
     alike: bool = False
+    evolution: Evolution = STANDING_STILL
+    version: str = objects.API_VERSION
 
     def __post_init__(self) -> None:
         if self.clock.tzinfo is None:
@@ -51,6 +60,10 @@ class World:
         """Give the same world at another time."""
         return replace(self, clock=clock)
 
+    def in_version(self, version: str) -> World:
+        """Give the same world as a version renders it."""
+        return self if version == self.version else _in_version(self, version)
+
     @cached_property
     def time(self) -> int:
         """The clock in Unix seconds."""
@@ -59,7 +72,7 @@ class World:
     @cached_property
     def things(self) -> Accounts:
         """The builder of this world's objects, shared by all its times."""
-        return _objects_of(self.seed, self.accounts, self.sessions)
+        return _objects_of(self.seed, self.accounts, self.sessions, self.evolution)
 
     @cached_property
     def account_count(self) -> int:
@@ -94,7 +107,21 @@ class World:
         return self._session(position)
 
     def _session(self, position: int) -> Session:
-        return self.things.session(position - self.sessions, self.account_count)
+        return self.things.session(position - self.sessions, self.account_count, self.time)
+
+    def presence(self, index: int) -> str:
+        """Tell whether an account is in lists now, is shown there as deleted, or is in none."""
+        return self.things.presence(index, self.time)
+
+    @cached_property
+    def listed(self) -> list[int]:
+        """The indexes that the list of accounts shows, newest first."""
+        return [i for i in reversed(range(self.account_count)) if self.presence(i) != ABSENT]
+
+    def gone(self) -> set[str]:
+        """Give the ids of the accounts that a whole listing does not show any more, or shows as deleted."""
+        indexes = range(self.account_count)
+        return {self.account_id(index) for index in indexes if self.presence(index) != LISTED}
 
     def holder_accounts(self, kind: str, holder_id: str) -> list[int] | None:
         """Give the indexes of a holder's accounts, newest first; None if there is no such holder."""
@@ -106,20 +133,26 @@ class World:
                 return None
         if number is None:
             return None
-        return self.things.membership.holder_accounts(kind, number, self.account_count) or None
+        found = self.things.membership.holder_accounts(kind, number, self.account_count)
+        return [index for index in found if self.presence(index) != ABSENT] if found else None
 
     # -- objects as JSON
 
-    def account_json(self, index: int, expand: Collection[str] = (), time: int | None = None) -> Json:
-        """Give an account as Stripe writes it, now or at another time."""
+    def account_json(
+        self, index: int, expand: Collection[str] = (), time: int | None = None, version: str = ""
+    ) -> Json:
+        """Give an account as Stripe writes it, now or at another time, in the world's version or another."""
         time = self.time if time is None else time
+        if self.things.presence(index, time) == DELETED:
+            return objects.deleted(self.account_id(index))
         owners = self.things.owners(index, time) if "ownership" in expand else ()
-        return objects.account(self.things.account(index, time), expand, owners)
+        account = self.things.account(index, time)
+        return objects.account(account, expand, owners, self.evolution.inline_owners, version or self.version)
 
     def session_json(self, session: Session, expand: Collection[str] = ()) -> Json:
         """Give a session as Stripe writes it, with its first accounts."""
         inner = {path.removeprefix("accounts.data.") for path in expand if path.startswith("accounts.data.")}
-        return objects.session(session, lambda index: self.account_json(index, inner), expand)
+        return objects.session(session, lambda index: self.account_json(index, inner), expand, self.version)
 
     def owners(self, index: int) -> list[Owner]:
         """Give the owners of an account."""
@@ -135,28 +168,62 @@ class World:
         return Events(self.things, self.time)
 
     def event_json(self, key: Key) -> Json:
-        """Give an event as Stripe writes it, with the account as it was."""
-        return objects.event(self.events.event(key), self.account_json(key.account, time=key.time))
+        """Give an event as Stripe writes it: with its subject as it was, in the Stripe account's own version."""
+        version = self.evolution.default_version
+        if key.type in OF_AUTHORIZATIONS:
+            subject = objects.authorization(self.things.authorization(key.account, key.time))
+        else:
+            subject = self.account_json(key.account, time=key.time, version=version)
+        return objects.event(self.events.event(key), subject, version)
 
     # -- truth
 
     def truth(self) -> dict[str, list[dict[str, Any]]]:
-        """Give the rows of every table of the contract when all was fetched now."""
+        """Give the rows of every table of the contract when all was fetched now, in the world's version."""
         indexes = range(self.account_count)
         return truth.tables(
             (self._session(position) for position in range(self.session_count)),
-            (self.things.account(index, self.time) for index in reversed(indexes)),
+            (
+                self.things.account(index, self.time)
+                for index in reversed(indexes)
+                if self.presence(index) == LISTED
+            ),
             {index: self.account_id(index) for index in indexes},
+            self.version,
         )
+
+    def authorizations_truth(self) -> list[dict[str, Any]]:
+        """Give the rows of `authorizations` when the events of the last thirty days were read now."""
+        latest = {}
+        for key in self.events.walk(0, self.time, OF_AUTHORIZATIONS, newest_first=False):
+            row = truth.authorization_row(self.things.authorization(key.account, key.time))
+            latest[row["authorization_id"]] = row
+        return list(latest.values())
+
+    def readable(self, index: int) -> bool:
+        """Whether an account's transactions and owners can be asked for at all."""
+        return self.presence(index) == LISTED
 
     def owners_truth(self) -> list[dict[str, Any]]:
         """Give the rows of `owners` when all was fetched now."""
-        return [truth.owner_row(owner) for index in range(self.account_count) for owner in self.owners(index)]
+        indexes = filter(self.readable, range(self.account_count))
+        return [truth.owner_row(owner) for index in indexes for owner in self.owners(index)]
 
     def transactions_truth(self) -> list[dict[str, Any]]:
         """Give the rows of `transactions` when all was fetched now."""
         return [
             truth.transaction_row(one)
-            for index in range(self.account_count)
+            for index in filter(self.readable, range(self.account_count))
+            if self.refusal(index) is None
             for one in self.transactions(index)
         ]
+
+    def refusal(self, index: int) -> str | None:
+        """Give Stripe's code for transactions that it does not tell; None where it tells them."""
+        if not self.evolution.refuses_unreadable:
+            return None
+        account = self.things.account(index, self.time)
+        if account.status in ("inactive", "disconnected"):
+            return "account_inactive"
+        refresh = account.refreshes[2]
+        return "never_refreshed" if refresh is None or refresh[3] is None else None
