@@ -1,6 +1,7 @@
 """Say how flows run: under which name, on which task runner, and what of them stays here. It leads to no DuckDB."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from prefect.runtime import deployment, flow_run
@@ -32,6 +33,15 @@ def task_runner() -> TaskRunner[Any] | None:
             "FINCON_DASK is set, but prefect-dask is not installed.", "pip install 'fincon[dask]'"
         ) from error
     return DaskTaskRunner(address=address)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Patience:
+    """Say how long a flow run waits for the data folder, and how often it tries a step again."""
+
+    wait_seconds: float = 0
+    retries: int = 0
+    retry_seconds: float = 0
 
 
 class InThisProcess:

@@ -17,7 +17,7 @@ from prefect import flow, tags  # noqa: E402 - after quiet_prefect, which must c
 from prefect.client.schemas.objects import State  # noqa: E402
 
 from fincon.errors import DataFolderLocked  # noqa: E402
-from fincon.flows.flow_options import InThisProcess, run_name, task_runner  # noqa: E402
+from fincon.flows.flow_options import InThisProcess, Patience, run_name, task_runner  # noqa: E402
 from fincon.lake.incremental import Refetch  # noqa: E402
 from fincon.storage.s3 import DataPath  # noqa: E402
 from fincon.transforms.personal import Choice  # noqa: E402
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     validate_parameters=True,
     task_runner=task_runner(),
 )
-def sync(
+def sync(  # so many parameters: they are the options of the command, and what Prefect's form for a run shows
     sessions: str | None = None,
     accounts: bool = True,
     strict: bool = False,
@@ -81,10 +81,9 @@ def sync(
         owners=owners,
         pii=pii,
     )
+    patience = Patience(wait_seconds=wait_seconds, retries=retries, retry_seconds=retry_seconds)
     try:
-        result = sync_as_tasks(
-            request, data, wait_seconds=wait_seconds, retries=retries, retry_seconds=retry_seconds
-        )
+        result = sync_as_tasks(request, data, patience)
     except DataFolderLocked as error:
         return skipped(error)
     result.raise_for_failures(strict=strict)
@@ -99,7 +98,7 @@ def sync_as_flow(
     def run() -> None:
         from fincon.flows.tasks import sync_as_tasks
 
-        results.append(sync_as_tasks(request, data, progress, wait_seconds=wait_seconds))
+        results.append(sync_as_tasks(request, data, Patience(wait_seconds=wait_seconds), progress))
 
     results: list[SyncResult] = []
     here = InThisProcess(run)

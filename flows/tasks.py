@@ -20,6 +20,7 @@ from prefect.states import Completed  # noqa: E402
 from fincon.errors import DataFolderLocked, FinconError, RetriesExhausted, UsageError  # noqa: E402
 from fincon.flows import artifacts  # noqa: E402
 from fincon.flows.dask_workers import extract_on_workers  # noqa: E402
+from fincon.flows.flow_options import Patience  # noqa: E402
 from fincon.pipeline.context import NoProgress, Progress, StepRunner  # noqa: E402
 from fincon.pipeline.extract_step import extract_here  # noqa: E402
 from fincon.pipeline.request import SyncRequest, SyncResult  # noqa: E402
@@ -58,11 +59,8 @@ def skipped(error: DataFolderLocked) -> State[Any]:
 def sync_as_tasks(
     request: SyncRequest,
     data: str | DataPath | None,
+    patience: Patience,
     progress: Progress | None = None,
-    *,
-    wait_seconds: float = 0,
-    retries: int = 0,
-    retry_seconds: float = 0,
 ) -> SyncResult:
     """Run a sync within a flow run; its figures go to the log and into artifacts."""
     settings = load_settings(data=data, other_key=key_of_block)
@@ -70,9 +68,9 @@ def sync_as_tasks(
     seconds: dict[str, float] = {}
     shown = artifacts.ProgressArtifacts(progress or NoProgress(), _known_accounts(settings.data))
     with logged_to_run():
-        run_step = as_tasks(seconds, retries, retry_seconds)
+        run_step = as_tasks(seconds, patience)
         result = retry_while_locked(
-            lambda: run_sync(settings, request, run_step, shown, extract), wait_seconds
+            lambda: run_sync(settings, request, run_step, shown, extract), patience.wait_seconds
         )
     shown.end()
     artifacts.show_sync(result, seconds)
@@ -96,7 +94,7 @@ def _known_accounts(data: DataPath) -> int:
         return 0
 
 
-def as_tasks(seconds: dict[str, float], retries: int = 0, retry_seconds: float = 0) -> StepRunner:
+def as_tasks(seconds: dict[str, float], patience: Patience) -> StepRunner:
     """Return the `StepRunner` that makes task runs; how long each took is added to ``seconds``.
 
     They are never cached and their results never stored: the pages are the checkpoint.
@@ -108,8 +106,8 @@ def as_tasks(seconds: dict[str, float], retries: int = 0, retry_seconds: float =
             task_run_name=name,
             cache_policy=NO_CACHE,
             persist_result=False,
-            retries=retries,
-            retry_delay_seconds=retry_seconds,
+            retries=patience.retries,
+            retry_delay_seconds=patience.retry_seconds,
             retry_condition_fn=may_pass,
         )
         began = time.monotonic()

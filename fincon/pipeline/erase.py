@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from fincon.errors import RunFailed, UsageError
@@ -50,11 +51,13 @@ def erase(data: DataPath, kind: str, identity: str) -> dict[str, int]:
                 records.append({"table_name": table.name, "run_id": run_id, "rows_erased": count})
         closed = closed_sessions(lake.data)
         write_closed_sessions(lake.data, {session for session in closed if session[1] not in identities})
-        removed["pages"] = _erase_pages(data, identities)
+        pages = _pages_naming(data, identities)
+        for page in pages:  # they are copies of what the tables hold
+            page.unlink()
+        removed["pages"] = len(pages)
         _record(data, lake, kind, identities, records)
         publish(data, latest_files_by_table(lake))
-        left = traces(data, identities)
-        if left:
+        if left := traces(data, identities):
             raise RunFailed(f"Traces are left in {', '.join(left)}.", "Run the same command again.")
         return removed
 
@@ -70,11 +73,7 @@ def allow(data: DataPath, kind: str, identity: str) -> None:
 
 def traces(data: DataPath, identities: list[str]) -> list[str]:
     """Find the files under ``data`` that still name one of the ids: pages and Parquet unpacked, all else byte by byte."""
-    found = {
-        str(path)
-        for folder in sorted(DataFolder(data).pages.glob("*"))
-        for path in PageStore(folder).naming(identities)
-    }
+    found = {str(path) for path in _pages_naming(data, identities)}
     needles = [identity.encode() for identity in identities]
     with open_duckdb(data) as query:
         for path in _files(data):
@@ -96,9 +95,8 @@ def _files(data: DataPath) -> Iterator[DataPath]:
 
 def _check(kind: str, identity: str) -> None:
     if not IDENTITIES[kind].fullmatch(identity):
-        raise UsageError(
-            f"{identity!r} is not the id of {kind}.", f"It looks like {IDENTITIES[kind].pattern}."
-        )
+        hint = f"It looks like {IDENTITIES[kind].pattern}."
+        raise UsageError(f"{identity!r} is not the id of {kind}.", hint)
 
 
 def _refuse_stripe_account(lake: Lake, identity: str) -> None:
@@ -139,16 +137,8 @@ def _belonging(lake: Lake, kind: str, identity: str) -> list[str]:
     return found
 
 
-def _erase_pages(data: DataPath, identities: list[str]) -> int:
-    """Remove the pages that name one of the ids; they are copies of what the tables hold."""
-    paths = [
-        path
-        for folder in sorted(DataFolder(data).pages.glob("*"))
-        for path in PageStore(folder).naming(identities)
-    ]
-    for path in paths:
-        path.unlink()
-    return len(paths)
+def _pages_naming(data: DataPath, identities: list[str]) -> list[Path]:
+    return [p for folder in DataFolder(data).pages.glob("*") for p in PageStore(folder).naming(identities)]
 
 
 def _record(

@@ -1,4 +1,4 @@
-"""Ids from a file: of Stripe accounts, and of sessions.
+"""Read ids from a file: of Stripe accounts, and of sessions.
 
 Stripe has no list of sessions, so their ids come from the user's own application.
 """
@@ -17,7 +17,7 @@ from fincon.settings import STRIPE_ACCOUNT_ID
 
 
 class Kind(NamedTuple):
-    """What ids of a kind look like, and the columns that may hold them, the likeliest first."""
+    """Describe a kind of ids: what they look like, and the columns that may hold them, the likeliest first."""
 
     name: str
     pattern: re.Pattern[str]
@@ -43,14 +43,14 @@ OF_SESSION = "stripe_account"
 
 @dataclass(frozen=True)
 class SessionIds:
-    """The ids in a file: ``plain``, or ``of`` each Stripe account where the file names those."""
+    """Hold the ids in a file: ``plain``, or ``of`` each Stripe account where the file names those."""
 
     plain: tuple[str, ...] = ()
     of: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 def read_session_ids(file: str) -> SessionIds:
-    """The session ids in ``file`` (``-`` = standard input), each once, in the order of their first appearance.
+    """Read the session ids in ``file`` (``-`` = standard input), each once, in the order of their first appearance.
 
     What the file is shows in its content: Parquet, JSON, CSV with a header, or plain text.
 
@@ -72,7 +72,7 @@ def read_session_ids(file: str) -> SessionIds:
 
 
 def read_stripe_accounts(file: str) -> tuple[str, ...]:
-    """The Stripe accounts in ``file``, as `read_session_ids` reads it.
+    """Read the Stripe accounts in ``file``, as `read_session_ids` does.
 
     Raises:
         UsageError: the file cannot be read, or holds something that is no Stripe account.
@@ -94,9 +94,7 @@ def _read(file: str, kind: Kind) -> _Found:
     try:
         content = sys.stdin.buffer.read() if file == "-" else path.read_bytes()
     except OSError as error:
-        raise UsageError(
-            f"The {kind.name}s in {file} cannot be read: {error.strerror}.", kind.hint
-        ) from error
+        raise _unreadable(file, error.strerror, kind) from error
     with tempfile.NamedTemporaryFile() as copy:  # a pipe can be read but once
         copy.write(content)
         copy.flush()
@@ -109,12 +107,9 @@ def _read_path(path: Path, name: str, kind: Kind) -> _Found:
             head = file.read(4096)
         found = _from_table(path, head, name, kind) if _is_table(head, kind) else _from_text(path, name)
     except OSError as error:
-        raise UsageError(
-            f"The {kind.name}s in {name} cannot be read: {error.strerror}.", kind.hint
-        ) from error
+        raise _unreadable(name, error.strerror, kind) from error
     except (duckdb.Error, UnicodeDecodeError) as error:
-        reason = str(error).split("\n", 1)[0]
-        raise UsageError(f"The {kind.name}s in {name} cannot be read: {reason}", kind.hint) from error
+        raise _unreadable(name, str(error).split("\n", 1)[0], kind) from error
     for position, one in enumerate(dict.fromkeys(found.ids), start=1):
         if not kind.pattern.fullmatch(one):
             raise UsageError(f"{name}: {one[:60]!r} (number {position}) is not a {kind.name}.", kind.hint)
@@ -123,8 +118,12 @@ def _read_path(path: Path, name: str, kind: Kind) -> _Found:
     return found
 
 
+def _unreadable(name: str, reason: str | None, kind: Kind) -> UsageError:
+    return UsageError(f"The {kind.name}s in {name} cannot be read: {reason}", kind.hint)
+
+
 def _is_table(head: bytes, kind: Kind) -> bool:
-    """Whether the content is Parquet, JSON, or has a header line that names one of the kind's columns."""
+    """Tell whether the content is Parquet, JSON, or has a header line that names one of the kind's columns."""
     first_line = head.lstrip(b"\xef\xbb\xbf").split(b"\n", 1)[0].decode(errors="replace")
     names = {name.strip().strip('"').lower() for name in re.split(r"[,;\t|]", first_line)}
     return head.startswith(b"PAR1") or head.lstrip()[:1] in (b"{", b"[") or not names.isdisjoint(kind.columns)
@@ -136,14 +135,14 @@ def _from_text(path: Path, name: str) -> _Found:
 
 
 def _from_table(path: Path, head: bytes, name: str, kind: Kind) -> _Found:
-    reader = "read_csv"
     if head.startswith(b"PAR1"):
-        reader = "read_parquet"
+        reader = "read_parquet($path)"
     elif head.lstrip()[:1] in (b"{", b"["):
-        reader = "read_json"
-    options = ", header = true, all_varchar = true" if reader == "read_csv" else ""
+        reader = "read_json($path)"
+    else:
+        reader = "read_csv($path, header = true, all_varchar = true)"
     with duckdb.connect() as connection:
-        table = connection.sql(f"FROM {reader}($path{options})", params={"path": str(path)})
+        table = connection.sql(f"FROM {reader}", params={"path": str(path)})
         column = next((c for wanted in kind.columns for c in table.columns if c.lower() == wanted), None)
         if column is None:
             wanted = " or ".join(kind.columns)

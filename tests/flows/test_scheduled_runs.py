@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from fincon.extract.responses import FIRST_ATTEMPTS
 from fincon.sandbox.faults import Fault, Faults, Rule
 from fincon.sandbox.server import Sandbox, running
 from fincon.sandbox.world import World
@@ -20,6 +21,7 @@ from tests.prefect_server import ENDED, PREFECT, ask, holds_no_secret, messages,
 
 ROOT = Path(__file__).parents[2]
 WORLD = World(seed=3, clock=START, accounts=300, sessions=5)
+ACCOUNTS = "/v1/financial_connections/accounts"
 BLOCK_KEY = "rk_test_keptInABlockAlone"
 
 
@@ -213,6 +215,21 @@ def test_trouble_that_passes_is_tried_again_and_a_refused_key_is_not(
     assert run["state_type"] == "FAILED"
     assert tasks(server, run, "fetch accounts") == {"fetch accounts": 1}
     messages(server, run, "401 (Request-Id req_", "Check STRIPE_API_KEY")
+
+
+def test_retries_apply_to_several_stripe_accounts_as_to_one(server: dict[str, str], data: Path) -> None:
+    """Every attempt of the first try breaks, of both accounts; the second try brings both in."""
+    with running(World(seed=4, clock=START, accounts=60, connected=2)) as platform:
+        broken = range(1, 1 + 2 * FIRST_ATTEMPTS)
+        platform.faults = Faults(script=[Rule(Fault("reset"), ACCOUNTS, nth=broken)])
+        code = sync_code(data, connected=True, retries=1, retry_seconds=0.1)
+        run = in_python(server, code, environ(platform.url))
+        assert run["state_type"] == "COMPLETED", run["state"]
+        tried = tasks(server, run, "fetch", "publish")
+        assert (tried["fetch"], tried["publish"]) == (2, 1)
+        held = rows(data, "SELECT stripe_account, count(*) AS n FROM accounts GROUP BY ALL")
+        true = {account: platform.world_of(account).account_count for account in platform.connected}
+        assert {row["stripe_account"]: row["n"] for row in held} == true
 
 
 def test_a_run_that_finds_the_folder_in_use_waits_and_is_then_skipped(
