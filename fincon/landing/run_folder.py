@@ -14,6 +14,7 @@ from fincon.errors import RunFailed
 from fincon.landing.page_store import PageStore
 from fincon.storage.data_folder import COSTS_FILE, FETCHED_FILE, RUN_FILE, DataFolder, atomic_write
 from fincon.storage.s3 import DataPath
+from fincon.transforms.page import Origin
 
 RESUMED_WITHIN = timedelta(hours=24)
 """An interrupted run older than this is not gone on with: half of its pages would pass for fresh."""
@@ -45,6 +46,11 @@ class Run(RunSpec, frozen=True, kw_only=True):
 
     run_id: str
     started_at: datetime
+
+    @property
+    def origin(self) -> Origin:
+        """Return what its rows say of where they are from."""
+        return Origin(self.run_id, self.stripe_account)
 
     def can_resume(self, asked: RunSpec) -> bool:
         """Tell whether the run, which was interrupted, is what is asked for now, and recent enough to pass for it."""

@@ -23,7 +23,6 @@ from fincon.pipeline.context import Advance, NoProgress, SyncContext, call_direc
 from fincon.pipeline.plan import ExtractJob, known_accounts, run_spec
 from fincon.settings import load_settings
 from fincon.storage.data_folder import DataFolder, prepare
-from fincon.transforms.page import Origin
 from fincon.transforms.reconcile import Sums
 from fincon.transforms.schemas import ERASURES
 from fincon.transforms.streams import Feature, stream_of
@@ -149,7 +148,7 @@ def fetch_job(ctx: SyncContext, job: ExtractJob, erased: privacy.Erased) -> Extr
     shutil.rmtree(ctx.staging / run.run_id, ignore_errors=True)  # an attempt that failed may have left parts
     policy = privacy.resolve_policy(run.pii, ctx.settings.pii_key)
     stripe = StripeClient(replace(ctx.settings, stripe_account=run.stripe_account), ctx.budget)
-    stager = Stager(Origin(run.run_id, run.stripe_account), ctx.staging)
+    stager = Stager(run.origin, ctx.staging)
     page_store = PageStore(
         folder.path, erased=erased, privacy=policy, newest=job.newest, on_page_written=stager.take
     )
@@ -218,7 +217,7 @@ def fetch_accounts_or_events(
 def fetch_features(ctx: SyncContext, job: ExtractJob, stripe: StripeClient, page_store: PageStore) -> None:
     """Fetch the transactions and the owners, as far as they are asked for, of the accounts that were refreshed since."""
     request, whose = job.request, job.run.stripe_account
-    refreshes = incremental.read_refreshes(page_store.read_accounts(), Origin(job.run.run_id, whose))
+    refreshes = incremental.read_refreshes(page_store.read_accounts(), job.run.origin)
     asked: dict[Feature, bool] = {"transaction": request.transactions, "ownership": request.owners}
     for feature in (name for name, wanted in asked.items() if wanted):
         due = [

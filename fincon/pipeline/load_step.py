@@ -18,7 +18,6 @@ from fincon.pipeline.context import Advance, SyncContext
 from fincon.pipeline.extract_step import ExtractResult
 from fincon.pipeline.recovery import loading_marker
 from fincon.storage.s3 import DataPath
-from fincon.transforms.page import Origin
 from fincon.transforms.reconcile import sums_of_pages
 
 PAGES_A_LOT, RUNS_A_LOT = 10_000, 500
@@ -39,7 +38,7 @@ def load(ctx: SyncContext, results: Sequence[ExtractResult]) -> Loaded:
     whole = [result for result in results if result.failure is None]
     if not whole:
         return Loaded([], {})
-    pages = {result.run.run_id: page_store(ctx.data, result.run).count() for result in whole}
+    pages = {result.run.run_id: RunFolder(ctx.data, result.run.run_id).pages.count() for result in whole}
     advance = ctx.progress.stage("pages into tables", sum(pages.values()))
     return ctx.run_step("transform and load", transform_and_load, ctx, whole, pages, advance)
 
@@ -75,7 +74,7 @@ def transform_and_load(
                 loaded.failures[result.run.stripe_account] = damage
         if staged:
             with loading_marker(ctx.data, [run.run_id for run in staged]):
-                seen = load_staged(ctx.lake, ctx.staging, [_origin(run) for run in staged])
+                seen = load_staged(ctx.lake, ctx.staging, [run.origin for run in staged])
                 rows = [_row(ctx.data, run, seen[run.run_id]) for run in staged]
                 loaded.rows.extend(record_runs(ctx.lake, rows))
         for result in lot:
@@ -89,7 +88,7 @@ def stage_run(ctx: SyncContext, result: ExtractResult, advance: Advance) -> None
     Raises:
         CorruptPage: a page is damaged or missing. RunFailed: the rows do not add up to what is on the pages.
     """
-    pages, origin = page_store(ctx.data, result.run), _origin(result.run)
+    pages, origin = RunFolder(ctx.data, result.run.run_id).pages, result.run.origin
     stage(pages.read(advance, result.staged, require_complete=True), origin, ctx.staging)
     on_pages = sums_of_pages(pages.read_accounts(skip=result.staged))
     on_pages.update(result.sums)  # adds; "+" would drop what is negative
@@ -100,30 +99,23 @@ def note_closed_sessions(ctx: SyncContext, runs: Iterable[Run]) -> None:
     """Keep which sessions of these runs, oldest first, are closed now."""
     page_stores: dict[str, list[PageStore]] = {}
     for run in runs:
-        page_stores.setdefault(run.stripe_account, []).append(page_store(ctx.data, run))
+        page_stores.setdefault(run.stripe_account, []).append(RunFolder(ctx.data, run.run_id).pages)
     close_sessions(ctx.lake, page_stores)
-
-
-def page_store(data: DataPath, run: Run) -> PageStore:
-    """Open the pages of a run."""
-    return RunFolder(data, run.run_id).pages
 
 
 def _lots(results: Sequence[ExtractResult], pages: Mapping[str, int]) -> Iterator[list[ExtractResult]]:
     """Yield runs to load together: few commits, and no more staged rows than the largest run has anyhow."""
     lot: list[ExtractResult] = []
+    size = 0
     for result in results:
-        full = sum(pages[other.run.run_id] for other in lot) + pages[result.run.run_id] > PAGES_A_LOT
-        if lot and (full or len(lot) == RUNS_A_LOT):
+        count = pages[result.run.run_id]
+        if lot and (size + count > PAGES_A_LOT or len(lot) == RUNS_A_LOT):
             yield lot
-            lot = []
+            lot, size = [], 0
         lot.append(result)
+        size += count
     if lot:
         yield lot
-
-
-def _origin(run: Run) -> Origin:
-    return Origin(run.run_id, run.stripe_account)
 
 
 def _row(data: DataPath, run: Run, seen: Mapping[str, int]) -> dict[str, Any]:

@@ -71,8 +71,10 @@ def resolve_stripe_accounts(
     """Return Stripe account → what is asked of it; and what it cost to list the connected accounts.
 
     Raises:
-        UsageError: there are none, or it is not clear to whom a session belongs.
+        UsageError: there are none, nothing is asked of them, or it is not clear to whom a session belongs.
     """
+    if not request.mode and not request.sessions_of:
+        raise UsageError("There is nothing to fetch.", "Name sessions, or have the accounts listed.")
     own = ctx.settings.stripe_account
     requests = request.for_each(own)  # raises before anything is sent
     if not request.connected:

@@ -38,8 +38,7 @@ def run_sync(
             run_step=run_step,
             progress=progress or NoProgress(),
         )
-        # recover: a run that is fetched comes in before anything else is asked
-        interrupted = load_interrupted(ctx)
+        interrupted = load_interrupted(ctx)  # they come first: what is fetched now must be newer
         plan = plan_sync(ctx, request, interrupted)
         results = extract(ctx, plan.jobs) if plan.jobs else []
         loaded = load(ctx, results)
@@ -47,7 +46,7 @@ def run_sync(
         rows = [*plan.satisfied.values(), *loaded.rows]
         failures = {result.run.stripe_account: result.failure for result in results if result.failure}
         failures |= loaded.failures
-        if not rows:
+        if not rows:  # where there are some, the views are published with them, and the failures told beside
             raise failed_accounts(failures) if len(plan.jobs) > 1 else next(iter(failures.values()))
         note_closed_sessions(ctx, [*(run for run, _ in interrupted), *(result.run for result in results)])
         failed = publish_and_check(ctx)

@@ -6,7 +6,7 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from fincon.errors import InvalidKey, PermissionDenied, RunFailed
+from fincon.errors import InvalidKey, PermissionDenied, RunFailed, UsageError
 from fincon.pipeline.request import SyncRequest
 from fincon.pipeline.sync import run_sync
 from fincon.sandbox.faults import Fault, Faults, Rule
@@ -158,3 +158,9 @@ def test_the_data_folder_is_for_its_owner_alone(sandbox: Sandbox, data: Path) ->
     assert data.stat().st_mode & 0o777 == 0o700
     for path in data.rglob("*"):
         assert path.stat().st_mode & 0o077 == 0, path
+
+
+def test_a_request_for_nothing_is_refused_before_anything_is_sent(sandbox: Sandbox, data: Path) -> None:
+    with pytest.raises(UsageError, match="nothing to fetch"):
+        run_sync(settings_for(sandbox.url, data), SyncRequest(accounts=False))
+    assert sandbox.requests == []
