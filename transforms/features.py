@@ -1,93 +1,52 @@
-"""What one account tells, page by page → columns of transactions, owners and watermarks."""
+"""What one account tells, page by page → rows of transactions, owners and watermarks."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Any
 
-import msgspec
-
-from fincon.transforms.page import Page, Watermark
-from fincon.transforms.rejects import Reject, unknown, unreadable
-from fincon.transforms.stripe_objects import (
-    RAW_LIST,
-    TRANSACTION_LIST,
-    Owner,
-    StatusTransitions,
-    Transaction,
-    decode,
-)
-
-
-@dataclass
-class Details:
-    """Objects read from pages, in parallel lists: index i of those of one kind belongs to the same object."""
-
-    transactions: list[Transaction] = field(default_factory=list)
-    transaction_extra: list[str | None] = field(default_factory=list)
-    transaction_seen_at: list[int] = field(default_factory=list)
-    owners: list[Owner] = field(default_factory=list)
-    owner_extra: list[str | None] = field(default_factory=list)
-    owner_accounts: list[str] = field(default_factory=list)
-    owner_seen_at: list[int] = field(default_factory=list)
-    watermarks: list[tuple[str, Watermark, int]] = field(default_factory=list)
-    rejects: list[Reject] = field(default_factory=list)
-
-
-def read_details(seen: Details, chain: Sequence[Page]) -> None:
-    """Pages of one account, all of transactions or all of owners; a chain's first page brings its watermark.
-
-    Owners are seen when the first page was, so that a version of them is one.
-    """
-    first = chain[0].header
-    for header, body in chain:
-        if header.number == 0 and header.watermark:
-            seen.watermarks.append((header.parent, header.watermark, header.observed_at))
-        if header.status != 200:
-            seen.rejects.append(unknown("account", header.parent, header.observed_at, header.parent))
-        elif header.stream == "transactions":
-            _read_transactions(seen, body, header.parent, header.observed_at)
-        else:
-            _read_owners(seen, body, header.parent, first.observed_at)
-
-
-def _read_transactions(seen: Details, body: bytes, account_id: str, at: int) -> None:
-    try:
-        found = TRANSACTION_LIST.decode(body).data
-    except msgspec.DecodeError:
-        found = []
-        for raw in RAW_LIST.decode(body).data:
-            try:
-                transaction, extra = decode(Transaction, raw)
-            except msgspec.DecodeError as error:
-                seen.rejects.append(unreadable("transaction", raw, str(error), at, account_id))
-            else:
-                found.append(transaction)
-                seen.transaction_extra.append(extra)
-    else:
-        seen.transaction_extra += [None] * len(found)
-    seen.transactions += found
-    seen.transaction_seen_at += [at] * len(found)
-
-
-def _read_owners(seen: Details, body: bytes, account_id: str, at: int) -> None:
-    for raw in RAW_LIST.decode(body).data:
-        try:
-            owner, extra = decode(Owner, raw)
-        except msgspec.DecodeError as error:
-            seen.rejects.append(unreadable("owner", raw, str(error), at, account_id))
-            continue
-        seen.owners.append(owner)
-        seen.owner_extra.append(extra)
-        seen.owner_accounts.append(account_id)
-        seen.owner_seen_at.append(at)
-
+from fincon.transforms.columns import Columns
+from fincon.transforms.page import Page
+from fincon.transforms.parsed_objects import ParsedObjects
+from fincon.transforms.rejects import unknown
+from fincon.transforms.schemas import OWNERS, TRANSACTIONS, WATERMARKS
+from fincon.transforms.stripe_objects import StatusTransitions
 
 _NO_TRANSITIONS = StatusTransitions()
 
 
-def transaction_columns(seen: Details) -> dict[str, Sequence[Any]]:
-    """The columns of ``transactions``; timestamps in Unix seconds, ``observed_at`` in microseconds."""
-    found = seen.transactions
+def read_transactions(parsed: ParsedObjects, chain: Sequence[Page]) -> None:
+    """Read pages of one account's transactions, and the watermark that a chain's first page brings."""
+    for header, body in _there(parsed, chain):
+        parsed.read_list(parsed.transactions, body, header.observed_at, header.parent)
+
+
+def read_owners(parsed: ParsedObjects, chain: Sequence[Page]) -> None:
+    """Read all pages of one account's owners, who are seen when the first page was: a version of them is one."""
+    at = chain[0].header.observed_at
+    for header, body in _there(parsed, chain):
+        count = parsed.read_list(parsed.owners, body, at, header.parent)
+        parsed.owner_accounts += [header.parent] * count
+
+
+def _there(parsed: ParsedObjects, chain: Sequence[Page]) -> list[Page]:
+    """The pages of a chain but for the answer that there is no such account; records that, and the watermark."""
+    for header, _ in chain:
+        if header.number == 0 and header.watermark:
+            parsed.watermarks.append((header.parent, header.watermark, header.observed_at))
+        if header.status != 200:
+            parsed.rejects.append(unknown("account", header.parent, header.observed_at, header.parent))
+    return [page for page in chain if page.header.status == 200]
+
+
+def feature_tables(parsed: ParsedObjects) -> dict[str, Columns]:
+    """The columns of ``transactions``, ``owners`` and ``watermarks``."""
+    return {
+        TRANSACTIONS.name: _transaction_columns(parsed),
+        OWNERS.name: _owner_columns(parsed),
+        WATERMARKS.name: _watermark_columns(parsed),
+    }
+
+
+def _transaction_columns(parsed: ParsedObjects) -> Columns:
+    found = parsed.transactions.objects
     transitions = [t.status_transitions or _NO_TRANSITIONS for t in found]
     return {
         "transaction_id": [t.id for t in found],
@@ -102,38 +61,36 @@ def transaction_columns(seen: Details) -> dict[str, Sequence[Any]]:
         "updated_at": [t.updated for t in found],
         "transaction_refresh_id": [t.transaction_refresh for t in found],
         "livemode": [t.livemode for t in found],
-        "extra": seen.transaction_extra,
-        "observed_at": seen.transaction_seen_at,
+        "extra": parsed.transactions.extra,
+        "observed_at": parsed.transactions.observed_at,
     }
 
 
-def owner_columns(seen: Details) -> dict[str, Sequence[Any]]:
-    """The columns of ``owners``, likewise."""
-    found = seen.owners
+def _owner_columns(parsed: ParsedObjects) -> Columns:
+    found = parsed.owners.objects
     return {
         "owner_id": [o.id for o in found],
-        "account_id": seen.owner_accounts,
+        "account_id": parsed.owner_accounts,
         "ownership_id": [o.ownership for o in found],
         "name": [o.name for o in found],
         "email": [o.email for o in found],
         "phone": [o.phone for o in found],
         "raw_address": [o.raw_address for o in found],
         "refreshed_at": [o.refreshed_at for o in found],
-        "extra": seen.owner_extra,
-        "observed_at": seen.owner_seen_at,
+        "extra": parsed.owners.extra,
+        "observed_at": parsed.owners.observed_at,
     }
 
 
-def watermark_columns(seen: Details) -> dict[str, Sequence[Any]]:
-    """The columns of ``watermarks``, likewise."""
-    marks = [mark for _, mark, _ in seen.watermarks]
+def _watermark_columns(parsed: ParsedObjects) -> Columns:
+    marks = [mark for _, mark, _ in parsed.watermarks]
     return {
-        "account_id": [account_id for account_id, _, _ in seen.watermarks],
+        "account_id": [account_id for account_id, _, _ in parsed.watermarks],
         "feature": [m.feature for m in marks],
         "last_attempted_at": [m.last_attempted_at for m in marks],
         "status": [m.status for m in marks],
         "refresh_id": [m.refresh_id for m in marks],
         "ownership_id": [m.ownership_id for m in marks],
         "pii": [m.pii or None for m in marks],
-        "observed_at": [at for _, _, at in seen.watermarks],
+        "observed_at": [at for _, _, at in parsed.watermarks],
     }

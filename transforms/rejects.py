@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from fincon.transforms.stripe_objects import compact
+from fincon.transforms.decode import compact
 
 
 class Reject(NamedTuple):

@@ -2,11 +2,10 @@
 
 A field is required where the reference says that it is always there, and optional where it says nullable; a
 null and an absent key are the same. Enumerations are open, so they are ``str``. The Structs forbid unknown
-attributes, so that a page with one is noticed and `unknown` can keep what it carries.
+attributes, so that an object with one is noticed and `transforms.decode` can keep what it carries.
 """
 
-from functools import cache
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 
 import msgspec
 from msgspec import Meta, Struct
@@ -22,7 +21,7 @@ Amounts = dict[str, Minor]
 
 
 class Known(Struct, forbid_unknown_fields=True, gc=False):
-    """An object all of whose attributes are known; another attribute is an error that `unknown` resolves."""
+    """An object all of whose attributes are known; another attribute is an error that `decode` resolves."""
 
 
 class Expanded(Struct, gc=False):
@@ -134,13 +133,6 @@ class RawList(Struct, gc=False):
     has_more: bool
 
 
-class AccountList(Struct, gc=False):
-    """A page of accounts, all of them well-formed and with no unknown attribute: the common case."""
-
-    data: list[Account]
-    has_more: bool
-
-
 class SessionAccounts(Known):
     """``session.accounts``: the first of its accounts, not decoded yet. ``account_count`` counts them all itself."""
 
@@ -149,13 +141,6 @@ class SessionAccounts(Known):
     object: str = "list"
     total_count: int | None = None
     url: str | None = None
-
-
-class _SessionWithAccounts(Struct, gc=False):
-    accounts: RawList
-
-
-SESSION_ACCOUNTS_ALONE = msgspec.json.Decoder(_SessionWithAccounts)
 
 
 class Session(Known):
@@ -210,13 +195,6 @@ class Owner(Known):
     refreshed_at: Unix | None = None
 
 
-class TransactionList(Struct, gc=False):
-    """A page of transactions, all of them well-formed and with no unknown attribute: the common case."""
-
-    data: list[Transaction]
-    has_more: bool
-
-
 class EventData(Struct, gc=False):
     """``event.data``: the account as it was, not decoded yet."""
 
@@ -228,151 +206,3 @@ class Event(Struct, gc=False):
 
     created: Unix
     data: EventData
-
-
-EVENT = msgspec.json.Decoder(Event)
-
-T = TypeVar("T", Account, Session, Transaction, Owner)
-
-ACCOUNT = msgspec.json.Decoder(Account)
-_STRICT: dict[Any, msgspec.json.Decoder[Any]] = {
-    Account: ACCOUNT,
-    **{kind: msgspec.json.Decoder(kind) for kind in (Session, Transaction, Owner)},
-}
-ACCOUNT_LIST = msgspec.json.Decoder(AccountList)
-RAW_LIST = msgspec.json.Decoder(RawList)
-TRANSACTION_LIST = msgspec.json.Decoder(TransactionList)
-
-
-def decode(kind: type[T], raw: bytes | msgspec.Raw) -> tuple[T, str | None]:
-    """One object, and its unknown attributes as compact JSON (None when every attribute is known).
-
-    Raises:
-        msgspec.ValidationError: a known attribute has another type than the reference gives it, or is
-            missing; the message ends with its path.
-        msgspec.DecodeError: ``raw`` is not JSON.
-    """
-    try:
-        return _STRICT[kind].decode(raw), None
-    except msgspec.ValidationError:
-        known, extra = split(kind, msgspec.Raw(raw))
-        decoded: T = _STRICT[kind].decode(known)
-        return decoded, None if extra is None else compact(extra)
-
-
-def compact(raw: bytes | msgspec.Raw) -> str:
-    """``raw`` JSON without its white space; every number stays digit for digit as it was sent."""
-    return msgspec.json.format(bytes(raw), indent=-1).decode()
-
-
-def split(kind: type[Struct], raw: msgspec.Raw) -> tuple[msgspec.Raw, msgspec.Raw | None]:
-    """``raw`` in two: what ``kind`` defines, and the rest nested as it stood (None when there is no rest).
-
-    Values are carried over as bytes, never read, so no number in them can change. An item of a list that has
-    unknown attributes stands in an object keyed by its index. What is not an object is left as it is.
-    """
-    if bytes(raw).lstrip()[:1] != b"{":
-        return raw, None
-    fields = _fields(kind)
-    known: dict[str, msgspec.Raw] = {}
-    extra: dict[str, msgspec.Raw] = {}
-    for name, value in _OBJECT.decode(raw).items():
-        if name not in fields:
-            extra[name] = value
-            continue
-        inner = fields[name]
-        known[name], deeper = (value, None) if inner is None else _split_inside(inner, value)
-        if deeper is not None:
-            extra[name] = deeper
-    return _raw(known), _raw(extra) if extra else None
-
-
-def _split_inside(kind: type[Struct], raw: msgspec.Raw) -> tuple[msgspec.Raw, msgspec.Raw | None]:
-    if bytes(raw).lstrip()[:1] != b"[":
-        return split(kind, raw)
-    parts = [split(kind, item) for item in _ARRAY.decode(raw)]
-    extra = {str(i): deeper for i, (_, deeper) in enumerate(parts) if deeper is not None}
-    return _raw([known for known, _ in parts]), _raw(extra) if extra else None
-
-
-_OBJECT = msgspec.json.Decoder(dict[str, msgspec.Raw])
-_ARRAY = msgspec.json.Decoder(list[msgspec.Raw])
-
-
-@cache
-def _fields(kind: type[Struct]) -> dict[str, type[Struct] | None]:
-    """Attribute → the Struct in its type, if any."""
-    return {field.encode_name: _known_struct(field.type) for field in msgspec.structs.fields(kind)}
-
-
-def _raw(value: object) -> msgspec.Raw:
-    return msgspec.Raw(msgspec.json.encode(value))
-
-
-def _known_struct(annotation: Any) -> type[Struct] | None:
-    """The `Known` Struct in a field's type (``Balance | None``, ``list[AccountNumber] | None``), if any."""
-    if isinstance(annotation, type):
-        return annotation if issubclass(annotation, Known) else None
-    inner = (_known_struct(part) for part in getattr(annotation, "__args__", ()))
-    return next((kind for kind in inner if kind is not None), None)
-
-
-class _AnyId(Struct, gc=False):
-    id: Any = None
-
-
-class _ListIds(Struct, gc=False):
-    data: list[_AnyId]
-    has_more: bool
-
-
-class _SessionIds(Struct, gc=False):
-    accounts: _ListIds
-
-
-_LIST_IDS = msgspec.json.Decoder(_ListIds)
-_SESSION_IDS = msgspec.json.Decoder(_SessionIds)
-
-
-class ListPage(Struct, frozen=True):
-    """What paging needs to know of a page: the ids on it in order, and whether more follow."""
-
-    ids: list[str]
-    count: int
-    has_more: bool
-
-
-def list_page(body: bytes, *, of_session: bool = False) -> ListPage:
-    """`ListPage` of a list's body, or of the list inside a session's. Items without an id only count.
-
-    Raises:
-        msgspec.DecodeError: the body is no list (or no session), as in ``{"error": …}``.
-    """
-    found = _SESSION_IDS.decode(body).accounts if of_session else _LIST_IDS.decode(body)
-    ids = [item.id for item in found.data if isinstance(item.id, str)]
-    return ListPage(ids, len(found.data), found.has_more)
-
-
-class _CreatedAccount(Struct, gc=False):
-    id: Any = None
-    created: Any = None
-
-
-class _CreatedAccounts(Struct, gc=False):
-    data: list[_CreatedAccount]
-
-
-class _CreatedInSession(Struct, gc=False):
-    accounts: _CreatedAccounts
-
-
-_CREATED_IN_SESSION = msgspec.json.Decoder(_CreatedInSession)
-
-
-def created_accounts(body: bytes) -> list[tuple[int, str]]:
-    """(created, id) of the accounts inside a session's own page, where both can be read; else nothing."""
-    try:
-        found = _CREATED_IN_SESSION.decode(body).accounts.data
-    except msgspec.DecodeError:
-        return []
-    return [(a.created, a.id) for a in found if isinstance(a.id, str) and isinstance(a.created, int)]

@@ -28,8 +28,8 @@ from fincon.extract.pagination import (
 )
 from fincon.landing.page_store import PageStore
 from fincon.storage.data_folder import PART, RANGES_FILE
+from fincon.transforms.list_page import ListPage, list_page
 from fincon.transforms.page import Header
-from fincon.transforms.stripe_objects import ListPage, list_page
 
 LISTING = list_accounts()
 

@@ -14,9 +14,9 @@ from fincon.errors import CursorNotFound, NotFound, StripeError, UnexpectedAnswe
 from fincon.extract.client import Params, StripeClient
 from fincon.extract.responses import StripeResponse
 from fincon.landing.page_store import PageStore
+from fincon.transforms.list_page import ListPage, list_page
 from fincon.transforms.page import Header, Page
 from fincon.transforms.streams import STREAMS
-from fincon.transforms.stripe_objects import ListPage, list_page
 
 PAGE_SIZE = 100
 """The largest that Stripe serves: the fewest requests."""

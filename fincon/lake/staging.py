@@ -11,6 +11,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from fincon.transforms.decode import Decoders
 from fincon.transforms.flatten import flatten
 from fincon.transforms.page import Header, Origin, Page
 from fincon.transforms.reconcile import Sums, add_page
@@ -85,10 +86,10 @@ def stage(pages: Iterable[Page], origin: Origin, folder: Path, prefix: str = "a"
     folder = folder / origin.run_id
     folder.mkdir(mode=0o700, exist_ok=True)
     parts: dict[str, list[pa.Table]] = {table.name: [] for table in OBJECT_TABLES}
-    number = 0
+    number, decoders = 0, Decoders()
     for number, batch in enumerate(batches(pages), start=1):
         with _collector_paused():
-            flat = flatten(batch, origin)
+            flat = flatten(batch, origin, decoders)
         for name, rows in flat.items():
             parts[name].append(rows)
         if number % BATCHES_A_PART == 0:

@@ -19,7 +19,7 @@ from fincon.landing.run_folder import Run, RunFolder, RunSpec, resume_or_create_
 from fincon.pipeline.context import SyncContext
 from fincon.pipeline.request import SyncRequest
 from fincon.settings import Settings
-from fincon.transforms.stripe_objects import created_accounts
+from fincon.transforms.list_page import created_accounts
 
 Loaded = tuple[Run, dict[str, Any]]
 """A run that is in the lake, and its row of ``runs``."""

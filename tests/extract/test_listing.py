@@ -15,7 +15,7 @@ from fincon.landing.page_store import PageStore
 from fincon.sandbox.faults import Fault, Faults, Rule
 from fincon.sandbox.server import Sandbox, running
 from fincon.sandbox.world import World
-from fincon.transforms.stripe_objects import list_page
+from fincon.transforms.list_page import list_page
 from tests.conftest import START, settings_for
 
 

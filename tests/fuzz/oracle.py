@@ -10,11 +10,11 @@ import msgspec
 import pyarrow as pa
 
 from fincon.transforms.flatten import flatten
+from fincon.transforms.list_page import created_accounts, list_page
 from fincon.transforms.page import Header, Origin, Page
 from fincon.transforms.reconcile import Sums, differences, sums_of_pages, sums_of_rejects
 from fincon.transforms.redaction import without_secrets
 from fincon.transforms.schemas import OBJECT_TABLES
-from fincon.transforms.stripe_objects import created_accounts, list_page
 
 START = 1_767_225_600_000_000
 JSON_COLUMNS = {table.name: [c.name for c in table.columns if c.json] for table in OBJECT_TABLES}
