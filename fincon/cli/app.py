@@ -11,6 +11,7 @@ from contextlib import suppress
 import click
 
 from fincon.cli.options import GlobalOptions, global_options
+from fincon.cli.terminal import encode_all, visible
 from fincon.errors import FinconError
 
 INTERRUPTED = 130
@@ -79,6 +80,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
     What went wrong is told in two lines on standard error; with ``--verbose`` after a traceback.
     """
     options = GlobalOptions()
+    encode_all()
     try:
         return int(cli.main(arguments, "fincon", standalone_mode=False, obj=options) or 0)
     except (click.Abort, KeyboardInterrupt):
@@ -105,7 +107,8 @@ def run(arguments: Sequence[str] | None = None) -> int:
 def _tell(message: str, hint: str, options: GlobalOptions) -> None:
     if options.verbose:
         traceback.print_exc()
-    click.echo(f"fincon: {message}" + (f"\n        {hint}" if hint else ""), err=True)
+    told = f"fincon: {message}" + (f"\n        {hint}" if hint else "")
+    click.echo(visible(told, keep="\n"), err=True)
 
 
 def _is_of_an_interrupt(error: BaseException | None) -> bool:

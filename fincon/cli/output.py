@@ -1,145 +1,240 @@
-"""What a person sees: tables, the status page, and results as CSV, JSON or Parquet."""
+"""Rows as a person reads them: a table that fits the terminal, one column a line, or Markdown."""
 
-import csv
 import json
-import shutil
-import sys
-import tempfile
-from collections.abc import Iterator
-from itertools import accumulate
-from pathlib import Path
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import date
+from decimal import Decimal
 from typing import Any
 
 import duckdb
 
-from fincon.errors import UsageError
+from fincon.cli.options import pluralize
+from fincon.cli.terminal import terminal_width, visible
+from fincon.cli.text import cut, pad, width_of, wrap
+from fincon.transforms.money import minor_unit_digits
 
-STRIPE_ACCOUNTS_SHOWN = 10
+ROWS_SHOWN = 1000
+"""How many rows a person is shown who says nothing of a limit."""
 
+NARROW = 16
+"""How far a column of text is cut before another column is left out."""
 
-def render_result(result: duckdb.DuckDBPyConnection, limit: int = 1000) -> str:
-    """The rows of an executed query as aligned columns, numbers to the right.
-
-    On a terminal the columns that fit are shown whole, and the last line says how many do not.
-    """
-    described = result.description or []
-    rows = result.fetchmany(limit + 1)
-    columns = [
-        _column(str(name), str(kind), [_cell(row[place]) for row in rows[:limit]])
-        for place, (name, kind, *_) in enumerate(described)
-    ]
-    shown = _fitting([len(column[0]) for column in columns])
-    lines = ["  ".join(cells).rstrip() for cells in zip(*columns[:shown], strict=True)]
-    if not rows:
-        lines.append("(no rows)")
-    if len(rows) > limit:
-        lines.append(f"… more than {limit:,} rows; --format csv gives all.")
-    if shown < len(columns):
-        hidden = ", ".join(str(name) for name, *_ in described[shown:])
-        lines.append(f"… and {len(columns) - shown} more columns that do not fit: {hidden}")
-    return "\n".join(lines)
+NUMBER = re.compile(r"(U?(TINY|SMALL|BIG|HUGE)?INT(EGER)?|DECIMAL\(.*\)|DOUBLE|FLOAT)")
 
 
-def _column(name: str, kind: str, cells: list[str]) -> list[str]:
-    """The name and the cells of a column, all of the same width."""
-    width = max(map(len, [name, *cells]))
-    right = kind.startswith(("BIGINT", "HUGEINT", "INTEGER", "DECIMAL", "DOUBLE", "UBIGINT", "FLOAT"))
-    return [cell.rjust(width) if right else cell.ljust(width) for cell in [name, *cells]]
+@dataclass(frozen=True)
+class Column:
+    """A column of a result: its name, and its cells as text."""
+
+    name: str
+    cells: list[str]
+    number: bool
+    """Numbers stand to the right and are never cut: a part of one would pass for another."""
+    empty: bool
+    """It says nothing in any row."""
+
+    @property
+    def width(self) -> int:
+        """How wide it is if nothing is cut."""
+        return max(map(width_of, [self.name, *self.cells]))
+
+    @property
+    def least(self) -> int:
+        """How narrow it may become."""
+        cells = max(map(width_of, self.cells), default=0)
+        return min(self.width, max(cells, NARROW) if self.number else NARROW)
 
 
-def _fitting(widths: list[int]) -> int:
-    """How many columns fit on the terminal, at least one; all of them where there is none."""
-    if not sys.stdout.isatty():
-        return len(widths)
-    room = shutil.get_terminal_size().columns
-    ends = accumulate(width + 2 for width in widths)
-    return max(1, sum(end - 2 <= room for end in ends))
+@dataclass(frozen=True)
+class Rows:
+    """The first rows of a result."""
+
+    columns: list[Column]
+    count: int
+    more: bool
+    """There are others."""
 
 
-def _cell(value: Any) -> str:
+def read_rows(result: duckdb.DuckDBPyConnection, limit: int | None) -> Rows:
+    """Read the first rows of an executed query as text, all of them without a limit; amounts before minor units."""
+    rows = result.fetchall() if limit is None else result.fetchmany(limit + 1)
+    shown = rows[:limit]
+    described = [(visible(str(name)), str(kind)) for name, kind, *_ in result.description or ()]
+    currencies = _currencies([name for name, _ in described], shown)
+    columns = []
+    for place, (name, kind) in enumerate(described):
+        values = [row[place] for row in shown]
+        columns.append(
+            Column(
+                name,
+                [_cell(value, currency) for value, currency in zip(values, currencies, strict=True)],
+                bool(NUMBER.fullmatch(kind)),
+                bool(shown) and all(value is None or value == "" for value in values),
+            )
+        )
+    return Rows(_amounts_first(columns), len(shown), len(rows) > len(shown))
+
+
+def _currencies(names: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> list[Any]:
+    """Return the currency of each row; None where no column says it."""
+    place = next((i for i, name in enumerate(names) if name.lower() == "currency"), None)
+    return [None if place is None else row[place] for row in rows]
+
+
+def _amounts_first(columns: list[Column]) -> list[Column]:
+    """Put amounts before the minor units that they are made of, so that nobody reads those a hundred times too big."""
+    minor = _minor_units(columns)
+    if not minor:
+        return columns
+    amounts = [column for column in columns if column.name.endswith("_amount")]
+    start = min(columns.index(column) for column in [*minor, *amounts])
+    others = [column for column in columns if column not in amounts]
+    return [*others[:start], *amounts, *others[start:]]
+
+
+def _minor_units(columns: Sequence[Column]) -> list[Column]:
+    """Return the columns of which another gives the amount in major units."""
+    names = {column.name for column in columns}
+    major = {"amount": "major_amount"}
+    return [c for c in columns if c.number and {f"{c.name}_amount", major.get(c.name, "")} & names]
+
+
+def _cell(value: Any, currency: object = None) -> str:
+    """Return a value as a person reads it: thousands apart, an amount with its currency's decimals, no digit lost."""
     if value is None:
         return "·"
-    if hasattr(value, "isoformat"):
-        iso = value.isoformat(sep=" ", timespec="seconds") if hasattr(value, "hour") else value.isoformat()
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, int):
+        return f"{value:,}" if abs(value) >= 10_000 else str(value)  # not 2,026 for a year
+    if isinstance(value, Decimal):
+        return format_amount(value, currency if isinstance(currency, str) else "")
+    if isinstance(value, date) or hasattr(value, "isoformat"):
+        iso = value.isoformat(sep=" ", timespec="seconds") if hasattr(value, "date") else value.isoformat()
         return str(iso).replace("+00:00", "Z")
     if isinstance(value, list | dict):
-        return json.dumps(value, default=str, ensure_ascii=False)
-    return str(value).replace("\n", " ")
+        return visible(json.dumps(value, default=str, ensure_ascii=False))
+    return visible(re.sub(r"[\r\n\t]+", " ", str(value)))
 
 
-def write_result(connection: duckdb.DuckDBPyConnection, query: str, style: str, output: Path | None) -> None:
-    """The answer in a style of ``fincon sql``, to a file or to standard output.
-
-    Raises:
-        UsageError: the file cannot be written.
-    """
-    try:
-        if style == "parquet" and output:
-            connection.sql(query).write_parquet(str(output), compression="zstd")
-        elif style == "parquet":
-            with tempfile.NamedTemporaryFile(suffix=".parquet") as file:
-                connection.sql(query).write_parquet(file.name, compression="zstd")
-                sys.stdout.buffer.write(Path(file.name).read_bytes())
-        elif output:
-            with output.open("w", encoding="utf-8", newline="") as file:
-                _write_text(connection.execute(query), style, file)
-        else:
-            _write_text(connection.execute(query), style, sys.stdout)
-    except BrokenPipeError:
-        raise
-    except OSError as error:
-        raise UsageError(
-            f"{output} cannot be written: {error.strerror}.", "Name another with --output."
-        ) from error
+def format_amount(value: Decimal, currency: str = "") -> str:
+    """Return an amount with thousands apart and the currency's decimals, two if it is unknown; more where it has more."""
+    digits = minor_unit_digits(currency)
+    whole, _, decimals = f"{value:,f}".partition(".")
+    decimals = decimals.rstrip("0").ljust(2 if digits is None else digits, "0")
+    return f"{whole}.{decimals}" if decimals else whole
 
 
-def _write_text(result: duckdb.DuckDBPyConnection, style: str, file: Any) -> None:
-    names = [name for name, *_ in result.description or ()]
-    if style == "table":
-        file.write(render_result(result) + "\n")
-    elif style == "csv":
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(names)
-        for row in _rows(result):
-            writer.writerow([_plain(value) for value in row])
-    else:
-        for row in _rows(result):
-            record = dict(zip(names, row, strict=True))
-            file.write(json.dumps(record, default=_plain, ensure_ascii=False) + "\n")
+def render_table(rows: Rows, width: int | None = None) -> str:
+    """Lay out rows as aligned columns, within ``width`` if it is given: what is cut or left out is said below."""
+    notes = []
+    columns = rows.columns
+    if not rows.count:
+        notes.append("(no rows)")
+    sizes = [column.width for column in columns]
+    if width:
+        filled = [column for column in columns if not column.empty] or columns[:1]
+        columns = _with_room(filled, width)
+        sizes = _sizes(columns, width)
+        if empty := [column.name for column in rows.columns if column not in filled]:
+            notes.append(f"… empty: {', '.join(empty)}")
+        if hidden := [column.name for column in filled if column not in columns]:
+            notes.append(f"… no room for {', '.join(hidden)} (--format vertical shows all)")
+    lines = [
+        "  ".join(
+            pad(cut(cell, size), size, right=column.number)
+            for column, cell, size in zip(columns, cells, sizes, strict=True)
+        ).rstrip()
+        for cells in zip(*([column.name, *column.cells] for column in columns), strict=True)
+    ]
+    if rows.more:
+        notes.append(f"… more than {rows.count:,} rows: --limit N shows N, --output FILE.csv writes all.")
+    return "\n".join([*lines, *(line for note in notes for line in wrap(note, width, "  "))])
 
 
-def _rows(result: duckdb.DuckDBPyConnection) -> Iterator[tuple[Any, ...]]:
-    while lot := result.fetchmany(10_000):
-        yield from lot
+def _with_room(columns: list[Column], width: int) -> list[Column]:
+    """Return the columns to show, at least one; minor units are left out first, then the last ones."""
+    if _total(column.least for column in columns) <= width:
+        return columns
+    minor = _minor_units(columns)
+    expendable = [*(column for column in columns if column not in minor), *minor]
+    shown = list(columns)
+    fair = width // 4  # so wide a column of text may be before another is left out for it
+    while len(shown) > 1 and _total(min(c.width, max(c.least, fair)) for c in shown) > width:
+        shown.remove(expendable.pop())
+    return shown
 
 
-def _plain(value: Any) -> Any:
-    """A value as text that reads back exactly: ISO times, decimals digit for digit, nested values as JSON."""
-    if hasattr(value, "isoformat"):
-        return value.isoformat()
-    if isinstance(value, list | dict):
-        return json.dumps(value, default=_plain, ensure_ascii=False)
-    if value is None or isinstance(value, int | float | str):
-        return value
-    return str(value)
+def _sizes(columns: list[Column], width: int) -> list[int]:
+    """Return how wide each column is shown: what room is left goes to the narrowest that is cut."""
+    sizes = [min(column.least, width) if not column.number else column.least for column in columns]
+    for _ in range(width - _total(sizes)):
+        cut_ones = [i for i, column in enumerate(columns) if sizes[i] < column.width]
+        if cut_ones:
+            sizes[min(cut_ones, key=lambda i: sizes[i])] += 1
+    return sizes
 
 
-def render_status(found: dict[str, Any]) -> str:
+def _total(sizes: Iterable[int]) -> int:
+    """Return the width of a line of columns of these sizes, two blanks apart."""
+    return sum(size + 2 for size in sizes) - 2
+
+
+def render_vertical(rows: Rows) -> str:
+    """Lay out each row as a block of its own, one column a line, nothing cut."""
+    names = max((width_of(column.name) for column in rows.columns), default=0)
+    lines: list[str] = []
+    for number in range(rows.count):
+        lines.append(f"── row {number + 1:,} ──")
+        lines += [f"{pad(column.name, names)}  {column.cells[number]}" for column in rows.columns]
+    return "\n".join(lines or ["(no rows)"])
+
+
+def render_markdown(rows: Rows) -> str:
+    """Lay out rows as a table of Markdown, nothing cut."""
+
+    def line(cells: Sequence[str]) -> str:
+        return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+
+    lines = [
+        line([column.name for column in rows.columns]),
+        line(["--:" if column.number else "---" for column in rows.columns]),
+    ]
+    return "\n".join([*lines, *(line([c.cells[n] for c in rows.columns]) for n in range(rows.count))])
+
+
+def render_result(result: duckdb.DuckDBPyConnection, limit: int = ROWS_SHOWN) -> str:
+    """Lay out the first rows of an executed query as a table that fits the terminal."""
+    return render_table(read_rows(result, limit), terminal_width())
+
+
+STRIPE_ACCOUNTS_SHOWN = 10
+REJECTS_SHOWN = 5
+
+
+def render_status(found: dict[str, Any], width: int | None) -> str:
     """Lay out what `fincon status` tells."""
     lines = ["Runs, newest first:"]
     for run in found["runs"]:
+        figures = [
+            pluralize(run["sessions_seen"], "session"),
+            pluralize(run["accounts_seen"], "account"),
+            f"{pluralize(run['rows_added'], 'row')} added",
+            pluralize(run["requests"], "request"),
+            f"{run['rejected']:,} rejected",
+        ]
+        names = (f"{run['finished_at']}Z", run["run_id"], run["mode"], run["stripe_account"] or "")
         lines += [
-            f"  {run['finished_at']}Z  {run['run_id']}  {run['mode']}"
-            + (f"  {run['stripe_account']}" if run["stripe_account"] else ""),
-            f"    {run['sessions_seen']:,} sessions, {run['accounts_seen']:,} accounts, {run['rows_added']:,} rows added,"
-            f" {run['requests']:,} requests, {run['rejected']:,} rejected",
+            "  " + "  ".join(filter(None, names)),
+            *wrap("    " + ", ".join(figures), width, "    "),
         ]
     by = ", ".join(f"{name} {count:,}" for name, count in found["requests_this_month"].items())
     total = sum(found["requests_this_month"].values())
-    lines += ["", f"Requests this month: {total:,}" + (f" ({by})" if by else "")]
-    lines += [
-        "  Stripe allows 500 reads for each transaction of the last 30 days, and at least 10,000 a month."
-    ]
+    lines += ["", *wrap(f"Requests this month: {total:,}" + (f" ({by})" if by else ""), width, "  ")]
+    allowed = "Stripe allows 500 reads for each transaction of the last 30 days, and at least 10,000 a month."
+    lines += wrap(f"  {allowed}", width, "  ")
     accounts = found["stripe_accounts"]
     if len(accounts) > 1:
         lines += ["", f"Stripe accounts: {len(accounts):,}, the longest unsynced first"]
@@ -149,18 +244,15 @@ def render_status(found: dict[str, Any]) -> str:
         ]
         if len(accounts) > STRIPE_ACCOUNTS_SHOWN:
             lines.append("  … `fincon status --json` has all")
-    lines += ["", "Tables:"]
+    lines += ["", "Tables:                  now     in history  changed"]
     lines += [
-        f"  {name:<17} {of['rows']:>10,} now {of['versions']:>10,} in history   changed {of['newest'] or '·'}"
+        f"  {name:<17} {of['rows']:>10,} {of['versions']:>13,}   {of['newest'] or '·'}"
         for name, of in found["tables"].items()
     ]
-    lines += [
-        "",
-        f"Rejected objects: {len(found['rejects'])}"
-        + (' (the newest below; `fincon sql "FROM rejects"` has all)' if found["rejects"] else ""),
-    ]
-    lines += [
-        f"  {r['object_type']} {r['object_id'] or '(no id)'}: {r['reason']} at {r['path'] or '$'}"
-        for r in found["rejects"][:5]
-    ]
+    rejects = found["rejects"]
+    where = ' (the newest below; `fincon sql "FROM rejects"` has all)' if rejects else ""
+    lines += ["", f"Rejected objects: {len(rejects):,}{where}"]
+    for r in rejects[:REJECTS_SHOWN]:
+        reject = f"  {r['object_type']} {r['object_id'] or '(no id)'}: {r['reason']} at {r['path'] or '$'}"
+        lines += wrap(visible(reject), width, "    ")
     return "\n".join(lines)

@@ -1,16 +1,22 @@
 """What is asked of a lake: ``fincon status``, ``sql`` and ``report``."""
 
 import json
+import re
 import sys
 from pathlib import Path
 
 import click
 
-from fincon.cli.options import command, current_options
-from fincon.cli.output import render_status, write_result
+from fincon.cli.export import BINARY, ENDINGS, FORMATS, choose_format, write_result
+from fincon.cli.options import command, current_options, echo_status, pluralize
+from fincon.cli.output import render_status
+from fincon.cli.terminal import terminal_width
 from fincon.errors import UsageError
 from fincon.warehouse.connection import ask, connect
 from fincon.warehouse.status import summary
+
+COMMENT = re.compile(r"--(\s|[^=]*\n)")
+"""How a query begins that begins with a comment; an option has no line break before its value."""
 
 
 @command()
@@ -22,29 +28,79 @@ def status(*, as_json: bool, runs: int) -> None:
     """Last runs, how fresh each table is, what was rejected."""
     with connect(current_options().data) as connection:
         found = summary(connection, runs)
-    click.echo(json.dumps(found, indent=2, default=str) if as_json else render_status(found))
+    click.echo(
+        json.dumps(found, indent=2, default=str) if as_json else render_status(found, terminal_width())
+    )
 
 
-@command()
-@click.argument("query")
+class QueryCommand(click.Command):
+    """A command whose query may begin with a comment, which click would take for an option."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Put a line break before a query that begins with ``--``."""
+        return super().parse_args(ctx, [f"\n{arg}" if COMMENT.match(arg) else arg for arg in args])
+
+
+@command(cls=QueryCommand)
+@click.argument("query", required=False)
+@click.option(
+    "-f",
+    "--file",
+    type=click.Path(path_type=Path),
+    help="Read the query from this file; - = standard input.",
+)
 @click.option(
     "--format",
     "style",
-    type=click.Choice(["table", "csv", "json", "parquet"]),
-    default="table",
-    show_default=True,
+    type=click.Choice(FORMATS),
+    help="[as --output says by its name, else table]; json and jsonl are one object a line.",
 )
 @click.option(
     "--output",
-    type=click.Path(dir_okay=False, path_type=Path),
-    help="Write to this file instead of standard output.",
+    type=click.Path(dir_okay=False, path_type=Path, allow_dash=True),
+    help=f"Write all rows to this file, as its name says: {' '.join(ENDINGS)} (.json is one array); - = standard output.",
 )
-def sql(query: str, style: str, output: Path | None) -> None:
+@click.option("--limit", type=click.IntRange(min=1), metavar="N", help="So many rows at most.")
+def sql(
+    query: str | None, file: Path | None, style: str | None, output: Path | None, limit: int | None
+) -> None:
     """Ask the views: fincon sql "SELECT * FROM balance_totals". Read-only."""
-    if style == "parquet" and output is None and sys.stdout.isatty():
-        raise UsageError("Parquet is not for a terminal.", "Name a file with --output.")
-    with ask(query, current_options().data) as connection:
-        write_result(connection, query, style, output)
+    text = _read_query(query, file)
+    output = None if output == Path("-") else output
+    chosen = choose_format(style, output)
+    if chosen in BINARY and output is None and sys.stdout.isatty():
+        raise UsageError(f"{chosen.title()} is not for a terminal.", "Name a file with --output.")
+    with ask(text, current_options().data) as connection:
+        written = write_result(connection, text, chosen, output, limit)
+    if output:
+        left = " (--limit; there are more)" if written.more else ""
+        echo_status(f"{pluralize(written.rows, 'row')} → {output}{left}")
+    if written.not_numbers:
+        echo_status(
+            f"{pluralize(written.not_numbers, 'value')} for which JSON has no word (Infinity, NaN): null."
+        )
+
+
+def _read_query(query: str | None, file: Path | None) -> str:
+    """Return the query that was typed, or stands in a file or on standard input."""
+    if (query is None) == (file is None):
+        raise UsageError(
+            "Give one query.", 'fincon sql "FROM balance_totals"; or -f FILE, or - for standard input.'
+        )
+    if query is not None and query != "-":
+        return query
+    name = "Standard input" if file is None or file == Path("-") else str(file)
+    try:
+        content = sys.stdin.buffer.read() if name == "Standard input" else Path(name).read_bytes()
+        return content.decode("utf-8-sig")
+    except OSError as error:
+        raise UsageError(
+            f"{name} cannot be read: {error.strerror}.", "Name a file that holds a query."
+        ) from error
+    except UnicodeDecodeError as error:
+        raise UsageError(
+            f"{name} is no text in UTF-8: {error.reason} at byte {error.start}.", "Save it as UTF-8."
+        ) from error
 
 
 @command()

@@ -1,8 +1,10 @@
 """Connect to ``fincon.duckdb`` for reading, as notebooks, commands and checks do."""
 
 import os
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from difflib import get_close_matches
 
 import duckdb
 
@@ -22,7 +24,7 @@ from fincon.warehouse.views import made_by, publish
 AGAIN = "`fincon compact` or the next `fincon sync` makes the views anew."
 WAIT_SECONDS = 10.0
 """How long a reader waits for another to make the views anew, where those that are there lack something."""
-
+UNKNOWN_NAME = re.compile(r'(?:Table|Function) with name "?(\w+)"? does not exist')
 READING = (duckdb.StatementType.SELECT, duckdb.StatementType.EXPLAIN)
 
 
@@ -122,6 +124,8 @@ def ask(query: str, data: str | DataPath | None = None) -> Iterator[duckdb.DuckD
     with connect(data) as connection:
         try:
             parsed = connection.extract_statements(query)
+            if not parsed:
+                raise UsageError("There is no query.", 'Begin like "FROM balance_totals".')
             if len(parsed) != 1 or parsed[0].type not in READING:
                 raise UsageError(
                     "Only one query that reads is asked at a time.", "Begin with SELECT or FROM."
@@ -129,7 +133,31 @@ def ask(query: str, data: str | DataPath | None = None) -> Iterator[duckdb.DuckD
             yield connection
         except duckdb.Error as error:
             # An error within a file that is read through Python comes with its traceback: its last line says what it is.
-            said = reason_of(error) if str(error).startswith("Traceback") else error
-            raise UsageError(
-                f"DuckDB: {said}", '`fincon sql "SHOW TABLES"` lists what can be asked.'
-            ) from error
+            said = reason_of(error) if str(error).startswith("Traceback") else str(error)
+            hint = '`fincon sql "SHOW TABLES"` lists what can be asked.'
+            if unknown := UNKNOWN_NAME.search(said):
+                asked = re.search(rf"\w+\.{unknown[1]}\b", query, re.IGNORECASE)
+                hint = did_you_mean(asked[0] if asked else unknown[1], _names(connection)) or hint
+                said = said.partition("\nDid you mean")[0]  # DuckDB leaves out the schema
+            raise UsageError(f"DuckDB: {said}", hint) from error
+
+
+def did_you_mean(wanted: str, names: Sequence[str]) -> str:
+    """Return a hint that names what is spelled nearly like ``wanted``, with its schema or without; empty if nothing is."""
+    wanted = wanted.lower().removeprefix("main.")
+    spelled = {name.lower(): name for name in names}
+    if "." not in wanted:
+        spelled = {name.lower().rpartition(".")[2]: name for name in reversed(names)} | spelled
+    near = get_close_matches(wanted, spelled, n=3, cutoff=0.7)
+    found = list(dict.fromkeys(spelled[one] for one in near))
+    return f"Did you mean {' or '.join(found)}?" if found else ""
+
+
+def _names(connection: duckdb.DuckDBPyConnection) -> list[str]:
+    """Return the names of all that can be asked, those of ``main`` without their schema."""
+    rows = connection.execute(
+        "SELECT schema_name, view_name FROM duckdb_views() WHERE NOT internal AND schema_name != 'lake'"
+        " UNION ALL SELECT schema_name, function_name FROM duckdb_functions()"
+        " WHERE NOT internal AND function_type = 'table_macro' AND schema_name = 'main'"
+    ).fetchall()
+    return [name if schema == "main" else f"{schema}.{name}" for schema, name in sorted(rows)]

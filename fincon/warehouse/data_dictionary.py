@@ -11,7 +11,7 @@ import duckdb
 from fincon.errors import UsageError
 from fincon.lake.snapshots import LatestFiles
 from fincon.transforms.schemas import TABLES
-from fincon.warehouse.connection import connect
+from fincon.warehouse.connection import connect, did_you_mean
 from fincon.warehouse.views import publish
 
 COLUMNS = """
@@ -82,23 +82,25 @@ def macros(connection: duckdb.DuckDBPyConnection) -> list[Entry]:
     return [Entry(name, meaning, []) for name, meaning in connection.execute(MACROS).fetchall()]
 
 
-def as_text(connection: duckdb.DuckDBPyConnection, name: str | None) -> str:
-    """Describe all names by their meaning; or one view, column by column.
+def entries(connection: duckdb.DuckDBPyConnection) -> list[Entry]:
+    """Return all that can be asked: views, those of ``history``, and macros."""
+    history = [entry._replace(name=f"history.{entry.name}") for entry in views(connection, "history")]
+    return [*views(connection), *history, *macros(connection)]
+
+
+def find(connection: duckdb.DuckDBPyConnection, name: str) -> Entry:
+    """Return the view or macro of this name, in whatever case; a macro with or without its parameters.
 
     Raises:
-        UsageError: there is no such view or macro.
+        UsageError: there is no such view or macro; the hint names what is nearest.
     """
-    main = views(connection)
-    history = [entry._replace(name=f"history.{entry.name}") for entry in views(connection, "history")]
-    every = [*main, *history, *macros(connection)]
-    if name is None:
-        return _aligned((entry.name, entry.meaning) for entry in every)
+    every = entries(connection)
+    wanted = name.strip().lower().removeprefix("main.")
     for entry in every:
-        if name.removeprefix("main.") in (entry.name, entry.name.split("(")[0]):
-            return f"{entry.name}: {entry.meaning}\n" + _aligned(
-                (column.name, _short(column.type), column.meaning) for column in entry.columns
-            )
-    raise UsageError(f"There is no view or macro {name}.", "`fincon schema` lists all.")
+        if wanted in (entry.name.lower(), entry.name.lower().partition("(")[0]):
+            return entry
+    near = did_you_mean(wanted, [entry.name.partition("(")[0] for entry in every])
+    raise UsageError(f"There is no view or macro {name}.", near or "`fincon schema` lists all.")
 
 
 def as_markdown(connection: duckdb.DuckDBPyConnection) -> str:
@@ -127,18 +129,3 @@ def _table(columns: Iterable[Column]) -> str:
 
 def _cell(text: str) -> str:
     return text.replace("|", "\\|")
-
-
-def _short(kind: str) -> str:
-    """Return a type without the fields of its STRUCT."""
-    return kind if "STRUCT" not in kind else "STRUCT(…)" + ("[]" if kind.endswith("[]") else "")
-
-
-def _aligned(rows: Iterable[tuple[str, ...]]) -> str:
-    """Lay out rows in columns, the last one as wide as it is."""
-    rows = list(rows)
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)][:-1]
-    return "\n".join(
-        "  ".join([cell.ljust(width) for cell, width in zip(row, widths, strict=False)] + [row[-1]])
-        for row in rows
-    )

@@ -52,7 +52,7 @@ def test_every_command_and_option_stands_in_the_readme_and_no_other() -> None:
         assert command
         row = next(line for line in table.splitlines() if line.startswith(f"| `fincon {name}"))
         own = {o for p in command.params if isinstance(p, click.Option) for o in [*p.opts, *p.secondary_opts]}
-        own -= {"--data", "--quiet", "--verbose"}
+        own -= {"-f", "--data", "--quiet", "--verbose"}
         assert set(re.findall(r"--[a-z-]+", row)) == own, name
     shown = set(re.findall(r"^\| `fincon (\w+)", table, re.MULTILINE))
     assert shown == set(COMMANDS)

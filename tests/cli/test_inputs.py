@@ -1,0 +1,136 @@
+"""A table of what people type, and of what they must read first: command, where, how wide the terminal, what, exit code."""
+
+import re
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from tests.cli.conftest import Call
+
+
+class Case(NamedTuple):
+    """An input and what comes of it."""
+
+    typed: list[str]
+    says: str
+    """A pattern; `out` and `err` are searched from their beginning to their end."""
+    code: int = 0
+    width: int | None = None
+    """Of the terminal; None = a pipe."""
+    stdin: bytes = b""
+    env: dict[str, str] | None = None
+
+
+def sql(query: str, *more: str) -> list[str]:
+    return ["sql", query, *more]
+
+
+AMOUNTS = """SELECT unnest([1250::DECIMAL(38, 4), 1234567.5, 0.0005]) AS a, unnest(['usd', 'jpy', 'kwd']) AS currency"""
+BAD_TEXT = "SELECT chr(27) || '[31mred' || chr(155) || '2J' || chr(8238) || chr(7) || chr(8295) AS t"
+
+ON_A_LAKE = [
+    # -- a table that fits
+    Case(sql("SELECT 1 AS one"), r"^one\n  1$", width=80),
+    Case(sql("SELECT repeat('x', 300) AS a, 7 AS b"), r"^a {74}\s*b\nx{70,}…  7$", width=80),
+    Case(sql("SELECT repeat('x', 300) AS a, 7 AS b"), r"^a {300} b\nx{300}  7$"),
+    Case(sql("SELECT 1 AS a, NULL AS b, '' AS c"), r"^a\n1\n… empty: b, c$", width=80),
+    Case(sql("SELECT 1 AS a, NULL AS b"), r"^a  b\n1  ·$"),
+    Case(sql("SELECT NULL AS a"), r"^a\n·$", width=80),
+    Case(sql("SELECT * FROM accounts WHERE false"), r"^account_id .*\n\(no rows\)", width=80),
+    Case(sql("FROM accounts"), r"… no room for .*\(--format\s+vertical shows\s+all\)", width=80),
+    Case(sql("FROM balances"), r"^account_id +currency .*current_amount", width=80),
+    Case(sql("FROM balances"), r"^account_id +currency .*current_amount", width=120),
+    Case(sql("FROM balance_totals"), r"^currency +category .*current_amount", width=80),
+    Case(sql("SELECT current, current_amount FROM balances LIMIT 1"), r"^current_amount +current\n", width=80),
+    Case(sql(AMOUNTS), r"^ +a  currency\n +1,250\.00  usd\n1,234,567\.5  jpy\n +0\.0005  kwd$", width=80),
+    Case(sql("SELECT 5::DECIMAL(38,4) AS a, 'jpy' AS currency"), r"^a  currency\n5  jpy$", width=80),
+    Case(sql("SELECT 5::DECIMAL(38,4) AS a, 'kwd' AS currency"), r"^ +a  currency\n5\.000  kwd$", width=80),
+    Case(sql("SELECT 5::DECIMAL(38,4) AS a"), r"^ +a\n5\.00$", width=80),
+    Case(sql("SELECT -1234567 AS a, 2026 AS y"), r"^ +a +y\n-1,234,567  2026$", width=80),
+    Case(sql("SELECT 9223372036854775807::HUGEINT * 10 AS a"), r"^ +a\n92,233,720,368,547,758,070$", width=80),
+    Case(sql("SELECT '日本銀行' AS bank, 1 AS n"), r"^bank      n\n日本銀行  1$", width=80),
+    Case(sql("SELECT unnest(range(1500)) AS n"), r"\n999\n… more than 1,000 rows: --limit N", width=80),
+    Case(sql("SELECT unnest(range(1500)) AS n", "--limit", "2"), r"^n\n0\n1\n… more than 2 rows", width=80),
+    Case(sql("SELECT unnest(range(1500)) AS n", "--limit", "1500"), r"1499$", width=80),
+    Case(sql("SELECT [1, 2] AS l, {'a': 1} AS s"), r'^l       s\n\[1, 2\]  \{"a": 1\}$', width=80),
+    Case(sql("SELECT true AS t, DATE '2026-01-02' AS d"), r"^t     d\ntrue  2026-01-02$", width=80),
+    Case(sql("SELECT 'a' || chr(10) || 'b' AS t"), r"^t\na b$", width=80),
+    # -- what a bank wrote reaches no terminal as it is
+    Case(sql(BAD_TEXT), r"^t\n\\x1b\[31mred\\x9b2J\\u202e\\x07\\u2067$", width=80),
+    Case(sql(BAD_TEXT), r"^t\n\\x1b\[31mred\\x9b2J\\u202e\\x07\\u2067$"),
+    Case(sql(BAD_TEXT, "--format", "vertical"), r"\\x1b\[31mred\\x9b2J\\u202e\\x07\\u2067$", width=80),
+    Case(sql(BAD_TEXT, "--format", "markdown"), r"\| \\x1b\[31mred", width=80),
+    Case(sql(BAD_TEXT, "--format", "csv"), r"^t\n\\x1b\[31mred\\x9b2J\\u202e", width=80),
+    Case(sql(BAD_TEXT, "--format", "csv"), "^t\n\x1b\\[31mred\x9b2J\u202e\x07\u2067\n$"),
+    Case(sql(BAD_TEXT, "--format", "json"), r'\{"t": "\\u001b\[31mred\\u009b2J\\u202e', width=80),
+    Case(sql("SELECT chr(27) || '[2J' AS \"a" + "\x1b" + "\""), r"^a\\x1b", width=80),
+    Case(sql("SELECT error(chr(27) || '[2Jx')"), r"^fincon: .*\\x1b\[2Jx", 2, width=80),
+    # -- formats
+    Case(sql("SELECT 1 AS a, NULL AS b", "--format", "vertical"), r"^── row 1 ──\na  1\nb  ·$", width=80),
+    Case(sql("SELECT 'x|y' AS a, 1 AS b", "--format", "markdown"), r"^\| a \| b \|\n\| --- \| --: \|\n\| x\\\|y \| 1 \|$"),
+    Case(sql("SELECT 1.5 AS a, NULL AS b", "--format", "csv"), r"^a,b\n1\.5,\n$"),
+    Case(sql("SELECT 1 AS a UNION ALL SELECT 2 ORDER BY a", "--format", "jsonl"), r'^\{"a": 1\}\n\{"a": 2\}\n$'),
+    Case(sql("SELECT 1 AS a", "--format", "json"), r'^\{"a": 1\}\n$'),
+    Case(
+        sql("SELECT 'inf'::DOUBLE AS a, ['nan'::DOUBLE] AS b", "--format", "json"),
+        r'^\{"a": null, "b": \[null\]\}\n2 values for which JSON has no word \(Infinity, NaN\): null\.$',
+    ),
+    Case(sql("SELECT 1 AS a", "--format", "parquet"), r"^fincon: Parquet is not for a terminal\.\n .*--output", 2, 80),
+    Case(sql("SELECT 1 AS a", "--format", "arrow"), r"^fincon: Arrow is not for a terminal\.", 2, 80),
+    Case(sql("SELECT 1 AS a", "--format", "xml"), r"Invalid value for '--format'", 2),
+    Case(sql("SELECT 1 AS a", "--limit", "0"), r"Invalid value for '--limit'", 2),
+    # -- files that say what they are
+    Case(sql("SELECT 1 AS a", "--output", "a.zip"), r"^fincon: a\.zip: its ending says no format\.\n .*\.parquet", 2),
+    Case(sql("SELECT 1 AS a", "--output", "a"), r"^fincon: a: its ending says no format\.", 2),
+    Case(sql("SELECT 1 AS a", "--output", "a.csv", "--format", "parquet"), r"^fincon: a\.csv is csv by its name", 2),
+    Case(sql("SELECT 1 AS a", "--output", "no/such/a.csv"), r"^fincon: no/such/a\.csv cannot be written: No such", 2),
+    Case(sql("SELECT 1 AS a", "--output", "-", "--format", "csv"), r"^a\n1\n$"),
+    Case(sql("SELECT 1 AS a", "--output", "/dev/null", "--format", "csv"), r"^1 row → /dev/null$"),
+    # -- queries from where they stand
+    Case(sql("-- a comment\nSELECT 1 AS a"), r"^a\n1$"),
+    Case(sql("--a comment\nSELECT 1 AS a"), r"^a\n1$"),
+    Case(sql("/* a comment */ SELECT 1 AS a; -- end"), r"^a\n1$"),
+    Case(["sql", "--format=csv", "-- a\nSELECT 1 AS a"], r"^a\n1$"),
+    Case(["sql", "-"], r"^a\n1$", stdin=b"SELECT 1 AS a;\n"),
+    Case(["sql", "-"], r"^a\n1$", stdin=b"\xef\xbb\xbfSELECT 1 AS a"),
+    Case(["sql", "-"], r"^fincon: There is no query\.", 2),
+    Case(["sql", "-"], r"^fincon: Standard input is no text in UTF-8", 2, stdin=b"SELECT '\xff'"),
+    Case(["sql", "-f", "-", "--format", "csv"], r"^a\n1$", stdin=b"SELECT 1 AS a"),
+    Case(["sql", "-f", "no.sql"], r"^fincon: no\.sql cannot be read: No such file", 2),
+    Case(["sql"], r"^fincon: Give one query\.\n .*-f FILE", 2),
+    Case(["sql", "SELECT 1", "-f", "x.sql"], r"^fincon: Give one query\.", 2),
+    Case(sql(""), r"^fincon: There is no query\.", 2),
+    Case(sql("  -- nothing"), r"^fincon: There is no query\.", 2),
+    Case(sql("SELECT 1; SELECT 2"), r"^fincon: Only one query that reads", 2),
+    Case(sql("DROP VIEW accounts"), r"^fincon: Only one query that reads", 2),
+    # -- names
+    Case(sql("FROM balance_dayly"), r"^fincon: .*balance_dayly does not exist!\n +Did you mean balance_daily", 2),
+    Case(sql("FROM history.acounts"), r"Did you mean history\.accounts", 2),
+    Case(sql("FROM History.Acounts"), r"Did you mean history\.accounts", 2),
+    Case(sql("FROM balances_asof(now())"), r"Did you mean balances_as_of", 2),
+    Case(sql("FROM xyz"), r"SHOW TABLES", 2),
+    Case(sql("SELECT count(*) >= 0 AS n FROM Balance_Daily"), r"^n\ntrue$"),
+    Case(sql("SELECT count(*) >= 0 AS n FROM HISTORY.accounts"), r"^n\ntrue$"),
+    Case(["schema", "balance_dayly"], r"^fincon: There is no view or macro balance_dayly\.\n +Did you mean balance_daily", 2),
+    Case(["schema", "history.acounts"], r"Did you mean history\.accounts", 2),
+    Case(["schema", "ACCOUNTS"], r"^accounts: One row per"),
+    Case(["schema", "main.accounts"], r"^accounts: One row per"),
+    Case(["schema", "Balances_As_Of"], r"^balances_as_of\(ts\): One row per"),
+    Case(["schema", "low_balance_risk"], r"^low_balance_risk: One row per"),
+    Case(["schema", "accounts", "--format", "markdown"], r"^fincon: Markdown is for the whole dictionary", 2),
+    # -- nothing wraps within a word
+    Case(["status"], r"^Runs, newest first:\n  20", width=80),
+    Case(["schema"], r"^sessions +One row per", width=80),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("case", ON_A_LAKE, ids=lambda case: " ".join(case.typed)[:70])
+def test_what_is_typed_on_a_lake(case: Case, call: Call, synced: Path) -> None:
+    """The table holds, and a terminal gets no line that is wider than it is."""
+    shown = call(*case.typed, cwd=synced, width=case.width, stdin=case.stdin, env=case.env)
+    assert re.search(case.says, shown.out + shown.err, re.DOTALL), shown
+    assert shown.code == case.code
+    assert "This is a bug" not in shown.err
+    if case.width and "vertical" not in case.typed and not {"csv", "json", "jsonl"} & set(case.typed):
+        assert all(len(line) <= case.width for line in shown.out.splitlines()), shown.out
