@@ -53,22 +53,26 @@ def holdings(frame: pd.DataFrame) -> alt.TopLevelMixin:
                 scale=alt.Scale(domain=_room_for_labels(own["amount"]), nice=False),
             ),
         )
-        owed = alt.datum["amount"] < 0
-        bars = base.mark_bar(height=15).encode(
-            color=alt.when(owed).then(alt.value(RED)).otherwise(alt.value(BLUE))
-        )
-        label = alt.Text("amount:Q", format=",.0f")
-        held_text = base.transform_filter(~owed).mark_text(align="left", dx=5, fontSize=11).encode(text=label)
-        owed_text = (
-            base.transform_filter(owed).mark_text(align="right", dx=-5, fontSize=11).encode(text=label)
-        )
-        panels.append((bars + held_text + owed_text).properties(width=WIDTH, height=alt.Step(22)))
+        panels.append(_bars_both_ways(base, "amount", ",.0f").properties(width=WIDTH, height=alt.Step(22)))
     chart = alt.vconcat(*panels, spacing=18)
     return _styled(
         chart,
         "What is held and owed",
         "One panel for each currency; blue is held, red is owed by the holders",
     )
+
+
+def _bars_both_ways(base: alt.Chart, field: str, number: str) -> alt.LayerChart:
+    """Draw bars of a field, red where it is negative, with their numbers beyond their ends."""
+    negative = alt.datum[field] < 0
+    bars = base.mark_bar(height=15).encode(
+        color=alt.when(negative).then(alt.value(RED)).otherwise(alt.value(BLUE))
+    )
+    label = alt.Text(f"{field}:Q", format=number)
+    right = base.transform_filter(~negative).mark_text(align="left", dx=5, fontSize=11)
+    left = base.transform_filter(negative).mark_text(align="right", dx=-5, fontSize=11)
+    layers: alt.LayerChart = bars + right.encode(text=label) + left.encode(text=label)
+    return layers
 
 
 def _room_for_labels(amounts: pd.Series) -> list[float]:
@@ -135,16 +139,7 @@ def changes(frame: pd.DataFrame, currency: str, since: str) -> alt.TopLevelMixin
             scale=alt.Scale(domain=_room_for_labels(frame["change"]), nice=False),
         ),
     )
-    down = alt.datum["change"] < 0
-    bars = base.mark_bar(height=15).encode(
-        color=alt.when(down).then(alt.value(RED)).otherwise(alt.value(BLUE))
-    )
-    label = alt.Text("change:Q", format="+,.0f")
-    chart = (
-        bars
-        + base.transform_filter(~down).mark_text(align="left", dx=5, fontSize=11).encode(text=label)
-        + base.transform_filter(down).mark_text(align="right", dx=-5, fontSize=11).encode(text=label)
-    ).properties(width=WIDTH - 120, height=alt.Step(22))
+    chart = _bars_both_ways(base, "change", "+,.0f").properties(width=WIDTH - 120, height=alt.Step(22))
     return _styled(
         chart, f"Cash since {since}", "Sum of current balances by institution; blue rose, red fell"
     )

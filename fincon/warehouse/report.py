@@ -1,49 +1,24 @@
-"""The report: one self-contained HTML page on the views, for a person who opens no notebook.
+"""Write the report: one self-contained HTML page on the views, for a person who opens no notebook.
 
 Needs the extra ``fincon[notebooks]`` for its plots, which are drawn here, as SVG, without a network.
 """
 
-import html
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from datetime import UTC, datetime
+from decimal import Decimal
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import altair as alt
 import duckdb
+import jinja2
 import pandas as pd
 import vl_convert
 
 from fincon.warehouse import charts
 from fincon.warehouse.checks import checks
 
-PAGE = """<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'">
-<title>Linked bank accounts</title>
-<style>
-:root {{ color: #1d2530; font: 15px/1.5 "DejaVu Sans", Helvetica, Arial, sans-serif; }}
-body {{ margin: 0 auto; max-width: 62rem; padding: 1.5rem 1rem 4rem; }}
-h1 {{ font-size: 1.7rem; margin: 0; }} h2 {{ font-size: 1.2rem; margin: 2.5rem 0 .3rem; }}
-p {{ margin: .3rem 0 .8rem; color: #4a5563; max-width: 48rem; }}
-.figures {{ display: flex; flex-wrap: wrap; gap: .8rem; margin: 1.2rem 0; padding: 0; list-style: none; }}
-.figures li {{ border: 1px solid #d9dee5; border-radius: .5rem; padding: .6rem 1rem; flex: 1 1 8rem; color: #4a5563; }}
-.figures b {{ display: block; font-size: 1.5rem; color: #1d2530; }}
-.wide {{ overflow-x: auto; margin: .6rem 0 1.2rem; }}
-.wide svg {{ display: block; max-width: 100%; height: auto; min-width: 32rem; }}
-table {{ border-collapse: collapse; font-size: .88rem; }}
-th, td {{ padding: .3rem .8rem; border-bottom: 1px solid #e3e7ec; text-align: left; white-space: nowrap; }}
-th {{ color: #4a5563; font-weight: 600; }}
-.n {{ text-align: right; font-variant-numeric: tabular-nums; }}
-.wrong {{ color: #b3261e; font-weight: 600; }}
-footer {{ margin-top: 3rem; color: #6b7583; font-size: .85rem; }}
-</style></head><body>
-<h1>Linked bank accounts</h1>
-<p>As Stripe Financial Connections had them at {as_of} UTC. Currencies are never added together.</p>
-{body}
-<footer>Made by fincon at {made} UTC from {runs} runs. Every number is a query on the views;
-<code>fincon schema</code> says what they mean.</footer>
-</body></html>
-"""
+PAGE = Path(__file__).with_name("report.html")
 
 
 class Part(NamedTuple):
@@ -177,25 +152,34 @@ PARTS = (
 
 
 def page(views: duckdb.DuckDBPyConnection) -> str:
-    """The whole page as HTML."""
-    at, runs = views.execute(
+    """Return the whole page as HTML. Every text in it is escaped, whoever wrote it."""
+    environment = jinja2.Environment(autoescape=True)
+    environment.filters["shown"] = _shown
+    as_of, runs = views.execute(
         "SELECT max(observed_at), (SELECT count(*) FROM runs) FROM lake.accounts"
     ).fetchall()[0]
-    body = [_figures(views.execute(FIGURES).fetchall()), _checked(views)]
-    for number, part in enumerate(PARTS):
-        body.append(f"<h2>{part.heading}</h2><p>{part.about}</p>")
-        body += [_plot(views, *part.plot, prefix=f"p{number}")] if part.plot else []
-        body += [_table(views.execute(part.table))] if part.table else []
-    return PAGE.format(
-        as_of=_text(at) or "no time yet",
-        made=_text(datetime.now(UTC)),
-        runs=f"{runs:,}",
-        body="\n".join(body),
+    found = {name: bool(views.execute(query).fetchall()) for name, _, query in checks()}
+    return environment.from_string(PAGE.read_text(encoding="utf-8")).render(
+        as_of=as_of or "no time yet",
+        made=datetime.now(UTC),
+        runs=runs,
+        figures=views.execute(FIGURES).fetchall(),
+        checks=len(found),
+        failed=[name for name, is_wrong in found.items() if is_wrong],
+        parts=[
+            {
+                "heading": part.heading,
+                "about": part.about,
+                "plot": part.plot and _plot(views, *part.plot, prefix=f"p{number}"),
+                "table": part.table and _table(views.execute(part.table)),
+            }
+            for number, part in enumerate(PARTS)
+        ],
     )
 
 
 def svg(chart: alt.TopLevelMixin) -> str:
-    """A chart as SVG; nothing is fetched to draw it."""
+    """Return a chart as SVG; nothing is fetched to draw it."""
     drawn: str = vl_convert.vegalite_to_svg(chart.to_json(), allowed_base_urls=[])
     return drawn
 
@@ -206,61 +190,32 @@ def _plot(
     draw: Callable[[pd.DataFrame], alt.TopLevelMixin],
     prefix: str,
 ) -> str:
+    """Return the plot of what a query finds as SVG; empty where it finds nothing."""
     frame = views.execute(query).df()
     if frame.empty:
-        return "<p>Nothing is known yet.</p>"
+        return ""
     drawn = svg(draw(frame))
     for name in ("gradient", "clip"):  # ids, which must differ within a page
         drawn = drawn.replace(f'id="{name}', f'id="{prefix}{name}').replace(
             f"url(#{name}", f"url(#{prefix}{name}"
         )
-    return f'<div class="wide">{drawn}</div>'
+    return drawn
 
 
-def _figures(rows: Iterable[tuple[str, int]]) -> str:
-    cells = "".join(f"<li><b>{count:,}</b>{what}</li>" for what, count in rows)
-    return f'<ul class="figures">{cells}</ul>'
-
-
-def _checked(views: duckdb.DuckDBPyConnection) -> str:
-    """What the checks say, so that a reader knows whether the numbers can be trusted."""
-    results = {name: views.execute(query).fetchall() for name, _, query in checks()}
-    failed = [name for name, rows in results.items() if rows]
-    if failed:
-        return f'<p class="wrong">{len(failed)} of {len(results)} checks failed: {", ".join(failed)}.</p>'
-    return f"<p>All {len(results)} checks of the data hold.</p>"
-
-
-def _table(result: duckdb.DuckDBPyConnection) -> str:
-    names = [str(name).replace("_", " ") for name, *_ in result.description or ()]
+def _table(result: duckdb.DuckDBPyConnection) -> dict[str, Any]:
+    """Return the rows of a result, and its columns as (name for people, whether its cells are numbers)."""
     rows = result.fetchall()
-    if not rows:
-        return "<p>None.</p>"
-    numeric = [
-        all(isinstance(row[place], int) or _is_decimal(row[place]) for row in rows)
-        for place in range(len(names))
+    columns = [
+        (str(name).replace("_", " "), all(isinstance(row[place], int | Decimal | None) for row in rows))
+        for place, (name, *_) in enumerate(result.description or ())
     ]
-    classes = [' class="n"' if is_number else "" for is_number in numeric]
-    head = "".join(f"<th{css}>{html.escape(name)}</th>" for css, name in zip(classes, names, strict=True))
-    lines = [
-        "<tr>"
-        + "".join(
-            f"<td{css}>{html.escape(_text(value))}</td>" for css, value in zip(classes, row, strict=True)
-        )
-        + "</tr>"
-        for row in rows
-    ]
-    return f'<div class="wide"><table><tr>{head}</tr>{"".join(lines)}</table></div>'
+    return {"columns": columns, "rows": rows}
 
 
-def _is_decimal(value: Any) -> bool:
-    return value is None or hasattr(value, "as_tuple")
-
-
-def _text(value: Any) -> str:
-    """A value for people: thousands apart, decimals digit for digit, times to the minute."""
+def _shown(value: Any) -> str:
+    """Write a value for people: thousands apart, decimals digit for digit, times to the minute."""
     if value is None:
         return "·"
     if isinstance(value, datetime):
         return f"{value.astimezone(UTC):%Y-%m-%d %H:%M}"
-    return f"{value:,}" if isinstance(value, int) or _is_decimal(value) else str(value)
+    return f"{value:,}" if isinstance(value, int | Decimal) else str(value)
