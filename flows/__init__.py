@@ -1,1 +1,1 @@
-"""The edge of fincon: everything that touches the network, the disk, the clock or Prefect."""
+"""Run fincon under Prefect: a file for each flow, and what they share."""

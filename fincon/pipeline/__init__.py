@@ -1,1 +1,1 @@
-"""Pipeline: a sync's steps, and what else is done to a lake."""
+"""Run a sync step by step; erase from a lake, keep it small, and check it."""

@@ -1,4 +1,4 @@
-"""Foretell the requests of a sync without making one."""
+"""List the requests that a sync would make, without making one."""
 
 from collections.abc import Iterator, Set
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ class DryRun:
 
 
 def dry_run(settings: Settings, request: SyncRequest) -> DryRun:
-    """Foretell a sync, from the lake alone."""
+    """Tell what a sync would do, from the lake alone."""
     known = count_accounts(settings.data)
     connected = sorted(filter(None, known)) if request.connected else ()
     asked = request.for_each(settings.stripe_account, connected)

@@ -79,13 +79,16 @@ def extract_in_rounds(
 
     def fetch_what_is_left() -> None:
         left = [job for job in jobs if job.run.run_id not in results or results[job.run.run_id].may_pass]
-        found = fetch_round(left, ctx.progress.stage("Stripe accounts", len(left)))
-        results.update((result.run.run_id, result) for result in found)
+        for result in fetch_round(left, ctx.progress.stage("Stripe accounts", len(left))):
+            before = results.get(result.run.run_id)
+            # what another try of this sync left on disk is no earlier run's
+            kept = before.resumed_pages if before and before.asked else result.resumed_pages
+            results[result.run.run_id] = replace(result, resumed_pages=kept)
         unanswered = sum(isinstance(result.failure, RetriesExhausted) for result in results.values())
         if unanswered:
             raise RetriesExhausted(f"Of {len(jobs):,} Stripe accounts {unanswered:,} had no good answer.")
 
-    with suppress(RetriesExhausted):
+    with suppress(RetriesExhausted):  # each result says it of its own Stripe account
         ctx.run_step("fetch", fetch_what_is_left)
     return [results[job.run.run_id] for job in jobs]
 
@@ -152,7 +155,7 @@ def fetch_job(ctx: SyncContext, job: ExtractJob, erased: privacy.Erased) -> Extr
     page_store = PageStore(
         folder.path, erased=erased, privacy=policy, newest=job.newest, on_page_written=stager.take
     )
-    failure = None
+    failure: FinconError | None = None
     try:
         resumed = page_store.catch_up()
         LOG.info("run %s (%s): %d pages are on disk already", run.run_id, run.mode, resumed)
@@ -161,8 +164,14 @@ def fetch_job(ctx: SyncContext, job: ExtractJob, erased: privacy.Erased) -> Extr
         failure = error
     finally:
         stager.close()
-    whole = ExtractResult(run=run, resumed_pages=resumed, failure=failure, requests=stripe.counts["requests"])
-    return whole if failure else replace(whole, staged=frozenset(stager.staged), sums=stager.sums)
+    return ExtractResult(
+        run=run,
+        staged=frozenset(stager.staged),
+        sums=stager.sums,
+        resumed_pages=resumed,
+        failure=failure,
+        requests=stripe.counts["requests"],
+    )
 
 
 def fetch_all(ctx: SyncContext, job: ExtractJob, stripe: StripeClient, page_store: PageStore) -> None:

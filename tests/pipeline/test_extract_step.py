@@ -73,7 +73,7 @@ def test_another_try_asks_those_alone_that_were_left_unanswered_and_all_are_in(
     silent_after_two_pages(platform, platform.connected[1])
     result = sync(platform, data, trying(2, tried))
     result.raise_for_failures(strict=True)
-    assert tried.count("fetch") == 2
+    assert (tried.count("fetch"), result.resumed_pages) == (2, 0)
     assert all(is_the_truth(platform, data, account) for account in platform.connected)
     assert len(platform.requests) == 1 + 3 * 3 + ATTEMPTS, "nobody else is asked again, and no page twice"
 
