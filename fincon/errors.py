@@ -96,7 +96,7 @@ class DataFolderLocked(RunFailed):
 
 
 def reason_of(error: Exception) -> str:
-    """Why the machine refused, in one line: a full disk is named as such, whichever library met it."""
+    """Say why the machine refused, in one line: a full disk is named as such, whichever library met it."""
     text = str(error)
     if "No space left on device" in text or "os error 28" in text:
         return "No space left on device"

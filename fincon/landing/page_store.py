@@ -83,7 +83,7 @@ class PageStore:
         The pages of an earlier run count too where they are of the same second.
         """
         with self._lock:
-            first = date * 1_000_000
+            first = date * 1_000_000  # Stripe's clock has seconds: the order of pages stands below them
             if first <= self._newest < first + 1_000_000:
                 first = self._newest + 1
             self._latest = max(first, self._latest + 1)
@@ -95,7 +95,7 @@ class PageStore:
         Raises:
             ValueError: no stream has the name that its header says.
         """
-        stream = stream_named(page.header.stream).name
+        stream = stream_named(page.header.stream).name  # one that nobody reads would be lost without a word
         body = without_personal(without_secrets(page.body), stream, self.privacy)
         if self.erased.hashes and page.header.status == 200:
             body = without_hidden(body, self.erased.is_erased)
@@ -204,17 +204,14 @@ class PageStore:
         for stream in STREAMS.values():
             yield from self._read(stream, advance, skip, require_complete=require_complete)
 
-    def read_accounts(
-        self,
-        advance: Callable[[int], object] = _ignore,
-        skip: Collection[tuple[int, int]] = (),
-    ) -> Iterator[Page]:
+    def read_accounts(self, skip: Collection[tuple[int, int]] = ()) -> Iterator[Page]:
         """Yield, as `read` does, the pages alone on which accounts stand."""
         for stream in STREAMS.values():
             if stream.has_accounts:
-                yield from self._read(stream, advance, skip, require_complete=False)
+                yield from self._read(stream, _ignore, skip, require_complete=False)
 
     def _check_streams(self) -> None:
+        # `count` counts every file, so that a run would pass for whole without them.
         unknown = {path.name.partition("-")[0] for path in self._files()} - STREAMS.keys()
         if unknown:
             raise RunFailed(

@@ -1,6 +1,6 @@
 """The data folder: what it is called in it, and the few things that differ between one of this machine and one in a bucket.
 
-    lake/<table>/                 the Delta tables
+    lake/<table>/                 the Delta tables; format.json, by which version they are written
     lake/format.json              as what they were written
     snapshots/                    the latest state of each table, snapshots.json, settled.parquet
     loading/<run_id>              runs that are being loaded
@@ -70,7 +70,7 @@ def prepare(data: DataPath) -> None:
     Raises:
         RunFailed: it cannot be made or written.
     """
-    os.umask(0o077)
+    os.umask(0o077)  # DuckDB and delta-rs make files of their own, which no mode of ours reaches
     folder = DataFolder(data).work
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)

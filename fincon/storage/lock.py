@@ -4,7 +4,7 @@ import fcntl
 import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import TypeVar
 
 from fincon.errors import DataFolderLocked
@@ -27,13 +27,10 @@ def writer_lock(data: DataPath) -> Iterator[None]:
         RunFailed: it cannot be made or written.
     """
     prepare(data)
-    with _kernel_lock(DataFolder(data)):
+    lease = hold_lease(data) if isinstance(data, S3Path) else nullcontext()
+    with _kernel_lock(DataFolder(data)), lease:
         remove_leftovers(data)
-        if isinstance(data, S3Path):
-            with hold_lease(data):
-                yield
-        else:
-            yield
+        yield
 
 
 @contextmanager
@@ -44,6 +41,7 @@ def _kernel_lock(data: DataFolder) -> Iterator[None]:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
+            # The holder wrote its name below, and lives: with a process that ends goes its lock.
             holder = os.pread(descriptor, 100, 0).decode(errors="replace").strip() or "another process"
             raise DataFolderLocked(
                 f"The data folder {data.work} is in use by {holder}.",

@@ -164,7 +164,7 @@ class S3Path:
             ConditionFailed: the condition is not met; nothing was written.
         """
         with s3_errors(self):
-            self.bucket.opened.pop(self.key, None)
+            self.bucket.opened.pop(self.key, None)  # its writer reads the new one from here on
             return str(self.bucket.store.put(self.key, content, mode=mode)["e_tag"])
 
     def unlink(self, *, missing_ok: bool = True) -> None:

@@ -14,6 +14,7 @@ from fincon.storage.s3 import Bucket, S3Path
 
 LAYOUT = {
     "lake": "lake",
+    "lake_format": "lake/format.json",
     "snapshots": "snapshots",
     "snapshot_index": "snapshots/snapshots.json",
     "settled_sessions": "snapshots/settled.parquet",
@@ -30,6 +31,7 @@ OF_THIS_MACHINE = ("lock", "work_id", "pages")
 
 
 def test_the_names_on_disk_stay_and_what_is_under_way_stays_on_this_machine(tmp_path: Path) -> None:
+    assert {*LAYOUT, "root", "work"} == vars(DataFolder(tmp_path)).keys()
     here, bucket = DataFolder(tmp_path), DataFolder(S3Path(Bucket("lakes", tmp_path / "work"), "one"))
     for attribute, path in LAYOUT.items():
         assert str(getattr(here, attribute)) == f"{tmp_path}/{path}"

@@ -246,7 +246,9 @@ def test_a_lease_that_ran_out_is_taken_over_and_its_holder_cannot_commit_any_mor
 ) -> None:
     """It is told so before its next commit; and should it stand still just after it asked, the log refuses it."""
     one, other = machines
-    row = pa.Table.from_pylist([{"account_id": "fca_1"}], schema=ACCOUNTS.schema)
+    row = pa.Table.from_pylist(
+        [{"account_id": "fca_1", "stripe_account": "", "run_id": "run-1"}], schema=ACCOUNTS.schema
+    )
     with Lake(one / "lake") as slow, Lake(other / "lake") as quick, writer_lock(one):
         slow.append(ACCOUNTS, row, ["run-1"])
         hours_later(one)
