@@ -27,7 +27,7 @@ from fincon.extract.pagination import (
     store_page,
 )
 from fincon.landing.page_store import PageStore
-from fincon.storage.data_folder import PART, RANGES_FILE
+from fincon.storage.data_folder import RANGES_FILE, atomic_write
 from fincon.transforms.list_page import ListPage, list_page
 from fincon.transforms.page import Header
 
@@ -126,10 +126,8 @@ class Listing:
         ]
 
     def _save_plan(self) -> None:
-        path = self.page_store.folder / RANGES_FILE
-        part = path.with_suffix(PART)
-        part.write_bytes(msgspec.json.encode([walked.start for walked in self.ranges]))
-        part.replace(path)
+        with atomic_write(self.page_store.folder / RANGES_FILE) as part:
+            part.write_bytes(msgspec.json.encode([walked.start for walked in self.ranges]))
 
     def _divide_longest(self) -> Range | None:
         """A new range that begins in the middle of the longest one still to be walked, if that is worth it."""
