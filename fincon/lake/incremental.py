@@ -6,6 +6,7 @@ whoever links again does so in a new session. Until then it is open, and every s
 
 from collections.abc import Iterable, Mapping, Set
 from datetime import timedelta
+from operator import itemgetter
 from typing import Literal
 
 import pyarrow as pa
@@ -55,7 +56,7 @@ def last_pii(lake: Lake) -> str:
 def last_runs(lake: Lake) -> dict[tuple[str, str], str]:
     """Return (Stripe account, mode) → the last finished run."""
     runs = lake.records(RUNS, "stripe_account", "mode", "run_id")
-    return {(whose, mode): run_id for whose, mode, run_id in sorted(runs)}
+    return {(whose, mode): run_id for whose, mode, run_id in sorted(runs, key=itemgetter(2))}
 
 
 def newest_observed_at(lake: Lake) -> int:

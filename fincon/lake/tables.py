@@ -163,7 +163,7 @@ class Lake:
 
     def add_records(self, table: Table, records: list[dict[str, Any]]) -> None:
         """Add rows to an append-only table."""
-        self._write(table, pa.Table.from_pylist(records, schema=table.schema), COMMIT_ONCE)
+        self._write(table, pa.Table.from_pylist(records, schema=plain_schema(table)), COMMIT_ONCE)
 
     def _write(
         self, table: Table, rows: pa.RecordBatchReader | pa.Table, properties: CommitProperties
@@ -182,6 +182,11 @@ class Lake:
             delta = self.table(table)
             delta.create_write_transaction([], "append", delta.schema())
             delta.update_incremental()
+
+
+def plain_schema(table: Table) -> pa.Schema:
+    """Return a table's schema without what its columns mean: Delta refuses a row that says it in other words than it knows."""
+    return pa.schema(field.remove_metadata() for field in table.schema)
 
 
 def marked(run_ids: Sequence[str], version: int) -> CommitProperties:

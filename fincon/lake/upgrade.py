@@ -11,7 +11,7 @@ from deltalake.exceptions import DeltaError
 
 from fincon.errors import RunFailed, UsageError, reason_of
 from fincon.lake.append import remove_run
-from fincon.lake.tables import COMMIT_ONCE, WRITER, Lake
+from fincon.lake.tables import COMMIT_ONCE, WRITER, Lake, plain_schema
 from fincon.lake.version_sql import NULLABLE_KEYS, sql_literal, sql_literals, table_sql
 from fincon.storage.data_folder import DataFolder, atomic_write, ensure_lock_held, make_folder
 from fincon.storage.s3 import DataPath
@@ -111,7 +111,7 @@ def _lacking(lake: Lake, table: Table) -> list[Any]:
             "No fincon wrote it so: restore it from a backup, or begin another data folder (--data).",
         )
     names = {path.partition(".")[0] for path in ours - there}
-    return [field for field in Schema.from_arrow(table.schema).fields if field.name in names]
+    return [field for field in Schema.from_arrow(plain_schema(table)).fields if field.name in names]
 
 
 def _columns_of(delta: DeltaTable) -> set[str]:
@@ -121,8 +121,8 @@ def _columns_of(delta: DeltaTable) -> set[str]:
 def _needed(table: Table) -> set[str]:
     """Return the columns without which a row does not say what it is of."""
     known_by = {*table.full_key, *table.member, *(column.name for column in SEEN)}
-    whom = {"action", "identity_hash"} if table is ERASURES else set()
-    return (known_by | whom) - NULLABLE_KEYS - {STRIPE_ACCOUNT.name}
+    whom = {"action", "identity_hash"} if table is ERASURES else {"account_id"}
+    return (known_by | whom & {column.name for column in table.own}) - NULLABLE_KEYS - {STRIPE_ACCOUNT.name}
 
 
 def _say_which_stripe_account(lake: Lake) -> None:

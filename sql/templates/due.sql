@@ -37,8 +37,8 @@ FROM latest
 LEFT JOIN ownerships USING (account_id)
 LEFT JOIN watermark USING (account_id)
 WHERE watermark.account_id IS NULL
-    OR watermark.last_attempted_at <> latest.last_attempted_at
-    OR (latest.status = 'succeeded' AND watermark.status <> 'succeeded')
+    OR watermark.last_attempted_at IS DISTINCT FROM latest.last_attempted_at
+    OR (latest.status = 'succeeded' AND watermark.status IS DISTINCT FROM 'succeeded')
     OR ('$feature' = 'ownership' AND watermark.ownership_id IS DISTINCT FROM ownerships.ownership_id)
     OR ('$feature' = 'ownership' AND watermark.pii IS DISTINCT FROM nullif($$pii, ''))
 ORDER BY account_id
