@@ -122,6 +122,7 @@ def test_a_sync_of_what_is_known_adds_no_version(old: Path, commit: str, sandbox
     assert_answers_as_then(old, commit)
 
 
+@pytest.mark.slow
 def test_a_sync_goes_on(old: Path, commit: str, sandbox: Sandbox) -> None:
     """A later sync brings in what changed, with transactions and owners, and every check passes."""
     sandbox.advance(timedelta(days=4))
@@ -139,6 +140,7 @@ def test_a_sync_goes_on(old: Path, commit: str, sandbox: Sandbox) -> None:
     assert sync(sandbox, old, **asked).run["rows_added"] == 0
 
 
+@pytest.mark.slow
 def test_it_is_compacted(old: Path, commit: str, sandbox: Sandbox) -> None:
     """Merging its files, those of before and of after, changes no answer."""
     if commit == "b98723b":
@@ -152,6 +154,7 @@ def test_it_is_compacted(old: Path, commit: str, sandbox: Sandbox) -> None:
     assert failed_checks(old) == []
 
 
+@pytest.mark.slow
 def test_an_account_is_erased_from_it(old: Path, commit: str, sandbox: Sandbox) -> None:
     """No file of it names the account any more, no sync brings it back, and all else stays."""
     if commit == "b98723b":
