@@ -1,12 +1,14 @@
 """The data folder on this machine: what is where in it, and how files are replaced."""
 
 import ast
+import sys
 from pathlib import Path
 
 import msgspec
 import pytest
 
 import fincon
+from fincon.errors import UsageError
 from fincon.storage.data_folder import DataFolder, atomic_write
 from fincon.storage.lease import LeaseRecord
 from fincon.storage.lock import writer_lock
@@ -91,6 +93,19 @@ def test_who_holds_the_folder_finds_nothing_that_killed_writers_left_under_way(t
         assert not (data / ".staging-killed").exists()
         assert [name for name in kept if (data / name).exists()] == kept
         assert data.stat().st_mode & 0o777 == 0o700
+
+
+def test_a_bucket_without_the_packages_for_it_is_told_what_to_install(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in [name for name in sys.modules if name.startswith("obstore.")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "obstore", None)  # as if it were not installed
+    path = S3Path(Bucket("lakes", tmp_path), "one")
+    for do in (path.exists, path.read_bytes, lambda: path.rglob("*"), lambda: path.put(b"")):
+        with pytest.raises(UsageError, match="needs the package obstore") as told:
+            do()
+        assert "fincon[s3]" in told.value.hint
 
 
 def test_the_lease_of_an_earlier_version_is_read_and_ours_can_be_read_by_it() -> None:
