@@ -2,7 +2,10 @@
 
 import hashlib
 import json
+import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -27,8 +30,9 @@ from fincon.storage.lock import writer_lock
 from fincon.transforms.schemas import LOGS, OBJECT_TABLES, TABLES, Table
 from fincon.warehouse.checks import run_checks
 from fincon.warehouse.connection import connect
-from tests.conftest import fincon, rows, settings_for
+from tests.conftest import environ, fincon, rows, settings_for
 from tests.lakes import COMMITS, PII_KEY, answers, place
+from tests.scripted_stripe import ScriptedStripe, account, serving
 
 FIRST = datetime(2026, 6, 3, 12, tzinfo=UTC)
 SECOND = FIRST + timedelta(days=3)
@@ -299,6 +303,72 @@ def test_views_of_another_fincon_are_read_as_they_are_while_a_run_holds_the_fold
     made_by_another(ours)
     with writer_lock(ours):
         assert rows(ours, "FROM accounts")
+
+
+# An attribute more, in two files
+
+
+@pytest.fixture(scope="module")
+def newer(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The next fincon: this one's files, with an attribute of accounts more in its Struct and in its table."""
+    root = tmp_path_factory.mktemp("newer")
+    for folder in ("fincon", "transforms", "flows", "sql", "sandbox"):
+        shutil.copytree(ROOT / folder, root / folder, symlinks=True)
+    for name, before, more in (
+        ("stripe_objects.py", "    last4: str | None = None\n", "    nickname: str | None = None\n"),
+        ("schemas.py", '        Column("created_at", TIMESTAMP, "When it was linked', None),
+    ):
+        path = root / "transforms" / name
+        text = path.read_text(encoding="utf-8")
+        column = (
+            '        Column("nickname", pa.string(), "What it is called at home.", "account.nickname"),\n'
+        )
+        assert text.count(before) == 1
+        path.write_text(text.replace(before, before + more if more else column + before), encoding="utf-8")
+    return root
+
+
+def by_the_newer(root: Path, url: str, data: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """A command of the next fincon."""
+    clean = {k: v for k, v in os.environ.items() if not k.startswith(("STRIPE_", "FINCON_", "PREFECT_"))}
+    return subprocess.run(
+        [sys.executable, "-P", "-m", "fincon.cli", *arguments, "--data", str(data)],
+        env={**clean, **environ(url), "PYTHONPATH": str(root)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def test_an_attribute_more_needs_two_files_and_breaks_no_lake(newer: Path, data: Path) -> None:
+    """The next fincon goes on with this one's lake: old rows have no value, new ones do; this one then leaves it alone."""
+    stripe = ScriptedStripe(accounts=[account("fca_1", nickname="Holidays"), account("fca_2")])
+    with serving(stripe):
+        run_sync(settings_for(stripe.url, data), SyncRequest())
+        at = datetime.fromtimestamp(stripe.clock + 60, UTC).isoformat()
+        query = "SELECT account_id, nickname, extra->>'nickname' AS said FROM"
+        first = by_the_newer(
+            newer, stripe.url, data, "sql", f"{query} accounts ORDER BY ALL", "--format", "json"
+        )
+        assert [json.loads(line) for line in first.stdout.splitlines()] == [
+            {"account_id": "fca_1", "nickname": None, "said": "Holidays"},
+            {"account_id": "fca_2", "nickname": None, "said": None},
+        ], first.stderr
+        stripe.clock += 3600
+        synced = by_the_newer(newer, stripe.url, data, "sync")
+        assert synced.returncode == 0, synced.stderr
+        for relation, nickname in (("accounts", "Holidays"), (f"accounts_as_of('{at}')", None)):
+            asked = f"{query} {relation} ORDER BY ALL"
+            found = by_the_newer(newer, stripe.url, data, "sql", asked, "--format", "json")
+            assert json.loads(found.stdout.splitlines()[0])["nickname"] == nickname, found.stderr
+        assert by_the_newer(newer, stripe.url, data, "check").returncode == 0
+        before = everything(data)
+        with pytest.raises(UsageError, match=r"newer fincon: it has accounts\.nickname"):
+            run_sync(settings_for(stripe.url, data), SyncRequest())
+        with pytest.raises(UsageError, match="newer fincon"):
+            connect(data)
+        assert everything(data) == before
 
 
 # Whatever a lake lacks
