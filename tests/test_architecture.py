@@ -1,6 +1,7 @@
 """The house stands as drawn: who may import whom, and what stays out of ``transforms``. Read from the source."""
 
 import ast
+import re
 import sys
 from collections.abc import Iterator
 from importlib.machinery import PathFinder
@@ -239,6 +240,17 @@ def test_no_file_or_folder_is_named_like_a_library():
     assert names
     assert names & set(sys.stdlib_module_names) == set()
     assert {name for name in names if PathFinder.find_spec(name, path)} == set()
+
+
+def test_the_page_about_the_house_names_files_and_rooms_that_are_there():
+    """``docs/architecture.md`` leads a newcomer; what it names in passing by its last names is found below some room."""
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"`((?:[a-z_]+/)*[a-z_]+\.(?:py|json|md))`", page))
+    there = [str(path.relative_to(ROOT)) for path in ROOT.glob("[a-z]*/**/*") if path.is_file()]
+    assert len(named) > 20
+    assert {name for name in named if not any(f"/{path}".endswith(f"/{name}") for path in there)} == set()
+    drawn = set(re.findall(r'\b([a-z]+)\["', page))
+    assert drawn >= {room for line in ROOMS for room in line}
 
 
 # -- the readers of source above see what they must
