@@ -11,6 +11,9 @@ from fincon.transforms.schemas import BALANCES, SEEN, TABLES, Table
 
 SQL = Path(__file__).resolve().parent.parent / "sql"
 
+PARQUET_OPTIONS = "union_by_name = true, hive_partitioning = false"
+"""Folders above the data folder may be named ``key=value``: without the latter DuckDB would take that for a column."""
+
 NULLABLE_KEYS = frozenset({"object_id", "parent_id", "path", "raw"})
 
 ROWS_A_PARTITION = 100_000
@@ -39,7 +42,7 @@ def sql_literals(values: Iterable[str]) -> str:
 
 def read_parquet_sql(files: Sequence[str], clause: str = "") -> str:
     """Write the relation of these files, or of those of its rows that a ``clause`` leaves."""
-    return narrowed(f"read_parquet([{sql_literals(files)}], union_by_name = true)", clause)
+    return narrowed(f"read_parquet([{sql_literals(files)}], {PARQUET_OPTIONS})", clause)
 
 
 def table_sql(table: Table, files: Sequence[str], clause: str = "") -> str:

@@ -78,7 +78,7 @@ def traces(data: DataPath, identities: list[str]) -> list[str]:
     with open_duckdb(data) as query:
         for path in _files(data):
             if path.suffix == ".parquet":
-                text = "SELECT count(*) FROM read_parquet(?) AS t WHERE regexp_matches(t::VARCHAR, ?)"
+                text = "SELECT count(*) FROM read_parquet(?, hive_partitioning = false) AS t WHERE regexp_matches(t::VARCHAR, ?)"
                 if (query.execute(text, [str(path), "|".join(identities)]).fetchone() or (0,))[0]:
                     found.add(str(path))
             elif any(needle in path.read_bytes() for needle in needles):

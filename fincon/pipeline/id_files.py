@@ -136,11 +136,11 @@ def _from_text(path: Path, name: str) -> _Found:
 
 def _from_table(path: Path, head: bytes, name: str, kind: Kind) -> _Found:
     if head.startswith(b"PAR1"):
-        reader = "read_parquet($path)"
+        reader = "read_parquet($path, hive_partitioning = false)"
     elif head.lstrip()[:1] in (b"{", b"["):
-        reader = "read_json($path)"
+        reader = "read_json($path, hive_partitioning = false)"
     else:
-        reader = "read_csv($path, header = true, all_varchar = true)"
+        reader = "read_csv($path, header = true, all_varchar = true, hive_partitioning = false)"
     with duckdb.connect() as connection:
         table = connection.sql(f"FROM {reader}", params={"path": str(path)})
         column = next((c for wanted in kind.columns for c in table.columns if c.lower() == wanted), None)

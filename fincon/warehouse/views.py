@@ -16,6 +16,7 @@ import pyarrow as pa
 from fincon.errors import RunFailed, reason_of
 from fincon.lake.snapshots import LatestFiles
 from fincon.lake.version_sql import (
+    PARQUET_OPTIONS,
     SQL,
     from_template,
     latest_sql,
@@ -70,6 +71,7 @@ def publish(data: DataPath, files: Mapping[str, LatestFiles]) -> DataPath:
     made_of = hashlib.sha256("\n".join([version("fincon"), *views]).encode()).hexdigest()
     try:
         with atomic_write(target) as part, open_duckdb(data, threads=1) as connection:
+            _drop_wal(part)
             connection.execute("SET TimeZone = 'UTC'")
             if _attached_copy(connection, target, part, made_of):
                 views = []
@@ -79,11 +81,18 @@ def publish(data: DataPath, files: Mapping[str, LatestFiles]) -> DataPath:
             for statement in [*named_files(data, files, made_of), *views]:
                 connection.execute(statement)
             connection.execute("COMMIT; USE memory; DETACH warehouse")
+            _drop_wal(target)
     except (duckdb.Error, OSError) as error:
         raise RunFailed(
             f"The views could not be published in {target}: {reason_of(error)}", "The last ones still answer."
         ) from error
     return target
+
+
+def _drop_wal(file: DataPath) -> None:
+    """Remove what a writer that was killed left beside a file: DuckDB would replay it over the one that comes in its place."""
+    if isinstance(file, Path):  # a bucket has no such thing
+        file.with_name(f"{file.name}.wal").unlink(missing_ok=True)
 
 
 @cache
@@ -197,7 +206,7 @@ def _lake_view(table: Table, view: str, *, filled: bool) -> str:
     ]
     source = no_rows_sql(table)  # so that it has every column, whatever is in the files
     if filled:
-        source += f" UNION ALL BY NAME FROM read_parquet(lake.{view}_files(), union_by_name = true)"
+        source += f" UNION ALL BY NAME FROM read_parquet(lake.{view}_files(), {PARQUET_OPTIONS})"
     return f"CREATE VIEW lake.{view} AS SELECT {', '.join(columns)} FROM ({source})"
 
 

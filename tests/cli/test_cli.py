@@ -226,9 +226,18 @@ def test_session_ids_are_read_from_what_people_have(sandbox: Sandbox, tmp_path: 
     ]
 
 
-@pytest.mark.parametrize("name", ["with space", "caf\u00e9", "link", "up/../here"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "with space",
+        "caf\u00e9",
+        "link",
+        "up/../here",
+        "env=prod/year=2026/stripe_account=acct_1/currency=usd",
+    ],
+)
 def test_any_folder_will_do(sandbox: Sandbox, tmp_path: Path, name: str) -> None:
-    """Spaces, accents, per cent signs, links and dots in the path: sync, erase and check work."""
+    """Spaces, accents, links, dots and ``key=value`` in the path, which are no column: sync, erase and check work."""
     (tmp_path / "up").mkdir()
     (tmp_path / "real").mkdir()
     (tmp_path / "link").symlink_to(tmp_path / "real")

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 from datetime import timedelta
@@ -267,3 +268,28 @@ def test_what_is_wrong_is_found_in_every_table(synced: Path) -> None:
     gone = tables_found({**lake, "watermarks": []})
     assert gone["details_have_watermarks"] == {"transactions", "owners"}
     assert not any(tables_found(lake).values())
+
+
+@pytest.mark.parametrize("left", ["fincon.duckdb", ".fincon.duckdb.part"])
+def test_what_a_killed_writer_left_beside_the_views_is_never_replayed_over_new_ones(
+    synced: Path, tmp_path: Path, left: str
+) -> None:
+    """DuckDB replays a ``.wal`` over whatever file stands beside it."""
+    paths = {t.name: rows_files(synced, t.name) for t in TABLES}
+    files = {name: LatestFiles([], found, found) for name, found in paths.items()}
+    publish(tmp_path, files)
+    as_published = found_in(tmp_path)
+    if left != "fincon.duckdb":
+        shutil.copy(tmp_path / "fincon.duckdb", tmp_path / left)
+    killed = (
+        "import duckdb, os, sys\n"
+        "c = duckdb.connect(sys.argv[1])\n"
+        "c.execute('CREATE OR REPLACE VIEW accounts AS SELECT 1 AS planted; CREATE VIEW planted AS SELECT 1')\n"
+        "os._exit(1)\n"
+    )
+    subprocess.run([sys.executable, "-c", killed, str(tmp_path / left)], check=False)
+    assert (tmp_path / f"{left}.wal").stat().st_size > 0
+    for _ in range(2):  # made on a copy of the last, and then once more
+        publish(tmp_path, files)
+        assert found_in(tmp_path) == as_published
+    assert list(tmp_path.glob("*.wal")) == list(tmp_path.glob(".*.wal")) == []
