@@ -15,13 +15,13 @@ from fincon.errors import UsageError
 from fincon.settings import Secret
 from fincon.storage.data_folder import DataFolder
 from fincon.storage.s3 import DataPath, S3Path
-from fincon.transforms.personal import Choice, Privacy
+from fincon.transforms.redaction import Choice, Privacy
 
 KEY_VARIABLE = "FINCON_PII_KEY"
 
 
 def choose_policy(asked: Choice | None, last: str, key: Secret | None, *, owners: bool) -> str:
-    """Return what ``--pii`` asks for; else what the folder's last run did that made a choice (``last``). As `Privacy.mark`.
+    """Return what ``--pii`` asks for; else what the folder's last run did that made a choice (``last``). As `Privacy.policy_id`.
 
     Where none did, personal data is hashed if ``owners`` are asked for, and what accounts say of themselves is kept.
 
@@ -32,7 +32,7 @@ def choose_policy(asked: Choice | None, last: str, key: Secret | None, *, owners
     choice = asked or before or ("hash" if owners else "")
     if choice != "hash":
         return choice
-    return resolve_policy(last if before == "hash" else choice, key).mark
+    return resolve_policy(last if before == "hash" else choice, key).policy_id
 
 
 def resolve_policy(mark: str, key: Secret | None) -> Privacy:
@@ -50,7 +50,7 @@ def resolve_policy(mark: str, key: Secret | None) -> Privacy:
             f"Set {KEY_VARIABLE} to a secret of 16 characters or more, the same for every run; or choose --pii drop or keep.",
         )
     privacy = Privacy("hash", key.reveal().encode(), chosen=True)
-    if fingerprint and privacy.mark != mark:
+    if fingerprint and privacy.policy_id != mark:
         raise UsageError(
             f"{KEY_VARIABLE} is not the key that this folder's last run hashed with: people would no longer join.",
             "Use that key. If it is lost, sync once with --pii drop, then with --pii hash and the new key.",

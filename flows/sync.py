@@ -20,7 +20,7 @@ from fincon.errors import DataFolderLocked  # noqa: E402
 from fincon.flows.flow_options import InThisProcess, Patience, run_name, task_runner  # noqa: E402
 from fincon.lake.incremental import Refetch  # noqa: E402
 from fincon.storage.s3 import DataPath  # noqa: E402
-from fincon.transforms.personal import Choice  # noqa: E402
+from fincon.transforms.redaction import Choice  # noqa: E402
 
 if TYPE_CHECKING:
     from fincon.pipeline.context import Progress

@@ -23,7 +23,7 @@ class Watermark(Struct, frozen=True, kw_only=True):
     ownership_id: str | None = None
     """The ownership whose owners these are."""
     pii: str = ""
-    """What became of the owners' personal data: `transforms.personal.Privacy.mark`."""
+    """What became of the owners' personal data: `transforms.redaction.Privacy.policy_id`."""
 
 
 class DueAccount(NamedTuple):

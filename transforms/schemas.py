@@ -38,11 +38,13 @@ class Column:
     meaning: str
     source: str = ""
     json: bool = False
+    personal: bool = False
+    """Whether ``--pii`` decides what becomes of it."""
 
 
 @dataclass(frozen=True)
 class Table:
-    """A table of versions. ``key`` names the object within its Stripe account; ``member`` orders the rows of one version.
+    """A table of versions. ``key`` names the object within its Stripe account; ``group_key`` orders the rows of one version.
 
     Two versions of an object differ when any of their other columns does, ``observed_at`` and ``run_id``
     aside. A table without a key is an append-only log.
@@ -51,15 +53,15 @@ class Table:
     name: str
     meaning: str
     key: tuple[str, ...]
-    member: tuple[str, ...]
-    own: tuple[Column, ...]
+    group_key: tuple[str, ...]
+    own_columns: tuple[Column, ...]
 
     @cached_property
     def columns(self) -> tuple[Column, ...]:
         """The table's own columns, then those that say where and when a row comes from."""
-        names = {c.name for c in self.own}
+        names = {c.name for c in self.own_columns}
         origin = (STRIPE_ACCOUNT, *SEEN) if self.key else SEEN
-        return self.own + tuple(c for c in origin if c.name not in names)
+        return self.own_columns + tuple(c for c in origin if c.name not in names)
 
     @cached_property
     def full_key(self) -> tuple[str, ...]:
@@ -174,6 +176,7 @@ ACCOUNTS = Table(
             pa.string(),
             "The account's name for people; treated as `--pii` says.",
             "account.display_name",
+            personal=True,
         ),
         Column("institution_name", pa.string(), "Who holds the account.", "account.institution_name"),
         Column(
@@ -181,6 +184,7 @@ ACCOUNTS = Table(
             pa.string(),
             "Last four digits of the account number; treated as `--pii` says.",
             "account.last4",
+            personal=True,
         ),
         Column("livemode", pa.bool_(), "True in live mode, false in test mode.", "account.livemode"),
         Column("created_at", TIMESTAMP, "When it was linked (UTC).", "account.created"),
@@ -341,10 +345,12 @@ OWNERS = Table(
         Column("owner_id", pa.string(), "The owner (`fcaown_…`), of this account alone.", "owner.id"),
         Column("account_id", pa.string(), "The account."),
         Column("ownership_id", pa.string(), "The ownership that named them.", "owner.ownership"),
-        Column("name", pa.string(), f"Full name. {_PERSONAL}", "owner.name"),
-        Column("email", pa.string(), f"Email address. {_PERSONAL}", "owner.email"),
-        Column("phone", pa.string(), f"Phone number. {_PERSONAL}", "owner.phone"),
-        Column("raw_address", pa.string(), f"Postal address. {_PERSONAL}", "owner.raw_address"),
+        Column("name", pa.string(), f"Full name. {_PERSONAL}", "owner.name", personal=True),
+        Column("email", pa.string(), f"Email address. {_PERSONAL}", "owner.email", personal=True),
+        Column("phone", pa.string(), f"Phone number. {_PERSONAL}", "owner.phone", personal=True),
+        Column(
+            "raw_address", pa.string(), f"Postal address. {_PERSONAL}", "owner.raw_address", personal=True
+        ),
         Column("refreshed_at", TIMESTAMP, "When the institution told them (UTC).", "owner.refreshed_at"),
         Column("extra", JSON, "Attributes this version of fincon does not know, nested as sent.", json=True),
     ),
@@ -455,6 +461,9 @@ OBJECT_TABLES = (
     REJECTS,
 )
 """What a run fills from pages; `RUNS` is written last, when they are in."""
+
+PERSONAL = frozenset(column.source for table in OBJECT_TABLES for column in table.columns if column.personal)
+"""The attributes that are personal; so is each one that fincon does not know."""
 
 LOGS = (RUNS, ERASURES)
 """Tables to which rows are only added; they have no versions."""

@@ -28,6 +28,7 @@ class Expanded(Struct, gc=False):
     """An object that stands where its id would, because ``expand[]`` asked for it. Only its id is read."""
 
     id: str
+    object: Any = None
 
 
 class AccountHolder(Known):
@@ -136,7 +137,7 @@ class RawList(Struct, gc=False):
 class SessionAccounts(Known):
     """``session.accounts``: the first of its accounts, not decoded yet. ``account_count`` counts them all itself."""
 
-    data: list[msgspec.Raw]
+    data: list[Annotated[msgspec.Raw, Account]]
     has_more: bool
     object: str = "list"
     total_count: int | None = None
@@ -198,7 +199,8 @@ class Owner(Known):
 class EventData(Struct, gc=False):
     """``event.data``: the account as it was, not decoded yet."""
 
-    object: msgspec.Raw
+    object: Annotated[msgspec.Raw, Account]
+    previous_attributes: Annotated[msgspec.Raw, Account] = msgspec.Raw(b"")
 
 
 class Event(Struct, gc=False):
@@ -206,3 +208,11 @@ class Event(Struct, gc=False):
 
     created: Unix
     data: EventData
+    account: Any = None
+    api_version: Any = None
+    context: Any = None
+    id: Any = None
+    livemode: Any = None
+    object: Any = None
+    pending_webhooks: Any = None
+    type: Any = None

@@ -25,7 +25,7 @@ from fincon.settings import (
     quiet_prefect,
 )
 from fincon.storage.lock import retry_while_locked
-from fincon.transforms.personal import Choice
+from fincon.transforms.redaction import Choice
 
 details_options = add_options(
     click.option(

@@ -19,8 +19,8 @@ from fincon.extract.pagination import (
     store_page,
 )
 from fincon.landing.page_store import PageStore
-from fincon.transforms.erased import named
 from fincon.transforms.page import ERASED, Header
+from fincon.transforms.redaction import ids_named
 from fincon.transforms.streams import STREAMS
 
 SESSIONS = STREAMS["sessions"]
@@ -66,7 +66,7 @@ def _fetch_first_page(stripe: StripeClient, page_store: PageStore, session_id: s
         )
     except NotFound as missing:
         return store_missing(page_store, missing, path, before)
-    if page_store.erased.is_erased(*named(answer.body)):
+    if page_store.erased.is_erased(*ids_named(answer.body)):
         emptied = replace(answer, body=b"{}")
         return store_page(page_store, emptied, NO_ITEMS, replace_header(before, status=ERASED))
     return store_page(page_store, answer, page, before)

@@ -49,7 +49,7 @@ def complete_until(lake: Lake) -> dict[str, int]:
 
 
 def last_pii(lake: Lake) -> str:
-    """Return what the last run that made a choice about personal data chose: `transforms.personal.Privacy.mark`; or empty."""
+    """Return what the last run that chose about personal data chose: `transforms.redaction.Privacy.policy_id`; or empty."""
     return next((pii for (pii,) in reversed(lake.records(RUNS, "pii")) if pii), "")
 
 
@@ -106,7 +106,7 @@ def due_accounts(
     An account was refreshed since where another attempt was made than the last one when its rows were read, whatever
     became of it: of the attempts between two runs only the last can be seen, and one before it may have succeeded.
     ``refreshes`` is what `read_refreshes` made of this run's pages; ``pii`` is this run's choice about personal data,
-    `transforms.personal.Privacy.mark`, which makes owners due where it differs from the one they were read under.
+    `transforms.redaction.Privacy.policy_id`, which makes owners due where it differs from the one they were read under.
     """
     pii = pii if feature == "ownership" else ""
     with lake.query() as query:

@@ -120,9 +120,13 @@ def _columns_of(delta: DeltaTable) -> set[str]:
 
 def _needed(table: Table) -> set[str]:
     """Return the columns without which a row does not say what it is of."""
-    known_by = {*table.full_key, *table.member, *(column.name for column in SEEN)}
+    known_by = {*table.full_key, *table.group_key, *(column.name for column in SEEN)}
     whom = {"action", "identity_hash"} if table is ERASURES else {"account_id"}
-    return (known_by | whom & {column.name for column in table.own}) - NULLABLE_KEYS - {STRIPE_ACCOUNT.name}
+    return (
+        (known_by | whom & {column.name for column in table.own_columns})
+        - NULLABLE_KEYS
+        - {STRIPE_ACCOUNT.name}
+    )
 
 
 def _say_which_stripe_account(lake: Lake) -> None:

@@ -131,7 +131,7 @@ def changed_sql(table: Table, staged: str, known: str) -> str:
     not_compared = {*table.full_key, *(c.name for c in SEEN)}
     content = ", ".join(c.name for c in table.columns if c.name not in not_compared) or "true"
     first, second = f"hash({content})", f"hash('other', {content})"
-    if table.member:
+    if table.group_key:
         # Rows of one version have no order: their hashes are added up, and counted, as two equal rows are two.
         first, second = f"(count(*), sum({first}::HUGEINT))", f"sum({second}::HUGEINT)"
     return from_template(
@@ -141,7 +141,7 @@ def changed_sql(table: Table, staged: str, known: str) -> str:
         same_object=same_object(table),
         first_hash=first,
         second_hash=second,
-        group="GROUP BY ALL" if table.member else "",
+        group="GROUP BY ALL" if table.group_key else "",
         staged=staged,
         known=known or f"(FROM {staged} WHERE false)",
     )

@@ -20,10 +20,8 @@ import pyarrow as pa
 from fincon.errors import CorruptPage, RunFailed
 from fincon.privacy import Erased
 from fincon.storage.data_folder import atomic_write
-from fincon.transforms.erased import without_hidden
 from fincon.transforms.page import Header, Page
-from fincon.transforms.personal import Privacy, without_personal
-from fincon.transforms.redaction import without_secrets
+from fincon.transforms.redaction import Privacy, redact
 from fincon.transforms.streams import STREAMS, Stream, stream_named
 
 SUFFIX = ".json.zst"
@@ -96,10 +94,8 @@ class PageStore:
             ValueError: no stream has the name that its header says.
         """
         stream = stream_named(page.header.stream).name  # one that nobody reads would be lost without a word
-        body = without_personal(without_secrets(page.body), stream, self.privacy)
-        if self.erased.hashes and page.header.status == 200:
-            body = without_hidden(body, self.erased.is_erased)
-        kept = Page(page.header, body)
+        asked = self.erased.is_erased if self.erased.hashes else None
+        kept = Page(page.header, redact(page.body, stream, self.privacy, asked))
         with atomic_write(self._path(page.header)) as part:
             part.write_bytes(_encode(kept))
         self._on_page_written(kept)

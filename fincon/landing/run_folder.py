@@ -30,7 +30,7 @@ class RunSpec(msgspec.Struct, frozen=True, kw_only=True):
     stripe_account: str
     stripe_version: str
     pii: str = ""
-    """What becomes of personal data: `transforms.personal.Privacy.mark`."""
+    """What becomes of personal data: `transforms.redaction.Privacy.policy_id`."""
 
     def asks_like(self, other: "RunSpec") -> bool:
         """Tell whether both ask Stripe at the same address, in the same mode and for the same shapes."""

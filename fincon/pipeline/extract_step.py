@@ -232,7 +232,7 @@ def fetch_features(ctx: SyncContext, job: ExtractJob, stripe: StripeClient, page
         due = [
             account
             for account in incremental.due_accounts(
-                ctx.lake, whose, feature, refreshes, page_store.privacy.mark
+                ctx.lake, whose, feature, refreshes, page_store.privacy.policy_id
             )
             if not page_store.erased.is_erased(account.account_id)
         ]

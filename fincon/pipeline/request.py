@@ -7,7 +7,7 @@ from typing import Any
 from fincon.errors import FinconError, RunFailed, UsageError
 from fincon.lake.incremental import Refetch
 from fincon.pipeline.failures import failed_accounts
-from fincon.transforms.personal import Choice
+from fincon.transforms.redaction import Choice
 
 COUNTS = (
     "requests", "retries", "throttled", "pages", "sessions_seen", "accounts_seen", "rows_added", "rejected",

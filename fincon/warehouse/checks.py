@@ -35,7 +35,7 @@ def written_out(query: str, tables: Sequence[Table]) -> str:
         template = Template(found["query"])
         return "UNION ALL\n".join(
             template.substitute(
-                table=table.name, key=", ".join((*table.key, *table.member)), feature=_feature(table)
+                table=table.name, key=", ".join((*table.key, *table.group_key)), feature=_feature(table)
             )
             for table in tables
             if _is_meant(table, found["with"], (found["except"] or "").split(", "))

@@ -13,7 +13,7 @@ from fincon.transforms.flatten import flatten
 from fincon.transforms.list_page import created_accounts, list_page
 from fincon.transforms.page import Header, Origin, Page
 from fincon.transforms.reconcile import Sums, differences, sums_of_pages, sums_of_rejects
-from fincon.transforms.redaction import without_secrets
+from fincon.transforms.redaction import redact
 from fincon.transforms.schemas import OBJECT_TABLES
 
 START = 1_767_225_600_000_000
@@ -56,7 +56,7 @@ def pages_of(bodies: list[bytes], number: int) -> list[Page]:
                 number=place, offset=0, count=0, request="", request_id="", status=200,
                 observed_at=START + number * 10 + place, cursor=None,
             ),
-            without_secrets(body),
+            redact(body, "accounts"),
         )
         for place, body in enumerate(bodies)
     ]  # fmt: skip

@@ -244,7 +244,7 @@ def with_change(source: str) -> dict[str, dict[str, Any]]:
 SOURCED = [
     (table.name, column.name, source)
     for table in OBJECT_TABLES
-    for column in table.own
+    for column in table.own_columns
     for source in sorted(sources_of(column))
 ]
 

@@ -16,7 +16,7 @@ from fincon.pipeline.sync import run_sync
 from fincon.sandbox.server import running
 from fincon.sandbox.world import World
 from fincon.transforms.page import Header, Page, Watermark
-from fincon.transforms.personal import Choice, Privacy, without_personal
+from fincon.transforms.redaction import Choice, Privacy, redact
 from fincon.warehouse.views import publish
 from tests.benchmarks.pages import load_pages
 from tests.conftest import START, Row, rows, settings_for
@@ -144,10 +144,12 @@ def owners_page(account: str, *owners: dict[str, Any], choice: Choice) -> Page:
         status=200,
         observed_at=1,
         cursor=None,
-        watermark=Watermark(feature="ownership", last_attempted_at=1, status="succeeded", pii=privacy.mark),
+        watermark=Watermark(
+            feature="ownership", last_attempted_at=1, status="succeeded", pii=privacy.policy_id
+        ),
     )
     body = json.dumps({"object": "list", "has_more": False, "data": owners}).encode()
-    return Page(header, without_personal(body, "owners", privacy))
+    return Page(header, redact(body, "owners", privacy))
 
 
 def listing(*accounts: str) -> Page:
