@@ -54,7 +54,7 @@ def refuse_newer(data: DataPath) -> int:
     path = DataFolder(data).lake_format
     try:
         found = msgspec.json.decode(path.read_bytes(), type=Format)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):  # whoever makes the folder says what stands in its place
         return 0
     except msgspec.DecodeError as error:
         raise RunFailed(
