@@ -16,62 +16,50 @@ SESSION_LIST = msgspec.json.Decoder(_SessionWithList)
 """Reads the list of accounts inside a session, whatever else is wrong with that."""
 
 
-class _AnyId(Struct, gc=False):
+class _Item(Struct, gc=False):
     id: Any = None
+    created: Any = None
 
 
-class _ListIds(Struct, gc=False):
-    data: list[_AnyId]
+class _Items(Struct, gc=False):
+    data: list[_Item]
     has_more: bool
 
 
-class _SessionIds(Struct, gc=False):
-    accounts: _ListIds
+class _ItemsOfSession(Struct, gc=False):
+    accounts: _Items
 
 
-_LIST_IDS = msgspec.json.Decoder(_ListIds)
-_SESSION_IDS = msgspec.json.Decoder(_SessionIds)
+_ITEMS = msgspec.json.Decoder(_Items)
+_ITEMS_OF_SESSION = msgspec.json.Decoder(_ItemsOfSession)
 
 
 class ListPage(Struct, frozen=True):
     """What paging needs to know of a page: the ids on it in order, and whether more follow."""
 
     ids: list[str]
+    created: list[int]
+    """When each was created, in Unix seconds; 0 where it does not say."""
     count: int
     has_more: bool
 
 
 def list_page(body: bytes, *, of_session: bool = False) -> ListPage:
-    """`ListPage` of a list's body, or of the list inside a session's. Items without an id only count.
+    """Return the `ListPage` of a list's body, or of the list inside a session's. Items without an id only count.
 
     Raises:
         msgspec.DecodeError: the body is no list (or no session), as in ``{"error": …}``.
     """
-    found = _SESSION_IDS.decode(body).accounts if of_session else _LIST_IDS.decode(body)
-    ids = [item.id for item in found.data if isinstance(item.id, str)]
-    return ListPage(ids, len(found.data), found.has_more)
-
-
-class _CreatedAccount(Struct, gc=False):
-    id: Any = None
-    created: Any = None
-
-
-class _CreatedAccounts(Struct, gc=False):
-    data: list[_CreatedAccount]
-
-
-class _CreatedInSession(Struct, gc=False):
-    accounts: _CreatedAccounts
-
-
-_CREATED_IN_SESSION = msgspec.json.Decoder(_CreatedInSession)
+    found = _ITEMS_OF_SESSION.decode(body).accounts if of_session else _ITEMS.decode(body)
+    items = [item for item in found.data if isinstance(item.id, str)]
+    created = [item.created if isinstance(item.created, int) else 0 for item in items]
+    return ListPage([item.id for item in items], created, len(found.data), found.has_more)
 
 
 def created_accounts(body: bytes) -> list[tuple[int, str]]:
-    """(created, id) of the accounts inside a session's own page, where both can be read; else nothing."""
+    """Return (created, id) of the accounts inside a session's own page, where both can be read; else nothing."""
     try:
-        found = _CREATED_IN_SESSION.decode(body).accounts.data
+        page = list_page(body, of_session=True)
     except msgspec.DecodeError:
         return []
-    return [(a.created, a.id) for a in found if isinstance(a.id, str) and isinstance(a.created, int)]
+    return [(created, i) for created, i in zip(page.created, page.ids, strict=True) if created]

@@ -1,17 +1,13 @@
-"""The listing of every account, walked in several ranges at the same time.
-
-Stripe's list is one chain of cursors, newest account first, and a chain moves one page per round trip. But any
-account's id is a cursor. So ranges begin after accounts that are known already, and each ends where it meets the
-beginning of another. Whatever the true order is, every account lies after exactly one nearest beginning, and the
-range from there walks over it: nothing is left out, whatever was added, moved or has vanished since.
-"""
+"""List every account, in several ranges at the same time (`fincon.extract.ranges` says where each begins and ends)."""
 
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass, field
+from itertools import islice
+from urllib.parse import parse_qs, urlsplit
 
 import msgspec
+from msgspec.structs import replace as replace_header
 
 from fincon.errors import CursorNotFound, StripeError
 from fincon.extract.client import StripeClient
@@ -26,43 +22,22 @@ from fincon.extract.pagination import (
     no_page,
     store_page,
 )
+from fincon.extract.ranges import InHand, Range
+from fincon.extract.responses import StripeResponse
 from fincon.landing.page_store import PageStore
 from fincon.storage.data_folder import RANGES_FILE, atomic_write
-from fincon.transforms.list_page import ListPage, list_page
 from fincon.transforms.page import Header
+from fincon.transforms.list_page import ListPage, list_page
 
+LISTED = "accounts"
 LISTING = list_accounts()
 
 PAGES_A_RANGE = 8
 """A list is not split into ranges of fewer pages: each beginning costs half a page."""
 
 
-@dataclass
-class Range:
-    """A stretch of the list: it begins after ``start`` (the top if empty), the known account at ``index``."""
-
-    part: int
-    start: str
-    index: int
-    at: int = 0
-    """The index of the last known account that it has met."""
-    first: str = ""
-    """The first account on it: a beginning too, should the one before it have vanished meanwhile."""
-    ignored_starts: set[str] = field(default_factory=set)
-    """Beginnings that it does not end at, because it took over from them."""
-    last: Header | None = None
-    """Its last page so far."""
-    cursors: set[str | None] = field(default_factory=set)
-    """Where its pages ended."""
-
-    @property
-    def ended(self) -> bool:
-        """Whether it is walked to its end."""
-        return self.last is not None and self.last.cursor is None
-
-
 class Listing:
-    """What the threads that walk the list share. ``known`` are ids in the list's order, a page apart.
+    """Walk the list on several threads. ``known`` are ids in the list's order, a page apart.
 
     Where an interrupted attempt walked, it goes on.
     """
@@ -73,12 +48,15 @@ class Listing:
         self.stripe, self.page_store, self.known, self.progress = stripe, page_store, known, progress
         self._position = {account_id: index for index, account_id in enumerate(known)}
         self._lock = threading.Lock()
-        self.ranges = self._plan()
-        self._beginnings = {walked.start for walked in self.ranges if walked.start}
-        self._met: set[str] = set()
+        self._in_hand = InHand()
+        self._top = ""
+        """The account that stood at the top when the walk began."""
         self._walking: set[int] = set()
-        for walked in self.ranges:
-            self._replay(walked)
+        if page_store.last(LISTED) is None:
+            self._drop_all()
+        self.ranges = [self._new_range(part, start) for part, start in enumerate(self._plan())]
+        self._save_plan()
+        self._take_up()
 
     def walk(self) -> None:
         """Walk every range to its end, dividing the longest when a thread has nothing left to do.
@@ -86,16 +64,19 @@ class Listing:
         Raises:
             StripeError: a request failed for good, or the list does not end; pages fetched stay on disk.
         """
-        with worker_threads(self.stripe, self.stripe.settings.concurrency) as pool:
-            running = {self._submit(pool, walked) for walked in self.ranges if not walked.ended}
-            while len(running) < self.stripe.settings.concurrency and (more := self._divide_longest()):
+        if self.ranges[0].last is None:
+            self.fetch_next(self.ranges[0])  # first of all: below it, what is linked meanwhile is on no page
+        threads = self.stripe.settings.concurrency
+        with worker_threads(self.stripe, threads) as pool:
+            running = {self._submit(pool, walked) for walked in self.ranges if not walked.has_ended}
+            while len(running) < threads and (more := self.divide_longest()):
                 running.add(self._submit(pool, more))
             while running:
                 done, running = wait(running, return_when=FIRST_COMPLETED)
                 for future in done:
                     future.result()
                 for _ in done:
-                    more = self._divide_longest()
+                    more = self.divide_longest()
                     running |= {self._submit(pool, more)} if more else set()
 
     def walk_until(self, over: Callable[[], bool]) -> None:
@@ -105,147 +86,159 @@ class Listing:
             StripeError: as `walk`.
         """
         for walked in self.ranges:
-            if not over():
-                self._walk_range(walked, over)
+            while not walked.has_ended and not over():
+                self.fetch_next(walked)
+
+    def fetch_next(self, walked: Range) -> None:
+        """Fetch and store the next page of a range, or find that it cannot begin because its start is gone.
+
+        Raises:
+            StripeError: as `walk`.
+        """
+        found = self._first_page(walked) if walked.last is None else self._next_page(walked, walked.last)
+        if found is None:
+            walked.is_lost = True
+            self.page_store.drop(LISTED, f"p{walked.part:04d}")  # pages behind a first one that was damaged
+            return
+        answer, page = found
+        with self._lock:
+            ends = self._in_hand.ends(walked.part, page)
+        before = walked.last or no_page(LISTED, part=walked.part)
+        header = store_page(self.page_store, answer, page, before, ends=ends)
+        # Only now may others end at it: they rely on what is on disk, should this process be killed.
+        with self._lock:
+            self._take(walked, page, header, ends=ends)
+
+    def divide_longest(self) -> Range | None:
+        """Return a new range in the middle of the longest stretch that is still to be walked, if that is worth it."""
+        with self._lock:
+            beginnings = sorted(walked.index for walked in self.ranges if not walked.is_lost)
+            longest, begin = 0, 0
+            for walked in self.ranges:
+                if walked.part in self._walking:
+                    end = next((b for b in beginnings if b > walked.position), len(self.known))
+                    if end - walked.position > longest:
+                        longest, begin = end - walked.position, walked.position
+            if longest < 2 * PAGES_A_RANGE:
+                return None
+            made = self._new_range(len(self.ranges), self.known[begin + longest // 2])
+            self.ranges.append(made)
+            self._save_plan()
+            return made
 
     def _submit(self, pool: ThreadPoolExecutor, walked: Range) -> "Future[None]":
         self._walking.add(walked.part)
         return pool.submit(self._walk_range, walked)
 
-    def _plan(self) -> list[Range]:
-        """The ranges of an interrupted run, or evenly divided ones."""
-        try:
-            starts = msgspec.json.decode((self.page_store.folder / RANGES_FILE).read_bytes(), type=list[str])
-        except FileNotFoundError:
-            count = min(self.stripe.settings.concurrency, len(self.known) // PAGES_A_RANGE + 1)
-            indexes = [len(self.known) * part // count for part in range(1, count)]
-            starts = ["", *(self.known[index] for index in indexes)]
-        return [
-            Range(part, start, self._position.get(start, 0), at=self._position.get(start, 0))
-            for part, start in enumerate(starts)
-        ]
-
-    def _save_plan(self) -> None:
-        with atomic_write(self.page_store.folder / RANGES_FILE) as part:
-            part.write_bytes(msgspec.json.encode([walked.start for walked in self.ranges]))
-
-    def _divide_longest(self) -> Range | None:
-        """A new range that begins in the middle of the longest one still to be walked, if that is worth it."""
-        with self._lock:
-            beginnings = sorted(walked.index for walked in self.ranges)
-            longest, start = 0, 0
-            for walked in self.ranges:
-                if walked.part in self._walking:
-                    end = next((b for b in beginnings if b > walked.at), len(self.known))
-                    if end - walked.at > longest:
-                        longest, start = end - walked.at, walked.at
-            if longest < 2 * PAGES_A_RANGE:
-                return None
-            index = start + longest // 2
-            made = Range(len(self.ranges), self.known[index], index, at=index)
-            self.ranges.append(made)
-            self._beginnings.add(made.start)
-            self._save_plan()
-            return made
-
-    def _replay(self, walked: Range) -> None:
-        """Take note of what is on disk of a range."""
-        for header, body in self.page_store.chain("accounts", part=walked.part):
-            self._arrived(walked, list_page(body))
-            self._note(walked, header)
-
-    def _note(self, walked: Range, header: Header) -> None:
-        walked.last = header
-        walked.cursors.add(header.cursor)
-        self.progress(header.count)
-
-    def _walk_range(self, walked: Range, over: Callable[[], bool] = lambda: False) -> None:
-        """Walk one range to where another begins or the list ends, or until it is ``over``."""
-        with self._lock:
-            self._save_plan()
-        if walked.last is None:
-            self._first_page(walked)
-        while walked.last is not None and walked.last.cursor is not None and not over():
-            answer, page = fetch_next_page(
-                self.stripe, LISTING, cursors_after(self.page_store, walked.last), walked.cursors
-            )
-            ends = self._arrived(walked, page)
-            self._note(walked, store_page(self.page_store, answer, page, walked.last, ends=ends))
+    def _walk_range(self, walked: Range) -> None:
+        while not walked.has_ended:
+            self.fetch_next(walked)
         with self._lock:
             self._walking.discard(walked.part)
 
-    def _first_page(self, walked: Range) -> None:
-        """The first page of a range, kept on disk; none where its beginning is gone and the range before goes on over it."""
-        while True:
-            try:
-                answer, page = fetch_page(self.stripe, LISTING, walked.start)
-                break
-            except CursorNotFound:
-                if not self.absorb_lost_start(walked):
-                    return
-        ends = self._arrived(walked, page)
-        self._note(
-            walked,
-            store_page(self.page_store, answer, page, no_page("accounts", part=walked.part), ends=ends),
-        )
+    def _first_page(self, walked: Range) -> tuple[StripeResponse, ListPage] | None:
+        """Fetch the first page of a range; None where the account that it begins after has vanished.
 
-    def absorb_lost_start(self, walked: Range) -> bool:
-        """The account that a range begins after has vanished: whether the range still has to be walked.
-
-        If no other range has ended there, the one before goes on over it. If one has, all from that one's
-        beginning is walked again: more requests, but nothing left out.
+        Raises:
+            StripeError: the answer goes back to the top of the list: Stripe did not go by the cursor.
         """
-        with self._lock:
-            self._beginnings.discard(walked.start)
-            if walked.start not in self._met:
-                return False
-            before = max(
-                (r for r in self.ranges if r.index < walked.index or not r.start), key=lambda r: r.index
+        try:
+            answer, page = fetch_page(self.stripe, LISTING, walked.start)
+        except CursorNotFound:
+            if not walked.start:
+                raise
+            return None
+        if walked.start and self._top in page.ids:
+            raise StripeError(
+                f"GET {LISTING.path}: the list and its page after {walked.start} begin with the same one, {self._top}.",
+                "Stripe's list repeats itself. Run the same command again with --restart.",
             )
-            walked.ignored_starts |= {before.start, before.first, walked.start}
-            walked.start, walked.index = before.start, before.index
-            self._save_plan()
-            return True
+        return answer, page
 
-    def _check_first(self, walked: Range) -> None:
-        """Two ranges that begin with the same account: Stripe did not answer to where one of them begins."""
-        for other in self.ranges:
-            again = other.start == walked.start or other.first in walked.ignored_starts
-            if other is not walked and other.first == walked.first and not again:
-                raise StripeError(
-                    f"GET {LISTING.path}: pages after different accounts begin with the same one, {walked.first}.",
-                    "Stripe's list repeats itself. Run the same command again with --restart.",
-                )
+    def _next_page(self, walked: Range, last: Header) -> tuple[StripeResponse, ListPage]:
+        cursors = cursors_after(self.page_store, last)
+        return fetch_next_page(self.stripe, LISTING, cursors, walked.seen, walked.is_next)
 
-    def _arrived(self, walked: Range, page: ListPage) -> bool:
-        """Take note of a page: whether the range ends on it, because another begins there."""
-        with self._lock:
-            if not walked.first and page.ids:
-                walked.first = page.ids[0]
-                self._check_first(walked)
-                if walked.start:
-                    self._beginnings.add(walked.first)
-            own = {walked.start, walked.first, *walked.ignored_starts}
-            met = [i for i in page.ids if i in self._beginnings and i not in own]
-            walked.at = max([walked.at, *(self._position[i] for i in page.ids if i in self._position)])
-            self._met.update(met)
-            return bool(met)
+    def _take(self, walked: Range, page: ListPage, header: Header, *, ends: bool) -> None:
+        """Take note of a page that is on disk: where the range is, and what it has in hand."""
+        if walked.last is None:
+            if walked.part == 0:
+                self._top = page.ids[0] if page.ids else ""
+            self._in_hand.begin(walked, page, ends=ends)
+        walked.advance(page, header)
+        walked.position = max(
+            [walked.position, *(self._position[i] for i in page.ids if i in self._position)]
+        )
+        self.progress(header.count)
+
+    # -- what an interrupted attempt left
+
+    def _new_range(self, part: int, start: str) -> Range:
+        index = self._position.get(start, 0)
+        return Range(part, start, index, position=index)
+
+    def _drop_all(self) -> None:
+        """Drop the ranges whose top is damaged: at one fetched later may stand what they have in hand, moved there since."""
+        for part in self.page_store.parts():
+            self.page_store.drop(LISTED, f"p{part:04d}")
+
+    def _plan(self) -> list[str]:
+        """Return where ranges begin: as an interrupted attempt has planned them, or evenly divided."""
+        try:
+            starts = msgspec.json.decode((self.page_store.folder / RANGES_FILE).read_bytes(), type=list[str])
+        except (FileNotFoundError, msgspec.DecodeError):
+            count = min(self.stripe.settings.concurrency, len(self.known) // PAGES_A_RANGE + 1)
+            indexes = [len(self.known) * part // count for part in range(1, count)]
+            starts = ["", *(self.known[index] for index in indexes)]
+        for part in self.page_store.parts():
+            starts += [""] * (part + 1 - len(starts))
+            for header, _ in islice(self.page_store.chain(LISTED, part=part), 1):
+                starts[part] = _start_of(header)  # what was asked for counts, whatever was planned
+        return starts
+
+    def _save_plan(self) -> None:
+        with atomic_write(self.page_store.folder / RANGES_FILE) as file:
+            file.write_bytes(msgspec.json.encode([walked.start for walked in self.ranges]))
+
+    def _take_up(self) -> None:
+        """Take note of every page on disk; then of the ranges that ended where nobody has anything in hand any more."""
+        ended: list[tuple[Range, ListPage]] = []
+        for walked in self.ranges:
+            page = None
+            for header, body in self.page_store.chain(LISTED, part=walked.part):
+                page = list_page(body)
+                ends = header.cursor is None and page.has_more
+                self._take(walked, page, header, ends=ends)
+            if page is not None and walked.has_ended and page.has_more:
+                ended.append((walked, page))
+        for walked, page in ended:
+            if walked.last and page.ids and not self._in_hand.ends(walked.part, page):
+                walked.last = replace_header(walked.last, cursor=page.ids[-1])
 
 
 def fetch_accounts(
     stripe: StripeClient, page_store: PageStore, known: Sequence[str], progress: Progress
 ) -> None:
-    """Every account, 100 a page, in as many ranges at once as ``known`` allows (see `Listing`)."""
+    """Fetch every account, 100 a page, in as many ranges at once as ``known`` allows.
+
+    Raises:
+        StripeError: as `Listing.walk`.
+    """
     Listing(stripe, page_store, known, progress).walk()
 
 
 def begin_accounts(
     stripe: StripeClient, page_store: PageStore, known: Sequence[str], over: Callable[[], bool]
 ) -> None:
-    """As much of `fetch_accounts` as one thread does until it is ``over``."""
+    """Fetch as much of `fetch_accounts` as one thread does until it is ``over``."""
     Listing(stripe, page_store, known, lambda count: None).walk_until(over)
 
 
 def spread(ids: Sequence[str]) -> list[str]:
-    """Of ids in the list's order, those a page apart: after each of them a page can begin without any overlap."""
+    """Return, of ids in the list's order, those a page apart: after each of them a page can begin without any overlap."""
     return list(ids[PAGE_SIZE - 1 :: PAGE_SIZE])
+
+
+def _start_of(header: Header) -> str:
+    """Return the account that a range began after, from the request of its first page; empty for the top."""
+    return parse_qs(urlsplit(header.request).query).get("starting_after", [""])[0]

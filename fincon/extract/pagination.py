@@ -24,7 +24,7 @@ PAGE_SIZE = 100
 CURSORS_TRIED = 10
 """How many objects of a page are tried as a cursor when its last ones are gone."""
 
-NO_ITEMS = ListPage([], 0, False)
+NO_ITEMS = ListPage([], [], 0, False)
 
 Progress = Callable[[int], object]
 """Told how many more objects have been fetched."""
@@ -68,9 +68,13 @@ def fetch_page(
 
 
 def fetch_next_page(
-    stripe: StripeClient, listed: ListEndpoint, cursors: Iterable[str], seen: Collection[str | None]
+    stripe: StripeClient,
+    listed: ListEndpoint,
+    cursors: Iterable[str],
+    seen: Collection[str | None],
+    is_next: Callable[[ListPage], bool] = lambda page: True,
 ) -> tuple[StripeResponse, ListPage]:
-    """Ask for the page after the first of ``cursors`` that Stripe still knows.
+    """Ask for the page after the first of ``cursors`` that Stripe still knows, and whose page ``is_next``.
 
     They are the last object of the page before and then those before it, so that some objects come twice where the last
     is gone, and none is left out.
@@ -82,9 +86,11 @@ def fetch_next_page(
     for cursor in cursors:
         tried += 1
         try:
-            return fetch_page(stripe, listed, cursor, seen)
+            found = fetch_page(stripe, listed, cursor, seen)
         except CursorNotFound:
             continue
+        if is_next(found[1]):
+            return found
     raise StripeError(
         f"GET {listed.path}: the list cannot go on, for Stripe knows none of the {tried} objects before the next page.",
         "Run the same command again with --restart.",

@@ -10,7 +10,6 @@ a request                no connection, no answer in time, one that  `ATTEMPTS`;
   with an answer         that is not what the API promises           `UNEXPECTED_ATTEMPTS`, likewise      unexpected_body
   with no answer yet     of any request in this run                  `FIRST_ATTEMPTS`, likewise           client.get
 the next page of a list  the object to go on after is gone           the `CURSORS_TRIED` before it        pagination
-a range of the listing   the account that it begins after is gone    from where the range before began    accounts
 new transactions         Stripe forgot the refresh to go on after    once, from the first transaction     features
 a task of a flow run     RetriesExhausted: a request's are used up   the flow's retries, retry_seconds    flows/tasks
 a command, a flow run    another run holds the data folder           for wait_seconds                     landing/run_folder

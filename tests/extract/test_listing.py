@@ -1,5 +1,6 @@
 """The listing in several ranges: nothing is left out, and no request is wasted."""
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -9,14 +10,17 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from fincon.errors import PermissionDenied
 from fincon.extract.accounts import Listing, begin_accounts, fetch_accounts, spread
 from fincon.extract.client import StripeClient
 from fincon.landing.page_store import PageStore
 from fincon.sandbox.faults import Fault, Faults, Rule
 from fincon.sandbox.server import Sandbox, running
 from fincon.sandbox.world import World
+from fincon.storage.data_folder import RANGES_FILE
 from fincon.transforms.list_page import list_page
 from tests.conftest import START, settings_for
+from tests.extract.list_simulator import simulate
 
 
 @pytest.fixture(scope="module")
@@ -89,29 +93,69 @@ def test_accounts_linked_meanwhile_cost_no_account_that_was_there(large: Sandbox
     assert large.world.account_count > len(everyone)
 
 
-@pytest.mark.parametrize("killed", ["not", "before it was noticed", "after it was noticed"])
-def test_a_beginning_that_vanishes_after_another_range_ended_there_is_made_up_for(
-    large: Sandbox, tmp_path: Path, killed: str
-) -> None:
-    """In the same attempt, or in one that goes on where another was killed."""
+@pytest.mark.parametrize("when", ["before any range", "after the first range", "amid the ranges"])
+def test_accounts_at_which_the_list_is_divided_may_vanish(large: Sandbox, tmp_path: Path, when: str) -> None:
+    """Two of them, at any moment: a range that cannot begin is walked by the one before it. Once, 600 were left out."""
     everyone = in_order(large.world)
     known = spread(everyone)
     stripe, page_store = StripeClient(settings_for(large.url, tmp_path)), PageStore(tmp_path / "pages")
     listing = Listing(stripe, page_store, known, lambda count: None)
-    assert len(listing.ranges) > 1
-    first, second = listing.ranges[:2]
-    listing._walk_range(first)  # meets the beginning of the second, and ends there
-    assert first.ended
-    gone = f"starting_after={second.start}"
-    large.faults = Faults(script=[Rule(Fault("cursor_gone"), query=gone, nth=range(1, 99))])
-    if killed == "not":
-        for walked in listing.ranges[1:]:
-            listing._walk_range(walked)
-    else:
-        if killed == "after it was noticed":
-            listing._walk_range(second, lambda: True)  # its first page, from where the first range began
-        fetch_accounts(stripe, page_store, known, lambda count: None)
+    assert len(listing.ranges) > 3
+    if when != "before any range":
+        listing.fetch_next(listing.ranges[0])
+    if when == "after the first range":
+        walk_alone(listing, 0)
+    if when == "amid the ranges":
+        for part in (3, 1):
+            walk_alone(listing, part)
+    gone = [f"starting_after={listing.ranges[part].start}" for part in (1, 2)]
+    large.faults = Faults(script=[Rule(Fault("cursor_gone"), query=q, nth=range(1, 99)) for q in gone])
+    for part in range(len(listing.ranges)):
+        walk_alone(listing, part)
     assert {i for page in page_store.read() for i in list_page(page.body).ids} == set(everyone)
+
+
+def walk_alone(listing: Listing, part: int) -> None:
+    """Walk one range to its end."""
+    while not listing.ranges[part].has_ended:
+        listing.fetch_next(listing.ranges[part])
+
+
+@pytest.mark.parametrize("damaged", [False, True])
+def test_a_range_whose_beginning_vanished_while_the_run_was_stopped_is_walked(
+    large: Sandbox, tmp_path: Path, *, damaged: bool
+) -> None:
+    """It had begun, and the one before had ended there; a damaged first page of it must not leave a gap either."""
+    everyone = in_order(large.world)
+    known = spread(everyone)
+    stripe, page_store = StripeClient(settings_for(large.url, tmp_path)), PageStore(tmp_path / "pages")
+    listing = Listing(stripe, page_store, known, lambda count: None)
+    listing.fetch_next(listing.ranges[0])
+    listing.fetch_next(listing.ranges[1])
+    walk_alone(listing, 0)
+    assert listing.ranges[0].position < len(known) - 1, "it ended where the next one began"
+    gone = f"starting_after={listing.ranges[1].start}"
+    large.faults = Faults(script=[Rule(Fault("cursor_gone"), query=gone, nth=range(1, 99))])
+    if damaged:
+        (tmp_path / "pages" / "accounts-p0001-000000.json.zst").write_bytes(b"cut off")
+    fetch_accounts(stripe, page_store, known, lambda count: None)
+    assert {i for page in page_store.read() for i in list_page(page.body).ids} == set(everyone)
+
+
+@pytest.mark.parametrize("plan", [b"", b"[", None])
+def test_a_listing_goes_on_without_its_plan(large: Sandbox, tmp_path: Path, plan: bytes | None) -> None:
+    """The file is empty after a crash of the machine, or gone: what its ranges began after stands on their pages."""
+    everyone = in_order(large.world)
+    large.faults = Faults(script=[Rule(Fault("forbidden"), nth=range(10, 999))])
+    with pytest.raises(PermissionDenied):
+        walk(large, tmp_path, spread(everyone))
+    kept = len(list((tmp_path / "pages").glob("*.zst")))
+    file = tmp_path / "pages" / RANGES_FILE
+    file.unlink() if plan is None else file.write_bytes(plan)
+    large.faults = None
+    large.reset_requests()
+    assert set(walk(large, tmp_path, spread(everyone))) == set(everyone)
+    assert listed(large) < -(-len(everyone) // 100) - kept + 8
 
 
 def test_a_range_that_is_longer_than_was_thought_is_divided(large: Sandbox, tmp_path: Path) -> None:
@@ -120,11 +164,17 @@ def test_a_range_that_is_longer_than_was_thought_is_divided(large: Sandbox, tmp_
     stripe, page_store = StripeClient(settings_for(large.url, tmp_path)), PageStore(tmp_path / "pages")
     listing = Listing(stripe, page_store, spread(everyone), lambda count: None)
     del listing.ranges[1:]
-    listing._beginnings.clear()
     listing._walking = {0}
-    made = listing._divide_longest()
+    made = listing.divide_longest()
     assert made is not None
     assert made.start == spread(everyone)[len(spread(everyone)) // 2]
+
+
+def test_no_object_that_is_there_all_the_time_is_left_out_however_the_list_changes() -> None:
+    """3,000 walks over lists that change at any moment; `python -m tests.extract.list_simulator` has as many as wanted."""
+    ended = Counter(simulate(seed, moves=seed % 2 == 0)[0].partition(":")[0] for seed in range(3000))
+    assert ended["lost"] == 0
+    assert ended["whole"] > 2000
 
 
 def test_a_listing_begun_beside_something_else_is_finished_in_ranges_and_asks_for_no_page_twice(
