@@ -26,8 +26,8 @@ from fincon.extract.ranges import InHand, Range
 from fincon.extract.responses import StripeResponse
 from fincon.landing.page_store import PageStore
 from fincon.storage.data_folder import RANGES_FILE, atomic_write
-from fincon.transforms.page import Header
 from fincon.transforms.list_page import ListPage, list_page
+from fincon.transforms.page import Header
 
 LISTED = "accounts"
 LISTING = list_accounts()

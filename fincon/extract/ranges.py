@@ -23,8 +23,8 @@ that stands at the top anew (unlinked and linked again) is no place to go on fro
 
 from dataclasses import dataclass, field
 
-from fincon.transforms.page import Header
 from fincon.transforms.list_page import ListPage
+from fincon.transforms.page import Header
 
 
 @dataclass

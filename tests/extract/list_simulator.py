@@ -27,8 +27,8 @@ from fincon.extract.ranges import Range
 from fincon.extract.responses import StripeResponse
 from fincon.landing.page_store import PageStore
 from fincon.privacy import Erased
-from fincon.transforms.page import Header, Page
 from fincon.transforms.list_page import list_page
+from fincon.transforms.page import Header, Page
 
 KILLS = 3
 """How often a walk is killed at most."""
