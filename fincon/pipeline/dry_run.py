@@ -11,7 +11,7 @@ from fincon.lake.tables import Lake
 from fincon.pipeline.request import SyncRequest
 from fincon.settings import Settings
 from fincon.storage.data_folder import DataFolder
-from fincon.transforms.streams import STREAMS, Feature, stream_of
+from fincon.transforms.streams import STREAMS, stream_of
 from fincon.warehouse.status import count_accounts
 
 
@@ -64,8 +64,7 @@ def _lines_of(own: SyncRequest, session_ids: list[str], accounts: int, as_whom: 
             else "until the last page"
         )
         yield f"GET {accounts_path}?limit=100{as_whom}, {pages}"
-    features: dict[Feature, bool] = {"transaction": own.transactions, "ownership": own.owners}
-    for stream in (stream_of(feature) for feature, wanted in features.items() if wanted):
+    for stream in map(stream_of, own.features):
         path, query = stream.request("…", ownership="…")
         parameters = "&".join(f"{name}={value}" for name, value in query.items())
         yield f"GET {path}?{parameters}{as_whom}, for each account whose {stream.name} were refreshed since"

@@ -25,7 +25,7 @@ from fincon.settings import load_settings
 from fincon.storage.data_folder import DataFolder, prepare
 from fincon.transforms.reconcile import Sums
 from fincon.transforms.schemas import ERASURES
-from fincon.transforms.streams import Feature, stream_of
+from fincon.transforms.streams import stream_of
 
 MANY_SESSIONS = 250
 """While more sessions than this are fetched, ten seconds' worth, the listing of accounts begins beside them."""
@@ -183,7 +183,7 @@ def fetch_all(ctx: SyncContext, job: ExtractJob, stripe: StripeClient, page_stor
             fetch_sessions(ctx, job, stripe, page_store, session_ids)
         if request.accounts or request.events:
             fetch_accounts_or_events(ctx, job, stripe, page_store)
-        if request.transactions or request.owners:
+        if request.features:
             fetch_features(ctx, job, stripe, page_store)
     finally:
         stripe.stop()
@@ -225,10 +225,9 @@ def fetch_accounts_or_events(
 
 def fetch_features(ctx: SyncContext, job: ExtractJob, stripe: StripeClient, page_store: PageStore) -> None:
     """Fetch the transactions and the owners, as far as they are asked for, of the accounts that were refreshed since."""
-    request, whose = job.request, job.run.stripe_account
+    whose = job.run.stripe_account
     refreshes = incremental.read_refreshes(page_store.read_accounts(), job.run.origin)
-    asked: dict[Feature, bool] = {"transaction": request.transactions, "ownership": request.owners}
-    for feature in (name for name, wanted in asked.items() if wanted):
+    for feature in job.request.features:
         due = [
             account
             for account in incremental.due_accounts(

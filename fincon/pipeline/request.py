@@ -8,6 +8,7 @@ from fincon.errors import FinconError, RunFailed, UsageError
 from fincon.lake.incremental import Refetch
 from fincon.pipeline.failures import failed_accounts
 from fincon.transforms.redaction import Choice
+from fincon.transforms.streams import Feature, stream_of
 
 COUNTS = (
     "requests", "retries", "throttled", "pages", "sessions_seen", "accounts_seen", "rows_added", "rejected",
@@ -69,14 +70,19 @@ class SyncRequest:
         return {account: request for account, request in each.items() if request.mode}
 
     @property
+    def features(self) -> list[Feature]:
+        """List the features whose streams are asked for."""
+        asked: dict[Feature, bool] = {"transaction": self.transactions, "ownership": self.owners}
+        return [feature for feature, wanted in asked.items() if wanted]
+
+    @property
     def mode(self) -> str:
         """Name what is fetched, as the table ``runs`` does: ``sessions+accounts``, say; empty for nothing."""
         asked = {
             "sessions": bool(self.session_ids),
             "events": self.events,
             "accounts": self.accounts and not self.events,
-            "transactions": self.transactions,
-            "owners": self.owners,
+            **{stream_of(feature).name: True for feature in self.features},
         }
         return "+".join(name for name, wanted in asked.items() if wanted)
 

@@ -1,5 +1,6 @@
 """From HTTP to views: what the warehouse says is what the world is."""
 
+import time
 from datetime import timedelta
 from pathlib import Path
 
@@ -70,9 +71,16 @@ def test_the_listing_begins_while_many_sessions_are_fetched_and_costs_no_request
     monkeypatch.setattr("fincon.pipeline.extract_step.MANY_SESSIONS", 50)
     ids = sandbox.world.session_ids()
 
+    given_up = time.monotonic() + 20
+
     def until_the_listing_begins(path: str) -> bool:
-        return "/sessions/" in path and not any(
-            asked.endswith("/accounts") and "session=" not in query for _, asked, query in sandbox.requests
+        return (
+            "/sessions/" in path
+            and time.monotonic() < given_up
+            and not any(
+                asked.endswith("/accounts") and "session=" not in query
+                for _, asked, query in sandbox.requests
+            )
         )
 
     sandbox.state.held = until_the_listing_begins
