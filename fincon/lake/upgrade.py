@@ -8,6 +8,7 @@ import msgspec
 import pyarrow as pa
 from deltalake import DeltaTable, Schema
 from deltalake.exceptions import DeltaError
+from deltalake.schema import PrimitiveType
 
 from fincon.errors import RunFailed, UsageError, reason_of
 from fincon.lake.append import remove_run
@@ -56,10 +57,10 @@ def refuse_newer(data: DataPath) -> int:
         found = msgspec.json.decode(path.read_bytes(), type=Format)
     except (FileNotFoundError, NotADirectoryError):  # whoever makes the folder says what stands in its place
         return 0
-    except msgspec.DecodeError as error:
+    except (OSError, msgspec.DecodeError) as error:
         raise RunFailed(
-            f"{path} cannot be read: {error}.",
-            "Remove it: the next run finds out by itself, and writes it anew.",
+            f"{path} cannot be read: {reason_of(error)}.",
+            "Let it be read. If it is damaged, remove it: the next run finds out by itself, and writes it anew.",
         ) from error
     unknown = [
         f"{table}.{column}"
@@ -99,7 +100,7 @@ def upgrade(lake: Lake) -> None:
 
 
 def _lacking(lake: Lake, table: Table) -> list[Any]:
-    """Return the columns of a table that its Delta table lacks, or has without some of their fields."""
+    """Return the columns of a table that its Delta table lacks, has without some of their fields, or has otherwise."""
     delta = lake.table(table)
     there, ours = _columns_of(delta), set(OURS.columns[table.name])
     if there - ours:
@@ -110,8 +111,15 @@ def _lacking(lake: Lake, table: Table) -> list[Any]:
             f"The table {lake.folder / table.name} has no column {lost[0]}, without which its rows mean nothing.",
             "No fincon wrote it so: restore it from a backup, or begin another data folder (--data).",
         )
-    names = {path.partition(".")[0] for path in ours - there}
-    return [field for field in Schema.from_arrow(plain_schema(table)).fields if field.name in names]
+    missing = {path.partition(".")[0] for path in ours - there}
+    types = {field.name: field.type for field in delta.schema().fields}
+    return [
+        field
+        for field in Schema.from_arrow(plain_schema(table)).fields
+        # One that has another type is given to Delta too, which says so.
+        if field.name in missing
+        or (isinstance(field.type, PrimitiveType) and types[field.name] != field.type)
+    ]
 
 
 def _columns_of(delta: DeltaTable) -> set[str]:

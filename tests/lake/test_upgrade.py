@@ -437,6 +437,37 @@ def test_a_lake_goes_on_whichever_column_a_table_lacks(
     assert sync(sandbox, data, **asked).run["rows_added"] == 0
 
 
+def rewrite_accounts(data: Path, column: str, kind: pa.DataType, value: Any) -> None:
+    """Write the table of accounts with another type of a column, and the same value in each row."""
+    path = data / "lake" / "accounts"
+    files = [uri.removeprefix("file://") for uri in DeltaTable(str(path)).file_uris()]
+    found = pa.concat_tables([pq.read_table(file) for file in files])
+    values = pa.array([value] * found.num_rows, kind)
+    shutil.rmtree(path)
+    write_deltalake(
+        str(path), found.set_column(found.schema.get_field_index(column), pa.field(column, kind), values)
+    )
+
+
+def test_a_field_within_a_column_is_added_too(full: Path, data: Path, sandbox: Sandbox) -> None:
+    """Of a column that is a struct, what an older fincon did not know is null in its rows."""
+    shutil.copytree(full, data)
+    narrow = pa.struct({"active": pa.struct({"cause": pa.string()})})
+    rewrite_accounts(data, "status_details", narrow, {"active": {"cause": "then"}})
+    sandbox.advance(timedelta(days=4))
+    assert sync(sandbox, data).failed_checks == {}
+    said = rows(data, "SELECT DISTINCT status_details.active AS active FROM history.accounts")
+    assert {"active": {"cause": "then", "action": None, "expected_deactivation_date": None}} in said
+
+
+def test_a_column_of_another_type_is_refused_in_two_lines(full: Path, data: Path, sandbox: Sandbox) -> None:
+    """It is not cast, nor left out: somebody must see to it."""
+    shutil.copytree(full, data)
+    rewrite_accounts(data, "last4", pa.int64(), 1234)
+    with pytest.raises(RunFailed, match="accounts cannot be brought to this fincon's columns"):
+        sync(sandbox, data)
+
+
 @pytest.mark.parametrize("table", TABLES, ids=lambda table: table.name)
 def test_a_lake_goes_on_whichever_table_it_lacks(
     table: Table, full: Path, data: Path, sandbox: Sandbox
