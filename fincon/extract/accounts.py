@@ -3,7 +3,6 @@
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from itertools import islice
 from urllib.parse import parse_qs, urlsplit
 
 import msgspec
@@ -52,7 +51,7 @@ class Listing:
         self._top = ""
         """The account that stood at the top when the walk began."""
         self._walking: set[int] = set()
-        if page_store.last(LISTED) is None:
+        if self._first_header(0) is None:
             self._drop_all()
         self.ranges = [self._new_range(part, start) for part, start in enumerate(self._plan())]
         self._save_plan()
@@ -192,9 +191,12 @@ class Listing:
             starts = ["", *(self.known[index] for index in indexes)]
         for part in self.page_store.parts():
             starts += [""] * (part + 1 - len(starts))
-            for header, _ in islice(self.page_store.chain(LISTED, part=part), 1):
+            if header := self._first_header(part):
                 starts[part] = _start_of(header)  # what was asked for counts, whatever was planned
         return starts
+
+    def _first_header(self, part: int) -> Header | None:
+        return next((page.header for page in self.page_store.chain(LISTED, part=part)), None)
 
     def _save_plan(self) -> None:
         with atomic_write(self.page_store.folder / RANGES_FILE) as file:

@@ -97,10 +97,6 @@ class Pages:
             yield self._pages[part, number]
             number += 1
 
-    def last(self, stream: str) -> Header | None:
-        """Return whether anything is there of the range at the top."""
-        return next((page.header for page in self.chain(stream)), None)
-
     def parts(self) -> list[int]:
         """List the ranges of which there is a first page."""
         return sorted(part for part, number in self._pages if number == 0)
