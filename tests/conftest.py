@@ -128,7 +128,15 @@ def rows(data: Path, query: str) -> list[Row]:
 
 
 OBJECTS = ("sessions", "session_accounts", "accounts", "balances", "refreshes")
-NOT_TRUTH = ("stripe_account", "observed_at", "run_id", "current_amount", "available_amount", "used_amount")
+NOT_TRUTH = (
+    "absent_since",
+    "stripe_account",
+    "observed_at",
+    "run_id",
+    "current_amount",
+    "available_amount",
+    "used_amount",
+)
 
 
 def state(data: Path, source: Callable[[str], str] = lambda table: table) -> dict[str, list[Row]]:

@@ -1,10 +1,18 @@
 """Accounts, of the listing, in sessions and in events alike → rows of accounts, balances and refreshes."""
 
 from collections.abc import Sequence
-from itertools import chain, compress
 from typing import Any
 
-from fincon.transforms.columns import Columns, columns, fields, holder_columns, ids, known, microseconds
+from fincon.transforms.columns import (
+    Columns,
+    columns,
+    fields,
+    holder_columns,
+    ids,
+    known,
+    microseconds,
+    with_rows,
+)
 from fincon.transforms.page import Page
 from fincon.transforms.parsed_objects import ParsedObjects
 from fincon.transforms.schemas import ACCOUNTS, BALANCES, FEATURES, REFRESHES
@@ -31,14 +39,15 @@ def account_tables(parsed: ParsedObjects) -> dict[str, Columns]:
     """The columns of ``accounts``, ``balances`` and ``refreshes``."""
     accounts, seen_at = fields(Account, parsed.accounts.objects), parsed.accounts.observed_at
     return {
-        ACCOUNTS.name: _account_columns(accounts, parsed.accounts.extra, seen_at),
+        ACCOUNTS.name: _with_deleted(_account_columns(accounts, parsed), parsed),
         BALANCES.name: _balance_columns(accounts, seen_at),
-        REFRESHES.name: _refresh_columns(accounts, seen_at),
+        REFRESHES.name: _refresh_columns(accounts, parsed),
     }
 
 
-def _account_columns(of: Columns, extra: Sequence[str | None], seen_at: Sequence[int]) -> Columns:
-    balances = of["balance"]
+def _account_columns(of: Columns, parsed: ParsedObjects) -> Columns:
+    balances, seen_at = of["balance"], parsed.accounts.observed_at
+    shown = [parsed.events.get(i, (None, None)) for i in range(len(seen_at))]
     return {
         "account_id": of["id"],
         **holder_columns(of["account_holder"]),
@@ -49,9 +58,29 @@ def _account_columns(of: Columns, extra: Sequence[str | None], seen_at: Sequence
         "status_details": [details and _status_details(details) for details in of["status_details"]],
         "balance_type": [b.type if b else None for b in balances],
         "balance_as_of": [b.as_of if b else None for b in balances],
-        "extra": extra,
+        "absent_since": [None] * len(seen_at),
+        "extra": parsed.accounts.extra,
         "observed_at": seen_at,
+        "event_id": [event_id for event_id, _ in shown],
+        "absent": [absent for _, absent in shown],
     }
+
+
+_OF_THE_LIVING = [c.name for c in ACCOUNTS.own_columns if c.name not in ("account_id", "absent_since")]
+
+
+def _with_deleted(columns: Columns, parsed: ParsedObjects) -> Columns:
+    """``columns`` and a row for each account of which Stripe says that it is no more: that, and nothing else of it."""
+    if not parsed.deleted_accounts:
+        return columns
+    ids, seen_at = zip(*parsed.deleted_accounts, strict=True)
+    rows = {
+        "account_id": ids,
+        "absent_since": [at // 1_000_000 for at in seen_at],
+        "observed_at": seen_at,
+        "absent": [_OF_THE_LIVING] * len(ids),
+    }
+    return with_rows(columns, rows)
 
 
 def _account_numbers(numbers: Sequence[AccountNumber]) -> list[dict[str, Any]]:
@@ -74,13 +103,16 @@ def _balance_columns(of: Columns, seen_at: Sequence[int]) -> Columns:
         (account_id, *amounts, balance.type, balance.as_of, at)
         for account_id, balance, at in zip(of["id"], of["balance"], seen_at, strict=True)
         if balance is not None
-        for amounts in amounts_by_currency(balance)
+        for amounts in amounts_by_currency(balance) or [_NO_AMOUNT]
     ]
     names = ("account_id", "currency", "current", "available", "used", "balance_type", "as_of", "observed_at")
     return columns(names, rows)
 
 
-Amount = tuple[str, int | None, int | None, int | None]
+Amount = tuple[str | None, int | None, int | None, int | None]
+
+_NO_AMOUNT = (None, None, None, None)
+"""Of a balance that names no currency: it says so, for the one before may have named some."""
 
 
 def amounts_by_currency(balance: Balance) -> list[Amount]:
@@ -91,16 +123,32 @@ def amounts_by_currency(balance: Balance) -> list[Amount]:
     return [(c, current.get(c), available.get(c), used.get(c)) for c in {**current, **available, **used}]
 
 
-def _refresh_columns(of: Columns, seen_at: Sequence[int]) -> Columns:
-    """One feature after the other. A refresh counts as true and a null does not, so `compress` drops the nulls."""
-    by_feature = [(feature, of[f"{feature}_refresh"]) for feature in FEATURES]
-    refreshes = fields(Refresh, [r for _, found in by_feature for r in found if r])
+def _refresh_columns(of: Columns, parsed: ParsedObjects) -> Columns:
+    """One feature after the other, with a row of nulls where there is no refresh: one that was there has ended then.
+
+    Of a refresh that an event says nothing of there is no row.
+    """
+    rows = [
+        (account_id, feature, refresh, at)
+        for feature in FEATURES
+        for account_id, refresh, at in zip(
+            of["id"], of[f"{feature}_refresh"], parsed.accounts.observed_at, strict=True
+        )
+    ]
+    if parsed.events:
+        count = len(of["id"])
+        silent = {i: absent for i, (_, absent) in parsed.events.items()}
+        rows = [row for n, row in enumerate(rows) if f"{row[1]}_refresh" not in silent.get(n % count, ())]
+    refreshes = fields(Refresh, [refresh or _NO_REFRESH for _, _, refresh, _ in rows])
     return {
-        "account_id": [*chain.from_iterable(compress(of["id"], found) for _, found in by_feature)],
-        "feature": [feature for feature, found in by_feature for r in found if r],
+        "account_id": [row[0] for row in rows],
+        "feature": [row[1] for row in rows],
         "status": refreshes["status"],
         "last_attempted_at": refreshes["last_attempted_at"],
         "next_refresh_available_at": refreshes["next_refresh_available_at"],
         "refresh_id": refreshes["id"],
-        "observed_at": [*chain.from_iterable(compress(seen_at, found) for _, found in by_feature)],
+        "observed_at": [row[3] for row in rows],
     }
+
+
+_NO_REFRESH = Refresh(last_attempted_at=None, status=None)  # type: ignore[arg-type]  # nothing was read

@@ -33,6 +33,12 @@ def columns(names: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> Columns:
     return dict(zip(names, values, strict=True))
 
 
+def with_rows(columns: Columns, rows: Columns) -> Columns:
+    """``columns`` and, behind them, ``rows`` that have values in some of the columns alone."""
+    count = len(rows["observed_at"])
+    return {name: [*values, *rows.get(name, [None] * count)] for name, values in columns.items()}
+
+
 def known(found: msgspec.Struct, kind: type[msgspec.Struct]) -> dict[str, Any]:
     """Field of ``kind`` → its value."""
     return {name: getattr(found, name) for name in kind.__struct_fields__}
@@ -63,17 +69,22 @@ def to_arrow(table: Table, columns: Columns, origin: Origin) -> pa.Table:
     """``columns`` as an Arrow table of the table's schema; ``origin`` is the same in every row."""
     rows = len(columns["observed_at"])
     if not rows:
-        return table.empty
+        return table.staged_schema.empty_table()
     made = {
         "observed_at": pa.array(columns["observed_at"], pa.int64()).cast(TIMESTAMP),
         "run_id": pa.repeat(origin.run_id, rows),
         "stripe_account": pa.repeat(origin.stripe_account, rows),
     }
-    arrays = [made[c.name] if c.name in made else _array(columns[c.name], c.type) for c in table.columns]
-    return pa.Table.from_arrays(arrays, schema=table.schema)
+    arrays = [
+        made[c.name] if c.name in made else _array(columns[c.name], c.type)
+        for c in (*table.columns, *table.staged)
+    ]
+    return pa.Table.from_arrays(arrays, schema=table.staged_schema)
 
 
 def _array(values: Sequence[Any], kind: pa.DataType) -> pa.Array:
+    if isinstance(values, pa.Array):
+        return values
     if kind == TIMESTAMP:
         return pa.array(values, _SECONDS).cast(TIMESTAMP)
     return pa.array(values, kind)

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from fincon.transforms.columns import Columns
+from fincon.transforms.columns import Columns, with_rows
 from fincon.transforms.page import Page
 from fincon.transforms.parsed_objects import ParsedObjects
 from fincon.transforms.rejects import unknown
@@ -20,10 +20,15 @@ def read_transactions(parsed: ParsedObjects, chain: Sequence[Page]) -> None:
 
 def read_owners(parsed: ParsedObjects, chain: Sequence[Page]) -> None:
     """Read all pages of one account's owners, who are seen when the first page was: a version of them is one."""
-    at = chain[0].header.observed_at
-    for header, body in _there(parsed, chain):
-        count = parsed.read_list(parsed.owners, body, at, header.parent)
-        parsed.owner_accounts += [header.parent] * count
+    first = chain[0].header
+    there, rejected = _there(parsed, chain), len(parsed.rejects)
+    count = 0
+    for header, body in there:
+        found = parsed.read_list(parsed.owners, body, first.observed_at, header.parent)
+        parsed.owner_accounts += [header.parent] * found
+        count += found
+    if there and not count and len(parsed.rejects) == rejected:
+        parsed.ownerless.append((first.parent, first.observed_at))
 
 
 def _there(parsed: ParsedObjects, chain: Sequence[Page]) -> list[Page]:
@@ -68,7 +73,7 @@ def _transaction_columns(parsed: ParsedObjects) -> Columns:
 
 def _owner_columns(parsed: ParsedObjects) -> Columns:
     found = parsed.owners.objects
-    return {
+    columns: Columns = {
         "owner_id": [o.id for o in found],
         "account_id": parsed.owner_accounts,
         "ownership_id": [o.ownership for o in found],
@@ -80,6 +85,8 @@ def _owner_columns(parsed: ParsedObjects) -> Columns:
         "extra": parsed.owners.extra,
         "observed_at": parsed.owners.observed_at,
     }
+    ids, seen_at = zip(*parsed.ownerless, strict=True) if parsed.ownerless else ((), ())
+    return with_rows(columns, {"account_id": ids, "observed_at": seen_at})
 
 
 def _watermark_columns(parsed: ParsedObjects) -> Columns:

@@ -37,7 +37,7 @@ def flatten(pages: Iterable[Page], origin: Origin, decoders: Decoders | None = N
     Raises:
         ValueError: a page is of a stream that fincon does not know.
     """
-    parsed = ParsedObjects(decoders or Decoders())
+    parsed = ParsedObjects(decoders or Decoders(), origin.stripe_version)
     for (stream, _), chain in groupby(pages, key=lambda page: (page.header.stream, page.header.parent)):
         READERS[stream_named(stream).name](parsed, list(chain))
     found = {**session_tables(parsed), **account_tables(parsed), **feature_tables(parsed)}

@@ -63,6 +63,8 @@ class Header(Struct, frozen=True, kw_only=True):
     """``starting_after`` of the next page; None on the last."""
     watermark: Watermark | None = None
     """What the chain brings; of transactions and owners alone."""
+    event_times: dict[str, int] = {}
+    """Event → its time in microseconds since the Unix epoch; of events alone."""
     after: str = ""
     """``transaction_refresh[after]`` of the chain; empty where it begins at an account's first transaction."""
 
@@ -73,6 +75,8 @@ class Origin(NamedTuple):
     run_id: str
     stripe_account: str = ""
     """``acct_…``; empty for the key's own."""
+    stripe_version: str = ""
+    """The API version that was asked for."""
 
 
 class Page(NamedTuple):

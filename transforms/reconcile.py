@@ -58,6 +58,7 @@ class _Amounts(Struct, gc=False):
 
 class _WithAmounts(Struct, gc=False):
     balance: _Amounts | None = None
+    id: Any = None
 
 
 class _PlainList(Struct, gc=False):
@@ -90,7 +91,7 @@ def add_page(found: Sums, page: Page) -> None:
         plain = _PLAIN_LIST.decode(page.body).data if page.header.stream == "accounts" else None
     except msgspec.DecodeError:
         plain = None
-    if plain is None:
+    if plain is None or len({str(account.id) for account in plain}) < len(plain):
         _add(found, map(_maps_of, _accounts_on(page)))
     else:
         _add(found, (_maps(account.balance) for account in plain if account.balance))
@@ -127,7 +128,11 @@ def _accounts_on(page: Page) -> Iterator[Raw]:
         items = _ITEMS.decode(inner.data)
     except msgspec.DecodeError:
         return  # a session without a list of accounts
-    yield from map(_of_event, items) if page.header.stream == "events" else items
+    if page.header.stream == "events":
+        yield from map(_of_event, items)
+    else:
+        # What stands on a page twice, and says the same, is seen once.
+        yield from map(Raw, dict.fromkeys(msgspec.json.format(bytes(item), indent=-1) for item in items))
 
 
 def _of_event(raw: Raw) -> Raw:

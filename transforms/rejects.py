@@ -19,6 +19,24 @@ class Reject(NamedTuple):
     observed_at: int
 
 
+REPEATED = "It stands there more than once, with other values"
+"""Why an object is rejected that another of its id stands beside."""
+
+
+class _Deleted(msgspec.Struct):
+    id: str
+    deleted: bool
+
+
+def deleted_id(raw: msgspec.Raw) -> str | None:
+    """The id of an object of which Stripe says that it is no more (``{"id": …, "deleted": true}``); None of any other."""
+    try:
+        found = msgspec.json.decode(raw, type=_Deleted)
+    except msgspec.DecodeError:
+        return None
+    return found.id if found.deleted else None
+
+
 class _Id(msgspec.Struct):
     id: str
 

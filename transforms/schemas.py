@@ -55,6 +55,8 @@ class Table:
     key: tuple[str, ...]
     group_key: tuple[str, ...]
     own_columns: tuple[Column, ...]
+    staged: tuple[Column, ...] = ()
+    """Columns that only the staged rows of a run have, for the lake to work out what they say."""
 
     @cached_property
     def columns(self) -> tuple[Column, ...]:
@@ -75,6 +77,11 @@ class Table:
             pa.field(c.name, c.type, metadata={"meaning": c.meaning, "source": c.source})
             for c in self.columns
         )
+
+    @cached_property
+    def staged_schema(self) -> pa.Schema:
+        """The Arrow schema of a run's rows before they are loaded."""
+        return pa.schema([*self.schema, *(pa.field(c.name, c.type) for c in self.staged)])
 
     @cached_property
     def empty(self) -> pa.Table:
@@ -221,7 +228,16 @@ ACCOUNTS = Table(
             "When the institution computed the balance (UTC).",
             "account.balance.as_of",
         ),
+        Column(
+            "absent_since",
+            TIMESTAMP,
+            "Since when Stripe's whole list does not show it any more (UTC); null = listed.",
+        ),
         Column("extra", JSON, "Attributes this version of fincon does not know, nested as sent.", json=True),
+    ),
+    (
+        Column("absent", STRINGS, "Columns of which the row says nothing; null = it says all of it."),
+        Column("event_id", pa.string(), "The event that showed it; null = a list did."),
     ),
 )
 
@@ -437,10 +453,19 @@ ERASURES = Table(
     (),
     (),
     (
-        Column("action", pa.string(), "`erased`, or `allowed` where a later sync may bring it back."),
-        Column("identity_kind", pa.string(), "`account`, `customer` or `session`."),
         Column(
-            "identity_hash", pa.string(), "HMAC-SHA-256 of the id, with a key that stays in the data folder."
+            "action",
+            pa.string(),
+            "`erased`; `allowed` where a later sync may bring it back; or `superseded`: an event came late, and versions"
+            " after it that say the same are none any more.",
+        ),
+        Column(
+            "identity_kind", pa.string(), "`account`, `customer`, `session`; or `run` of what was superseded."
+        ),
+        Column(
+            "identity_hash",
+            pa.string(),
+            "HMAC-SHA-256 of the id, with a key that stays in the data folder; or the run that brought the event.",
         ),
         Column("table_name", pa.string(), "The table that lost rows; null where nothing was there to erase."),
         Column("rows_erased", pa.int64(), "How many rows it lost."),

@@ -9,7 +9,7 @@ from fincon.transforms.decode import RAW_LIST
 from fincon.transforms.list_page import SESSION_LIST
 from fincon.transforms.page import ERASED, Page
 from fincon.transforms.parsed_objects import ParsedObjects
-from fincon.transforms.rejects import object_id, unknown
+from fincon.transforms.rejects import unknown
 from fincon.transforms.schemas import SESSION_ACCOUNTS, SESSIONS
 from fincon.transforms.stripe_objects import Filters
 
@@ -38,8 +38,7 @@ def _read_accounts(parsed: ParsedObjects, page: Page) -> list[str | None]:
         raws = SESSION_LIST.decode(page.body).accounts.data if own else RAW_LIST.decode(page.body).data
     except msgspec.DecodeError:
         return []  # a session without a list of accounts: all there is of it is in rejects
-    found = [(raw, parsed.read(parsed.accounts, raw, page.header.observed_at)) for raw in raws]
-    return [account.id if account else object_id(raw) for raw, account in found]
+    return parsed.read_each(parsed.accounts, raws, page.header.observed_at)
 
 
 def _each_once(ids: Sequence[str | None]) -> list[str]:
@@ -48,17 +47,21 @@ def _each_once(ids: Sequence[str | None]) -> list[str]:
     return [i or "" for place, i in enumerate(ids) if not i or first_place[i] == place]
 
 
+def _places(ids: Sequence[str]) -> list[tuple[int, str] | tuple[None, None]]:
+    """List (position, account); of a session without an account nothing twice, which says so: it may have had some."""
+    return [(position, account_id) for position, account_id in enumerate(ids) if account_id] or [(None, None)]
+
+
 def session_tables(parsed: ParsedObjects) -> dict[str, Columns]:
     """The columns of ``sessions`` and ``session_accounts``."""
     sessions = parsed.sessions.objects
     filters = [s.filters or _NO_FILTERS for s in sessions]
-    links = [
+    links: list[tuple[str, str | None, int | None, int]] = [
         (session.id, account_id, position, at)
         for session, ids, at in zip(
             sessions, parsed.session_account_ids, parsed.sessions.observed_at, strict=True
         )
-        for position, account_id in enumerate(ids)
-        if account_id
+        for position, account_id in _places(ids)
     ]
     return {
         SESSIONS.name: {

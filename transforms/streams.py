@@ -6,12 +6,16 @@ each of it.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Literal
 
 Feature = Literal["transaction", "ownership"]
 """A feature whose refresh, when it moves on, makes an account's list due."""
 
 _PREFIX = "/v1/financial_connections"
+
+EVENTS_OVERLAP = timedelta(minutes=5)
+"""How far before the last run events are asked for again: one may appear late. What is known already adds no row."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,6 +1,10 @@
 """Fetch Stripe's events of accounts: what changed since the last run, at a cost that grows with the changes alone."""
 
+from collections.abc import Mapping
+from dataclasses import replace
 from datetime import timedelta
+
+from msgspec.structs import replace as replace_header
 
 from fincon.extract.client import Params, StripeClient
 from fincon.extract.pagination import (
@@ -11,8 +15,13 @@ from fincon.extract.pagination import (
     no_page,
     store_page,
 )
+from fincon.extract.responses import StripeResponse
 from fincon.landing.page_store import PageStore
-from fincon.transforms.streams import STREAMS
+from fincon.transforms.event_times import EventTimes, events_on
+from fincon.transforms.list_page import ListPage
+from fincon.transforms.page import Header
+from fincon.transforms.redaction import redact
+from fincon.transforms.streams import EVENTS_OVERLAP, STREAMS
 
 EVENTS = STREAMS["events"]
 
@@ -31,17 +40,21 @@ TYPES = tuple(
     )
 )
 
-OVERLAP = timedelta(minutes=5)
-"""How far before the last run events are asked for again: one may appear late. What is known already adds no row."""
-
 KEPT_FOR = timedelta(days=29)
 """Stripe keeps events for 30 days; a gap longer than this needs the listing."""
 
 
-def fetch_events(stripe: StripeClient, page_store: PageStore, since: int | None, progress: Progress) -> bool:
+def fetch_events(
+    stripe: StripeClient,
+    page_store: PageStore,
+    since: int | None,
+    known_times: Mapping[int, Mapping[str, int]],
+    progress: Progress,
+) -> bool:
     """Fetch every event since ``since`` (microseconds), newest first, and tell whether they reach back that far.
 
-    They do not where there was no run to go on from, or one too long ago: then the listing has to be walked.
+    They do not where there was no run to go on from, or one too long ago: then the listing has to be walked. Each event is
+    kept once, however often Stripe shows it, with a time of its own: see `EventTimes`, which takes ``known_times``.
 
     Raises:
         StripeError: a request failed for good; pages fetched stay on disk.
@@ -49,14 +62,44 @@ def fetch_events(stripe: StripeClient, page_store: PageStore, since: int | None,
     if since is None:
         return False
     since_seconds = since // 1_000_000
-    query: Params = {"types[]": TYPES, "created[gte]": since_seconds - int(OVERLAP.total_seconds())}
+    query: Params = {"types[]": TYPES, "created[gte]": since_seconds - int(EVENTS_OVERLAP.total_seconds())}
     listed = ListEndpoint(EVENTS.endpoint, EVENTS.path, query)
-    last = page_store.last(EVENTS.name)
+    pages = _EventPages(known_times)
+    last = pages.take(page_store)
     if last is None:
         answer, page = fetch_page(stripe, listed)
         if answer.date - since_seconds > KEPT_FOR.total_seconds():
             return False
-        last = store_page(page_store, answer, page, no_page(EVENTS.name))
+        last = pages.store(page_store, answer, page, no_page(EVENTS.name))
         progress(page.count)
-    fetch_remaining(stripe, page_store, listed, last, progress)
+    fetch_remaining(stripe, page_store, listed, last, progress, pages.store)
     return True
+
+
+class _EventPages:
+    """Stores pages of events: each event once, and with its time."""
+
+    def __init__(self, known_times: Mapping[int, Mapping[str, int]]) -> None:
+        self._times = EventTimes(known_times)
+        self._known: set[str] = set()
+
+    def take(self, page_store: PageStore) -> Header | None:
+        """Take note of what an earlier attempt stored; return the header of its last page, None where there is none."""
+        last = None
+        for last, body in page_store.chain(EVENTS.name):
+            self._times.take(last.event_times, events_on(body))
+            self._known.update(last.event_times)
+        return last
+
+    def store(self, page_store: PageStore, answer: StripeResponse, page: ListPage, before: Header) -> Header:
+        """Write a page behind ``before``, without the events that stood on one before it; return its header."""
+        body = redact(answer.body, EVENTS.name, is_erased=self._is_repeated)
+        times = {one.event_id: self._times.of(one) for one in events_on(body)}
+        return store_page(
+            page_store, replace(answer, body=body), page, replace_header(before, event_times=times)
+        )
+
+    def _is_repeated(self, *ids: str) -> bool:
+        repeated = bool(self._known.intersection(ids[:1]))
+        self._known.update(ids[:1])
+        return repeated

@@ -146,8 +146,11 @@ def fetch_remaining(
     listed: ListEndpoint,
     last: Header,
     progress: Progress = lambda count: None,
+    store: "Callable[[PageStore, StripeResponse, ListPage, Header], Header] | None" = None,
 ) -> None:
     """Fetch and store every page of a chain after its ``last``, until one says that no more follow.
+
+    ``store`` writes a page as `store_page` does, and by default is that.
 
     Raises:
         StripeError: as `fetch_next_page`; pages fetched stay on disk.
@@ -155,7 +158,7 @@ def fetch_remaining(
     seen = {last.cursor}
     while last.cursor is not None:
         answer, page = fetch_next_page(stripe, listed, cursors_after(page_store, last), seen)
-        last = store_page(page_store, answer, page, last)
+        last = (store or store_page)(page_store, answer, page, last)
         seen.add(last.cursor)
         progress(page.count)
 

@@ -11,11 +11,13 @@ import duckdb
 import pyarrow as pa
 
 from fincon.errors import RunFailed
+from fincon.lake.sightings import load_sightings, newest_sighting, seen_sql
 from fincon.lake.snapshots import LatestFiles, latest_files
 from fincon.lake.staging import staged_files
 from fincon.lake.tables import REMOVED, ROWS_A_BATCH, Lake, marked, plain_schema, single_value
 from fincon.lake.version_sql import (
     changed_sql,
+    late_sql,
     partition_clauses,
     read_parquet_sql,
     reconcile_sql,
@@ -27,7 +29,16 @@ from fincon.lake.version_sql import (
 from fincon.storage.data_folder import ensure_lock_held
 from fincon.transforms.page import Origin
 from fincon.transforms.reconcile import Sums
-from fincon.transforms.schemas import ACCOUNTS, BALANCES, OBJECT_TABLES, REJECTS, RUNS, SESSIONS, Table
+from fincon.transforms.schemas import (
+    ACCOUNTS,
+    BALANCES,
+    ERASURES,
+    OBJECT_TABLES,
+    REJECTS,
+    RUNS,
+    SESSIONS,
+    Table,
+)
 
 COUNTED = {
     "sessions_seen": (SESSIONS, "*"),
@@ -67,12 +78,17 @@ def _changed_rows(
     now = latest_files(lake, table)
     # Other Stripe accounts' files are hardly touched: their statistics say that they hold none of these.
     whose = f"stripe_account IN ({sql_literals(sorted({o.stripe_account for o in origins}))})"
-    compare_all = _something_newer_is_known(query, files, now.all, whose)
     clauses = partition_clauses(table, lake.count_rows(files))
+    load_sightings(lake, query)
+    if _something_newer_is_known(query, files, now.all, whose):
+        for clause in clauses:
+            _work_out_late(query, table, read_parquet_sql(files, clause), now, whose)
+        _remove_superseded(lake, query, table, origins)
+        return query.sql("FROM late_rows").to_arrow_reader(ROWS_A_BATCH)
 
     def changed(clause: str) -> pa.RecordBatchReader:
         staged = read_parquet_sql(files, clause)
-        known = _known_versions(table, now, f"{semi_join_objects(table, staged)} WHERE {whose}", compare_all)
+        known = f"({now.sql(table, f'{semi_join_objects(table, staged)} WHERE {whose}')})" if now.all else ""
         return query.sql(changed_sql(table, staged, known)).to_arrow_reader(ROWS_A_BATCH)
 
     first = changed(clauses[0])  # it has the schema
@@ -83,19 +99,72 @@ def _changed_rows(
 def _something_newer_is_known(
     query: duckdb.DuckDBPyConnection, staged: list[str], known: list[str], whose: str
 ) -> bool:
-    """Return whether the lake has later versions than the oldest staged: from events, or as Stripe's clock was set back."""
-    if not known:
-        return False
-    newest = f"SELECT max(observed_at) FROM {read_parquet_sql(known)} WHERE {whose}"
-    oldest = f"SELECT min(observed_at) FROM {read_parquet_sql(staged)}"
-    return bool(single_value(query, f"SELECT ({oldest}) <= ({newest})"))
+    """Return whether something was known, or only seen, later than the oldest staged row: those come from events.
+
+    Rows that leave some of their attributes open are worked out likewise.
+    """
+    oldest = single_value(query, f"SELECT min(observed_at) FROM {read_parquet_sql(staged)}")
+    newest = [newest_sighting(query, whose)]
+    if known:
+        newest.append(
+            single_value(query, f"SELECT max(observed_at) FROM {read_parquet_sql(known)} WHERE {whose}")
+        )
+    return any(at is not None and at >= oldest for at in newest) or _leaves_something_open(query, staged)
 
 
-def _known_versions(table: Table, now: LatestFiles, clause: str, compare_all: bool) -> str:
-    """Write the relation with which staged rows are compared: of the objects that ``clause`` leaves the latest, or all."""
-    if not now.all:
-        return ""
-    return table_sql(table, now.all, clause) if compare_all else f"({now.sql(table, clause)})"
+def _leaves_something_open(query: duckdb.DuckDBPyConnection, staged: list[str]) -> bool:
+    names = {name for name, *_ in query.execute(f"DESCRIBE FROM {read_parquet_sql(staged)}").fetchall()}
+    count = f"SELECT count(absent) FROM {read_parquet_sql(staged)}"
+    return "absent" in names and bool(single_value(query, count))
+
+
+def _work_out_late(
+    query: duckdb.DuckDBPyConnection, table: Table, staged: str, now: LatestFiles, whose: str
+) -> None:
+    """Add to the tables ``late_rows`` and ``superseded`` what staged rows change, some of which are older than what is known."""
+    columns = ", ".join(c.name for c in table.columns)
+    none = f"SELECT {columns} FROM {staged} LIMIT 0"
+    known = f"SELECT {columns} FROM {table_sql(table, now.all, f'{semi_join_objects(table, staged)} WHERE {whose}')}"
+    query.execute(f"CREATE TEMP TABLE IF NOT EXISTS late_rows AS {none}")
+    query.execute(
+        f"CREATE TEMP TABLE IF NOT EXISTS superseded AS SELECT {', '.join(table.full_key)}, observed_at, run_id,"
+        f" 0::BIGINT AS rows_superseded FROM ({none})"
+    )
+    query.execute(f"CREATE OR REPLACE TEMP TABLE staged AS SELECT * FROM {staged}")
+    query.execute(f"CREATE OR REPLACE TEMP TABLE known AS {known if now.all else none}")
+    query.execute(late_sql(table, seen_sql(table)))
+
+
+def _remove_superseded(
+    lake: Lake, query: duckdb.DuckDBPyConnection, table: Table, origins: Sequence[Origin]
+) -> None:
+    """Take the ``superseded`` versions out of a table, and note before how many rows each run lost, once."""
+    lost = query.execute(
+        "SELECT run_id, sum(rows_superseded)::BIGINT FROM superseded GROUP BY ALL"
+    ).fetchall()
+    if not lost:
+        return
+    by = origins[0].run_id
+    noted = lake.records(ERASURES, "action", "identity_hash", "table_name")
+    if ("superseded", by, table.name) not in noted:  # else this is another attempt to load the same runs
+        now = datetime.now(UTC)
+        lake.add_records(
+            ERASURES,
+            [
+                {
+                    "action": "superseded",
+                    "identity_kind": "run",
+                    "identity_hash": by,
+                    "table_name": table.name,
+                    "rows_erased": rows,
+                    "run_id": run_id,
+                    "observed_at": now,
+                }
+                for run_id, rows in lost
+            ],
+        )
+    keys = ", ".join((*table.full_key, "observed_at"))
+    lake.remove_versions(table, query.sql(f"SELECT {keys} FROM superseded").to_arrow_table())
 
 
 def _reconcile(lake: Lake, staged: list[str], origins: Sequence[Origin]) -> None:
@@ -181,7 +250,8 @@ def staged_sums(lake: Lake, folder: Path, origin: Origin) -> Sums:
     summed = ", ".join(f"coalesce(sum({name}), 0)::HUGEINT" for name in columns)
     with lake.query() as query:
         found = query.execute(
-            f"SELECT currency, count(*), {summed} FROM {read_parquet_sql(files)} GROUP BY currency"
+            f"SELECT currency, count(*), {summed} FROM {read_parquet_sql(files)}"
+            " WHERE currency IS NOT NULL GROUP BY currency"
         ).fetchall()
     return Counter(
         {

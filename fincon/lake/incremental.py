@@ -12,12 +12,14 @@ from typing import Literal
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from fincon.lake.sightings import load_sightings
 from fincon.lake.snapshots import latest_files
 from fincon.lake.staging import batches
 from fincon.lake.tables import Lake
 from fincon.lake.version_sql import from_template, read_parquet_sql, table_sql
 from fincon.landing.page_store import PageStore
 from fincon.storage.data_folder import DataFolder, atomic_write, make_folder
+from fincon.transforms.event_times import COUNT_FROM, SECOND
 from fincon.transforms.flatten import flatten
 from fincon.transforms.page import DueAccount, Origin, Page, Watermark
 from fincon.transforms.schemas import ACCOUNTS, OBJECT_TABLES, REFRESHES, RUNS, SESSIONS, WATERMARKS, Table
@@ -30,6 +32,7 @@ Session = tuple[str, str]
 """The Stripe account (empty: the key's own) and the id: another Stripe account may have a session of the same id."""
 
 OPEN_FOR = timedelta(days=1)
+
 CLOSED_SCHEMA = pa.schema({"stripe_account": pa.string(), "session_id": pa.string()})
 
 NEEDED = {
@@ -59,14 +62,27 @@ def last_runs(lake: Lake) -> dict[tuple[str, str], str]:
     return {(whose, mode): run_id for whose, mode, run_id in sorted(runs, key=itemgetter(2))}
 
 
-def newest_observed_at(lake: Lake) -> int:
-    """Return the newest ``observed_at`` of any version, in microseconds since the Unix epoch; 0 where there is none."""
+def finished_runs(lake: Lake) -> dict[str, list[str]]:
+    """Return Stripe account → its finished runs."""
+    found: dict[str, list[str]] = {}
+    for whose, run_id in lake.records(RUNS, "stripe_account", "run_id"):
+        found.setdefault(whose, []).append(run_id)
+    return found
+
+
+def newest_page_times(lake: Lake) -> dict[str, int]:
+    """Return Stripe account → the time (microseconds) of the newest page that anything is known from."""
     files = [file for table in OBJECT_TABLES for file in lake.files(table)]
-    if not files:
-        return 0
+    rows = read_parquet_sql(files) if files else "sightings"
     with lake.query() as query:
-        found = query.execute(f"SELECT epoch_us(max(observed_at)) FROM {read_parquet_sql(files)}").fetchone()
-    return int(found[0]) if found and found[0] else 0
+        load_sightings(lake, query)
+        found = query.execute(
+            "SELECT stripe_account, epoch_us(max(observed_at))"
+            f" FROM (SELECT stripe_account, observed_at FROM {rows}"
+            " UNION ALL SELECT stripe_account, observed_at FROM sightings)"
+            f" WHERE epoch_us(observed_at) % {SECOND} < {COUNT_FROM} GROUP BY ALL"  # others are of events
+        ).fetchall()
+    return dict(found)
 
 
 def accounts_a_page_apart(lake: Lake, stripe_account: str, size: int) -> list[str]:

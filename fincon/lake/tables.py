@@ -151,6 +151,21 @@ class Lake:
         """Add rows in one commit that is marked as the runs', none of which is in yet."""
         self._write(table, rows, marked(run_ids, LOADED))
 
+    def remove_versions(self, table: Table, versions: pa.Table) -> None:
+        """Take versions, named by the table's key and ``observed_at``, out of it. Files that older views read stay."""
+        if not versions.num_rows:
+            return
+        ensure_lock_held(self.folder)
+        same = " AND ".join(f"version.{name} = superseded.{name}" for name in versions.column_names)
+        self.table(table).merge(
+            versions,
+            same,
+            source_alias="superseded",
+            target_alias="version",
+            writer_properties=WRITER,
+            commit_properties=COMMIT_ONCE,
+        ).when_matched_delete().execute()
+
     def records(self, table: Table, *columns: str) -> list[tuple[Any, ...]]:
         """Return columns of an append-only table, oldest rows first."""
         files = self.files(table)

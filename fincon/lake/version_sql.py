@@ -1,14 +1,13 @@
 """Build SQL over versions: which rows are the latest, and which of a run's rows are new. Nothing is run here."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 from pathlib import Path
 from string import Template
-from typing import NamedTuple
 
 import duckdb
 
-from fincon.transforms.schemas import BALANCES, SEEN, TABLES, Table
+from fincon.transforms.schemas import ACCOUNTS, BALANCES, SEEN, TABLES, Table
 
 SQL = Path(__file__).resolve().parent.parent / "sql"
 
@@ -16,6 +15,14 @@ PARQUET_OPTIONS = "union_by_name = true, hive_partitioning = false"
 """Folders above the data folder may be named ``key=value``: without the latter DuckDB would take that for a column."""
 
 NULLABLE_KEYS = frozenset({"object_id", "parent_id", "path", "raw"})
+
+NOTHING = {
+    "session_accounts": "account_id",
+    "balances": "currency",
+    "owners": "owner_id",
+    "refreshes": "status",
+}
+"""Table → the column that is null in a row which says that there is nothing."""
 
 ROWS_A_PARTITION = 100_000
 """How many rows are compared at a time: `fincon.settings.MEMORY_MB` is enough for so many."""
@@ -127,45 +134,85 @@ def latest_sql(table: Table, snapshot: str, since: str) -> str:
 def changed_sql(table: Table, staged: str, known: str) -> str:
     """Write the query for the rows of ``staged`` that belong to versions which differ from the version before them.
 
-    ``known`` holds the versions of the same objects to compare with (``""``: there are none).
+    ``known`` holds the latest versions of the same objects (``""``: there are none), all older than the staged.
     """
-    not_compared = {*table.full_key, *(c.name for c in SEEN)}
-    content = ", ".join(c.name for c in table.columns if c.name not in not_compared) or "true"
-    first, second = f"hash({content})", f"hash('other', {content})"
-    if table.group_key:
-        # Rows of one version have no order: their hashes are added up, and counted, as two equal rows are two.
-        first, second = f"(count(*), sum({first}::HUGEINT))", f"sum({second}::HUGEINT)"
+    first, second = _content_hashes(table, grouped=bool(table.group_key))
     return from_template(
         "changed",
         table=table.name,
+        columns=_column_names(table),
         key=", ".join(table.full_key),
         same_object=same_object(table),
         first_hash=first,
         second_hash=second,
+        blank=f"bool_and({blank_sql(table)})" if table.group_key else blank_sql(table),
         group="GROUP BY ALL" if table.group_key else "",
         staged=staged,
         known=known or f"(FROM {staged} WHERE false)",
     )
 
 
+def late_sql(table: Table, seen: str) -> str:
+    """Write the statements that add to ``late_rows`` and ``superseded`` what the table ``staged`` changes in ``known``.
+
+    ``seen`` is the condition under which a ``sighting`` saw the object ``touched``. See ``sql/templates/late.sql``.
+    """
+    first, second = _content_hashes(table, grouped=True)
+
+    def same(left: str, right: str) -> str:
+        return same_object(table).replace("version.", f"{left}.").replace("newest.", f"{right}.")
+
+    return from_template(
+        "late",
+        table=table.name,
+        key=", ".join(table.full_key),
+        columns=_column_names(table),
+        seen=seen,
+        same_seen=same("seen", "version"),
+        same_said=same("version", "said"),
+        same_object=same_object(table),
+        completed=", ".join(_completed(table)) or "observed_at AS observed_at",
+        says_something="created_at IS NOT NULL" if table is ACCOUNTS else "true",
+        first_hash=first,
+        second_hash=second,
+        blank=blank_sql(table),
+    )
+
+
+def blank_sql(table: Table) -> str:
+    """Write the condition of a row that says that there is nothing: no member of a group, no refresh.
+
+    As the first version of an object it is no version; later on it ends what was known.
+    """
+    return f"{NOTHING[table.name]} IS NULL" if table.name in NOTHING else "false"
+
+
+def _completed(table: Table) -> Iterator[str]:
+    """Yield the expressions that give an attribute of which a row says nothing the value that was known of it then."""
+    if table is ACCOUNTS:
+        not_compared = {*table.full_key, *(c.name for c in SEEN)}
+        for name in (c.name for c in table.columns if c.name not in not_compared):
+            said = (
+                f"CASE WHEN NOT coalesce(list_contains(absent, '{name}'), false) THEN {{'value': {name}}} END"
+            )
+            yield f"(last_value({said} IGNORE NULLS) OVER so_far).value AS {name}"
+
+
+def _content_hashes(table: Table, *, grouped: bool) -> tuple[str, str]:
+    """Write two hashes of what is compared between versions, of one row or of a version's rows together."""
+    not_compared = {*table.full_key, *(c.name for c in SEEN)}
+    content = ", ".join(c.name for c in table.columns if c.name not in not_compared) or "true"
+    first, second = f"hash({content})", f"hash('other', {content})"
+    if grouped:
+        # Rows of one version have no order: their hashes are added up, and counted, as two equal rows are two.
+        return f"(count(*), sum({first}::HUGEINT))", f"sum({second}::HUGEINT)"
+    return first, second
+
+
+def _column_names(table: Table) -> str:
+    return ", ".join(c.name for c in table.columns)
+
+
 def reconcile_sql(staged: str, known: str) -> str:
     """Write the query for the currencies whose sums differ between staged balances and the ``known`` ones (a query)."""
     return from_template("reconcile", seen_last=latest_sql(BALANCES, "", staged), known=known)
-
-
-class LatestFiles(NamedTuple):
-    """Where a table and its latest state are, as absolute paths of Parquet files."""
-
-    snapshot: list[str]
-    """The latest state as it was when the snapshot was taken: each object once."""
-    since: list[str]
-    """Versions that came since."""
-    all: list[str]
-    """The whole table, every version."""
-
-    def sql(self, table: Table, clause: str = "") -> str:
-        """Write the query for the latest state, of those objects alone that a ``clause`` leaves."""
-        snapshot, since = (
-            table_sql(table, files, clause) if files else "" for files in (self.snapshot, self.since)
-        )
-        return latest_sql(table, snapshot, since)

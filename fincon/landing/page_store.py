@@ -10,6 +10,7 @@ import re
 import threading
 import zlib
 from collections.abc import Callable, Collection, Iterator
+from datetime import UTC, datetime, timedelta
 from itertools import count
 from pathlib import Path
 from typing import NamedTuple
@@ -28,6 +29,9 @@ SUFFIX = ".json.zst"
 FIRST = f"-000000{SUFFIX}"
 """How the file of a chain's first page ends."""
 
+MAX_SKEW = timedelta(hours=1)
+"""How much the clocks of Stripe's servers may differ from one answer to another."""
+
 AGAIN = "Run the same command again: it is fetched anew."
 
 _HEADER = msgspec.json.Decoder(Header)
@@ -44,6 +48,10 @@ class Chain(NamedTuple):
     def file(self, number: int) -> str:
         """Return the name of the file of its page ``number``."""
         return f"{self.stream}-{self.parent or f'p{self.part:04d}'}-{number:06d}{SUFFIX}"
+
+
+def _utc(micros: int) -> str:
+    return f"{datetime.fromtimestamp(micros // 1_000_000, UTC):%Y-%m-%d %H:%M:%S} UTC"
 
 
 def _ignore(_: object) -> None:
@@ -76,15 +84,22 @@ class PageStore:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
 
     def next_observed_at(self, date: int) -> int:
-        """Return microseconds for a page of the second ``date``: later than every page before, so pages have an order.
+        """Return microseconds for a page of the second ``date`` (Unix): later than every page before, of earlier runs too.
 
-        The pages of an earlier run count too where they are of the same second.
+        So pages have an order, though they are of one second, or answered by servers whose clocks differ a little.
+
+        Raises:
+            RunFailed: an earlier run saw pages of a time so much later that one of the clocks must have been wrong.
         """
+        at = date * 1_000_000
+        if self._newest - at > MAX_SKEW // timedelta(microseconds=1):
+            raise RunFailed(
+                f"Stripe's answers are dated {_utc(at)}, but what this folder knows of the account is of {_utc(self._newest)}.",
+                "One of the clocks was wrong. Should it be the earlier one, restore the folder from a backup, or begin another.",
+            )
         with self._lock:
-            first = date * 1_000_000  # Stripe's clock has seconds: the order of pages stands below them
-            if first <= self._newest < first + 1_000_000:
-                first = self._newest + 1
-            self._latest = max(first, self._latest + 1)
+            # Stripe's clock has seconds: the order of pages stands below them.
+            self._latest = max(at, self._newest + 1, self._latest + 1)
             return self._latest
 
     def write(self, page: Page) -> Page:

@@ -3,7 +3,7 @@
 import secrets
 import shutil
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Self
@@ -46,11 +46,13 @@ class Run(RunSpec, frozen=True, kw_only=True):
 
     run_id: str
     started_at: datetime
+    runs_before: int | None = None
+    """How many runs of its Stripe account were finished when it began; None where a fincon before 0.2 made it."""
 
     @property
     def origin(self) -> Origin:
         """Return what its rows say of where they are from."""
-        return Origin(self.run_id, self.stripe_account)
+        return Origin(self.run_id, self.stripe_account, self.stripe_version)
 
     def can_resume(self, asked: RunSpec) -> bool:
         """Tell whether the run, which was interrupted, is what is asked for now, and recent enough to pass for it."""
@@ -58,17 +60,21 @@ class Run(RunSpec, frozen=True, kw_only=True):
         return same and abs(datetime.now(UTC) - self.started_at) < RESUMED_WITHIN
 
 
-def resume_or_create_run(asked: RunSpec, interrupted: Iterable[Run], last: str) -> Run:
+def resume_or_create_run(asked: RunSpec, interrupted: Iterable[Run], finished: Sequence[str]) -> Run:
     """Return the run to do: the first of ``interrupted`` that asked for the same, or a new one.
 
-    ``last`` is the last finished run of the mode: one that began before it was given up, or is old news.
+    ``finished`` are the finished runs of the Stripe account. One that was interrupted is gone on with only while no other
+    has finished since it began: its pages would be older than what is known, and what they saw might be said again.
     """
+    last = max(finished, default="")
     for run in interrupted:
-        if run.run_id > last and run.can_resume(asked):
+        is_next = run.run_id > last if run.runs_before is None else run.runs_before == len(finished)
+        if is_next and run.can_resume(asked):
             return run
     now = datetime.now(UTC)
     run_id = f"{now:%Y%m%dT%H%M%S}.{now.microsecond:06d}Z-{secrets.token_hex(3)}"
-    return Run(run_id=run_id, started_at=now, **msgspec.structs.asdict(asked))
+    spec = msgspec.structs.asdict(asked)
+    return Run(run_id=run_id, started_at=now, runs_before=len(finished), **spec)
 
 
 def unfinished_runs(data: DataPath, finished: set[str]) -> list[Run]:

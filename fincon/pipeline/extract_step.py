@@ -14,7 +14,7 @@ from fincon.extract import accounts as listing
 from fincon.extract import events, features, sessions
 from fincon.extract.client import LOG, RequestBudget, StripeClient
 from fincon.extract.concurrency import MAX_CONSECUTIVE_FAILURES, run_all
-from fincon.lake import incremental
+from fincon.lake import incremental, sightings
 from fincon.lake.staging import Stager
 from fincon.lake.tables import Lake
 from fincon.landing.page_store import PageStore
@@ -215,7 +215,8 @@ def fetch_accounts_or_events(
     """Fetch the events since the last run that knew of every account, where they reach so far; else the listing."""
     if job.request.events and not page_store.parts():
         advance = ctx.progress.stage("events", None)
-        if ctx.run_step("fetch events", events.fetch_events, stripe, page_store, job.since, advance):
+        times = sightings.event_times(ctx.lake, job.run.stripe_account)
+        if ctx.run_step("fetch events", events.fetch_events, stripe, page_store, job.since, times, advance):
             return
         ctx.progress.stage("no run within 29 days to go on from: listing every account", None)
     known = known_accounts(ctx.lake, page_store, job.run.stripe_account)

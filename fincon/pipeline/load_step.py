@@ -8,8 +8,10 @@ from importlib.metadata import version
 from typing import Any, NamedTuple
 
 from fincon.errors import CorruptPage, FinconError
+from fincon.lake import incremental
 from fincon.lake.append import load_staged, record_runs, remove_run
 from fincon.lake.incremental import close_sessions
+from fincon.lake.sightings import remember
 from fincon.lake.staging import stage
 from fincon.landing.page_store import PageStore
 from fincon.landing.run_folder import Run, RunFolder, unfinished_runs
@@ -74,12 +76,24 @@ def transform_and_load(
                 loaded.failures[result.run.stripe_account] = damage
         if staged:
             with loading_marker(ctx.data, [run.run_id for run in staged]):
-                seen = load_staged(ctx.lake, ctx.staging, [run.origin for run in staged])
+                origins = [run.origin for run in staged]
+                seen = load_staged(ctx.lake, ctx.staging, origins)
+                remember(ctx.lake, ctx.staging, origins, _complete_until(ctx, staged))
                 rows = [_row(ctx.data, run, seen[run.run_id]) for run in staged]
                 loaded.rows.extend(record_runs(ctx.lake, rows))
         for result in lot:
             shutil.rmtree(ctx.staging / result.run.run_id, ignore_errors=True)
     return loaded
+
+
+def _complete_until(ctx: SyncContext, runs: Sequence[Run]) -> dict[str, datetime]:
+    """Return Stripe account → up to when all that happened to its accounts is in, once these runs are."""
+    until = incremental.complete_until(ctx.lake)
+    for run in runs:
+        micros = RunFolder(ctx.data, run.run_id).pages.complete_until()
+        if micros is not None:
+            until[run.stripe_account] = max(micros, until.get(run.stripe_account, micros))
+    return {whose: _utc(micros) for whose, micros in until.items()}
 
 
 def stage_run(ctx: SyncContext, result: ExtractResult, advance: Advance) -> None:
@@ -122,6 +136,7 @@ def _row(data: DataPath, run: Run, seen: Mapping[str, int]) -> dict[str, Any]:
     """Make the run's row of ``runs``."""
     folder = RunFolder(data, run.run_id)
     pages, counts = folder.pages, folder.fetch_counts() or {}
+    until = pages.complete_until()
     return {
         "run_id": run.run_id,
         "mode": run.mode.replace("events", "accounts") if pages.parts() else run.mode,
@@ -132,7 +147,7 @@ def _row(data: DataPath, run: Run, seen: Mapping[str, int]) -> dict[str, Any]:
         "requests_by_endpoint": json.dumps(
             {name.partition(":")[2]: count for name, count in sorted(counts.items()) if ":" in name}
         ),
-        "complete_until": _utc(pages.complete_until()),
+        "complete_until": None if until is None else _utc(until),
         "pages": pages.count(),
         **seen,
         "stripe_version": run.stripe_version,
@@ -142,5 +157,5 @@ def _row(data: DataPath, run: Run, seen: Mapping[str, int]) -> dict[str, Any]:
     }
 
 
-def _utc(micros: int | None) -> datetime | None:
-    return None if micros is None else datetime.fromtimestamp(0, UTC) + timedelta(microseconds=micros)
+def _utc(micros: int) -> datetime:
+    return datetime.fromtimestamp(0, UTC) + timedelta(microseconds=micros)

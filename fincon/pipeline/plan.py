@@ -35,7 +35,7 @@ class ExtractJob:
     since: int | None
     """Up to when (microseconds) all that happened to its accounts is known, if all are."""
     newest: int
-    """The newest ``observed_at`` of any version (microseconds)."""
+    """The time of the newest page of this Stripe account that anything is known from (microseconds)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,16 +115,18 @@ def plan_jobs(ctx: SyncContext, requests: Mapping[str, SyncRequest], pii: str) -
     for run in unfinished_runs(ctx.data, ctx.lake.run_ids()):
         interrupted.setdefault(run.stripe_account, []).append(run)
     last, until = incremental.last_runs(ctx.lake), incremental.complete_until(ctx.lake)
-    newest = incremental.newest_observed_at(ctx.lake)
+    newest, finished = incremental.newest_page_times(ctx.lake), incremental.finished_runs(ctx.lake)
     known = known_sessions(ctx.lake, requests)
     jobs = []
     for account, request in requests.items():
         waiting = [] if request.restart else interrupted.get(account, [])
         spec = run_spec(ctx.settings, account, request.mode, pii)
-        run = resume_or_create_run(spec, waiting, last.get((account, request.mode), ""))
+        run = resume_or_create_run(spec, waiting, finished.get(account, []))
         ids = tuple(i for i in request.session_ids if (account, i) not in known)
         asked = replace(request, session_ids=ids)
-        jobs.append(ExtractJob(run=run, request=asked, since=until.get(account), newest=newest))
+        jobs.append(
+            ExtractJob(run=run, request=asked, since=until.get(account), newest=newest.get(account, 0))
+        )
     return sorted(jobs, key=lambda job: last.get((job.run.stripe_account, job.run.mode), ""))
 
 

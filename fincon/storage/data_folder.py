@@ -2,7 +2,8 @@
 
     lake/<table>/                 the Delta tables; format.json, by which version they are written
     lake/format.json              as what they were written
-    snapshots/                    the latest state of each table, snapshots.json, settled.parquet
+    snapshots/                    the latest state of each table, snapshots.json, settled.parquet,
+                                  sightings.parquet
     loading/<run_id>              runs that are being loaded
     fincon.duckdb                 the views
     .erasure-key                  the key of the hashes that stand for who was erased
@@ -52,6 +53,7 @@ class DataFolder:
         self.snapshots = root / "snapshots"
         self.snapshot_index = self.snapshots / "snapshots.json"
         self.settled_sessions = self.snapshots / "settled.parquet"
+        self.sightings = self.snapshots / "sightings.parquet"
         self.loading = root / "loading"
         self.views = root / "fincon.duckdb"
         self.erasure_key = root / ".erasure-key"

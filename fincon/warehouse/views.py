@@ -14,10 +14,11 @@ import duckdb
 import pyarrow as pa
 
 from fincon.errors import RunFailed, reason_of
+from fincon.lake.snapshots import LatestFiles
 from fincon.lake.version_sql import (
     PARQUET_OPTIONS,
     SQL,
-    LatestFiles,
+    blank_sql,
     from_template,
     latest_sql,
     no_rows_sql,
@@ -154,6 +155,23 @@ def _files_by_view(table: Table, files: LatestFiles) -> dict[str, list[str]]:
     return {table.name: files.all, **{view: paths for view, paths in parts.items() if paths}}
 
 
+def published_files(connection: duckdb.DuckDBPyConnection) -> dict[str, LatestFiles]:
+    """Return the name of each table with the files that published views read: none of a table that they do not know.
+
+    Raises:
+        duckdb.Error: they are of a fincon that did not name files in macros.
+    """
+    known = {
+        name for (name,) in connection.execute("SELECT function_name FROM duckdb_functions()").fetchall()
+    }
+
+    def read(view: str) -> list[str]:
+        macro = f"{view}_files"
+        return connection.execute(f"SELECT lake.{macro}()").fetchall()[0][0] if macro in known else []
+
+    return {t.name: LatestFiles(read(f"{t.name}_base"), read(f"{t.name}_tail"), read(t.name)) for t in TABLES}
+
+
 def statements(files: Mapping[str, LatestFiles]) -> Iterator[str]:
     """Yield the SQL that makes the views, in order. It names no file: see `named_files`."""
     yield "CREATE SCHEMA history"
@@ -167,8 +185,9 @@ def statements(files: Mapping[str, LatestFiles]) -> Iterator[str]:
         yield from _comments(f"lake.{table.name}", table, "Its Parquet files, as they are.")
     for table in OBJECT_TABLES:
         key, same = ", ".join(table.full_key), same_object(table)
-        yield from_template("history", table=table.name, key=key)
-        yield from_template("as_of", table=table.name, key=key, same_object=same)
+        blank = f"({blank_sql(table)})"
+        yield from_template("history", table=table.name, key=key, blank=blank)
+        yield from_template("as_of", table=table.name, key=key, same_object=same, blank=blank)
         yield from _latest(table, files[table.name])
         yield from _comments(f"history.{table.name}", table, "Every version.", VALID)
         yield from _comments(f"main.{table.name}", table, "The latest version of each.")
@@ -194,7 +213,7 @@ def _latest(table: Table, files: LatestFiles) -> Iterator[str]:
             yield _lake_view(table, view.removeprefix("lake."), filled=True)
             yield from _comments(view, table, about)
     query = latest_sql(table, snapshot, since) if snapshot or since else f"FROM lake.{table.name}"
-    yield f"CREATE VIEW main.{table.name} AS {query}"
+    yield f"CREATE VIEW main.{table.name} AS FROM ({query}) WHERE NOT ({blank_sql(table)})"
 
 
 def _lake_view(table: Table, view: str, *, filled: bool) -> str:

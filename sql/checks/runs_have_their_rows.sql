@@ -3,7 +3,7 @@ WITH found AS (
     SELECT run_id, count(*) AS rows_found
     FROM (
         -- For each table
-        SELECT run_id FROM history.$table
+        SELECT run_id FROM lake.$table
         -- End
     )
     GROUP BY ALL

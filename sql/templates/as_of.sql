@@ -14,4 +14,5 @@ SEMI JOIN (
     )::TIMESTAMPTZ
     GROUP BY ALL
 ) AS newest
-ON $same_object AND version.observed_at = newest.observed_at;
+ON $same_object AND version.observed_at = newest.observed_at
+WHERE NOT $blank;

@@ -1,21 +1,20 @@
--- The staged rows of $table that belong to a version which differs from the one before it. One that is known already from
--- a little later on (an event read again just before a listing) is left out too.
+-- The staged rows of $table that belong to a version which differs from the one before it; all that is known is older.
 --
 -- The rows of one version are compared together, so that a currency that is gone is a change. Contents are compared by
 -- 128 bits of two hashes, computed here and now and kept nowhere, so that millions of objects fit into little memory.
 WITH versions AS (
-    SELECT $key, observed_at, $first_hash AS first_hash, $second_hash AS second_hash, true AS staged FROM $staged $group
+    SELECT $key, observed_at, $first_hash AS first_hash, $second_hash AS second_hash, $blank AS is_blank, true AS staged
+    FROM $staged $group
     UNION ALL
-    SELECT $key, observed_at, $first_hash AS first_hash, $second_hash AS second_hash, false FROM $known $group
+    SELECT $key, observed_at, $first_hash AS first_hash, $second_hash AS second_hash, $blank AS is_blank, false
+    FROM $known $group
 ),
 with_neighbours AS (
     SELECT
         *,
         lag(first_hash) OVER by_time AS first_hash_before,
         lag(second_hash) OVER by_time AS second_hash_before,
-        lead(first_hash) OVER by_time AS first_hash_after,
-        lead(second_hash) OVER by_time AS second_hash_after,
-        lead(NOT staged) OVER by_time AS known_after
+        is_blank AND lag(observed_at) OVER by_time IS NULL AS is_nothing
     FROM versions
     WINDOW by_time AS (PARTITION BY $key ORDER BY observed_at, staged)
 ),
@@ -23,8 +22,9 @@ changed AS (
     SELECT $key, observed_at
     FROM with_neighbours
     WHERE staged
+        AND NOT is_nothing
         AND (first_hash IS DISTINCT FROM first_hash_before OR second_hash IS DISTINCT FROM second_hash_before)
-        AND NOT coalesce(known_after AND first_hash_after = first_hash AND second_hash_after = second_hash, false)
 )
+SELECT $columns
 FROM $staged AS version
 SEMI JOIN changed AS newest ON $same_object AND version.observed_at = newest.observed_at

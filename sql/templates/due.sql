@@ -36,9 +36,10 @@ SELECT
 FROM latest
 LEFT JOIN ownerships USING (account_id)
 LEFT JOIN watermark USING (account_id)
-WHERE watermark.account_id IS NULL
+WHERE latest.status IS NOT NULL
+    AND (watermark.account_id IS NULL
     OR watermark.last_attempted_at IS DISTINCT FROM latest.last_attempted_at
     OR (latest.status = 'succeeded' AND watermark.status IS DISTINCT FROM 'succeeded')
     OR ('$feature' = 'ownership' AND watermark.ownership_id IS DISTINCT FROM ownerships.ownership_id)
-    OR ('$feature' = 'ownership' AND watermark.pii IS DISTINCT FROM nullif($$pii, ''))
+    OR ('$feature' = 'ownership' AND watermark.pii IS DISTINCT FROM nullif($$pii, '')))
 ORDER BY account_id

@@ -9,10 +9,10 @@ newer AS (
 ),
 sums AS (
     SELECT currency, 'seen' AS side, (count(*), sum(current), sum(available), sum(used)) AS sums
-    FROM seen_last ANTI JOIN newer USING (stripe_account, account_id) GROUP BY currency
+    FROM seen_last ANTI JOIN newer USING (stripe_account, account_id) WHERE currency IS NOT NULL GROUP BY currency
     UNION ALL
     SELECT currency, 'known', (count(*), sum(current), sum(available), sum(used))
-    FROM known ANTI JOIN newer USING (stripe_account, account_id) GROUP BY currency
+    FROM known ANTI JOIN newer USING (stripe_account, account_id) WHERE currency IS NOT NULL GROUP BY currency
 )
 SELECT currency, max(sums) FILTER (side = 'seen') AS seen, max(sums) FILTER (side = 'known') AS known
 FROM sums GROUP BY currency HAVING seen IS DISTINCT FROM known

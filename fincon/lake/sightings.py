@@ -1,0 +1,113 @@
+"""What was seen lately and left no row, for it was known already: kept until nothing can come any more that is older.
+
+A version is a row only where it differs from the one before. That loses nothing as long as runs bring what they saw in the
+order of its time. Events alone come late: those within their overlap, from before a listing or a session that is in already.
+For them the lake remembers when each account was seen, and which event was given which time.
+"""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+
+import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from fincon.lake.staging import staged_files
+from fincon.lake.tables import Lake
+from fincon.lake.version_sql import from_template, read_parquet_sql
+from fincon.storage.data_folder import atomic_write, local_copy, make_folder
+from fincon.transforms.page import Origin
+from fincon.transforms.schemas import ACCOUNTS, BALANCES, REFRESHES, TIMESTAMP, Table
+from fincon.transforms.streams import EVENTS_OVERLAP
+
+SCHEMA = pa.schema(
+    {
+        "stripe_account": pa.string(),
+        "account": pa.uint64(),  # of the id's MD5, so that the file is small and names nobody
+        "observed_at": TIMESTAMP,
+        "has_balance": pa.bool_(),
+        "event_id": pa.string(),  # null: seen in a listing or a session
+    }
+)
+
+SEEN = {
+    ACCOUNTS.name: "sighting.event_id IS NULL",
+    BALANCES.name: "sighting.event_id IS NULL AND sighting.has_balance",
+    REFRESHES.name: "sighting.event_id IS NULL",
+}
+"""Table → which sightings saw a whole version of it."""
+
+
+def seen_sql(table: Table) -> str:
+    """Write the condition under which a ``sighting`` saw the object ``touched`` of a table."""
+    if table.name not in SEEN:
+        return "false"
+    return f"sighting.account = md5_number_lower(touched.account_id) AND {SEEN[table.name]}"
+
+
+def load_sightings(lake: Lake, query: duckdb.DuckDBPyConnection) -> None:
+    """Make the table ``sightings`` on a connection; it is empty where nothing was seen lately."""
+    query.register("sightings_read", read_sightings(lake))
+    query.execute("CREATE OR REPLACE TEMP TABLE sightings AS FROM sightings_read")
+    query.unregister("sightings_read")
+
+
+def read_sightings(lake: Lake) -> pa.Table:
+    """Return what is remembered. Without the file, which is derived, it is nothing."""
+    path = lake.data.sightings
+    if not path.exists():
+        return SCHEMA.empty_table()
+    with local_copy(path) as file:
+        try:
+            return pq.read_table(file, schema=SCHEMA)
+        except pa.ArrowInvalid:
+            return SCHEMA.empty_table()  # cut short by a crash of the machine
+
+
+def newest_sighting(query: duckdb.DuckDBPyConnection, whose: str) -> datetime | None:
+    """Return when an account of the Stripe accounts ``whose`` (a condition) was last seen; None where none was."""
+    found = query.execute(f"SELECT max(observed_at) FROM sightings WHERE {whose}").fetchone()
+    return found[0] if found else None
+
+
+def remember(
+    lake: Lake, staging: Path, origins: Sequence[Origin], complete_until: Mapping[str, datetime]
+) -> None:
+    """Add what runs have staged under ``staging``, and forget what no event can be older than any more.
+
+    ``complete_until`` says up to when each Stripe account's events are in: the next run asks for those from
+    `EVENTS_OVERLAP` before. Of an account of which no run has listed all, that is the last time it was seen.
+    """
+    files = staged_files(staging, ACCOUNTS, origins)
+    until = pa.table(
+        {"stripe_account": list(complete_until), "until": pa.array(complete_until.values(), TIMESTAMP)},
+        schema=pa.schema({"stripe_account": pa.string(), "until": TIMESTAMP}),
+    )
+    with lake.query() as query:
+        load_sightings(lake, query)
+        if files:
+            query.execute(
+                "INSERT INTO sightings SELECT stripe_account, md5_number_lower(account_id), observed_at,"
+                f" balance_as_of IS NOT NULL, event_id FROM {read_parquet_sql(files)}"
+            )
+        query.register("complete", until)
+        kept = query.sql(from_template("sightings_kept"), params={"overlap": EVENTS_OVERLAP}).to_arrow_table()
+    make_folder(lake.snapshots)
+    with atomic_write(lake.data.sightings) as part:
+        pq.write_table(kept.cast(SCHEMA), part, compression="zstd")
+
+
+def event_times(lake: Lake, stripe_account: str) -> dict[int, dict[str, int]]:
+    """Return account (a number that stands for it) → event → the time (microseconds since the Unix epoch) that it was given."""
+    with lake.query() as query:
+        load_sightings(lake, query)
+        found = query.execute(
+            "SELECT account, event_id, epoch_us(observed_at) FROM sightings"
+            " WHERE stripe_account = ? AND event_id IS NOT NULL",
+            [stripe_account],
+        ).fetchall()
+    times: dict[int, dict[str, int]] = {}
+    for account, event_id, at in found:
+        times.setdefault(account, {})[event_id] = at
+    return times
