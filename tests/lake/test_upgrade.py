@@ -375,7 +375,7 @@ def test_an_attribute_more_needs_two_files_and_breaks_no_lake(newer: Path, data:
 
 NEEDED = (
     {
-        *((table.name, column) for table in OBJECT_TABLES for column in (*table.key, *table.member)),
+        *((table.name, column) for table in OBJECT_TABLES for column in (*table.key, *table.group_key)),
         *((table.name, column) for table in TABLES for column in ("observed_at", "run_id")),
         *((table.name, "account_id") for table in TABLES if "account_id" in table.schema.names),
         ("erasures", "action"),
