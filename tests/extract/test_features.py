@@ -316,7 +316,7 @@ def test_the_command_line_knows_them(sandbox: Sandbox, tmp_path: Path) -> None:
     assert "accounts+transactions" in status
     assert "events+owners" in status
     count = len(sandbox.world.transactions_truth())
-    assert re.search(rf"transactions +{count:,} now", status)
+    assert re.search(rf"transactions +{count:,} +{count:,} ", status)
 
 
 def test_a_short_key_is_refused(sandbox: Sandbox, data: Path) -> None:
