@@ -66,7 +66,8 @@ def _account_columns(of: Columns, parsed: ParsedObjects) -> Columns:
     }
 
 
-_OF_THE_LIVING = [c.name for c in ACCOUNTS.own_columns if c.name not in ("account_id", "absent_since")]
+OF_THOSE_LISTED = [c.name for c in ACCOUNTS.own_columns if c.name not in ("account_id", "absent_since")]
+"""The columns of which a row says nothing that says only that its account is not listed any more."""
 
 
 def _with_deleted(columns: Columns, parsed: ParsedObjects) -> Columns:
@@ -78,7 +79,7 @@ def _with_deleted(columns: Columns, parsed: ParsedObjects) -> Columns:
         "account_id": ids,
         "absent_since": [at // 1_000_000 for at in seen_at],
         "observed_at": seen_at,
-        "absent": [_OF_THE_LIVING] * len(ids),
+        "absent": [OF_THOSE_LISTED] * len(ids),
     }
     return with_rows(columns, rows)
 

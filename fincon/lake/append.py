@@ -42,7 +42,7 @@ from fincon.transforms.schemas import (
 
 COUNTED = {
     "sessions_seen": (SESSIONS, "*"),
-    "accounts_seen": (ACCOUNTS, "DISTINCT account_id"),
+    "accounts_seen": (ACCOUNTS, "DISTINCT CASE WHEN absent_since IS NULL THEN account_id END"),
     "rejected": (REJECTS, "*"),
 }
 """Column of ``runs`` → the staged table in which it is counted, and what is."""

@@ -89,7 +89,7 @@ def remember(
         if files:
             query.execute(
                 "INSERT INTO sightings SELECT stripe_account, md5_number_lower(account_id), observed_at,"
-                f" balance_as_of IS NOT NULL, event_id FROM {read_parquet_sql(files)}"
+                f" balance_as_of IS NOT NULL, event_id FROM {read_parquet_sql(files)} WHERE absent_since IS NULL"
             )
         query.register("complete", until)
         kept = query.sql(from_template("sightings_kept"), params={"overlap": EVENTS_OVERLAP}).to_arrow_table()

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from fincon.errors import CorruptPage, FinconError
 from fincon.lake import incremental
+from fincon.lake.absence import stage_absent
 from fincon.lake.append import load_staged, record_runs, remove_run
 from fincon.lake.incremental import close_sessions
 from fincon.lake.sightings import remember
@@ -107,6 +108,9 @@ def stage_run(ctx: SyncContext, result: ExtractResult, advance: Advance) -> None
     on_pages = sums_of_pages(pages.read_accounts(skip=result.staged))
     on_pages.update(result.sums)  # adds; "+" would drop what is negative
     agree_with_pages(ctx.lake, on_pages, origin, ctx.staging)
+    listed_from = pages.complete_until()
+    if pages.parts() and listed_from is not None:
+        stage_absent(ctx.lake, ctx.staging, origin, _utc(listed_from))
 
 
 def note_closed_sessions(ctx: SyncContext, runs: Iterable[Run]) -> None:

@@ -1,0 +1,50 @@
+"""Accounts that Stripe's whole list does not show any more: an observation too, at the list's end."""
+
+from datetime import datetime
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from fincon.lake.snapshots import latest_files
+from fincon.lake.staging import staged_files
+from fincon.lake.tables import Lake
+from fincon.lake.version_sql import from_template, no_rows_sql, read_parquet_sql
+from fincon.transforms.accounts import OF_THOSE_LISTED
+from fincon.transforms.event_times import COUNT_FROM, SECOND
+from fincon.transforms.page import Origin
+from fincon.transforms.schemas import ACCOUNTS, REJECTS
+
+
+def stage_absent(lake: Lake, staging: Path, origin: Origin, listed_from: datetime) -> None:
+    """Stage a row for each account of the Stripe account that is known as listed, and that a whole listing did not show.
+
+    It says since when: the listing's end, at the earliest its beginning ``listed_from``, and nothing else of the account. An
+    account that could not be read was shown.
+    """
+    now = latest_files(lake, ACCOUNTS)
+    if not now.all:
+        return
+    accounts, rejects = (staged_files(staging, table, [origin]) for table in (ACCOUNTS, REJECTS))
+    listed = read_parquet_sql(accounts) if accounts else f"({no_rows_sql(ACCOUNTS)})"
+    shown = f"SELECT account_id FROM {listed}"
+    if rejects:
+        shown += f" UNION ALL SELECT object_id FROM {read_parquet_sql(rejects)}"
+    with lake.query() as query:
+        absent = query.sql(
+            from_template(
+                "absent", known=now.sql(ACCOUNTS), shown=f"FROM ({shown}) WHERE account_id IS NOT NULL", listed=listed,
+                second=str(SECOND), events_from=str(COUNT_FROM),
+            ),
+            params={
+                "stripe_account": origin.stripe_account,
+                "run_id": origin.run_id,
+                "listed_from": listed_from,
+                "silent": list(OF_THOSE_LISTED),
+            },
+        ).to_arrow_table()  # fmt: skip
+    if absent.num_rows:
+        folder = staging / origin.run_id
+        folder.mkdir(mode=0o700, exist_ok=True)
+        rows = pa.concat_tables([ACCOUNTS.staged_schema.empty_table(), absent], promote_options="permissive")
+        pq.write_table(rows.cast(ACCOUNTS.staged_schema), folder / f"{ACCOUNTS.name}-z000001.parquet")

@@ -1,0 +1,206 @@
+"""What ends, ends, and what an event does not say stays: by answers made by hand."""
+
+import copy
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fincon.pipeline.request import SyncRequest
+from fincon.pipeline.sync import run_sync
+from tests.conftest import rows, settings_for
+from tests.scripted_stripe import START, ScriptedStripe, account, event, serving, session
+
+VERSION = "2026-06-24.dahlia"
+REFRESH = {"last_attempted_at": START - 100, "next_refresh_available_at": START + 3600, "status": "succeeded"}
+
+
+@pytest.fixture
+def stripe():
+    with serving(
+        ScriptedStripe(accounts=[account("fca_A"), account("fca_B", created=START - 2000)])
+    ) as served:
+        yield served
+
+
+def run(stripe: ScriptedStripe, data: Path, **asked: Any) -> dict[str, Any]:
+    """One run, an hour after the last one; nothing may be found wrong."""
+    stripe.clock += 3600
+    result = run_sync(settings_for(stripe.url, data), SyncRequest(**asked))
+    assert result.failed_checks == {}
+    return result.run
+
+
+def test_an_account_that_the_whole_list_does_not_show_says_since_when(
+    stripe: ScriptedStripe, data: Path
+) -> None:
+    """One version when it goes and one when it comes back, however many runs there are; what was known stays known."""
+    run(stripe, data)
+    gone = stripe.accounts.pop()
+    assert run(stripe, data)["rows_added"] == 1
+    since = stripe.clock
+    assert run(stripe, data)["rows_added"] == 0
+    [row] = rows(
+        data,
+        "SELECT epoch_us(absent_since) // 1000000 AS since, status FROM accounts WHERE absent_since IS NOT NULL",
+    )
+    assert row == {"since": since, "status": "active"}
+    assert rows(data, "SELECT current FROM balances WHERE account_id = 'fca_B'") == [{"current": 100}]
+    stripe.accounts.append(gone)
+    assert run(stripe, data)["rows_added"] == 1
+    assert rows(data, "FROM accounts WHERE absent_since IS NOT NULL") == []
+
+
+def test_an_account_that_is_told_as_deleted_is_absent_and_is_no_reject(
+    stripe: ScriptedStripe, data: Path
+) -> None:
+    run(stripe, data)
+    stripe.accounts[1] = {"id": "fca_B", "object": "financial_connections.account", "deleted": True}
+    assert run(stripe, data)["rejected"] == 0
+    assert [row["account_id"] for row in rows(data, "FROM accounts WHERE absent_since IS NOT NULL")] == [
+        "fca_B"
+    ]
+    assert rows(data, "SELECT status FROM accounts WHERE account_id = 'fca_B'") == [{"status": "active"}]
+
+
+def test_an_account_that_cannot_be_read_is_not_absent(stripe: ScriptedStripe, data: Path) -> None:
+    run(stripe, data)
+    stripe.accounts[1]["created"] = "odd"
+    assert run(stripe, data)["rejected"] == 1
+    assert rows(data, "FROM accounts WHERE absent_since IS NOT NULL") == []
+
+
+def test_an_empty_list_makes_every_account_absent(stripe: ScriptedStripe, data: Path) -> None:
+    run(stripe, data)
+    stripe.accounts.clear()
+    run(stripe, data)
+    assert len(rows(data, "FROM accounts WHERE absent_since IS NOT NULL")) == 2
+
+
+def test_a_refresh_that_became_null_has_ended(stripe: ScriptedStripe, data: Path) -> None:
+    """It is not refreshable now, nor is it in the latest state; history says until when it was."""
+    run(stripe, data)
+    stripe.accounts[0]["balance_refresh"] = None
+    run(stripe, data)
+    assert [row["account_id"] for row in rows(data, "FROM refreshes")] == ["fca_B"]
+    assert "fca_A" not in {row["account_id"] for row in rows(data, "FROM refreshable_now")}
+    [was] = rows(data, "FROM history.refreshes WHERE account_id = 'fca_A'")
+    assert was["valid_to"] is not None
+    stripe.accounts[0]["balance_refresh"] = REFRESH
+    run(stripe, data)
+    assert len(rows(data, "FROM refreshes")) == 2
+
+
+def test_a_session_that_lost_its_last_account_has_none(stripe: ScriptedStripe, data: Path) -> None:
+    stripe.sessions["fcsess_1"] = session("fcsess_1")
+    stripe.session_accounts["fcsess_1"] = ["fca_A"]
+    run(stripe, data, session_ids=("fcsess_1",), refetch="all")
+    stripe.session_accounts["fcsess_1"] = []
+    run(stripe, data, session_ids=("fcsess_1",), refetch="all")
+    assert rows(data, "FROM session_accounts") == []
+    assert len(rows(data, "FROM history.session_accounts")) == 1
+    run(stripe, data, session_ids=("fcsess_1",), refetch="all")
+
+
+def test_an_event_of_another_version_erases_nothing(stripe: ScriptedStripe, data: Path) -> None:
+    """An attribute that it leaves away keeps its value; one that it names as null is null; so again with the next one."""
+    numbers = [{"expected_expiry_date": None, "identifier_type": "account_number", "status": "transactable",
+                "supported_networks": ["ach"]}]  # fmt: skip
+    stripe.accounts[0] |= {
+        "account_numbers": numbers,
+        "subscriptions": ["transactions"],
+        "transaction_refresh": REFRESH,
+        "new_attribute": {"x": 1},
+    }
+    run(stripe, data)
+    old = copy.deepcopy(stripe.accounts[0])
+    for name in (
+        "account_numbers",
+        "subscriptions",
+        "transaction_refresh",
+        "status_details",
+        "new_attribute",
+    ):
+        del old[name]
+    old |= {"display_name": None, "balance": {"as_of": stripe.clock, "type": "cash", "current": {"usd": 777}}}
+    stripe.events.insert(0, event("evt_1", old, stripe.clock + 60, version="2022-11-15"))
+    stripe.events.insert(0, event("evt_2", {**old, "last4": "9"}, stripe.clock + 61, version="2022-11-15"))
+    before = rows(data, "FROM accounts WHERE account_id = 'fca_A'")[0]
+    run(stripe, data, events=True)
+    after = rows(data, "FROM accounts WHERE account_id = 'fca_A'")[0]
+    changed = {name for name in after if after[name] != before[name]} - {"observed_at", "run_id"}
+    assert changed == {"display_name", "last4", "balance_as_of"}
+    assert rows(data, "SELECT current FROM balances WHERE account_id = 'fca_A'") == [{"current": 777}]
+    assert len(rows(data, "FROM refreshes WHERE account_id = 'fca_A'")) == 2
+
+
+def test_an_event_of_the_version_asked_for_says_all(stripe: ScriptedStripe, data: Path) -> None:
+    stripe.accounts[0]["subscriptions"] = ["transactions"]
+    run(stripe, data)
+    one = copy.deepcopy(stripe.accounts[0])
+    del one["subscriptions"]
+    stripe.events.insert(
+        0, event("evt_1", one, stripe.clock + 60, version=settings_for(stripe.url, data).stripe_version)
+    )
+    run(stripe, data, events=True)
+    assert rows(data, "SELECT subscriptions FROM accounts WHERE account_id = 'fca_A'") == [
+        {"subscriptions": None}
+    ]
+
+
+def test_events_of_one_second_keep_stripes_order_whenever_each_is_read(
+    stripe: ScriptedStripe, data: Path
+) -> None:
+    """A late event of the same second moves no other, whichever of the two is the newer, and however often they are read."""
+    run(stripe, data)
+    at = stripe.clock + 60
+
+    def shown(event_id: str, current: int) -> dict[str, Any]:
+        return event(event_id, account("fca_A", current), at, version=VERSION)
+
+    newer, older, newest = shown("evt_CaseA", 1), shown("evt_CaseB", 2), shown("evt_CaseC", 3)
+    stripe.clock = at
+    for stripe.events in ([newer], [newer, older], [newest, newer, older], [newest, newer, older]):
+        stripe.clock += 1
+        result = run_sync(settings_for(stripe.url, data), SyncRequest(events=True))
+        assert result.failed_checks == {}
+    found = rows(data, "SELECT current FROM history.balances WHERE account_id = 'fca_A' ORDER BY valid_from")
+    assert [row["current"] for row in found] == [100, 2, 1, 3]
+
+
+def test_an_account_twice_on_a_page_stands_once_in_the_latest_state(
+    stripe: ScriptedStripe, data: Path
+) -> None:
+    """Identical or not; and once the API is right again, so is everything."""
+    stripe.accounts.insert(1, copy.deepcopy(stripe.accounts[0]))
+    assert run(stripe, data)["rejected"] == 0
+    stripe.accounts[1]["display_name"] = "Other"
+    assert run(stripe, data)["rejected"] == 1
+    assert len(rows(data, "FROM accounts")) == 2
+    [raw] = rows(data, "SELECT raw FROM rejects")
+    assert json.dumps(raw["raw"]).count("fca_A") == 1
+    del stripe.accounts[1]
+    assert run(stripe, data)["rejected"] == 0
+
+
+def test_a_list_of_events_that_begins_again_makes_each_version_once(
+    stripe: ScriptedStripe, data: Path
+) -> None:
+    """A cursor that is gone makes pages overlap: an event that comes twice is one version."""
+    run(stripe, data)
+    stripe.page_size = 3
+    stripe.events = [
+        event(f"evt_{n}", account("fca_A", n), stripe.clock + n, version=VERSION) for n in range(9, 0, -1)
+    ]
+    taken: list[str] = []
+
+    def take_away_the_cursor(path: str, query: dict[str, list[str]]) -> None:
+        if path == "/v1/events" and "starting_after" in query and not taken:
+            taken.append(query["starting_after"][0])
+            stripe.events = [one for one in stripe.events if one["id"] != taken[0]]
+
+    stripe.intercept = take_away_the_cursor
+    run(stripe, data, events=True)
+    found = rows(data, "SELECT current FROM history.balances WHERE account_id = 'fca_A' ORDER BY valid_from")
+    assert [row["current"] for row in found] == [100, *range(1, 10)]
