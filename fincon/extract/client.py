@@ -22,6 +22,7 @@ from fincon.extract.responses import (
     classify_response,
     unexpected_body,
 )
+from fincon.extract.server_clock import ServerClock
 from fincon.extract.timeouts import SILENCES, PatientAdapter
 from fincon.settings import Settings
 
@@ -90,6 +91,7 @@ class StripeClient:
         self._lock = threading.Lock()
         self._stop = threading.Event()
         self._answered = False
+        self._clock = ServerClock()
         self.last_request_id = "none yet"
         """The ``Request-Id`` of the last answer: what Stripe's support asks for."""
         default = LIVE_PER_SECOND if settings.livemode else TEST_PER_SECOND
@@ -204,7 +206,8 @@ class StripeClient:
             with self._lock:
                 self.counts["throttled"] += 1
             self._limiter.slow_down(endpoint, response.headers.get("Stripe-Rate-Limited-Reason", ""))
-        return classify_response(request, response.status_code, response.headers, body)
+        date = self._clock.read(response.headers.get("Date"), request)
+        return classify_response(request, response.status_code, response.headers, body, date)
 
 
 def _read(response: requests.Response, seconds: float) -> bytes:

@@ -18,10 +18,8 @@ a commit to a table      none: another writer was there              never      
 """
 
 import random
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from email.utils import parsedate_to_datetime
 
 import msgspec
 
@@ -67,7 +65,7 @@ class StripeResponse:
     request: str
     request_id: str
     date: int
-    """Unix seconds by Stripe's clock, or by this machine's where the answer has no ``Date``."""
+    """Unix seconds, by Stripe's clock: see `ServerClock`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,9 +93,9 @@ class _Envelope(msgspec.Struct):
 
 
 def classify_response(
-    request: str, status: int, headers: Mapping[str, str], body: bytes
+    request: str, status: int, headers: Mapping[str, str], body: bytes, date: int
 ) -> StripeResponse | FailedAttempt:
-    """Return the answer, or why it is none."""
+    """Return the answer, given at ``date`` (Unix seconds), or why it is none."""
     request_id = headers.get("Request-Id", "none given")
     said = f"GET {request}: Stripe answered {status} (Request-Id {request_id})"
     if status == 200:
@@ -107,7 +105,7 @@ def classify_response(
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             broken = StripeError(f"{said} with a body that is not JSON: {error}")
             return FailedAttempt(error=broken, retryable=True)
-        return StripeResponse(body, request, request_id, _date(headers))
+        return StripeResponse(body, request, request_id, date)
     refusal = _read_error(body)
     if refusal.message:
         said += f": {refusal.message}"
@@ -116,7 +114,7 @@ def classify_response(
     missing = refusal.param if refusal.code == "resource_missing" else None
     if status == 404 or (status == 400 and missing in PARENTS):
         hint = "Check the id and the key's account and mode."
-        gone = NotFound(said, hint, request_id, body, _date(headers))
+        gone = NotFound(said, hint, request_id, body, date)
         return FailedAttempt(error=gone, retryable=False)
     return FailedAttempt(
         error=StripeError(said, "Nothing fetched so far is lost: run the same command again to go on."),
@@ -165,13 +163,6 @@ def _read_error(body: bytes) -> ErrorBody:
         return ErrorBody()
     error.message = "".join(c if c.isprintable() else " " for c in error.message)  # it is shown on a terminal
     return error
-
-
-def _date(headers: Mapping[str, str]) -> int:
-    try:
-        return int(parsedate_to_datetime(headers["Date"]).timestamp())
-    except (KeyError, ValueError):
-        return int(time.time())
 
 
 def _retry_after(headers: Mapping[str, str]) -> float:

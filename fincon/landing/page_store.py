@@ -29,8 +29,8 @@ SUFFIX = ".json.zst"
 FIRST = f"-000000{SUFFIX}"
 """How the file of a chain's first page ends."""
 
-MAX_SKEW = timedelta(hours=1)
-"""How much the clocks of Stripe's servers may differ from one answer to another."""
+MAX_SKEW = timedelta(hours=2)
+"""How much the clocks may differ by which answers of two runs are dated: mostly Stripe's, else this machine's."""
 
 AGAIN = "Run the same command again: it is fetched anew."
 

@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 
+from fincon.errors import StripeError
 from fincon.pipeline.request import SyncRequest
 from fincon.pipeline.sync import run_sync
 from tests.conftest import rows, settings_for
-from tests.scripted_stripe import START, ScriptedStripe, account, event, serving, session
+from tests.scripted_stripe import START, Answer, ScriptedStripe, account, event, serving, session
 
 VERSION = "2026-06-24.dahlia"
 REFRESH = {"last_attempted_at": START - 100, "next_refresh_available_at": START + 3600, "status": "succeeded"}
@@ -167,6 +168,60 @@ def test_events_of_one_second_keep_stripes_order_whenever_each_is_read(
         assert result.failed_checks == {}
     found = rows(data, "SELECT current FROM history.balances WHERE account_id = 'fca_A' ORDER BY valid_from")
     assert [row["current"] for row in found] == [100, 2, 1, 3]
+
+
+@pytest.mark.parametrize("nth", [1, 2])
+def test_an_answer_from_the_future_ends_the_run_in_words(
+    stripe: ScriptedStripe, data: Path, nth: int
+) -> None:
+    """The next run is right: nothing passes for newer than all that is to come."""
+    stripe.page_size = 1
+    count = 0
+
+    def from_the_future(path: str, query: dict[str, list[str]]) -> Answer | None:
+        nonlocal count
+        count += 1
+        if count != nth:
+            return None
+        page = {"object": "list", "data": stripe.accounts[nth - 1 : nth], "has_more": nth == 1, "url": path}
+        return Answer(page, date="Fri, 31 Dec 2100 23:59:59 GMT")
+
+    stripe.intercept = from_the_future
+    with pytest.raises(StripeError, match="is dated 'Fri, 31 Dec 2100 23:59:59 GMT'"):
+        run(stripe, data)
+    stripe.accounts[0]["balance"]["current"]["usd"] = 5
+    run(stripe, data)
+    stripe.accounts[0]["balance"]["current"]["usd"] = 6
+    run(stripe, data)
+    assert rows(data, "SELECT current FROM balances WHERE account_id = 'fca_A'") == [{"current": 6}]
+
+
+@pytest.mark.parametrize("seconds", [3, 3500])
+def test_clocks_that_differ_a_little_never_make_what_came_later_older(
+    stripe: ScriptedStripe, data: Path, seconds: int
+) -> None:
+    """Answers of servers whose clocks differ, and one dated by this machine's clock as it has no date."""
+    run(stripe, data)
+    for current, drift in ((5, seconds), (6, 0), (7, 0)):
+        stripe.accounts[0]["balance"]["current"]["usd"] = current
+        stripe.clock += drift
+        run_sync(settings_for(stripe.url, data), SyncRequest())
+        stripe.clock -= drift
+        stripe.clock += 1
+    found = rows(data, "SELECT current FROM history.balances WHERE account_id = 'fca_A' ORDER BY valid_from")
+    assert [row["current"] for row in found] == [100, 5, 6, 7]
+
+
+def test_an_answer_without_a_date_is_as_old_as_the_others(stripe: ScriptedStripe, data: Path) -> None:
+    stripe.page_size = 1
+    stripe.intercept = lambda path, query: (
+        Answer({"object": "list", "data": stripe.accounts[1:], "has_more": False, "url": path}, date=None)
+        if "starting_after" in query
+        else None
+    )
+    run(stripe, data)
+    [row] = rows(data, "SELECT epoch_us(max(observed_at)) // 1000000 AS at FROM accounts")
+    assert abs(row["at"] - stripe.clock) < 600
 
 
 def test_an_account_twice_on_a_page_stands_once_in_the_latest_state(
