@@ -6,7 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urlsplit
 
 import requests
 from urllib3.exceptions import HTTPError
@@ -24,7 +24,7 @@ from fincon.extract.responses import (
 )
 from fincon.extract.server_clock import ServerClock
 from fincon.extract.timeouts import SILENCES, PatientAdapter
-from fincon.settings import Settings
+from fincon.settings import LOOPBACK, Settings
 
 T = TypeVar("T")
 
@@ -91,7 +91,7 @@ class StripeClient:
         self._lock = threading.Lock()
         self._stop = threading.Event()
         self._answered = False
-        self._clock = ServerClock()
+        self._clock = ServerClock(is_sandbox=urlsplit(settings.api_base).hostname in LOOPBACK)
         self.last_request_id = "none yet"
         """The ``Request-Id`` of the last answer: what Stripe's support asks for."""
         default = LIVE_PER_SECOND if settings.livemode else TEST_PER_SECOND

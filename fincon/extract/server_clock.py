@@ -6,17 +6,22 @@ from email.utils import parsedate_to_datetime
 
 from fincon.errors import StripeError
 
-MAX_DRIFT_SECONDS = 600
+DRIFT_SECONDS = 600
 """How much the clocks of Stripe's servers may differ from each other within a run."""
 
-MAX_AHEAD_SECONDS = 366 * 86_400
-"""How much a run's answers may be ahead of this machine's clock, which may be wrong: a sandbox has a clock of its own."""
+AHEAD_SECONDS = 86_400
+"""How much the first answer of a run may be ahead of this machine's clock, which may be wrong."""
+
+SANDBOX_SECONDS = 366 * 86_400
+"""What both bounds are for a server of this machine: a sandbox has a clock of its own, which may be moved."""
 
 
 class ServerClock:
     """The clock of whoever answers the requests of one run."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, is_sandbox: bool) -> None:
+        self._drift = SANDBOX_SECONDS if is_sandbox else DRIFT_SECONDS
+        self._ahead = SANDBOX_SECONDS if is_sandbox else AHEAD_SECONDS
         self._lock = threading.Lock()
         self._first: tuple[int, float] | None = None
         """The first date, and what this machine's steady clock showed then."""
@@ -27,22 +32,21 @@ class ServerClock:
         An answer without a date is as old as the run's other answers say; the first one is dated by this machine.
 
         Raises:
-            StripeError: it is too far from the run's other answers, or from this machine's clock: nothing that it says may be
-                known, for it would pass for newer than all that comes after it.
+            StripeError: it is too far from the run's other answers, or ahead of this machine's clock: what it says would pass
+                for newer than all that comes after it.
         """
         found, now = _parse(date), time.monotonic()
         with self._lock:
             if self._first is None:
                 if found is None:
                     return int(time.time())
-                ahead = found - time.time()
-                if ahead > MAX_AHEAD_SECONDS:
-                    raise _absurd(request, date, ahead, "this machine's clock")
+                if found - time.time() > self._ahead:
+                    raise _absurd(request, date, found - time.time(), "this machine's clock")
                 self._first = (found, now)
             expected = self._first[0] + now - self._first[1]
         if found is None:
             return int(expected)
-        if abs(found - expected) > MAX_DRIFT_SECONDS:
+        if abs(found - expected) > self._drift:
             raise _absurd(request, date, found - expected, "the run's other answers")
         return found
 

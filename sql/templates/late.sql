@@ -23,6 +23,7 @@ said AS (
 SELECT version.* REPLACE (said.observed_at AS observed_at, said.run_id AS run_id)
 FROM known AS version
 JOIN said ON $same_said AND version.observed_at = said.version_at
+ANTI JOIN staged AS newest ON $same_object AND said.observed_at = newest.observed_at
 WHERE said.observed_at <> said.version_at;
 
 -- An attribute of which a row says nothing is what was known of it then. Of an object of which nothing is known, a row
