@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from fincon.errors import UsageError
 from fincon.storage.s3 import ADDRESS, SCHEME, Bucket, DataPath, S3Path
 
-STRIPE_VERSION = "2026-06-24.dahlia"
+STRIPE_VERSION = "2026-10-28.endive"
 """The API version whose shapes `transforms.stripe_objects` describes."""
 
 IDENTITIES = {

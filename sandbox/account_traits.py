@@ -135,25 +135,23 @@ def unknown(account: Account, variant: int) -> Json:
     return choices[variant % len(choices)]
 
 
-def settings_of_session(dice: int, country: str | None, unknown: Json, *, has_tokens: bool) -> Settings:
-    """Give what newer versions tell of a session; where an older one tells it too, the same."""
-    limit = unknown["limits"]["accounts"] if "limits" in unknown else (None, None, 1, 3)[dice & 3]
+def settings_of_session(dice: int, country: str | None, *, has_tokens: bool) -> Settings:
+    """Give what newer versions tell of a session."""
     mode = (None, "automatic", "disabled", "automatic")[dice >> 2 & 3]
-    mode = unknown["manual_entry"]["mode"] if "manual_entry" in unknown else mode
     return Settings(
-        country=unknown["filters"]["country"] if "filters" in unknown else country,
+        country=country,
         require_payment_method_support=(None, "all", "at_least_one", "none")[dice >> 4 & 3],
-        limit=limit,
+        limit=(None, None, 1, 3)[dice & 3],
         manual_entry=mode,
         has_token=has_tokens and mode == "automatic",
     )
 
 
 def unknown_of_session(dice: int, has_filters: bool) -> Json:
-    """Attributes that are newer than the reference, in one session of ten."""
+    """Attributes that Stripe has in preview, in one session of ten."""
     if dice % 10:
         return {}
-    choices: list[Json] = [{"limits": {"accounts": 1}}, {"manual_entry": {"mode": "automatic"}}]
+    choices: list[Json] = [{"status": "completed", "status_details": {"completed": {}}}, {"ui_mode": "modal"}]
     if has_filters:
-        choices.append({"filters": {"country": "US"}})
+        choices.append({"filters": {"institution": "fcinst_1"}})
     return choices[dice // 10 % len(choices)]

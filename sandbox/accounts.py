@@ -259,7 +259,7 @@ class Accounts:
             unknown=unknown,
             absent=dice >> 44,
             newer=traits.settings_of_session(
-                dice >> 26, country, unknown, has_tokens=self.evolution.bank_account_tokens
+                dice >> 26, country, has_tokens=self.evolution.bank_account_tokens
             ),
             grown=self.evolution.grown(position, time),
         )

@@ -37,7 +37,7 @@ def is_endive(version: str) -> bool:
 class Evolution:
     """What moves on; each is off unless it is set."""
 
-    default_version: str = DAHLIA
+    default_version: str = ENDIVE
     """The Stripe account's own version: of its events, and of answers to requests that name none."""
     every_event: bool = False
     """Whether all fourteen types of events are sent, and `refreshed_*` on failure too."""

@@ -31,30 +31,28 @@ def _holder(holder: Holder | None) -> Row:
 
 
 def session_row(it: Session, version: str) -> Row:
-    """Give a row of `sessions`, as told in a version: since endive it has more columns of its own."""
-    row: Row = {
+    """Give a row of `sessions`, as told in a version."""
+    newer = it.newer if is_endive(version) else None
+    filters, filtered = it.filters, newer if it.filters else None
+    countries = _list(filters.countries) if filters else None
+    if newer is not None:
+        countries = [filtered.country] if filtered and filtered.country is not None else None
+    return {
         "session_id": it.id,
         **_holder(it.holder),
-        "filter_account_subcategories": _list(it.filters.account_subcategories) if it.filters else None,
-        "filter_countries": _list(it.filters.countries) if it.filters else None,
+        "filter_account_subcategories": _list(filters.account_subcategories) if filters else None,
+        "filter_countries": countries,
+        "filter_require_payment_method_support": filtered.require_payment_method_support
+        if filtered
+        else None,
+        "limit_accounts": newer and newer.limit,
+        "manual_entry_mode": newer and newer.manual_entry,
         "permissions": list(it.permissions),
         "prefetch": _list(it.prefetch),
         "return_url": it.return_url,
         "livemode": False,
         "account_count": len(it.accounts),
         "extra": {**it.unknown, **it.grown} or None,
-    }
-    if not is_endive(version):
-        return row
-    country = it.newer.country if it.filters else None
-    return row | {
-        "filter_countries": None if country is None else [country],
-        "filter_require_payment_method_support": it.newer.require_payment_method_support
-        if it.filters
-        else None,
-        "limit_accounts": it.newer.limit,
-        "manual_entry_mode": it.newer.manual_entry,
-        "extra": it.grown or None,
     }
 
 

@@ -87,7 +87,7 @@ class Filters(NamedTuple):
 
 
 class Settings(NamedTuple):
-    """What newer versions tell of a session; of what stands once in older ones, as an attribute nobody knows."""
+    """What newer versions tell of a session."""
 
     country: str | None
     require_payment_method_support: str | None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 
-from fincon.sandbox.evolution import DAHLIA, SINCE, is_endive
+from fincon.sandbox.evolution import ENDIVE, SINCE, is_endive
 from fincon.sandbox.ids import mix
 from fincon.sandbox.model import (
     Account,
@@ -21,7 +21,7 @@ from fincon.sandbox.model import (
 )
 
 ACCOUNTS_URL = "/v1/financial_connections/accounts"
-API_VERSION = DAHLIA
+API_VERSION = ENDIVE
 EMBEDDED = 10  # how many accounts the list within a session holds
 NULLABLE_OF_SESSION = ("account_holder", "filters", "prefetch", "return_url")
 OLDEST_OF_ALL = max(SINCE.values())
@@ -257,8 +257,7 @@ def session(
             del found[name]
     if is_endive(version):
         _renew(found, it)
-    else:
-        _add(found, it.unknown)
+    _add(found, it.unknown)
     return found | it.grown
 
 

@@ -136,8 +136,26 @@ SESSIONS = Table(
         Column(
             "filter_countries",
             STRINGS,
-            "Countries of accounts that the session could collect; null = any.",
+            "Countries of accounts that the session could collect; null = any. Since API 2026-10-28 Stripe tells one.",
             "session.filters.countries",
+        ),
+        Column(
+            "filter_require_payment_method_support",
+            pa.string(),
+            "Whether accounts had to support payment methods: `all`, `at_least_one`, `none`, …; null = not said.",
+            "session.filters.require_payment_method_support",
+        ),
+        Column(
+            "limit_accounts",
+            pa.int64(),
+            "How many accounts the session could collect; null = not said.",
+            "session.limits.accounts",
+        ),
+        Column(
+            "manual_entry_mode",
+            pa.string(),
+            "Whether account numbers could be typed in: `automatic`, `disabled`, …; null = not said.",
+            "session.manual_entry.mode",
         ),
         Column("permissions", STRINGS, "Permissions asked for.", "session.permissions"),
         Column("prefetch", STRINGS, "Data asked for as soon as an account is linked.", "session.prefetch"),

@@ -52,6 +52,14 @@ def _places(ids: Sequence[str]) -> list[tuple[int, str] | tuple[None, None]]:
     return [(position, account_id) for position, account_id in enumerate(ids) if account_id] or [(None, None)]
 
 
+def _countries(filters: Filters) -> list[str] | None:
+    """The countries in whichever of two forms they came; both stand together, should both be there."""
+    named = filters.countries or []
+    if filters.country is not None:
+        return [*named, *({filters.country} - {*named})]
+    return filters.countries
+
+
 def session_tables(parsed: ParsedObjects) -> dict[str, Columns]:
     """The columns of ``sessions`` and ``session_accounts``."""
     sessions = parsed.sessions.objects
@@ -68,7 +76,10 @@ def session_tables(parsed: ParsedObjects) -> dict[str, Columns]:
             "session_id": [s.id for s in sessions],
             **holder_columns(s.account_holder for s in sessions),
             "filter_account_subcategories": [f.account_subcategories for f in filters],
-            "filter_countries": [f.countries for f in filters],
+            "filter_countries": [_countries(f) for f in filters],
+            "filter_require_payment_method_support": [f.require_payment_method_support for f in filters],
+            "limit_accounts": [s.limits and s.limits.accounts for s in sessions],
+            "manual_entry_mode": [s.manual_entry and s.manual_entry.mode for s in sessions],
             "permissions": [s.permissions for s in sessions],
             "prefetch": [s.prefetch for s in sessions],
             "return_url": [s.return_url for s in sessions],

@@ -125,6 +125,21 @@ class Filters(Known):
 
     account_subcategories: list[str] | None = None
     countries: list[str] | None = None
+    """Until 2026-10-28.endive, which has ``country`` in its place."""
+    country: str | None = None
+    require_payment_method_support: str | None = None
+
+
+class Limits(Known):
+    """``session.limits``: how much the session may collect."""
+
+    accounts: int | None = None
+
+
+class ManualEntry(Known):
+    """``session.manual_entry``: whether account numbers may be typed in."""
+
+    mode: str | None = None
 
 
 class RawList(Struct, gc=False):
@@ -155,6 +170,8 @@ class Session(Known):
     account_holder: AccountHolder | None = None
     client_secret: Any = None
     filters: Filters | None = None
+    limits: Limits | None = None
+    manual_entry: ManualEntry | None = None
     prefetch: list[str] | None = None
     return_url: str | None = None
 

@@ -23,6 +23,7 @@ from fincon.pipeline import compact as compacting
 from fincon.pipeline import erase as erasing
 from fincon.pipeline.request import SyncRequest
 from fincon.pipeline.sync import run_sync
+from fincon.sandbox.evolution import DAHLIA
 from fincon.sandbox.server import Sandbox, running
 from fincon.sandbox.world import World
 from fincon.storage.data_folder import DataFolder
@@ -67,7 +68,8 @@ def old(commit: str, data: Path) -> Path:
 
 
 def sync(sandbox: Sandbox, data: Path, **asked: Any) -> Any:
-    settings = settings_for(sandbox.url, data, FINCON_PII_KEY=PII_KEY)
+    """One sync, in the API version of then: another tells other things of the same session."""
+    settings = settings_for(sandbox.url, data, FINCON_PII_KEY=PII_KEY, STRIPE_VERSION=DAHLIA)
     return run_sync(settings, SyncRequest(**asked))
 
 

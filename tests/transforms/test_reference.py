@@ -26,6 +26,9 @@ NEWER = {
     "account.account_holder.customer_account",
     "account.account_numbers",
     "account.status_details",
+    "session.filters.require_payment_method_support",
+    "session.limits.accounts",
+    "session.manual_entry.mode",
 }
 """Attributes that Stripe's SDK has and the reference has not yet."""
 
@@ -158,8 +161,10 @@ SESSION = {
     "id": "fcsess_1",
     "account_holder": HOLDER,
     "accounts": {"data": [ACCOUNT], "has_more": False},
-    "filters": {"account_subcategories": ["a"], "countries": ["c"]},
+    "filters": {"account_subcategories": ["a"], "countries": ["c"], "require_payment_method_support": "s"},
+    "limits": {"accounts": 1},
     "livemode": False,
+    "manual_entry": {"mode": "m"},
     "permissions": ["p"],
     "prefetch": ["p"],
     "return_url": "r",
