@@ -16,6 +16,9 @@ FinconError
     └── DataFolderLocked    another run holds the data folder; it may be free later
 """
 
+import errno
+import os
+
 
 class FinconError(Exception):
     """The first line says what happened and to what; `hint` says what to do."""
@@ -98,10 +101,13 @@ class DataFolderLocked(RunFailed):
 def reason_of(error: Exception) -> str:
     """Say why the machine refused, in one line: a full disk is named as such, whichever library met it."""
     text = str(error)
-    if "No space left on device" in text or "os error 28" in text:
-        return "No space left on device"
+    for code in (errno.ENOSPC, errno.EFBIG):
+        if os.strerror(code) in text or f"os error {code}" in text:
+            return os.strerror(code)
     if text == "Failed to commit transaction: 0":
         return "another writer committed in between"
     if text.startswith("Traceback"):  # DuckDB, of a file that Python reads for it
         text = next(line for line in text.split("\n")[1:] if line and not line.startswith(" "))
+    if "\u21b3" in text:  # delta-rs, which draws how it came to it: the last of its lines is the reason
+        text = text.rstrip().rpartition("\u21b3")[2].removeprefix("\x1b[0m").strip()
     return text.split("\n", 1)[0]

@@ -11,6 +11,7 @@ import duckdb
 import pyarrow as pa
 
 from fincon.errors import RunFailed
+from fincon.lake.panics import panics_as_errors
 from fincon.lake.sightings import load_sightings, newest_sighting, seen_sql
 from fincon.lake.snapshots import LatestFiles, latest_files
 from fincon.lake.staging import staged_files
@@ -223,6 +224,7 @@ def _count_rows_added(lake: Lake, run_ids: Sequence[str]) -> dict[str, int]:
     return dict(found)
 
 
+@panics_as_errors()
 def remove_run(lake: Lake, run_id: str) -> None:
     """Take a run's rows out of every table again: its load can never be finished."""
     for table in OBJECT_TABLES:

@@ -7,6 +7,7 @@ import duckdb
 import pyarrow as pa
 from deltalake.transaction import AddAction, RemoveAction
 
+from fincon.lake.panics import panics_as_errors
 from fincon.lake.tables import COMMIT_ONCE, Lake
 from fincon.lake.version_sql import sql_literal, table_sql
 from fincon.storage.data_folder import atomic_write, ensure_lock_held
@@ -37,6 +38,7 @@ def erase(lake: Lake, table: Table, identities: list[str]) -> dict[str, int]:
     return dict(erased)
 
 
+@panics_as_errors()
 def _renew_log(lake: Lake, table: Table) -> None:
     """Make the log begin with the files as they are now; whatever it said of them before is gone.
 

@@ -8,6 +8,7 @@ import duckdb
 import msgspec
 import pyarrow.parquet as pq
 
+from fincon.lake.panics import panics_as_errors
 from fincon.lake.tables import COMMIT_ONCE, ROWS_A_BATCH, WRITER, Lake, single_value
 from fincon.lake.version_sql import latest_sql, partition_clauses, table_sql
 from fincon.storage.data_folder import atomic_write, ensure_lock_held, make_folder
@@ -121,6 +122,7 @@ def _has_each_once(query: duckdb.DuckDBPyConnection, table: Table, files: list[s
     return bool(single_value(query, f"SELECT count(*) = count(DISTINCT ({key})) FROM ({versions})"))
 
 
+@panics_as_errors()
 def _merge(lake: Lake, table: Table, under_bytes: int | None = None) -> None:
     """Merge a table's files, the small ones alone if asked. Views made before go on reading the old ones until `compact`."""
     ensure_lock_held(lake.folder)
@@ -129,6 +131,7 @@ def _merge(lake: Lake, table: Table, under_bytes: int | None = None) -> None:
     )
 
 
+@panics_as_errors()
 def compact(lake: Lake, retention: timedelta) -> dict[str, tuple[int, int]]:
     """Merge small files, and remove those that no table has needed for ``retention``; views made before read them until then.
 

@@ -16,6 +16,7 @@ from deltalake import CommitProperties, DeltaTable, Transaction, WriterPropertie
 from deltalake.exceptions import DeltaError
 
 from fincon.errors import RunFailed, reason_of
+from fincon.lake.panics import panics_as_errors
 from fincon.lake.version_sql import read_parquet_sql, table_sql
 from fincon.settings import query_memory
 from fincon.storage.data_folder import (
@@ -107,32 +108,30 @@ class Lake:
             self._tables[table.name] = self._open(table)
         return self._tables[table.name]
 
+    @panics_as_errors()
     def _open(self, table: Table) -> DeltaTable:
         path = self.folder / table.name
         options = delta_options(path)
         try:
-            if not DeltaTable.is_deltatable(str(path), options):
-                make_folder(path)
-                return DeltaTable.create(
-                    str(path),
-                    table.schema,
-                    mode="ignore",
-                    name=table.name,
-                    description=table.meaning,
-                    configuration=delta_settings(path),
-                    storage_options=options,
-                )
-            if cut := cut_short(path / "_delta_log"):
-                raise ValueError(f"{cut} is empty")  # noqa: TRY301 - delta-rs takes it for a commit of nothing
-            return DeltaTable(str(path), storage_options=options)
+            if DeltaTable.is_deltatable(str(path), options):
+                if cut := cut_short(path / "_delta_log"):
+                    raise ValueError(f"{cut} is empty")  # noqa: TRY301 - delta-rs takes it for a commit of nothing
+                return DeltaTable(str(path), storage_options=options)
         except (DeltaError, ValueError, OSError) as error:
-            reason = reason_of(error)
-            if reason == "No space left on device":
-                raise
             raise RunFailed(
-                f"The table {path} cannot be read: {reason}",
+                f"The table {path} cannot be read: {reason_of(error)}",
                 "Its log is damaged: restore it from a backup. Nothing was written, and the views still answer.",
             ) from error
+        make_folder(path)
+        return DeltaTable.create(
+            str(path),
+            table.schema,
+            mode="ignore",
+            name=table.name,
+            description=table.meaning,
+            configuration=delta_settings(path),
+            storage_options=options,
+        )
 
     def files(self, table: Table) -> list[str]:
         """Return the Parquet files that hold the table now, as absolute paths."""
@@ -151,6 +150,7 @@ class Lake:
         """Add rows in one commit that is marked as the runs', none of which is in yet."""
         self._write(table, rows, marked(run_ids, LOADED))
 
+    @panics_as_errors()
     def remove_versions(self, table: Table, versions: pa.Table) -> None:
         """Take versions, named by the table's key and ``observed_at``, out of it. Files that older views read stay."""
         if not versions.num_rows:
@@ -180,6 +180,7 @@ class Lake:
         """Add rows to an append-only table."""
         self._write(table, pa.Table.from_pylist(records, schema=plain_schema(table)), COMMIT_ONCE)
 
+    @panics_as_errors()
     def _write(
         self, table: Table, rows: pa.RecordBatchReader | pa.Table, properties: CommitProperties
     ) -> None:
@@ -191,6 +192,7 @@ class Lake:
         """Return the runs that are finished."""
         return {run_id for (run_id,) in self.records(RUNS, "run_id")}
 
+    @panics_as_errors()
     def fence_previous_writer(self) -> None:
         """Commit nothing to every table, so that no commit which another writer began before can follow."""
         for table in TABLES:

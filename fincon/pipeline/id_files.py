@@ -93,12 +93,12 @@ def _read(file: str, kind: Kind) -> _Found:
         return _read_path(path, file, kind)
     try:
         content = sys.stdin.buffer.read() if file == "-" else path.read_bytes()
+        with tempfile.NamedTemporaryFile() as copy:  # a pipe can be read but once
+            copy.write(content)
+            copy.flush()
+            return _read_path(Path(copy.name), "standard input" if file == "-" else file, kind)
     except OSError as error:
         raise _unreadable(file, error.strerror, kind) from error
-    with tempfile.NamedTemporaryFile() as copy:  # a pipe can be read but once
-        copy.write(content)
-        copy.flush()
-        return _read_path(Path(copy.name), "standard input" if file == "-" else file, kind)
 
 
 def _read_path(path: Path, name: str, kind: Kind) -> _Found:

@@ -85,7 +85,8 @@ def publish(data: DataPath, files: Mapping[str, LatestFiles]) -> DataPath:
             _drop_wal(target)
     except (duckdb.Error, OSError) as error:
         raise RunFailed(
-            f"The views could not be published in {target}: {reason_of(error)}", "The last ones still answer."
+            f"The views could not be published in {target}: {reason_of(error)}",
+            "The last ones still answer. Mend it, then run the same command again.",
         ) from error
     return target
 

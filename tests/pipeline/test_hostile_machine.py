@@ -69,24 +69,6 @@ def said_in_two_lines(done: Any) -> bool:
 # -- a disk that is full
 
 
-@pytest.fixture
-def disk(tmp_path: Path) -> Iterator[Callable[[int], Path]]:
-    """A disk of so many KiB; called again, the same disk with another size."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-
-    def sized(kib: int) -> Path:
-        how = "remount," if os.path.ismount(folder) else ""
-        command = ["mount", "-t", "tmpfs", "-o", f"{how}size={kib}k", "tmpfs", str(folder)]
-        if subprocess.run(command, capture_output=True, check=False).returncode:
-            pytest.skip("no disk can be mounted here; test_files_that_cannot_grow stands in")
-        return folder
-
-    yield sized
-    if os.path.ismount(folder):
-        subprocess.run(["umount", "--lazy", str(folder)], check=True)
-
-
 SIZES = (16, 64, 300, 480)
 """In KiB: too small for pages, for staging, for commits, for views."""
 
