@@ -130,6 +130,7 @@ def rows(data: Path, query: str) -> list[Row]:
 OBJECTS = ("sessions", "session_accounts", "accounts", "balances", "refreshes")
 NOT_TRUTH = (
     "absent_since",
+    "account_holder_id",
     "stripe_account",
     "observed_at",
     "run_id",

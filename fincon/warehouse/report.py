@@ -56,7 +56,6 @@ DAILY = f"""
 SELECT day, currency, sum(current_amount)::DOUBLE AS amount
 FROM balance_daily JOIN accounts USING (stripe_account, account_id) JOIN {RANKED} USING (currency)
 WHERE place <= 4 AND category = 'cash'
-    AND day >= (SELECT min((observed_at AT TIME ZONE 'UTC')::DATE) FROM lake.balances)
 GROUP BY day, currency, place ORDER BY place, day"""
 
 AGES = """
@@ -106,14 +105,15 @@ def _funnel(frame: pd.DataFrame) -> alt.TopLevelMixin:
 PARTS = (
     Part(
         "What is held and owed",
-        "Current balances of accounts that are not disconnected, in major units; negative is owed. The plot has the four"
-        " most frequent currencies, the table all.",
+        "Current balances of live accounts, in major units; negative is owed. What is stale or not linked any more"
+        " is not in it. The plot has the four most frequent currencies, the table all.",
         (HOLDINGS, charts.holdings),
         TOTALS,
     ),
     Part(
         "Day by day",
-        "Cash balances at the end of each day (UTC) since the first sync; a day without a new balance has the last one.",
+        "What accounts of the category cash held at the end of each day (UTC); a day without a new balance has the last one."
+        " The last day is not over.",
         (DAILY, charts.daily),
         None,
     ),
@@ -143,7 +143,7 @@ PARTS = (
     ),
     Part(
         "Low balances",
-        "Active cash accounts with less than 100 available, in the currency's major unit, by how old that is.",
+        "Active accounts of the category cash with less than 100 available, in the currency's major unit, by how old that is.",
         None,
         LOW,
     ),

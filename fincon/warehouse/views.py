@@ -30,10 +30,12 @@ from fincon.storage.data_folder import DataFolder, atomic_write, open_duckdb
 from fincon.storage.s3 import DataPath
 from fincon.transforms.money import THREE_DECIMAL, ZERO_DECIMAL
 from fincon.transforms.schemas import (
+    ACCOUNTS,
     BALANCES,
     LOGS,
     OBJECT_TABLES,
     SEEN,
+    SESSIONS,
     TABLES,
     TRANSACTIONS,
     Column,
@@ -59,6 +61,16 @@ AMOUNTS = {
     )
 }
 """Table → column in minor units → the column in major units that every view of it adds."""
+
+HOLDER = Column(
+    "account_holder_id",
+    pa.string(),
+    "Whose it is (`cus_…` or `acct_…`): the one of the holder's ids that is set; null = no holder.",
+)
+HOLDER_SQL = (
+    "coalesce(account_holder_customer_id, account_holder_account_id, account_holder_customer_account_id)"
+)
+"""What every view of sessions and accounts adds."""
 
 
 def publish(data: DataPath, files: Mapping[str, LatestFiles]) -> DataPath:
@@ -224,14 +236,19 @@ def _lake_view(table: Table, view: str, *, filled: bool) -> str:
         from_template("amount", minor=minor, major=major.name)
         for minor, major in AMOUNTS.get(table.name, {}).items()
     ]
+    columns += [f"{HOLDER_SQL} AS {column.name}" for column in _holder(table)]
     source = no_rows_sql(table)  # so that it has every column, whatever is in the files
     if filled:
         source += f" UNION ALL BY NAME FROM read_parquet(lake.{view}_files(), {PARQUET_OPTIONS})"
     return f"CREATE VIEW lake.{view} AS SELECT {', '.join(columns)} FROM ({source})"
 
 
+def _holder(table: Table) -> tuple[Column, ...]:
+    return (HOLDER,) if table in (SESSIONS, ACCOUNTS) else ()
+
+
 def _comments(view: str, table: Table, about: str = "", more: tuple[Column, ...] = ()) -> Iterator[str]:
     yield f"COMMENT ON VIEW {view} IS {sql_literal(f'{table.meaning} {about}'.strip())}"
     amounts = AMOUNTS.get(table.name, {}).values()
-    for column in (*table.columns, *amounts, *more):
+    for column in (*table.columns, *amounts, *_holder(table), *more):
         yield f"COMMENT ON COLUMN {view}.{column.name} IS {sql_literal(column.meaning)}"

@@ -9,7 +9,7 @@ WITH attributes AS (
         account_id,
         observed_at,
         run_id,
-        COLUMNS(* EXCLUDE (stripe_account, account_id, observed_at, run_id, balance_type, balance_as_of))::VARCHAR
+        COLUMNS(* EXCLUDE (stripe_account, account_id, account_holder_id, observed_at, run_id, balance_type, balance_as_of))::VARCHAR
     FROM lake.accounts
     SEMI JOIN (
         SELECT stripe_account, account_id FROM lake.accounts GROUP BY ALL HAVING count(*) > 1

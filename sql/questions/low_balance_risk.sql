@@ -1,5 +1,5 @@
 -- Which accounts may not cover a debit, and how old is what we know of them.
--- Grain: one row per active cash account and currency whose available balance is known and under a threshold. The view
+-- Grain: one row per active cash account (its `category` is `cash`) and currency whose available balance is known and under a threshold. The view
 --   has those under 100; `low_balance_risk(threshold)` takes another. An account whose bank names no available
 --   balance cannot be judged and is not in it.
 -- Units: the threshold is in the major unit of each currency (100 dollars, 100 yen), so ask of one currency at a time.
@@ -26,12 +26,12 @@ SELECT
 FROM balances AS b
 JOIN accounts AS a USING (stripe_account, account_id)
 LEFT JOIN (FROM refreshes WHERE feature = 'balance') AS r USING (stripe_account, account_id)
-WHERE a.status = 'active' AND b.balance_type = 'cash' AND b.available_amount < threshold;
+WHERE a.status = 'active' AND a.absent_since IS NULL AND a.category = 'cash' AND b.available_amount < threshold;
 
 CREATE VIEW low_balance_risk AS FROM low_balance_risk(100);
 
 COMMENT ON MACRO TABLE low_balance_risk IS 'As the view of the same name, with available under `threshold`, in the major unit of each currency.';
-COMMENT ON VIEW low_balance_risk IS 'One row per active cash account and currency with less than 100 available, in the currency''s major unit.';
+COMMENT ON VIEW low_balance_risk IS 'One row per active account of the category `cash` and currency with less than 100 available, in the currency''s major unit.';
 COMMENT ON COLUMN low_balance_risk.stripe_account IS 'The Stripe account that was asked; empty = the key''s own.';
 COMMENT ON COLUMN low_balance_risk.account_id IS 'The account.';
 COMMENT ON COLUMN low_balance_risk.institution_name IS 'Who holds the account.';

@@ -1,5 +1,6 @@
 -- Do refreshes work, where do they fail, and how long ago did they last succeed.
--- Grain: one row per feature, institution and outcome of the last attempt, over all accounts not disconnected.
+-- Grain: one row per Stripe account, feature, institution and outcome of the last attempt, over all accounts that are listed
+--   and not disconnected.
 -- Units: shares between 0 and 1; hours, rounded down.
 -- Example: SELECT DISTINCT feature, institution_name, share_failed FROM refresh_health ORDER BY share_failed DESC;
 CREATE VIEW refresh_health AS
@@ -10,6 +11,7 @@ WITH successes AS (
     GROUP BY ALL
 )
 SELECT
+    stripe_account,
     r.feature,
     a.institution_name,
     r.status,
@@ -24,11 +26,12 @@ SELECT
 FROM refreshes AS r
 JOIN accounts AS a USING (stripe_account, account_id)
 LEFT JOIN successes AS s USING (stripe_account, account_id, feature)
-WHERE a.status IS DISTINCT FROM 'disconnected'
-GROUP BY r.feature, a.institution_name, r.status
-WINDOW place AS (PARTITION BY r.feature, a.institution_name);
+WHERE a.status IS DISTINCT FROM 'disconnected' AND a.absent_since IS NULL
+GROUP BY stripe_account, r.feature, a.institution_name, r.status
+WINDOW place AS (PARTITION BY stripe_account, r.feature, a.institution_name);
 
 COMMENT ON VIEW refresh_health IS 'One row per feature, institution and outcome of the last attempt to refresh; disconnected accounts left out.';
+COMMENT ON COLUMN refresh_health.stripe_account IS 'The Stripe account that was asked; empty = the key''s own.';
 COMMENT ON COLUMN refresh_health.feature IS '`balance`, `ownership` or `transaction`.';
 COMMENT ON COLUMN refresh_health.institution_name IS 'Who holds the accounts.';
 COMMENT ON COLUMN refresh_health.status IS 'Outcome of the last attempt: `succeeded`, `failed`, `pending`, …';

@@ -13,7 +13,7 @@ SELECT
     r.next_refresh_available_at
 FROM refreshes AS r
 JOIN accounts AS a USING (stripe_account, account_id)
-WHERE a.status = 'active'
+WHERE a.status = 'active' AND a.absent_since IS NULL
   AND r.status IS DISTINCT FROM 'pending'
   AND r.next_refresh_available_at <= now();
 

@@ -7,7 +7,7 @@ SELECT
     stripe_account,
     account_id,
     account_holder_type,
-    coalesce(account_holder_customer_id, account_holder_account_id, account_holder_customer_account_id) AS account_holder_id,
+    account_holder_id,
     institution_name,
     display_name,
     last4,
@@ -16,8 +16,8 @@ SELECT
     status_details.active.expected_deactivation_date AS works_until,
     date_sub('day', now(), status_details.active.expected_deactivation_date) AS days_left
 FROM accounts
-WHERE status = 'inactive'
-   OR (status = 'active' AND status_details.active.action = 'relink_required');
+WHERE absent_since IS NULL
+  AND (status = 'inactive' OR (status = 'active' AND status_details.active.action = 'relink_required'));
 
 COMMENT ON VIEW relink_needed IS 'One row per account that must be linked again: inactive, or active with a notice that it will end.';
 COMMENT ON COLUMN relink_needed.stripe_account IS 'The Stripe account that was asked; empty = the key''s own.';

@@ -27,9 +27,7 @@ SELECT
     p.value,
     count(DISTINCT account_id) AS accounts,
     list_sort(list(DISTINCT account_id)) AS account_ids,
-    count(DISTINCT coalesce(
-        a.account_holder_customer_id, a.account_holder_account_id, a.account_holder_customer_account_id
-    )) AS account_holders,
+    count(DISTINCT a.account_holder_id) AS account_holders,
     count(DISTINCT a.institution_name) AS institutions
 FROM people AS p
 JOIN accounts AS a USING (stripe_account, account_id)

@@ -14,7 +14,7 @@ SELECT
     r.next_refresh_available_at
 FROM accounts AS a
 LEFT JOIN (FROM refreshes WHERE feature = 'balance') AS r USING (stripe_account, account_id)
-WHERE a.status = 'active'
+WHERE a.status = 'active' AND a.absent_since IS NULL
   AND list_contains(a.permissions, 'balances')
   AND (a.balance_as_of IS NULL OR a.balance_as_of < now() - INTERVAL 1 DAY);
 

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from fincon.transforms.schemas import ACCOUNTS, TABLES
 from fincon.warehouse import data_dictionary as dictionary
+from fincon.warehouse.views import HOLDER
 from tests.conftest import fincon
 
 PAGE = Path(__file__).parents[2] / "docs" / "data-dictionary.md"
@@ -26,7 +27,7 @@ def test_schema_shows_a_table_column_by_column_with_the_meaning_from_where_colum
     tmp_path: Path,
 ) -> None:
     lines = fincon("schema", "accounts", cwd=tmp_path).stdout.splitlines()
-    for column, line in zip(ACCOUNTS.columns, lines[1:], strict=True):
+    for column, line in zip((*ACCOUNTS.columns, HOLDER), lines[1:], strict=True):
         assert line.startswith(column.name)
         assert line.endswith(column.meaning)
     assert fincon("schema", "history.balances", cwd=tmp_path).stdout.count("valid_") == 2
