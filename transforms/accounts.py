@@ -15,6 +15,7 @@ from fincon.transforms.columns import (
 )
 from fincon.transforms.page import Page
 from fincon.transforms.parsed_objects import ParsedObjects
+from fincon.transforms.rejects import unknown
 from fincon.transforms.schemas import ACCOUNTS, BALANCES, FEATURES, REFRESHES
 from fincon.transforms.stripe_objects import (
     Account,
@@ -30,9 +31,12 @@ AS_THEY_ARE = tuple(c.name for c in ACCOUNTS.columns if c.name in Account.__stru
 
 
 def read_accounts(parsed: ParsedObjects, pages: Sequence[Page]) -> None:
-    """Read every account of pages of the listing."""
-    for page in pages:
-        parsed.read_list(parsed.accounts, page.body, page.header.observed_at)
+    """Read every account of pages of the listing; or the answer that an account is not there."""
+    for header, body in pages:
+        if header.status == 200:
+            parsed.read_list(parsed.accounts, body, header.observed_at)
+        else:
+            parsed.rejects.append(unknown("account", header.parent, header.observed_at))
 
 
 def account_tables(parsed: ParsedObjects) -> dict[str, Columns]:

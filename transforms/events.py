@@ -1,6 +1,6 @@
 """Events → the accounts that they show, each as of its event's time."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -44,6 +44,15 @@ def read_events(parsed: ParsedObjects, pages: Sequence[Page]) -> None:
                     silent += _left_away(msgspec.json.decode(event.data.object))
                     silent += [] if parsed.accounts.extra[-1] else ["extra"]
                 parsed.events[len(parsed.accounts.objects) - 1] = (event.id, silent)
+
+
+def accounts_of_events(body: bytes) -> Iterator[msgspec.Raw]:
+    """Yield the account, as it was sent, of each event on a page that has one."""
+    for raw in RAW_LIST.decode(body).data:
+        try:
+            yield _EVENT.decode(raw).data.object
+        except msgspec.DecodeError:
+            continue  # it lands in rejects
 
 
 def _left_away(account: Mapping[str, Any]) -> list[str]:

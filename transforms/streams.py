@@ -75,6 +75,15 @@ STREAMS = {
         ),
         Stream(name="events", object_type="event", path="/v1/events", endpoint="events", has_accounts=True),
         Stream(
+            # An account that an event shows in a shape that cannot be read. Its page is kept as a list of one.
+            name="single_accounts",
+            object_type="account",
+            path=f"{_PREFIX}/accounts/{{parent}}",
+            endpoint="accounts",
+            parent="account",
+            has_accounts=True,
+        ),
+        Stream(
             name="transactions",
             object_type="transaction",
             path=f"{_PREFIX}/transactions",

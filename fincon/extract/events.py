@@ -4,8 +4,10 @@ from collections.abc import Mapping
 from dataclasses import replace
 from datetime import timedelta
 
+import msgspec
 from msgspec.structs import replace as replace_header
 
+from fincon.errors import NotFound
 from fincon.extract.client import Params, StripeClient
 from fincon.extract.pagination import (
     ListEndpoint,
@@ -13,17 +15,22 @@ from fincon.extract.pagination import (
     fetch_page,
     fetch_remaining,
     no_page,
+    store_missing,
     store_page,
 )
 from fincon.extract.responses import StripeResponse
 from fincon.landing.page_store import PageStore
+from fincon.transforms.decode import ObjectDecoder
 from fincon.transforms.event_times import EventTimes, events_on
-from fincon.transforms.list_page import ListPage
+from fincon.transforms.events import accounts_of_events
+from fincon.transforms.list_page import ListPage, list_page
 from fincon.transforms.page import Header
 from fincon.transforms.redaction import redact
+from fincon.transforms.rejects import object_id
 from fincon.transforms.streams import EVENTS_OVERLAP, STREAMS
+from fincon.transforms.stripe_objects import Account
 
-EVENTS = STREAMS["events"]
+EVENTS, SINGLE_ACCOUNTS = STREAMS["events"], STREAMS["single_accounts"]
 
 TYPES = tuple(
     f"financial_connections.account.{what}"
@@ -74,6 +81,38 @@ def fetch_events(
         progress(page.count)
     fetch_remaining(stripe, page_store, listed, last, progress, pages.store)
     return True
+
+
+def fetch_unreadable_accounts(stripe: StripeClient, page_store: PageStore) -> None:
+    """Fetch each account once that an event shows in a shape that cannot be read: one of another API version, say.
+
+    Raises:
+        StripeError: a request failed for good; pages fetched stay on disk.
+    """
+    for account_id in _unreadable_accounts(page_store):
+        before = no_page(SINGLE_ACCOUNTS.name, account_id)
+        if page_store.last(SINGLE_ACCOUNTS.name, account_id) or page_store.erased.is_erased(account_id):
+            continue
+        path, _ = SINGLE_ACCOUNTS.request(account_id)
+        try:
+            answer, _ = stripe.get(SINGLE_ACCOUNTS.endpoint, path, lambda body: None)
+        except NotFound as missing:
+            store_missing(page_store, missing, path, before)
+        else:
+            listed = b'{"object": "list", "has_more": false, "data": [%b]}' % answer.body
+            store_page(page_store, replace(answer, body=listed), list_page(listed), before)
+
+
+def _unreadable_accounts(page_store: PageStore) -> list[str]:
+    decoder = ObjectDecoder(Account, "account")
+    found: dict[str, None] = {}
+    for page in page_store.chain(EVENTS.name):
+        for raw in accounts_of_events(page.body):
+            try:
+                decoder.decode(raw)
+            except msgspec.DecodeError:
+                found |= dict.fromkeys(filter(None, [object_id(raw)]))
+    return list(found)
 
 
 class _EventPages:

@@ -217,6 +217,7 @@ def fetch_accounts_or_events(
         advance = ctx.progress.stage("events", None)
         times = sightings.event_times(ctx.lake, job.run.stripe_account)
         if ctx.run_step("fetch events", events.fetch_events, stripe, page_store, job.since, times, advance):
+            ctx.run_step("fetch accounts", events.fetch_unreadable_accounts, stripe, page_store)
             return
         ctx.progress.stage("no run within 29 days to go on from: listing every account", None)
     known = known_accounts(ctx.lake, page_store, job.run.stripe_account)

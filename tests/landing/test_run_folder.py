@@ -45,7 +45,7 @@ def test_the_runs_of_an_earlier_version_are_known_and_can_be_gone_on_with(tmp_pa
     assert (pages.catch_up(), len(pages.started_parents())) == (3, 3)
     asked = RunSpec(**{name: getattr(interrupted, name) for name in RunSpec.__struct_fields__})
     fresh = msgspec.structs.replace(interrupted, started_at=datetime.now(UTC))
-    assert resume_or_create_run(asked, [fresh], "") == fresh
+    assert resume_or_create_run(asked, [fresh], []) == fresh
     assert RunFolder(data, interrupted.run_id).add_costs({"requests": 2})["requests"] == 5
 
 
@@ -55,7 +55,8 @@ def test_a_run_is_written_under_the_keys_that_earlier_versions_read(tmp_path: Pa
     folder.add_costs({"requests": 1})
     folder.mark_fetched({"requests": 3})
     assert json.loads((folder.path / "run.json").read_bytes()).keys() == {
-        *("run_id", "started_at", "mode", "api_base", "livemode", "stripe_account", "stripe_version", "pii")
+        *("run_id", "started_at", "mode", "api_base", "livemode", "stripe_account", "stripe_version", "pii"),
+        "runs_before",  # which earlier versions pass over
     }
     assert {path.name for path in folder.path.iterdir()} == {"run.json", "costs.json", "fetched.json"}
     assert unfinished_runs(tmp_path, set()) == [run]

@@ -150,6 +150,22 @@ def test_an_event_of_the_version_asked_for_says_all(stripe: ScriptedStripe, data
     ]
 
 
+def test_an_account_that_an_event_shows_in_a_shape_that_cannot_be_read_is_fetched_once(
+    stripe: ScriptedStripe, data: Path
+) -> None:
+    run(stripe, data)
+    stripe.accounts[0]["balance"]["current"]["usd"] = 777
+    old = copy.deepcopy(stripe.accounts[0])
+    del old["supported_payment_method_types"]
+    stripe.events = [event(f"evt_{n}", old, stripe.clock + 60 - n, version="2022-11-15") for n in range(3)]
+    stripe.requests.clear()
+    run(stripe, data, events=True)
+    assert [path.partition("?")[0] for path in stripe.requests] == [
+        "/v1/events", "/v1/financial_connections/accounts/fca_A",
+    ]  # fmt: skip
+    assert rows(data, "SELECT current FROM balances WHERE account_id = 'fca_A'") == [{"current": 777}]
+
+
 def test_events_of_one_second_keep_stripes_order_whenever_each_is_read(
     stripe: ScriptedStripe, data: Path
 ) -> None:

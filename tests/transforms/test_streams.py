@@ -48,6 +48,6 @@ def test_a_balance_is_summed_up_where_accounts_stand_and_nowhere_else():
     """A transaction with an attribute ``balance`` counts neither on its page nor when it is rejected."""
     body = json.dumps({"data": [BALANCE], "has_more": False}).encode()
     counted = {name for name in STREAMS if sums_of_pages([Page(no_page(name), body)])}
-    assert counted == {"sessions", "accounts"}
+    assert counted == {"sessions", "accounts", "single_accounts"}
     assert sums_of_rejects([("transaction", json.dumps(BALANCE))]) == {}
     assert sums_of_rejects([("account", json.dumps(BALANCE))]) != {}
