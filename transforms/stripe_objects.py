@@ -213,23 +213,36 @@ class Owner(Known):
     refreshed_at: Unix | None = None
 
 
+_NOT_READ = msgspec.Raw(b"")
+
+
 class EventData(Struct, gc=False):
     """``event.data``: the account as it was, not decoded yet."""
 
     object: Annotated[msgspec.Raw, Account]
-    previous_attributes: Annotated[msgspec.Raw, Account] = msgspec.Raw(b"")
+    previous_attributes: Annotated[msgspec.Raw, Account] = _NOT_READ
+
+
+class EventRequest(Struct, gc=False):
+    """``event.request``: what caused it; the platform's own ``idempotency_key`` may say anything."""
+
+    id: str | None = None
 
 
 class Event(Struct, gc=False):
-    """An ``event`` of an account. Only when it was, of what, and in which version it is rendered is read."""
+    """An ``event`` of an account. Only when it was, of what, and in which version it is rendered is read.
+
+    The rest is known to be of no person.
+    """
 
     id: str
     created: Unix
     data: EventData
     api_version: str | None = None
-    account: Any = None
-    context: Any = None
-    livemode: Any = None
-    object: Any = None
-    pending_webhooks: Any = None
-    type: Any = None
+    account: Annotated[msgspec.Raw, str] = _NOT_READ
+    context: Annotated[msgspec.Raw, str] = _NOT_READ
+    livemode: Annotated[msgspec.Raw, bool] = _NOT_READ
+    object: Annotated[msgspec.Raw, str] = _NOT_READ
+    pending_webhooks: Annotated[msgspec.Raw, int] = _NOT_READ
+    request: Annotated[msgspec.Raw, EventRequest] = _NOT_READ
+    type: Annotated[msgspec.Raw, str] = _NOT_READ

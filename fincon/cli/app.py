@@ -10,11 +10,10 @@ from contextlib import suppress
 
 import click
 
+from fincon.cli import interrupt
 from fincon.cli.options import GlobalOptions, global_options
 from fincon.cli.terminal import encode_all, visible
 from fincon.errors import FinconError
-
-INTERRUPTED = 130
 
 COMMANDS = {
     "demo": ("demo", "Sync a sandbox twice, and show what can be asked."),
@@ -83,25 +82,33 @@ def run(arguments: Sequence[str] | None = None) -> int:
     encode_all()
     try:
         return int(cli.main(arguments, "fincon", standalone_mode=False, obj=options) or 0)
-    except (click.Abort, KeyboardInterrupt):
-        return _tell_interrupted()
-    except click.ClickException as error:
+    except interrupt.Interrupted:
+        raise
+    except BaseException as error:
+        if interrupt.received():
+            raise interrupt.Interrupted from error  # whatever library it was heard in
+        return _told(error, options)
+
+
+def _told(error: BaseException, options: GlobalOptions) -> int:
+    """Say what went wrong, and return the exit code."""
+    if isinstance(error, click.Abort):  # of a question that was not answered
+        _tell("nothing was done.", "", options)
+        return 1
+    if isinstance(error, click.ClickException):
         error.show()
         return error.exit_code
-    except FinconError as error:
+    if isinstance(error, FinconError):
         _tell(str(error), error.hint, options)
         return error.exit_code
-    except SystemExit:
+    if isinstance(error, SystemExit):
         return 0  # click's answer to a closed pipe: whoever read had enough
-    except BrokenPipeError:
+    if isinstance(error, BrokenPipeError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except Exception as error:  # noqa: BLE001 - the last resort: a person sees two lines, not a traceback
-        if _is_of_an_interrupt(error):
-            return _tell_interrupted()
-        hint = "This is a bug or a machine in trouble; --verbose shows where."
-        _tell(f"{type(error).__name__}: {error}", hint, options)
-        return 1
+    hint = "This is a bug or a machine in trouble; --verbose shows where."
+    _tell(f"{type(error).__name__}: {error}", hint, options)
+    return 1
 
 
 def _tell(message: str, hint: str, options: GlobalOptions) -> None:
@@ -111,22 +118,10 @@ def _tell(message: str, hint: str, options: GlobalOptions) -> None:
     click.echo(visible(told, keep="\n"), err=True)
 
 
-def _is_of_an_interrupt(error: BaseException | None) -> bool:
-    """Whether Ctrl-C led to it: within a wait for a lock Python may raise another error in its place."""
-    while error and not isinstance(error, KeyboardInterrupt):
-        error = error.__context__
-    return error is not None
-
-
-def _tell_interrupted() -> int:
-    click.echo(
-        "fincon: interrupted. What was fetched is kept: run the same command again to go on.", err=True
-    )
-    return INTERRUPTED
-
-
 def end(code: int) -> None:
     """End the process now: a thread that still waits for Stripe must not hold the terminal."""
+    if interrupt.received():
+        interrupt.leave()  # a library swallowed it
     for stream in (sys.stdout, sys.stderr):
         with suppress(BrokenPipeError):
             stream.flush()

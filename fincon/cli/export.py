@@ -17,6 +17,7 @@ from typing import IO, Any, TextIO
 import duckdb
 from duckdb.sqltypes import VARCHAR
 
+from fincon.cli import interrupt
 from fincon.cli.output import ROWS_SHOWN, read_rows, render_markdown, render_table, render_vertical
 from fincon.cli.terminal import terminal_width, visible
 from fincon.errors import UsageError
@@ -110,11 +111,12 @@ def _aside(output: Path) -> Iterator[Path]:
         yield target
         return
     part = target.with_name(f".{target.name}.{os.getpid()}.part")
-    try:
-        yield part
-        part.replace(target)
-    finally:
-        part.unlink(missing_ok=True)
+    with interrupt.unwinding():
+        try:
+            yield part
+            part.replace(target)
+        finally:
+            part.unlink(missing_ok=True)
 
 
 def _opened(path: Path, *, binary: bool) -> IO[Any]:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import click
 
+from fincon.cli import interrupt
 from fincon.cli.options import command, current_options, echo_status, pluralize, wait_option
 from fincon.cli.output import render_result
 from fincon.errors import RunFailed, UsageError
@@ -14,7 +15,7 @@ from fincon.pipeline.failures import machine_errors
 from fincon.settings import data_folder
 from fincon.storage.data_folder import DataFolder
 from fincon.storage.lock import retry_while_locked
-from fincon.storage.s3 import DataPath
+from fincon.storage.s3 import DataPath, S3Path
 from fincon.warehouse.checks import checks
 from fincon.warehouse.connection import connect
 
@@ -63,7 +64,7 @@ def erase(account: str | None, customer: str | None, session: str | None, *, all
         raise UsageError("Name one account, customer or session.", "fincon erase --account fca_…")
     kind, identity = given[0]
     data = _existing_lake()
-    with machine_errors(data):
+    with interrupt.unwinding(when=isinstance(data, S3Path)), machine_errors(data):
         if allow:
             erasing.allow(data, kind, identity)
             echo_status("A later sync may bring it back.")
@@ -87,7 +88,7 @@ def erase(account: str | None, customer: str | None, session: str | None, *, all
 def compact(retention_days: int, pages_days: int, wait_seconds: float) -> None:
     """Merge small files, and remove old ones and old pages."""
     data = _existing_lake()
-    with machine_errors(data):
+    with interrupt.unwinding(when=isinstance(data, S3Path)), machine_errors(data):
         done = retry_while_locked(lambda: compacting.compact(data, retention_days, pages_days), wait_seconds)
     for name, (before, after) in done["files"].items():
         click.echo(f"{name}: {before:,} files, now {after:,}")

@@ -1,10 +1,10 @@
 """``fincon serve``: keep a lake up to date."""
 
-import signal
 from pathlib import Path
 
 import click
 
+from fincon.cli import interrupt
 from fincon.cli.options import command, current_options, echo_status
 from fincon.flows.scheduler import read, run_when_due, when
 from fincon.settings import load_settings
@@ -27,9 +27,8 @@ def serve(schedules: Path) -> None:
     data = current_options().data
     deployments = read(schedules)
     load_settings(data=data)  # a missing key is told now, not at three in the morning
-    signal.signal(
-        signal.SIGTERM, signal.default_int_handler
-    )  # as Ctrl-C: a run that is stopped goes on later
+    interrupt.expect("A run that was stopped is gone on with by the next.")
     for deployment in deployments:
         echo_status(f"{deployment.name}: {when(deployment)}")
-    run_when_due(deployments, ["--data", str(data)] if data else [], echo_status)
+    with interrupt.unwinding():  # a command that runs is ended as well
+        run_when_due(deployments, ["--data", str(data)] if data else [], echo_status)

@@ -7,6 +7,7 @@ from typing import Any
 import click
 import pyarrow as pa
 
+from fincon.cli import interrupt
 from fincon.cli.options import add_options, command, current_options, echo_status, pluralize, wait_option
 from fincon.cli.progress import show_progress
 from fincon.errors import UsageError
@@ -25,6 +26,7 @@ from fincon.settings import (
     quiet_prefect,
 )
 from fincon.storage.lock import retry_while_locked
+from fincon.storage.s3 import S3Path
 from fincon.transforms.redaction import Choice
 
 details_options = add_options(
@@ -204,12 +206,15 @@ def run_once(
 ) -> SyncResult:
     """Do one run and show its progress; as a flow run where there is a Prefect server."""
     without_pandas()
+    interrupt.expect("What was fetched is kept: run the same command again to go on.")
     if dask_scheduler() and not prefect_api_url():
         raise UsageError(
             "FINCON_DASK is set, but PREFECT_API_URL is not: it is a flow run that maps its tasks over Dask.",
             "Set PREFECT_API_URL, or unset FINCON_DASK.",
         )
-    with show_progress(quiet=quiet) as progress:
+    # A Prefect server, or who else waits for the bucket's lease, is told.
+    told = bool(prefect_api_url()) or isinstance(settings.data, S3Path)
+    with interrupt.unwinding(when=told), show_progress(quiet=quiet) as progress:
         if not prefect_api_url():
             return retry_while_locked(lambda: run_sync(settings, request, progress=progress), wait_seconds)
         return _run_as_flow(settings, request, progress, wait_seconds)

@@ -2,7 +2,6 @@
 
 import secrets
 from datetime import UTC, datetime, timedelta
-from typing import NamedTuple
 
 import duckdb
 import msgspec
@@ -10,7 +9,8 @@ import pyarrow.parquet as pq
 
 from fincon.lake.panics import panics_as_errors
 from fincon.lake.tables import COMMIT_ONCE, ROWS_A_BATCH, WRITER, Lake, single_value
-from fincon.lake.version_sql import latest_sql, partition_clauses, table_sql
+from fincon.lake.version_sql import LatestFiles as LatestFiles
+from fincon.lake.version_sql import partition_clauses, table_sql
 from fincon.storage.data_folder import atomic_write, ensure_lock_held, make_folder
 from fincon.transforms.schemas import LOGS, OBJECT_TABLES, TABLES, Table
 
@@ -29,24 +29,6 @@ class Snapshot(msgspec.Struct, frozen=True):
 
     covers: list[str]
     base: list[str]
-
-
-class LatestFiles(NamedTuple):
-    """Where a table and its latest state are, as absolute paths of Parquet files."""
-
-    snapshot: list[str]
-    """The latest state as it was when the snapshot was taken: each object once."""
-    since: list[str]
-    """Versions that came since."""
-    all: list[str]
-    """The whole table, every version."""
-
-    def sql(self, table: Table, clause: str = "") -> str:
-        """Write the query for the latest state, of those objects alone that a ``clause`` leaves."""
-        snapshot, since = (
-            table_sql(table, files, clause) if files else "" for files in (self.snapshot, self.since)
-        )
-        return latest_sql(table, snapshot, since)
 
 
 def latest_files(lake: Lake, table: Table) -> LatestFiles:

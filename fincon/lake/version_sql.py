@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 from pathlib import Path
 from string import Template
+from typing import NamedTuple
 
 import duckdb
 
@@ -216,3 +217,21 @@ def _column_names(table: Table) -> str:
 def reconcile_sql(staged: str, known: str) -> str:
     """Write the query for the currencies whose sums differ between staged balances and the ``known`` ones (a query)."""
     return from_template("reconcile", seen_last=latest_sql(BALANCES, "", staged), known=known)
+
+
+class LatestFiles(NamedTuple):
+    """Where a table and its latest state are, as absolute paths of Parquet files."""
+
+    snapshot: list[str]
+    """The latest state as it was when the snapshot was taken: each object once."""
+    since: list[str]
+    """Versions that came since."""
+    all: list[str]
+    """The whole table, every version."""
+
+    def sql(self, table: Table, clause: str = "") -> str:
+        """Write the query for the latest state, of those objects alone that a ``clause`` leaves."""
+        snapshot, since = (
+            table_sql(table, files, clause) if files else "" for files in (self.snapshot, self.since)
+        )
+        return latest_sql(table, snapshot, since)

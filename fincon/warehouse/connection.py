@@ -1,6 +1,5 @@
 """Connect to ``fincon.duckdb`` for reading, as notebooks, commands and checks do."""
 
-import os
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -9,17 +8,13 @@ from difflib import get_close_matches
 import duckdb
 
 from fincon.errors import FinconError, RunFailed, UsageError, reason_of
-from fincon.lake.snapshots import latest_files_by_table
-from fincon.lake.tables import Lake
-from fincon.lake.upgrade import refuse_newer, upgrade
 from fincon.lake.version_sql import sql_literal
-from fincon.landing.run_folder import refuse_half_loaded
 from fincon.settings import data_folder
 from fincon.storage.data_folder import DataFolder, local_copy, open_duckdb
-from fincon.storage.lock import retry_while_locked, writer_lock
+from fincon.storage.lock import retry_while_locked
 from fincon.storage.s3 import DataPath
 from fincon.transforms.schemas import TABLES
-from fincon.warehouse.views import made_by, publish, published_files
+from fincon.warehouse.views import made_by
 
 AGAIN = "`fincon compact` or the next `fincon sync` makes the views anew."
 WAIT_SECONDS = 10.0
@@ -47,10 +42,15 @@ def connect(data: str | DataPath | None = None) -> duckdb.DuckDBPyConnection:
     connection = _attach(folder, path)
     if _made_by(connection) == made_by():
         return connection
+    from fincon.warehouse.renewal import (  # rarely called; delta-rs takes long to import
+        publish_anew,
+        refuse_newer,
+    )
+
     refuse_newer(folder)
     has_all = _has_all_columns(connection)
     try:
-        retry_while_locked(lambda: _publish_anew(folder, connection), 0 if has_all else WAIT_SECONDS)
+        retry_while_locked(lambda: publish_anew(folder, connection), 0 if has_all else WAIT_SECONDS)
     except (FinconError, OSError, duckdb.Error) as error:
         if has_all:
             return connection
@@ -93,31 +93,6 @@ def _has_all_columns(connection: duckdb.DuckDBPyConnection) -> bool:
         "SELECT table_name, column_name FROM duckdb_columns() WHERE database_name = 'fincon' AND schema_name = 'lake'"
     ).fetchall()
     return set(found) >= {(table.name, column.name) for table in TABLES for column in table.columns}
-
-
-def _publish_anew(folder: DataPath, views: duckdb.DuckDBPyConnection) -> None:
-    """Give the lake what it lacks, and make its ``views`` anew, as the next run would.
-
-    While a run is half in the tables they go on reading the files that they read.
-
-    Raises:
-        DataFolderLocked: a run holds the folder.
-        RunFailed: something of the lake cannot be read or written.
-    """
-    before = os.umask(
-        0o077
-    )  # what is written is for its owner alone; the process may be a notebook, and keeps its own
-    try:
-        with writer_lock(folder), Lake(DataFolder(folder).lake) as lake:
-            try:
-                refuse_half_loaded(folder)
-            except RunFailed:
-                publish(folder, published_files(views))
-            else:
-                upgrade(lake)
-                publish(folder, latest_files_by_table(lake))
-    finally:
-        os.umask(before)
 
 
 @contextmanager

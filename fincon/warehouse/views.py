@@ -14,10 +14,10 @@ import duckdb
 import pyarrow as pa
 
 from fincon.errors import RunFailed, reason_of
-from fincon.lake.snapshots import LatestFiles
 from fincon.lake.version_sql import (
     PARQUET_OPTIONS,
     SQL,
+    LatestFiles,
     blank_sql,
     from_template,
     latest_sql,

@@ -1,0 +1,132 @@
+"""Ctrl-C and SIGTERM, at any moment of any command: one line, the exit code of the signal, within two seconds."""
+
+import os
+import re
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from fincon.sandbox.server import Sandbox, running
+from fincon.sandbox.world import World
+from tests.conftest import FINCON, START, environ
+
+COMMANDS: dict[str, list[str]] = {
+    "sync": ["sync", "--sessions", "ids.txt", "--transactions"],
+    "dry-run": ["sync", "--sessions", "ids.txt", "--dry-run"],
+    "events": ["events", "--owners", "--pii", "keep"],
+    "sql": ["sql", "SELECT count(*) FROM range(20000000000)"],
+    "export": ["sql", "FROM range(20000000)", "--output", "x.csv"],
+    "status": ["status"],
+    "schema": ["schema"],
+    "report": ["report"],
+    "check": ["check"],
+    "compact": ["compact"],
+    "erase": ["erase", "--account", "ACCOUNT"],
+    "demo": ["demo", "--accounts", "20"],
+    "sandbox": ["sandbox", "--port", "0"],
+    "serve": ["serve"],
+}
+LINE = re.compile(
+    r"^fincon: (interrupted|ended by SIGTERM)\.( What was fetched is kept: .*| A run that .*)?$", re.M
+)
+WITHIN_SECONDS = 2.0
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, Sandbox]]:
+    """A folder with a synced lake, ids and schedules, and the sandbox that it was synced from."""
+    folder = tmp_path_factory.mktemp("site")
+    with running(World(seed=1, clock=START, accounts=60, sessions=20)) as sandbox:
+        (folder / "ids.txt").write_text("\n".join(sandbox.world.session_ids()))
+        (folder / "prefect.yaml").write_text(
+            "deployments: [{name: a, entrypoint: 'fincon.flows.sync.sync', schedules: [{cron: '* * * * * *'}]}]"
+        )
+        with run(["sync", "--sessions", "ids.txt"], folder, sandbox) as done:
+            done.communicate(timeout=60)
+        assert done.returncode == 0
+        yield folder, sandbox
+
+
+def run(arguments: list[str], folder: Path, sandbox: Sandbox) -> "subprocess.Popen[str]":
+    clean = {k: v for k, v in os.environ.items() if not k.startswith(("STRIPE_", "FINCON_", "PREFECT_"))}
+    arguments = [sandbox.world.account_id(3) if a == "ACCOUNT" else a for a in arguments]
+    return subprocess.Popen(
+        [str(FINCON), *arguments],
+        cwd=folder,
+        env={**clean, **environ(sandbox.url)},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def until_it_catches(number: int, process: "subprocess.Popen[str]") -> None:
+    """Wait until the process has a handler for the signal: before, it is Python that starts, and no command."""
+    while process.poll() is None:
+        caught = re.search(r"^SigCgt:\s*(\w+)", Path(f"/proc/{process.pid}/status").read_text(), re.M)
+        if caught and int(caught[1], 16) >> (number - 1) & 1:
+            return
+        time.sleep(0.001)
+
+
+def interrupt(name: str, number: int, after: float, folder: Path, sandbox: Sandbox) -> int:
+    """Send the signal so long after the command could take it; return the exit code of what then held."""
+    with run(COMMANDS[name], folder, sandbox) as process:
+        until_it_catches(signal.SIGTERM, process)
+        time.sleep(after)
+        process.send_signal(number)
+        sent = time.monotonic()
+        try:
+            told = process.communicate(timeout=20)[1]
+        except subprocess.TimeoutExpired:
+            process.kill()
+            raise
+        took = time.monotonic() - sent
+    where = f"{name}, {after:.3f} s: {process.returncode}, {told!r}"
+    assert process.returncode in (0, 128 + number, *([2] if "Nothing here names" in told else [])), where
+    assert "Traceback" not in told, where
+    assert "bug" not in told, where
+    if process.returncode > 2:
+        assert took < WITHIN_SECONDS, where
+        lines = [line for line in told.splitlines() if LINE.match(line)]
+        assert len(lines) == 1, where
+        assert told.rstrip().endswith(lines[0]), where
+        assert "" not in told.splitlines(), where
+    return process.returncode
+
+
+def lasts(name: str, folder: Path, sandbox: Sandbox) -> float:
+    """How long the command takes where nothing interrupts it; three seconds where it would take longer."""
+    began = time.monotonic()
+    with run(COMMANDS[name], folder, sandbox) as process:
+        try:
+            process.communicate(timeout=3)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.communicate()
+    return time.monotonic() - began
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["INT", "TERM"])
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_command_can_be_interrupted(name: str, number: int, site: tuple[Path, Sandbox]) -> None:
+    """At its first moment, and a little later."""
+    folder, sandbox = site
+    assert interrupt(name, number, 0, folder, sandbox) == 128 + number
+    interrupt(name, number, 0.4, folder, sandbox)
+
+
+@pytest.mark.slow
+@pytest.mark.engines  # not because it needs one: it takes minutes
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_command_can_be_interrupted_at_fifty_moments(name: str, site: tuple[Path, Sandbox]) -> None:
+    """Spread over the time that it takes."""
+    folder, sandbox = site
+    seconds = lasts(name, folder, sandbox)
+    codes = [interrupt(name, signal.SIGINT, seconds * n / 50, folder, sandbox) for n in range(50)]
+    assert codes.count(130) > 10
