@@ -10,11 +10,12 @@ import msgspec
 import pyarrow as pa
 from msgspec import Raw, Struct
 
+from fincon.transforms.odd_json import MAX_DEPTH, is_marked, readable
 from fincon.transforms.stripe_objects import Account, Known, Owner, RawList, Session, Transaction
 
 T = TypeVar("T", bound=Known)
 
-RAW_LIST = msgspec.json.Decoder(RawList)
+_RAW_LIST = msgspec.json.Decoder(RawList)
 OBJECT = msgspec.json.Decoder(dict[str, Raw])
 ARRAY = msgspec.json.Decoder(list[Raw])
 
@@ -46,8 +47,9 @@ class ObjectDecoder(Generic[T]):
         """The objects of a list's body, and of each its unknown attributes as `decode` says.
 
         Raises:
-            msgspec.DecodeError: one is not well-formed, or has an attribute that was not met before.
+            msgspec.DecodeError: one is not well-formed or odd, or has an attribute that was not met before.
         """
+        _refuse_odd(body)
         found = self._now.page.decode(body).data
         return found, [*map(self._extra_of, found)] if self._now.read_extra else [None] * len(found)
 
@@ -57,8 +59,9 @@ class ObjectDecoder(Generic[T]):
         Raises:
             msgspec.ValidationError: a known attribute has another type than the reference gives it, or is missing;
                 the message ends with its path.
-            msgspec.DecodeError: ``raw`` is not JSON.
+            msgspec.DecodeError: ``raw`` is not JSON, or is odd (`transforms.odd_json`).
         """
+        _refuse_odd(raw)
         try:
             found = self._now.one.decode(raw)
         except msgspec.ValidationError:
@@ -80,6 +83,13 @@ class ObjectDecoder(Generic[T]):
         if sum(map(len, names.values())) <= MAX_LEARNED:
             self._learned = {kind: frozenset(found) for kind, found in names.items()}
             self._now = _compiled(self.kind, frozenset(self._learned.items()))
+
+
+def _refuse_odd(raw: bytes | Raw) -> None:
+    if is_marked(raw):
+        raise msgspec.DecodeError(
+            f"Half a character, or nested more than {MAX_DEPTH} deep (U+FDD0 stands for it)"
+        )
 
 
 class Decoders:
@@ -214,6 +224,18 @@ def _as_object(extras: Sequence[_Extra]) -> _Extra | None:
 def _place(extra: _Extra) -> int:
     """Where in memory a value stands: all of one page are slices of the same bytes, so that this is their order."""
     return int(pa.py_buffer(extra[1]).address)
+
+
+def raw_items(body: bytes) -> list[Raw]:
+    """Return the items of a list's body, not decoded yet.
+
+    Raises:
+        msgspec.DecodeError: it is no list.
+    """
+    try:
+        return _RAW_LIST.decode(body).data
+    except (msgspec.DecodeError, RecursionError):
+        return _RAW_LIST.decode(readable(body)).data
 
 
 def compact(raw: bytes | Raw) -> str:

@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from fincon.transforms.decode import RAW_LIST
+from fincon.transforms.decode import raw_items
 from fincon.transforms.event_times import own_time
 from fincon.transforms.page import Page
 from fincon.transforms.parsed_objects import ParsedObjects
@@ -31,7 +31,7 @@ def read_events(parsed: ParsedObjects, pages: Sequence[Page]) -> None:
     leaves away says nothing of its value. And no event says whether its account is still listed.
     """
     for header, body in pages:
-        for raw in RAW_LIST.decode(body).data:
+        for raw in raw_items(body):
             try:
                 event = _EVENT.decode(raw)
             except msgspec.DecodeError as error:

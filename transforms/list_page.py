@@ -22,7 +22,8 @@ class _Item(Struct, gc=False):
 
 
 class _Items(Struct, gc=False):
-    data: list[_Item]
+    data: list[_Item | str | int | float | bool | list[Any] | None]
+    """Items of any kind: one that is no object spoils no page."""
     has_more: bool
 
 
@@ -45,13 +46,13 @@ class ListPage(Struct, frozen=True):
 
 
 def list_page(body: bytes, *, of_session: bool = False) -> ListPage:
-    """Return the `ListPage` of a list's body, or of the list inside a session's. Items without an id only count.
+    """Return the `ListPage` of a list's body, or of the list inside a session's. Items without an id that can be read only count.
 
     Raises:
         msgspec.DecodeError: the body is no list (or no session), as in ``{"error": …}``.
     """
     found = _ITEMS_OF_SESSION.decode(body).accounts if of_session else _ITEMS.decode(body)
-    items = [item for item in found.data if isinstance(item.id, str)]
+    items = [item for item in found.data if isinstance(item, _Item) and isinstance(item.id, str)]
     created = [item.created if isinstance(item.created, int) else 0 for item in items]
     return ListPage([item.id for item in items], created, len(found.data), found.has_more)
 

@@ -7,7 +7,7 @@ from typing import Generic
 import msgspec
 from msgspec import Raw
 
-from fincon.transforms.decode import RAW_LIST, Decoders, ObjectDecoder, T, compact
+from fincon.transforms.decode import Decoders, ObjectDecoder, T, compact, raw_items
 from fincon.transforms.page import Watermark
 from fincon.transforms.rejects import REPEATED, Reject, deleted_id, object_id, unreadable
 
@@ -66,7 +66,7 @@ class ParsedObjects:
         if objects and len({*map(_ID, objects)}) == len(objects):
             into.add(objects, extra, at)
         else:
-            self.read_each(into, RAW_LIST.decode(body).data, at, parent)
+            self.read_each(into, raw_items(body), at, parent)
         return len(into.objects) - before
 
     def read_each(

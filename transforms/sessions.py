@@ -5,8 +5,9 @@ from collections.abc import Sequence
 import msgspec
 
 from fincon.transforms.columns import Columns, columns, holder_columns
-from fincon.transforms.decode import RAW_LIST
+from fincon.transforms.decode import OBJECT, raw_items
 from fincon.transforms.list_page import SESSION_LIST
+from fincon.transforms.odd_json import is_marked
 from fincon.transforms.page import ERASED, Page
 from fincon.transforms.parsed_objects import ParsedObjects
 from fincon.transforms.rejects import unknown
@@ -25,17 +26,28 @@ def read_sessions(parsed: ParsedObjects, chain: Sequence[Page]) -> None:
     if first.header.status != 200:
         parsed.rejects.append(unknown("session", first.header.parent, at))
         return
-    session = parsed.read(parsed.sessions, msgspec.Raw(first.body), at)
+    own = _without_accounts(first.body) if is_marked(first.body) else first.body
+    session = parsed.read(parsed.sessions, msgspec.Raw(own), at)
     ids = [account_id for page in [first, *rest] for account_id in _read_accounts(parsed, page)]
     if session:
         parsed.session_account_ids.append(_each_once(ids))
+
+
+def _without_accounts(body: bytes) -> bytes:
+    """Return a session whose list of accounts is empty: what is odd about one of them is not so about the session."""
+    try:
+        session = OBJECT.decode(body)
+        accounts = {**OBJECT.decode(session["accounts"]), "data": []}
+    except (msgspec.DecodeError, KeyError):
+        return body  # it cannot be read for another reason too
+    return msgspec.json.encode({**session, "accounts": accounts})
 
 
 def _read_accounts(parsed: ParsedObjects, page: Page) -> list[str | None]:
     """Read the accounts of any page of a session's chain, the list that it is or the one inside a session; their ids."""
     try:
         own = page.header.number == 0
-        raws = SESSION_LIST.decode(page.body).accounts.data if own else RAW_LIST.decode(page.body).data
+        raws = SESSION_LIST.decode(page.body).accounts.data if own else raw_items(page.body)
     except msgspec.DecodeError:
         return []  # a session without a list of accounts: all there is of it is in rejects
     return parsed.read_each(parsed.accounts, raws, page.header.observed_at)

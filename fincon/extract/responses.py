@@ -32,6 +32,7 @@ from fincon.errors import (
     StripeError,
     UnexpectedAnswer,
 )
+from fincon.transforms.odd_json import readable
 
 ATTEMPTS = 7
 """Attempts at one request. With the default backoff, the last comes some 33 s after the first has failed."""
@@ -59,7 +60,7 @@ PARENTS = ("account", "ownership")
 
 @dataclass(frozen=True)
 class StripeResponse:
-    """A body that is JSON, and what is known of the request that brought it."""
+    """A body that is JSON, `readable`, and what is known of the request that brought it."""
 
     body: bytes
     request: str
@@ -100,6 +101,7 @@ def classify_response(
     said = f"GET {request}: Stripe answered {status} (Request-Id {request_id})"
     if status == 200:
         try:
+            body = readable(body)
             msgspec.json.decode(body, type=msgspec.Raw)
             body.decode("utf-8")
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
