@@ -7,13 +7,12 @@ the whole page that it stands on; marked, its object alone is rejected.
 import re
 from typing import Any
 
-MARK = "\ufdd0"
-"""What stands where something could not be read: no character, which Unicode keeps for such uses; no text has it."""
+MARK = rb"\uFdD0"
+"""What stands in a text where something could not be read: the escape of no character, spelt as nobody else spells it."""
 
 MAX_DEPTH = 500
 """How deeply a value may be nested. It leaves half of Python's recursion limit to whoever reads the page."""
 
-_ESCAPED, _SPELT = rb"\ufdd0", MARK.encode()
 _ESCAPES = re.compile(
     rb"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(?P<half>u[dD][89a-fA-F][0-9a-fA-F]{2})|.)",
     re.S,
@@ -31,19 +30,20 @@ def readable(body: bytes) -> bytes:
     if b"\\" in body:
         body = _ESCAPES.sub(_mark_half, body)
     if b"\xed" in body:
-        body = _HALF_IN_UTF8.sub(_SPELT, body)
+        body = _HALF_IN_UTF8.sub(re.escape(MARK), body)
     return _without_deep_values(body) if _may_be_deep(body) else body
 
 
 def is_marked(raw: Any) -> bool:
     """Return whether something in ``raw`` (bytes of JSON) was changed by `readable`."""
     content = bytes(raw)
-    # The first searches, for one byte, take a tenth of the time of the others and mostly say no.
-    return (b"\\" in content and _ESCAPED in content) or (b"\xef" in content and _SPELT in content)
+    return (
+        b"\\" in content and MARK in content
+    )  # the search for one byte takes a tenth of the time, and mostly says no
 
 
 def _mark_half(match: re.Match[bytes]) -> bytes:
-    return _ESCAPED if match["half"] else match[0]
+    return MARK if match["half"] else match[0]
 
 
 def _may_be_deep(body: bytes) -> bool:
@@ -68,7 +68,7 @@ def _without_deep_values(body: bytes) -> bytes:
                 deep_from = token.start()
         elif token[0] in b"]}":
             if depth == MAX_DEPTH + 1:
-                pieces += [body[kept_to:deep_from], b'"', _ESCAPED, b'"']
+                pieces += [body[kept_to:deep_from], b'"', MARK, b'"']
                 kept_to = token.end()
             depth -= 1
     return b"".join([*pieces, body[kept_to:]])

@@ -6,9 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from fincon.pipeline.request import SyncRequest
 from fincon.pipeline.sync import run_sync
+from fincon.transforms.odd_json import MAX_DEPTH, is_marked, readable
 from tests.conftest import rows, settings_for
 from tests.scripted_stripe import START, Answer, ScriptedStripe, account, event, serving, session
 
@@ -122,3 +125,28 @@ def test_an_odd_event_is_rejected_alone(stripe: ScriptedStripe, data: Path) -> N
     stripe.intercept = lambda path, query: Answer(body) if path == "/v1/events" else None
     assert run_sync(settings, SyncRequest(events=True)).run["rejected"] == 3
     assert rows(data, "SELECT DISTINCT current FROM balances") == [{"current": 777}]
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    st.recursive(
+        st.none() | st.text() | st.just("\ufdd0\\ud83d"),
+        lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    )
+)
+def test_json_that_can_be_read_stays_byte_for_byte_and_bears_no_mark(value: Any) -> None:
+    """Pairs of surrogates, escaped backslashes before what looks like half of one, and U+FDD0 itself are no oddity."""
+    for body in (json.dumps(value).encode(), json.dumps(value, ensure_ascii=False).encode()):
+        assert readable(body) == body
+        assert not is_marked(body)
+
+
+@pytest.mark.parametrize("depth", [MAX_DEPTH, MAX_DEPTH + 1])
+def test_what_is_nested_too_deeply_is_cut_out_and_nothing_else(depth: int) -> None:
+    """Brackets in texts do not count."""
+    lists = depth - 1  # the object around is one level too
+    body = f'{{"a": {"[" * lists}"]"{"]" * lists}, "b": "{"[{" * 600}\\"", "c": {{}}}}'.encode()
+    kept = readable(body)
+    assert (kept == body) == (depth == MAX_DEPTH)
+    assert is_marked(kept) == (depth > MAX_DEPTH)
+    assert json.loads(kept)["b"] == "[{" * 600 + '"'
