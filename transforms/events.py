@@ -48,7 +48,7 @@ def read_events(parsed: ParsedObjects, pages: Sequence[Page]) -> None:
 
 def accounts_of_events(body: bytes) -> Iterator[msgspec.Raw]:
     """Yield the account, as it was sent, of each event on a page that has one."""
-    for raw in RAW_LIST.decode(body).data:
+    for raw in raw_items(body):
         try:
             yield _EVENT.decode(raw).data.object
         except msgspec.DecodeError:
