@@ -21,6 +21,12 @@ IDENTITIES = {
 }
 """What the ids look like that `fincon erase` takes."""
 
+ID_EXAMPLES = {
+    "account": "fca_1Nq4tKAbCdEfGhIj",
+    "session": "fcsess_1Nq4sWAbCdEfGhIj",
+    "customer": "cus_9s6XKzkNRiz8i3, or acct_1Nq4rLAbCdEfGhIj for a Stripe account that holds linked ones",
+}
+
 STRIPE_ACCOUNT_ID = re.compile(r"acct_[A-Za-z0-9]{1,200}")
 
 HEARTBEAT_SECONDS = 30

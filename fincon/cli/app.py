@@ -9,30 +9,46 @@ from collections.abc import Sequence
 from contextlib import suppress
 
 import click
+from click.shell_completion import CompletionItem
 
 from fincon.cli import interrupt
 from fincon.cli.options import GlobalOptions, global_options
 from fincon.cli.terminal import encode_all, visible
-from fincon.errors import FinconError
+from fincon.errors import FinconError, reason_of
 
-COMMANDS = {
-    "demo": ("demo", "Sync a sandbox twice, and show what can be asked."),
-    "sync": ("sync", "Fetch sessions and accounts; publish the views."),
-    "events": ("sync", "Fetch what changed since the last run."),
-    "transactions": ("sync", "The same, and new transactions."),
-    "owners": ("sync", "The same, and new owners."),
-    "status": ("query", "Show the last runs and how fresh each table is."),
-    "sql": ("query", "Ask the views; read-only."),
-    "schema": ("schema", "Show what views, columns and macros mean."),
-    "report": ("query", "Write key tables and plots as one HTML page."),
-    "check": ("maintain", "Run every check on the data."),
-    "erase": ("maintain", "Remove every trace of an account or a person."),
-    "compact": ("maintain", "Merge small files, and remove old ones."),
-    "serve": ("schedule", "Run what prefect.yaml schedules."),
-    "automations": ("automations", "Have a Prefect server notice runs that died."),
-    "sandbox": ("demo", "Serve Stripe's API on this machine."),
+ENGINES = ("duckdb", "deltalake", "pyarrow")
+"""Whose errors tell of files and of the machine."""
+
+SECTIONS = {
+    "Begin": {
+        "demo": ("demo", "Sync a sandbox twice, and show what can be asked."),
+    },
+    "Fetch": {
+        "sync": ("sync", "Fetch sessions and accounts; publish the views."),
+        "events": ("sync", "Fetch what changed since the last run."),
+        "transactions": ("sync", "Fetch what changed, and new transactions."),
+        "owners": ("sync", "Fetch what changed, and new owners."),
+    },
+    "Ask": {
+        "status": ("query", "Show the last runs and how fresh each table is."),
+        "sql": ("query", "Ask the views; write CSV, JSON, Parquet, …"),
+        "schema": ("schema", "Show what views, columns and macros mean."),
+        "report": ("query", "Write key tables and plots as one HTML page."),
+        "check": ("maintain", "Run every check on the data."),
+    },
+    "Keep": {
+        "compact": ("maintain", "Merge small files, and remove old ones."),
+        "erase": ("maintain", "Remove every trace of an account or a person."),
+        "serve": ("schedule", "Run what prefect.yaml schedules."),
+        "automations": ("automations", "Have a Prefect server notice runs that died."),
+    },
+    "Try": {
+        "sandbox": ("demo", "Serve Stripe's API on this machine."),
+    },
 }
-"""Command → its module in `fincon.cli`, and its line in the list of commands; in the order of use."""
+"""Commands in the order of use, by groups: each with its module in `fincon.cli`, and its line in the list."""
+
+COMMANDS = {name: of for commands in SECTIONS.values() for name, of in commands.items()}
 
 
 class LazyGroup(click.Group):
@@ -46,15 +62,27 @@ class LazyGroup(click.Group):
         """Import the command; None where there is no such."""
         if cmd_name not in COMMANDS:
             return None
-        command: click.Command = getattr(
-            importlib.import_module(f"fincon.cli.{COMMANDS[cmd_name][0]}"), cmd_name
-        )
+        module = importlib.import_module(f"fincon.cli.{COMMANDS[cmd_name][0]}")
+        command: click.Command = getattr(module, cmd_name)
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the list of commands from the table, which imports none of them."""
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, line) for name, (_, line) in COMMANDS.items()])
+        """Write the lists of commands from the table, which imports none of them."""
+        for title, commands in SECTIONS.items():
+            with formatter.section(title):
+                formatter.write_dl([(f"{name:12}", line) for name, (_, line) in commands.items()])
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the commands before the options."""
+        self.format_commands(ctx, formatter)
+        click.Command.format_options(self, ctx, formatter)
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Complete the name of a command, from the table as well."""
+        found = [
+            CompletionItem(n, help=line) for n, (_, line) in COMMANDS.items() if n.startswith(incomplete)
+        ]
+        return [*found, *click.Command.shell_complete(self, ctx, incomplete)]
 
 
 @click.group(
@@ -81,19 +109,21 @@ def run(arguments: Sequence[str] | None = None) -> int:
     options = GlobalOptions()
     encode_all()
     try:
-        return int(cli.main(arguments, "fincon", standalone_mode=False, obj=options) or 0)
+        code = cli.main(arguments, "fincon", standalone_mode=False, obj=options)
+        sys.stdout.flush()  # what cannot be written is an error of this command
     except interrupt.Interrupted:
         raise
     except BaseException as error:
         if interrupt.received():
             raise interrupt.Interrupted from error  # whatever library it was heard in
         return _told(error, options)
+    return int(code or 0)
 
 
 def _told(error: BaseException, options: GlobalOptions) -> int:
     """Say what went wrong, and return the exit code."""
     if isinstance(error, click.Abort):  # of a question that was not answered
-        _tell("nothing was done.", "", options)
+        _tell("Nothing was removed.", "", options)
         return 1
     if isinstance(error, click.ClickException):
         error.show()
@@ -102,13 +132,32 @@ def _told(error: BaseException, options: GlobalOptions) -> int:
         _tell(str(error), error.hint, options)
         return error.exit_code
     if isinstance(error, SystemExit):
-        return 0  # click's answer to a closed pipe: whoever read had enough
+        return 0  # click's answer to a closed pipe, whose reader had enough; and when a shell's completion is done
     if isinstance(error, BrokenPipeError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    hint = "This is a bug or a machine in trouble; --verbose shows where."
-    _tell(f"{type(error).__name__}: {error}", hint, options)
+    message, hint = _of_machine(error)
+    _tell(message, hint, options)
     return 1
+
+
+def _of_machine(error: BaseException) -> tuple[str, str]:
+    """Return what happened and what to do, of an error that fincon has no word for."""
+    if isinstance(error, OSError):
+        what = error.filename or "Standard output or a file"
+        return f"{what}: {error.strerror or error}.", "Mend that, then run the same command again."
+    if isinstance(error, MemoryError):
+        return "This machine has no memory left.", "End other programs, or ask for less at a time."
+    library = type(error).__module__.partition(".")[0].lstrip("_")
+    if library in ENGINES:
+        return (
+            f"{library}: {reason_of(error) if isinstance(error, Exception) else error}",
+            "A file of the data folder may be damaged or gone, or this machine is in trouble; --verbose shows where.",
+        )
+    return (
+        f"{type(error).__name__}: {error}",
+        "fincon has no word for this. --verbose shows where it happened; please report it.",
+    )
 
 
 def _tell(message: str, hint: str, options: GlobalOptions) -> None:
@@ -123,7 +172,7 @@ def end(code: int) -> None:
     if interrupt.received():
         interrupt.leave()  # a library swallowed it
     for stream in (sys.stdout, sys.stderr):
-        with suppress(BrokenPipeError):
+        with suppress(OSError):
             stream.flush()
     if code == 0 and "prefect" in sys.modules:
         # Prefect sends what is left of its logs at exit, and its threads then keep DuckDB's module alive,

@@ -46,7 +46,7 @@ QUESTIONS = (
 """The demo's questions: a title, and the query behind it."""
 
 
-@command()
+@command("fincon demo", "fincon demo --accounts 50 --data /tmp/demo")
 @click.option(
     "--accounts",
     type=click.IntRange(min=10),
@@ -125,8 +125,14 @@ def _short(path: Path) -> str:
         return str(path)
 
 
-@command()
-@click.option("--port", default=8090, show_default=True, help="On loopback; 0 = any free one.")
+@command("fincon sandbox", "fincon sandbox --port 0 --accounts 50 --clock 2026-06-01T12:00")
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=8090,
+    show_default=True,
+    help="On loopback; 0 = any free one.",
+)
 @click.option("--seed", default=1, show_default=True, help="Another seed, another world.")
 @click.option(
     "--accounts",

@@ -1,5 +1,6 @@
 """How a lake is kept: ``fincon check``, ``erase`` and ``compact``."""
 
+import sys
 from pathlib import Path
 
 import click
@@ -12,7 +13,7 @@ from fincon.pipeline import compact as compacting
 from fincon.pipeline import erase as erasing
 from fincon.pipeline.check import PAGES_AGREE, pages_disagree
 from fincon.pipeline.failures import machine_errors
-from fincon.settings import data_folder
+from fincon.settings import ID_EXAMPLES, data_folder
 from fincon.storage.data_folder import DataFolder
 from fincon.storage.lock import retry_while_locked
 from fincon.storage.s3 import DataPath, S3Path
@@ -23,7 +24,7 @@ ROWS_SHOWN = 10
 """Of the rows that a check finds."""
 
 
-@command()
+@command("fincon check")
 def check() -> None:
     """Run every check; a row that a check finds is a failure."""
     data = data_folder(current_options().data)
@@ -52,22 +53,45 @@ def check() -> None:
         )
 
 
-@command()
+@command(
+    "fincon erase --account fca_1Nq… --dry-run",
+    "fincon erase --customer cus_9s6…",
+    "fincon erase --account fca_1Nq… --yes",
+)
 @click.option("--account", metavar="ID", help="An account, fca_…")
 @click.option("--customer", metavar="ID", help="A customer, cus_…, with their accounts and sessions.")
 @click.option("--session", metavar="ID", help="A session, fcsess_…")
+@click.option("--dry-run", is_flag=True, help="Say what would be removed, and remove nothing.")
+@click.option("--yes", is_flag=True, help="Do not ask; without a terminal nothing is removed otherwise.")
 @click.option("--allow", is_flag=True, help="Let a later sync bring it back; nothing is removed.")
-def erase(account: str | None, customer: str | None, session: str | None, *, allow: bool) -> None:
-    """Remove every trace of one account, customer or session, and say what was removed."""
+def erase(
+    account: str | None,
+    customer: str | None,
+    session: str | None,
+    *,
+    dry_run: bool,
+    yes: bool,
+    allow: bool,
+) -> None:
+    """Remove every trace of one account, customer or session, and say what was removed.
+
+    It shows first what it would remove, and asks.
+    """
     given = [(k, v) for k, v in (("account", account), ("customer", customer), ("session", session)) if v]
     if len(given) != 1:
-        raise UsageError("Name one account, customer or session.", "fincon erase --account fca_…")
+        raise UsageError(
+            "Name one account, customer or session.", f"fincon erase --account {ID_EXAMPLES['account']}"
+        )
     kind, identity = given[0]
     data = _existing_lake()
     with interrupt.unwinding(when=isinstance(data, S3Path)), machine_errors(data):
         if allow:
             erasing.allow(data, kind, identity)
             echo_status("A later sync may bring it back.")
+            return
+        if dry_run or not yes:
+            _show_what_goes(data, kind, identity, dry_run=dry_run)
+        if dry_run:
             return
         removed = erasing.erase(data, kind, identity)
     for name, count in removed.items():
@@ -77,9 +101,33 @@ def erase(account: str | None, customer: str | None, session: str | None, *, all
     )
 
 
-@command()
+def _show_what_goes(data: DataPath, kind: str, identity: str, *, dry_run: bool) -> None:
+    """Show what an erasure would remove, and ask whether it shall, unless that is all.
+
+    Raises:
+        UsageError: nobody is there to answer.
+    """
+    if not dry_run and not sys.stdin.isatty():
+        raise UsageError(
+            "An erasure asks before it removes, and standard input is no terminal.",
+            "Add --yes to remove without asking; --dry-run shows what would go.",
+        )
+    for name, count in erasing.foretell(data, kind, identity).items():
+        would = f"{name}: {pluralize(count, 'file' if name == 'pages' else 'row')} would be removed"
+        click.echo(would, err=not dry_run)
+    if dry_run:
+        echo_status("Nothing was removed.")
+    elif not click.confirm(f"Remove every trace of {identity} for good?", err=True):
+        raise click.Abort
+
+
+@command("fincon compact", "fincon compact --retention-days 0 --pages-days 30")
 @click.option(
-    "--retention-days", default=7, show_default=True, help="How long old files stay for older views."
+    "--retention-days",
+    type=click.IntRange(min=0),
+    default=7,
+    show_default=True,
+    help="How long old files stay for older views.",
 )
 @click.option(
     "--pages-days", type=click.IntRange(min=0), default=7, show_default=True, help="How long raw pages stay."
@@ -91,8 +139,8 @@ def compact(retention_days: int, pages_days: int, wait_seconds: float) -> None:
     with interrupt.unwinding(when=isinstance(data, S3Path)), machine_errors(data):
         done = retry_while_locked(lambda: compacting.compact(data, retention_days, pages_days), wait_seconds)
     for name, (before, after) in done["files"].items():
-        click.echo(f"{name}: {before:,} files, now {after:,}")
-    click.echo(f"pages of {done['runs_pruned']:,} runs removed")
+        click.echo(f"{name}: {pluralize(before, 'file')}, now {after:,}")
+    click.echo(f"pages of {pluralize(done['runs_pruned'], 'run')} removed")
 
 
 def _existing_lake() -> DataPath:

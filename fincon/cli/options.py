@@ -1,12 +1,15 @@
 """What every command shares: the global options, and lines for the person who typed it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import click
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+COMMON = ("--data", "--quiet", "--verbose", "--help")
+"""The options of every command."""
 
 
 @dataclass
@@ -73,14 +76,36 @@ wait_option = click.option(
 )
 
 
-def command(**settings: Any) -> Callable[[Callable[..., Any]], click.Command]:
-    """Make a command that takes the global options behind its name as well."""
+class Command(click.Command):
+    """A command whose help shows its own options, then those that all have, then examples."""
+
+    examples: Sequence[str] = ()
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the options in two lists."""
+        own: list[tuple[str, str]] = []
+        common: list[tuple[str, str]] = []
+        for option in self.get_params(ctx):
+            if isinstance(option, click.Option) and (record := option.get_help_record(ctx)):
+                (common if option.opts[-1] in COMMON else own).append(record)
+        for title, records in (("Options", own), ("Options of every command", common)):
+            if records:
+                with formatter.section(title):
+                    formatter.write_dl(records)
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the examples, each on a line of its own."""
+        with formatter.section("Examples"):
+            for line in self.examples:
+                formatter.write(f"{'':{formatter.current_indent}}{line}\n")
+
+
+def command(*examples: str, cls: type[Command] = Command) -> Callable[[Callable[..., Any]], click.Command]:
+    """Make a command that takes the global options behind its name as well; ``examples`` end its help."""
 
     def make(function: Callable[..., Any]) -> click.Command:
-        # Global options are applied first, so that a command's own options stand before them in its help.
-        own = list(getattr(function, "__click_params__", ()))
-        made: click.Command = click.command(**settings)(global_options(function))
-        made.params.sort(key=lambda parameter: parameter not in own)
+        made = click.command(cls=cls)(global_options(function))
+        made.examples = examples
         return made
 
     return make

@@ -216,7 +216,10 @@ REJECTS_SHOWN = 5
 
 def render_status(found: dict[str, Any], width: int | None) -> str:
     """Lay out what `fincon status` tells."""
-    lines = ["Runs, newest first:"]
+    lines = [line for run in found["waiting"] for line in _waiting(run, width)]
+    if not found["runs"]:
+        return "\n".join(["No run is finished yet.", *lines])
+    lines += ["Runs, newest first:"]
     for run in found["runs"]:
         figures = [
             pluralize(run["sessions_seen"], "session"),
@@ -256,3 +259,16 @@ def render_status(found: dict[str, Any], width: int | None) -> str:
         reject = f"  {r['object_type']} {r['object_id'] or '(no id)'}: {r['reason']} at {r['path'] or '$'}"
         lines += wrap(visible(reject), width, "    ")
     return "\n".join(lines)
+
+
+def _waiting(run: dict[str, Any], width: int | None) -> list[str]:
+    """Say of a run that was interrupted, or is under way, what becomes of it."""
+    if run["fetched"]:
+        then = "The next `fincon sync` loads it."
+    elif run["goes_on"]:
+        then = "The same command goes on with it, unless it is still running."
+    else:
+        then = "It is too old to go on with; `fincon compact` removes its pages."
+    pages = f"{pluralize(run['pages'], 'page')} {'of all' if run['fetched'] else 'so far'}"
+    text = f"Waiting: run {run['run_id']} ({run['mode']}), begun {run['started_at']}Z: {pages}. {then}"
+    return [*wrap(text, width, "  "), ""]

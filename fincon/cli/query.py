@@ -4,36 +4,44 @@ import json
 import re
 import sys
 from pathlib import Path
+from typing import Any
 
 import click
 
 from fincon.cli.export import BINARY, ENDINGS, FORMATS, choose_format, write_result
-from fincon.cli.options import command, current_options, echo_status, pluralize
+from fincon.cli.options import Command, command, current_options, echo_status, pluralize
 from fincon.cli.output import render_status
 from fincon.cli.terminal import terminal_width
 from fincon.errors import UsageError
+from fincon.settings import data_folder
+from fincon.storage.data_folder import DataFolder
 from fincon.warehouse.connection import ask, connect
-from fincon.warehouse.status import summary
+from fincon.warehouse.status import summary, waiting_runs
 
 COMMENT = re.compile(r"--(\s|[^=]*\n)")
 """How a query begins that begins with a comment; an option has no line break before its value."""
 
 
-@command()
+@command("fincon status", "fincon status --json --runs 50")
 @click.option("--json", "as_json", is_flag=True, help="For scripts.")
 @click.option(
     "--runs", type=click.IntRange(min=1), default=5, show_default=True, help="How many of the last runs."
 )
 def status(*, as_json: bool, runs: int) -> None:
-    """Last runs, how fresh each table is, what was rejected."""
-    with connect(current_options().data) as connection:
-        found = summary(connection, runs)
+    """Show the last runs, how fresh each table is, and what was rejected."""
+    data = data_folder(current_options().data)
+    waiting = [] if DataFolder(data).views.exists() else waiting_runs(data, None)
+    if waiting:
+        found: dict[str, Any] = {"runs": [], "waiting": waiting}
+    else:
+        with connect(data) as connection:
+            found = summary(connection, runs) | {"waiting": waiting_runs(data, connection)}
     click.echo(
         json.dumps(found, indent=2, default=str) if as_json else render_status(found, terminal_width())
     )
 
 
-class QueryCommand(click.Command):
+class QueryCommand(Command):
     """A command whose query may begin with a comment, which click would take for an option."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
@@ -41,7 +49,13 @@ class QueryCommand(click.Command):
         return super().parse_args(ctx, [f"\n{arg}" if COMMENT.match(arg) else arg for arg in args])
 
 
-@command(cls=QueryCommand)
+@command(
+    'fincon sql "FROM balance_totals"',
+    'fincon sql "FROM balances_as_of(now() - INTERVAL 1 DAY)" --limit 20',
+    'fincon sql "FROM transactions" --output transactions.parquet',
+    "fincon sql -f question.sql --format vertical",
+    cls=QueryCommand,
+)
 @click.argument("query", required=False)
 @click.option(
     "-f",
@@ -64,7 +78,10 @@ class QueryCommand(click.Command):
 def sql(
     query: str | None, file: Path | None, style: str | None, output: Path | None, limit: int | None
 ) -> None:
-    """Ask the views: fincon sql "SELECT * FROM balance_totals". Read-only."""
+    """Ask the views, read-only: QUERY is SQL as DuckDB speaks it, or - for standard input.
+
+    `fincon schema` shows what can be asked.
+    """
     text = _read_query(query, file)
     output = None if output == Path("-") else output
     chosen = choose_format(style, output)
@@ -103,7 +120,7 @@ def _read_query(query: str | None, file: Path | None) -> str:
         ) from error
 
 
-@command()
+@command("fincon report", "fincon report --output monday.html")
 @click.option(
     "--output",
     type=click.Path(dir_okay=False, path_type=Path),

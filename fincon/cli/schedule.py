@@ -10,7 +10,7 @@ from fincon.flows.scheduler import read, run_when_due, when
 from fincon.settings import load_settings
 
 
-@command()
+@command("fincon serve", "fincon serve --schedules nightly.yaml")
 @click.option(
     "--schedules",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),

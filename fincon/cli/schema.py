@@ -9,11 +9,11 @@ from fincon.errors import UsageError
 from fincon.warehouse import data_dictionary
 
 
-@command()
+@command("fincon schema", "fincon schema balance_daily", "fincon schema history.accounts")
 @click.argument("table", required=False)
 @click.option("--format", "style", type=click.Choice(["text", "markdown"]), default="text", show_default=True)
 def schema(table: str | None, style: str) -> None:
-    """What each view, column and macro means: all of them, or TABLE column by column. Needs no lake."""
+    """Show what views, columns and macros mean: all of them, or TABLE column by column. Needs no lake."""
     if table and style == "markdown":
         raise UsageError("Markdown is for the whole dictionary.", "Leave out the table, or --format.")
     width = terminal_width()

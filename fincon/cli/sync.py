@@ -60,7 +60,12 @@ run_options = add_options(
 """What every command that fetches takes."""
 
 
-@command()
+@command(
+    "fincon sync",
+    "fincon sync --sessions sessions.csv --dry-run",
+    "fincon sync --transactions --max-requests 5000",
+    "fincon sync --connected",
+)
 @click.option(
     "--sessions",
     metavar="FILE",
@@ -148,7 +153,7 @@ def sync(
     _sync(settings, request, wait_seconds, strict=strict)
 
 
-@command()
+@command("fincon events", "fincon events --transactions --owners --pii hash")
 @details_options
 @run_options
 def events(**asked: Any) -> None:
@@ -156,14 +161,14 @@ def events(**asked: Any) -> None:
     _run_events(**asked)
 
 
-@command()
+@command("fincon transactions", "fincon transactions --max-requests 1000")
 @run_options
 def transactions(**asked: Any) -> None:
     """Read what changed, and new transactions. The same as sync --events --transactions."""
     _run_events(transactions=True, **asked)
 
 
-@command()
+@command("fincon owners --pii hash", "fincon owners --pii drop")
 @run_options
 def owners(**asked: Any) -> None:
     """Read what changed, and new owners. The same as sync --events --owners."""
@@ -255,6 +260,6 @@ def _dry_run(settings: Settings, request: SyncRequest) -> None:
     for line in foretold.requests:
         click.echo(line)
     if foretold.known_sessions:
-        known = f"{foretold.known_sessions:,} sessions are known"
+        known = f"{pluralize(foretold.known_sessions, 'session')} known already"
         echo_status(f"{known} and need not be fetched again (--sessions-refetch {request.refetch}).")
     echo_status(f"Nothing was sent to {settings.api_base}.")

@@ -38,6 +38,16 @@ def erase(lake: Lake, table: Table, identities: list[str]) -> dict[str, int]:
     return dict(erased)
 
 
+def count_rows(lake: Lake, table: Table, identities: list[str]) -> int:
+    """Count the rows of every version that `erase` would take out."""
+    files = lake.files(table)
+    if not files:
+        return 0
+    with lake.query() as query:
+        rows = table_sql(table, files, f"WHERE {_names_any(table, identities)}")
+        return int((query.execute(f"SELECT count(*) FROM {rows}").fetchone() or (0,))[0])
+
+
 @panics_as_errors()
 def _renew_log(lake: Lake, table: Table) -> None:
     """Make the log begin with the files as they are now; whatever it said of them before is gone.

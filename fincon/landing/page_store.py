@@ -149,12 +149,9 @@ class PageStore:
 
     def naming(self, identities: list[str]) -> list[Path]:
         """List the page files that name one of the ids anywhere, header and file name included."""
-        needles = re.compile(b"|".join(re.escape(identity.encode()) for identity in identities))
-        return [
-            path
-            for path in self._files()
-            if needles.search(path.name.encode()) or needles.search(_content(path))
-        ]
+        either = b"|".join(re.escape(identity.encode()) for identity in identities)
+        needle = re.compile(rb"\b(" + either + rb")\b")  # not where it begins a longer id
+        return [p for p in self._files() if needle.search(p.name.encode()) or needle.search(_content(p))]
 
     def started_parents(self, stream: str = "sessions") -> list[str]:
         """List the sessions (or accounts, of their own lists) of which there is at least a first page, in order."""

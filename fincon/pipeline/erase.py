@@ -1,5 +1,6 @@
 """Erase an account, a customer or a session from a lake, and prove it."""
 
+import re
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,11 +16,28 @@ from fincon.landing.page_store import PageStore
 from fincon.landing.run_folder import RunFolder, refuse_half_loaded, unfinished_runs
 from fincon.pipeline.recovery import recovered_lake
 from fincon.privacy import Erased, erasure_key
-from fincon.settings import IDENTITIES
+from fincon.settings import ID_EXAMPLES, IDENTITIES
 from fincon.storage.data_folder import DataFolder, open_duckdb
 from fincon.storage.s3 import DataPath, S3Path
 from fincon.transforms.schemas import ERASURES, OBJECT_TABLES, RUNS
 from fincon.warehouse.views import publish
+
+
+def foretell(data: DataPath, kind: str, identity: str) -> dict[str, int]:
+    """Count what `erase` would remove, by table, and pages; nothing is changed.
+
+    Raises:
+        UsageError: the id is not of its kind, or nothing names it.
+    """
+    _check(kind, identity)
+    with Lake(DataFolder(data).lake) as lake:
+        _refuse_stripe_account(lake, identity)
+        identities = [identity, *_belonging(lake, kind, identity)]
+        found = {t.name: lake_erasure.count_rows(lake, t, identities) for t in OBJECT_TABLES}
+    found["pages"] = len(_pages_naming(data, identities))
+    if not any(found.values()) and not traces(data, identities):
+        raise _nothing_names(identity)
+    return {name: count for name, count in found.items() if count}
 
 
 def erase(data: DataPath, kind: str, identity: str) -> dict[str, int]:
@@ -39,10 +57,7 @@ def erase(data: DataPath, kind: str, identity: str) -> dict[str, int]:
         _drop_unfinished(data, lake)
         identities = [identity, *_belonging(lake, kind, identity)]
         if not traces(data, identities):
-            raise UsageError(
-                f"Nothing here names {identity}.",
-                "Check the id and the folder (--data). Nothing was changed.",
-            )
+            raise _nothing_names(identity)
         removed: dict[str, int] = {}
         records = []
         for table in OBJECT_TABLES:
@@ -74,14 +89,15 @@ def allow(data: DataPath, kind: str, identity: str) -> None:
 def traces(data: DataPath, identities: list[str]) -> list[str]:
     """Find the files under ``data`` that still name one of the ids: pages and Parquet unpacked, all else byte by byte."""
     found = {str(path) for path in _pages_naming(data, identities)}
-    needles = [identity.encode() for identity in identities]
+    pattern = rf"\b({'|'.join(identities)})\b"  # not where it begins a longer id; between other bytes than text anywhere
+    in_text, anywhere = (re.compile(p.encode()) for p in (pattern, "|".join(identities)))
     with open_duckdb(data) as query:
         for path in _files(data):
             if path.suffix == ".parquet":
                 text = "SELECT count(*) FROM read_parquet(?, hive_partitioning = false) AS t WHERE regexp_matches(t::VARCHAR, ?)"
-                if (query.execute(text, [str(path), "|".join(identities)]).fetchone() or (0,))[0]:
+                if (query.execute(text, [str(path), pattern]).fetchone() or (0,))[0]:
                     found.add(str(path))
-            elif any(needle in path.read_bytes() for needle in needles):
+            elif (in_text if path.suffix == ".json" else anywhere).search(path.read_bytes()):
                 found.add(str(path))
     return sorted(found)
 
@@ -93,10 +109,18 @@ def _files(data: DataPath) -> Iterator[DataPath]:
     yield from (path for path in DataFolder(data).work.rglob("*") if path.is_file())
 
 
+def _nothing_names(identity: str) -> UsageError:
+    return UsageError(
+        f"Nothing here names {identity}.", "Check the id and the folder (--data). Nothing was changed."
+    )
+
+
 def _check(kind: str, identity: str) -> None:
     if not IDENTITIES[kind].fullmatch(identity):
-        hint = f"It looks like {IDENTITIES[kind].pattern}."
-        raise UsageError(f"{identity!r} is not the id of {kind}.", hint)
+        raise UsageError(
+            f"{identity!r} is not the id of {'an' if kind == 'account' else 'a'} {kind}.",
+            f"It looks like {ID_EXAMPLES[kind]}.",
+        )
 
 
 def _refuse_stripe_account(lake: Lake, identity: str) -> None:

@@ -116,12 +116,19 @@ class SyncResult:
         """
         run = self.run
         if self.failed_checks:
-            names = ", ".join(f"{name} ({rows} rows)" for name, rows in self.failed_checks.items())
+            names = ", ".join(
+                f"{name} ({rows} {'row' if rows == 1 else 'rows'})"
+                for name, rows in self.failed_checks.items()
+            )
             raise RunFailed(f"Run {run['run_id']}: checks failed: {names}.", "`fincon check` shows the rows.")
         if self.failures:
             raise failed_accounts(self.failures)
         if strict and run["rejected"]:
             raise RunFailed(
-                f"Run {run['run_id']}: {run['rejected']} objects were rejected (--strict).",
+                f"Run {run['run_id']}: {_rejected(run['rejected'])} rejected (--strict).",
                 '`fincon sql "FROM rejects"` says which and why.',
             )
+
+
+def _rejected(count: int) -> str:
+    return "1 object was" if count == 1 else f"{count:,} objects were"

@@ -1,9 +1,11 @@
 """Ask the views what ``fincon status`` shows."""
 
+from datetime import UTC, datetime
 from typing import Any
 
 import duckdb
 
+from fincon.landing.run_folder import RESUMED_WITHIN, RunFolder, unfinished_runs
 from fincon.storage.data_folder import DataFolder
 from fincon.storage.s3 import DataPath
 from fincon.transforms.schemas import OBJECT_TABLES
@@ -59,6 +61,27 @@ def summary(views: duckdb.DuckDBPyConnection, runs: int) -> dict[str, Any]:
         },
         "rejects": _rows(views, REJECTS),
     }
+
+
+def waiting_runs(data: DataPath, views: duckdb.DuckDBPyConnection | None) -> list[dict[str, Any]]:
+    """Return the runs with pages on disk that are in no table yet, newest first; ``views`` is None before the first."""
+    finished = {row["run_id"] for row in _rows(views, "SELECT run_id FROM runs")} if views else set()
+    waiting = []
+    for run in unfinished_runs(data, finished):
+        folder = RunFolder(data, run.run_id)
+        fetched = folder.fetch_counts() is not None
+        waiting.append(
+            {
+                "run_id": run.run_id,
+                "mode": run.mode,
+                "stripe_account": run.stripe_account,
+                "started_at": f"{run.started_at:{SECOND}}",
+                "pages": folder.pages.count(),
+                "fetched": fetched,
+                "goes_on": fetched or datetime.now(UTC) - run.started_at < RESUMED_WITHIN,
+            }
+        )
+    return waiting
 
 
 def _rows(views: duckdb.DuckDBPyConnection, query: str, *values: object) -> list[dict[str, Any]]:

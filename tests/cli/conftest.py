@@ -49,7 +49,7 @@ class Stream(io.TextIOWrapper):
         """Return what was written."""
         self.flush()
         content = self.buffer.getvalue()  # type: ignore[attr-defined]
-        return str(content.decode(self.encoding))
+        return str(content.decode(self.encoding, "replace"))  # click writes UTF-8 where ASCII is asked for
 
 
 Call = Callable[..., Shown]

@@ -85,7 +85,7 @@ def test_sync_then_status_sql_and_check(sandbox: Sandbox, tmp_path: Path) -> Non
 
     strict = fincon("sync", "--strict", "--sessions", "ids.txt", cwd=tmp_path, env=env)
     assert strict.returncode == 1
-    assert "1 objects were rejected (--strict)" in strict.stderr
+    assert "1 object was rejected (--strict)" in strict.stderr
 
 
 def test_sql_writes_every_format_exactly(sandbox: Sandbox, tmp_path: Path) -> None:
@@ -246,10 +246,10 @@ def test_any_folder_will_do(sandbox: Sandbox, tmp_path: Path, name: str) -> None
     for _ in range(2):
         assert fincon(*where, "sync", cwd=tmp_path, env=env).returncode == 0
     account = sandbox.world.account_id(3)
-    erased = fincon(*where, "erase", "--account", account, cwd=tmp_path)
+    erased = fincon(*where, "erase", "--yes", "--account", account, cwd=tmp_path)
     assert erased.returncode == 0, erased.stderr
     assert fincon(*where, "check", cwd=tmp_path).returncode == 0
-    again = fincon(*where, "erase", "--account", account, cwd=tmp_path)
+    again = fincon(*where, "erase", "--yes", "--account", account, cwd=tmp_path)
     assert (again.returncode, "Nothing here names" in again.stderr) == (2, True)
 
 

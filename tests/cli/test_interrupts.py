@@ -25,7 +25,7 @@ COMMANDS: dict[str, list[str]] = {
     "report": ["report"],
     "check": ["check"],
     "compact": ["compact"],
-    "erase": ["erase", "--account", "ACCOUNT"],
+    "erase": ["erase", "--yes", "--account", "ACCOUNT"],
     "demo": ["demo", "--accounts", "20"],
     "sandbox": ["sandbox", "--port", "0"],
     "serve": ["serve"],

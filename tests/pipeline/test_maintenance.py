@@ -16,7 +16,7 @@ from fincon.lake.tables import Lake
 from fincon.landing.run_folder import RESUMED_WITHIN, RunFolder, resume_or_create_run
 from fincon.pipeline.check import failed_checks
 from fincon.pipeline.compact import compact
-from fincon.pipeline.erase import allow, erase, traces
+from fincon.pipeline.erase import allow, erase, foretell, traces
 from fincon.pipeline.plan import run_spec
 from fincon.pipeline.sync import publish
 from fincon.sandbox.server import Sandbox
@@ -202,17 +202,27 @@ def test_pages_of_a_run_that_was_given_up_are_pruned_and_those_of_one_to_go_on_w
 def test_erase_and_compact_at_the_command_line(sandbox: Sandbox, synced: Path) -> None:
     account = collected(synced)[0]
     where = ("--data", str(synced))
-    done = fincon(*where, "erase", "--account", account, cwd=synced.parent)
+    done = fincon(*where, "erase", "--yes", "--account", account, cwd=synced.parent)
     assert done.returncode == 0, done.stderr
     assert "accounts: " in done.stdout
     assert fincon(*where, "erase", "--account", account, "--allow", cwd=synced.parent).returncode == 0
     assert fincon(*where, "compact", cwd=synced.parent).returncode == 0
     for wrong in (["--account", "cus_1"], [], ["--account", account, "--session", "fcsess_1"]):
-        assert fincon(*where, "erase", *wrong, cwd=synced.parent).returncode == 2
+        assert fincon(*where, "erase", "--yes", *wrong, cwd=synced.parent).returncode == 2
     assert fincon("--data", "nowhere", "compact", cwd=synced.parent).returncode == 2
     assert fincon(*where, "check", cwd=synced.parent, env=environ(sandbox.url)).returncode == 0
 
 
 def test_a_wrong_id_is_refused_before_anything_is_touched(synced: Path) -> None:
-    with pytest.raises(UsageError, match="not the id of account"):
+    with pytest.raises(UsageError, match="not the id of an account"):
         erase(synced, "account", "fca_1' OR '1'='1")
+
+
+def test_an_id_that_begins_another_takes_nothing_of_it_along(synced: Path) -> None:
+    """`fca_1` is no trace of `fca_1Nq…`: neither its pages nor its rows go."""
+    (account,) = rows(synced, "SELECT account_id FROM accounts LIMIT 1")[0].values()
+    with pytest.raises(UsageError, match="Nothing here names"):
+        erase(synced, "account", account[:-1])
+    with pytest.raises(UsageError, match="Nothing here names"):
+        foretell(synced, "account", account[:-1])
+    assert foretell(synced, "account", account)["accounts"] >= 1
