@@ -171,9 +171,8 @@ class Accounts:
         current = {main: base + posted}
         if rolls.more % 10 == 0:
             for extra in traits.MORE_CURRENCIES[rolls.more // 10 % len(traits.MORE_CURRENCIES)]:
-                current.setdefault(
-                    extra, mix(calendar.index << 32 ^ as_of ^ len(current)) % 9_000_001 - 1_000_000
-                )
+                # Transactions are in the main currency alone: in others nothing changes.
+                current.setdefault(extra, mix(calendar.index << 32 ^ len(current)) % 9_000_001 - 1_000_000)
         if rolls.more % 97 == 1:
             current = {}
         available: Amounts | None = None

@@ -2,7 +2,8 @@
 -- Grain: one row per account, currency and pair of balances that follow each other, of accounts whose transactions are
 --   read. `unexplained` is the rest: 0 where they agree.
 -- Units: minor units of the currency, and `…_amount` in its major unit.
--- A transaction that the institution tells late leaves a rest until it is known: see `is_complete`.
+-- A transaction that the institution tells late leaves a rest until it is known: `is_complete` marks the pairs for which the
+--   transactions were read by a refresh five days after the second balance, or later. What has a rest then wants explaining.
 -- Example: SELECT * FROM balance_vs_transactions WHERE is_complete AND unexplained <> 0;
 CREATE VIEW balance_vs_transactions AS
 WITH known AS (
@@ -42,12 +43,12 @@ SELECT
     s.as_of AS to_as_of,
     s.from_current,
     s.current AS to_current,
-    (s.current::HUGEINT - s.from_current)::HUGEINT AS change,
+    (s.current::DECIMAL(38, 0) - s.from_current)::DECIMAL(38, 0) AS change,
     coalesce(p.transactions, 0) AS transactions,
-    coalesce(p.posted, 0)::HUGEINT AS posted,
-    (change - coalesce(p.posted, 0))::HUGEINT AS unexplained,
+    coalesce(p.posted, 0)::DECIMAL(38, 0) AS posted,
+    (change - coalesce(p.posted, 0))::DECIMAL(38, 0) AS unexplained,
     major_units(unexplained, currency) AS unexplained_amount,
-    coalesce(s.as_of <= r.read_until, false) AS is_complete
+    coalesce(s.as_of + INTERVAL 5 DAY <= r.read_until, false) AS is_complete
 FROM steps AS s
 LEFT JOIN posted AS p USING (stripe_account, account_id, currency, as_of)
 LEFT JOIN read AS r USING (stripe_account, account_id)
@@ -66,4 +67,4 @@ COMMENT ON COLUMN balance_vs_transactions.transactions IS 'Transactions posted a
 COMMENT ON COLUMN balance_vs_transactions.posted IS 'Their sum, in minor units.';
 COMMENT ON COLUMN balance_vs_transactions.unexplained IS '`change` less `posted`, in minor units; 0 = they agree.';
 COMMENT ON COLUMN balance_vs_transactions.unexplained_amount IS '`unexplained` in major units; null where the currency is not known.';
-COMMENT ON COLUMN balance_vs_transactions.is_complete IS 'True where the transactions are read up to a refresh at or after the second balance; false = the rest may be transactions still to come.';
+COMMENT ON COLUMN balance_vs_transactions.is_complete IS 'True where the transactions are read up to a refresh five days after the second balance, or later; false = the rest may be transactions still to come.';

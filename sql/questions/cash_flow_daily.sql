@@ -1,55 +1,64 @@
 -- What came in and went out each day, and what that adds up to since the first transaction known.
--- Grain: one row per account, currency and day (UTC), from its first posted transaction known to its last; a day on which
---   nothing was posted has zeros. What was posted at a time that is not known is left out.
+-- Grain: one row per account, currency and day (UTC) on which something was posted. `cash_flow_daily(true)` has also the days
+--   between them, with zeros: ask it of one account, or of few. What was posted at a time that is not known is left out.
 -- Units: minor units of the currency, and `…_amount` in its major unit. `money_out` is negative or zero.
 -- Example: SELECT day, net_amount, running_net_amount FROM cash_flow_daily WHERE account_id = 'fca_…' ORDER BY day;
-CREATE VIEW cash_flow_daily AS
-WITH posted AS (
+CREATE MACRO cash_flow_daily(every_day) AS TABLE
+WITH posted AS NOT MATERIALIZED (
     SELECT
         stripe_account,
         account_id,
         currency,
-        make_timestamp(epoch_us(posted_at))::DATE AS day,
+        make_timestamp(epoch_us(posted_at))::DATE AS from_day,
         count(*) AS transactions,
-        sum(amount) FILTER (amount > 0) AS money_in,
-        sum(amount) FILTER (amount < 0) AS money_out
+        coalesce(sum(amount) FILTER (amount > 0), 0)::DECIMAL(38, 0) AS money_in,
+        coalesce(sum(amount) FILTER (amount < 0), 0)::DECIMAL(38, 0) AS money_out
     FROM transactions
-    WHERE status = 'posted'
-    GROUP BY stripe_account, account_id, currency, day
+    WHERE status = 'posted' AND posted_at IS NOT NULL
+    GROUP BY stripe_account, account_id, currency, from_day
 ),
-days AS (
-    SELECT stripe_account, account_id, currency, unnest(generate_series(min(day), max(day), INTERVAL 1 DAY))::DATE AS day
+running AS NOT MATERIALIZED (
+    SELECT
+        *,
+        (sum(money_in + money_out) OVER so_far)::DECIMAL(38, 0) AS running_net,
+        CASE WHEN every_day THEN coalesce(lead(from_day) OVER so_far - 1, from_day) ELSE from_day END AS to_day
     FROM posted
-    GROUP BY stripe_account, account_id, currency
+    WINDOW so_far AS (PARTITION BY stripe_account, account_id, currency ORDER BY from_day)
 ),
-filled AS (
+days AS NOT MATERIALIZED (
+    SELECT *, unnest(generate_series(from_day, to_day, INTERVAL 1 DAY))::DATE AS day FROM running
+),
+flows AS NOT MATERIALIZED (
     SELECT
         stripe_account,
         account_id,
         currency,
         day,
-        coalesce(p.transactions, 0) AS transactions,
-        coalesce(p.money_in, 0)::HUGEINT AS money_in,
-        coalesce(p.money_out, 0)::HUGEINT AS money_out
+        CASE WHEN day = from_day THEN transactions ELSE 0 END AS transactions,
+        CASE WHEN day = from_day THEN money_in ELSE 0 END::DECIMAL(38, 0) AS money_in,
+        CASE WHEN day = from_day THEN money_out ELSE 0 END::DECIMAL(38, 0) AS money_out,
+        running_net
     FROM days
-    LEFT JOIN posted AS p USING (stripe_account, account_id, currency, day)
 )
 SELECT
-    *,
-    money_in + money_out AS net,
-    (sum(money_in + money_out) OVER (PARTITION BY stripe_account, account_id, currency ORDER BY day))::HUGEINT AS running_net,
+    * EXCLUDE (running_net),
+    (money_in + money_out)::DECIMAL(38, 0) AS net,
+    running_net,
     major_units(money_in, currency) AS money_in_amount,
     major_units(money_out, currency) AS money_out_amount,
     major_units(net, currency) AS net_amount,
     major_units(running_net, currency) AS running_net_amount
-FROM filled;
+FROM flows;
 
-COMMENT ON VIEW cash_flow_daily IS 'One row per account, currency and day (UTC) between its first and last posted transaction: in, out, net, and net so far.';
+CREATE VIEW cash_flow_daily AS FROM cash_flow_daily(false);
+
+COMMENT ON MACRO TABLE cash_flow_daily IS 'As the view of the same name; with `true`, also the days between two on which nothing was posted, with zeros.';
+COMMENT ON VIEW cash_flow_daily IS 'One row per account, currency and day (UTC) on which something was posted: in, out, net, and net so far.';
 COMMENT ON COLUMN cash_flow_daily.stripe_account IS 'The Stripe account that was asked; empty = the key''s own.';
 COMMENT ON COLUMN cash_flow_daily.account_id IS 'The account.';
 COMMENT ON COLUMN cash_flow_daily.currency IS 'ISO code in lower case; currencies are never added together.';
 COMMENT ON COLUMN cash_flow_daily.day IS 'The day, in UTC, by when transactions were posted.';
-COMMENT ON COLUMN cash_flow_daily.transactions IS 'How many were posted; 0 on a day without any.';
+COMMENT ON COLUMN cash_flow_daily.transactions IS 'How many were posted; 0 on a day without any, which `cash_flow_daily(true)` alone has.';
 COMMENT ON COLUMN cash_flow_daily.money_in IS 'Sum of those to the account holder, in minor units.';
 COMMENT ON COLUMN cash_flow_daily.money_out IS 'Sum of those from the account holder, in minor units; negative or zero.';
 COMMENT ON COLUMN cash_flow_daily.net IS '`money_in` and `money_out` together, in minor units.';

@@ -2,7 +2,8 @@
 -- Grain: one row per account, currency, direction and description that came three times or more at a steady pace: no
 --   interval is further from the typical (median) one than a fifth of it, or two days where that is more. Descriptions
 --   are compared in lower case and without digits and signs, so that a number of a payment does not set it apart; one
---   without a letter names nobody and is left out.
+--   without a letter names nobody and is left out. So is a payee that came less than six times with amounts that lie further
+--   apart than half of the typical one: dates that fit by chance make no income.
 -- Units: days; minor units of the currency, and `…_amount` in its major unit. Void transactions and amounts of zero are left out.
 -- Example: SELECT description, typical_amount, next_expected_on FROM recurring_transactions WHERE next_expected_on > today();
 CREATE VIEW recurring_transactions AS
@@ -43,6 +44,13 @@ SELECT
     max(amount) AS highest,
     major_units(typical, currency) AS typical_amount,
     major_units(last, currency) AS last_amount,
+    greatest(max(days_since) - period_days, period_days - min(days_since)) AS interval_spread_days,
+    least((highest::HUGEINT - lowest) / abs(typical), 9999)::DECIMAL(9, 4) AS amount_spread,
+    CASE
+        WHEN amount_spread <= 0.1 AND occurrences >= 6 THEN 'high'
+        WHEN (amount_spread <= 0.1 AND occurrences >= 4) OR (amount_spread <= 0.5 AND occurrences >= 6) THEN 'medium'
+        ELSE 'low'
+    END AS confidence,
     min(day) AS first_on,
     max(day) AS last_on,
     max(day) + quantile_disc(days_since, 0.5)::INTEGER AS next_expected_on
@@ -50,7 +58,8 @@ FROM intervals
 GROUP BY stripe_account, account_id, currency, is_income, payee
 HAVING count(*) >= 3
     AND period_days > 0
-    AND greatest(max(days_since) - period_days, period_days - min(days_since)) <= greatest(2, period_days // 5);
+    AND interval_spread_days <= greatest(2, period_days // 5)
+    AND (occurrences >= 6 OR amount_spread <= 0.5);
 
 COMMENT ON VIEW recurring_transactions IS 'One row per account, currency, direction and payee that came three times or more at a steady pace.';
 COMMENT ON COLUMN recurring_transactions.stripe_account IS 'The Stripe account that was asked; empty = the key''s own.';
@@ -66,6 +75,9 @@ COMMENT ON COLUMN recurring_transactions.lowest IS 'Lowest amount, in minor unit
 COMMENT ON COLUMN recurring_transactions.highest IS 'Highest amount, in minor units.';
 COMMENT ON COLUMN recurring_transactions.typical_amount IS '`typical` in major units.';
 COMMENT ON COLUMN recurring_transactions.last_amount IS '`last` in major units.';
+COMMENT ON COLUMN recurring_transactions.interval_spread_days IS 'How many days the interval furthest from the typical one is off it.';
+COMMENT ON COLUMN recurring_transactions.amount_spread IS 'Highest less lowest amount, as a share of the typical one; 0 = always the same.';
+COMMENT ON COLUMN recurring_transactions.confidence IS '`high` = six times or more, amounts within a tenth; `medium` = four times within a tenth, or six within a half; else `low`.';
 COMMENT ON COLUMN recurring_transactions.first_on IS 'Day (UTC) of the first one known.';
 COMMENT ON COLUMN recurring_transactions.last_on IS 'Day (UTC) of the last one.';
 COMMENT ON COLUMN recurring_transactions.next_expected_on IS 'Day on which the next is expected: the last and one period. A day in the past = it is late, or came to an end.';

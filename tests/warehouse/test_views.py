@@ -12,13 +12,15 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pyarrow as pa
 import pytest
 
 from fincon.lake.snapshots import latest_files_by_table
 from fincon.lake.tables import Lake
-from fincon.transforms.schemas import TABLES, Table
+from fincon.transforms.schemas import ACCOUNTS, TABLES, Table
 from fincon.warehouse.connection import connect
+from fincon.warehouse.data_dictionary import empty_views
 from fincon.warehouse.views import publish
 
 VIEWS = Path(__file__).parent / "views"
@@ -45,6 +47,30 @@ def test_a_question_answers_as_expected(folder: Path, tmp_path: Path) -> None:
 
 def test_every_question_has_its_folder() -> None:
     assert {path.stem for path in QUESTIONS.glob("*.sql")} <= {folder.name for folder in VIEWS.iterdir()}
+
+
+def test_amounts_and_shares_are_exact_whatever_reads_them() -> None:
+    """No column is HUGEINT or floating: pandas and Parquet would make a DOUBLE of it. Decimals stay exact in pandas by Arrow."""
+    with empty_views() as connection:
+        loose = connection.execute(
+            "SELECT table_name, column_name, data_type FROM duckdb_columns()"
+            " WHERE schema_name IN ('main', 'history') AND NOT internal"
+            " AND regexp_matches(data_type, 'HUGEINT|DOUBLE|FLOAT')"
+        ).fetchall()
+        assert not loose
+        beyond = connection.sql(
+            "SELECT sum(x)::DECIMAL(38, 0) AS current FROM (VALUES (9007199254740993)) AS t(x)"
+        )
+        frame = beyond.to_arrow_table().to_pandas(types_mapper=pd.ArrowDtype)
+    assert int(frame["current"].sum()) == 9_007_199_254_740_993
+
+
+def test_every_list_of_an_account_is_sorted_before_it_is_compared() -> None:
+    text = (QUESTIONS / "account_changes.sql").read_text(encoding="utf-8")
+    lists = [column.name for column in ACCOUNTS.columns if pa.types.is_list(column.type)]
+    assert [name for name in lists if f") AS {name}" not in text] == []
+    personal = [column.name for column in ACCOUNTS.columns if column.personal]
+    assert [name for name in personal if f"'{name}'" not in text] == []
 
 
 def publish_rows(data: Path, given: dict[str, list[dict[str, Any]]], now: datetime) -> None:
