@@ -12,6 +12,7 @@ FinconError
 ├── BudgetExhausted         --max-requests is used up; the next run goes on                 exit 0
 └── RunFailed               the run cannot go on for a reason of this machine or its data  exit 1
     ├── CorruptPage         a page on disk is not what was written: cut short, or changed
+    ├── Stopped             it was stopped from outside; the next run goes on               exit 143
     ├── AccountsFailed      some Stripe accounts are not in; the others are
     └── DataFolderLocked    another run holds the data folder; it may be free later
 """
@@ -84,6 +85,17 @@ class BudgetExhausted(FinconError):
 
 class RunFailed(FinconError):
     """The run cannot go on for a reason of this machine or its data."""
+
+
+class Stopped(RunFailed):
+    """It was stopped from outside. What was fetched is kept, and the next run goes on from there."""
+
+    exit_code = 143  # as of a process that SIGTERM ends
+
+    def __init__(
+        self, message: str = "stopped. What was fetched is kept: run the same command again to go on."
+    ) -> None:
+        super().__init__(message)
 
 
 class CorruptPage(RunFailed):

@@ -4,6 +4,7 @@ Workers write pages and staged parts into the shared data folder; the tables are
 holds the lock. A Stripe account is fetched by one worker, where its limiter lives, so each keeps to Stripe's limits.
 """
 
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
@@ -28,7 +29,7 @@ def extract_on_workers(ctx: SyncContext, jobs: Sequence[ExtractJob]) -> list[Ext
     """Do jobs on the workers of the flow run that this is called in, whose task runner is Dask's.
 
     Raises:
-        Exception: what a worker failed with.
+        Exception: what a worker failed with. Stopped: the sync was.
     """
 
     def run_step(name: str, do: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
@@ -42,9 +43,11 @@ def _fetch_lots(ctx: SyncContext, jobs: Sequence[ExtractJob], advance: Advance) 
     lots = [list(jobs[first::LOTS]) for first in range(min(LOTS, len(jobs)))]
     fetch = task(name="fetch lot", cache_policy=NO_CACHE, persist_result=False)(fetch_lot)
     share = ctx.budget.share(len(lots))
+    ctx.stop.tell(partial(shutil.rmtree, ctx.staging, ignore_errors=True))  # what workers go by
     futures = [fetch.submit(lot, str(ctx.data), ctx.staging, share, return_state=False) for lot in lots]
     for future in futures:  # even where one has failed: workers write under this process's lock
         future.wait()
+    ctx.stop.check()
     results = []
     for lot, future in zip(lots, futures, strict=True):
         found = future.result()

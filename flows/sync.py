@@ -7,6 +7,7 @@ What leads to DuckDB is imported within the flow. Prefect's threads hold on to a
 what its module names, until the process is gone; DuckDB then takes its own module for leaked and says so.
 """
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from fincon.settings import quiet_prefect
@@ -15,8 +16,9 @@ quiet_prefect()
 
 from prefect import flow, tags  # noqa: E402 - after quiet_prefect, which must come first
 from prefect.client.schemas.objects import State  # noqa: E402
+from prefect.exceptions import CancelledRun  # noqa: E402
 
-from fincon.errors import DataFolderLocked  # noqa: E402
+from fincon.errors import DataFolderLocked, Stopped  # noqa: E402
 from fincon.flows.flow_options import InThisProcess, Patience, run_name, task_runner  # noqa: E402
 from fincon.lake.incremental import Refetch  # noqa: E402
 from fincon.storage.s3 import DataPath  # noqa: E402
@@ -61,7 +63,7 @@ def sync(  # so many parameters: they are the options of the command, and what P
     on disk are not fetched again. While another run holds the folder this one waits for ``wait_seconds``, and
     then ends as Skipped.
     """
-    from fincon.flows.tasks import skipped, sync_as_tasks
+    from fincon.flows.tasks import cancelled, skipped, sync_as_tasks
     from fincon.pipeline.id_files import SessionIds, read_session_ids, read_stripe_accounts
     from fincon.pipeline.request import SyncRequest
 
@@ -86,6 +88,8 @@ def sync(  # so many parameters: they are the options of the command, and what P
         result = sync_as_tasks(request, data, patience)
     except DataFolderLocked as error:
         return skipped(error)
+    except Stopped as error:
+        return cancelled(error)
     result.raise_for_failures(strict=strict)
     return {name: value for name, value in result.run.items() if value is not None}
 
@@ -93,20 +97,30 @@ def sync(  # so many parameters: they are the options of the command, and what P
 def sync_as_flow(
     request: "SyncRequest", data: DataPath, progress: "Progress | None" = None, wait_seconds: float = 0
 ) -> "SyncResult":
-    """Run `fincon sync` as a flow run. Of what it is asked for, Prefect is told the mode and how many sessions."""
+    """Run `fincon sync` as a flow run. Of what it is asked for, Prefect is told the mode and how many sessions.
 
-    def run() -> None:
-        from fincon.flows.tasks import sync_as_tasks
+    Raises:
+        Stopped: the flow run was cancelled.
+    """
 
-        results.append(sync_as_tasks(request, data, Patience(wait_seconds=wait_seconds), progress))
+    def run() -> State[Any] | None:
+        from fincon.flows.tasks import cancelled, sync_as_tasks
+
+        try:
+            results.append(sync_as_tasks(request, data, Patience(wait_seconds=wait_seconds), progress))
+        except Stopped as error:
+            return cancelled(error)
+        return None
 
     results: list[SyncResult] = []
     here = InThisProcess(run)
 
     @flow(name="sync", flow_run_name=run_name, persist_result=False, task_runner=task_runner())
-    def sync_from_command_line(mode: str, session_count: int) -> None:
-        here()
+    def sync_from_command_line(mode: str, session_count: int) -> Any:
+        return here()
 
-    with tags("fincon"):
+    with tags("fincon"), suppress(CancelledRun):
         sync_from_command_line(request.mode, len(request.session_ids))
+    if not results:
+        raise Stopped("cancelled. What was fetched is kept: run the same command again to go on.")
     return results[0]

@@ -15,10 +15,12 @@ from prefect import get_run_logger, task  # noqa: E402 - after quiet_prefect, wh
 from prefect.blocks.system import Secret as SecretBlock  # noqa: E402
 from prefect.cache_policies import NO_CACHE  # noqa: E402
 from prefect.client.schemas.objects import State  # noqa: E402
-from prefect.states import Completed  # noqa: E402
+from prefect.states import Cancelled, Completed  # noqa: E402
 
-from fincon.errors import DataFolderLocked, FinconError, RetriesExhausted, UsageError  # noqa: E402
+from fincon.errors import DataFolderLocked, FinconError, RetriesExhausted, Stopped, UsageError  # noqa: E402
+from fincon.extract.stopping import StopSignal  # noqa: E402
 from fincon.flows import artifacts  # noqa: E402
+from fincon.flows.cancelling import stopped_when_cancelled  # noqa: E402
 from fincon.flows.dask_workers import extract_on_workers  # noqa: E402
 from fincon.flows.flow_options import Patience  # noqa: E402
 from fincon.pipeline.context import NoProgress, Progress, StepRunner  # noqa: E402
@@ -56,21 +58,32 @@ def skipped(error: DataFolderLocked) -> State[Any]:
     return Completed(name="Skipped", message=str(error))
 
 
+def cancelled(error: Stopped) -> State[Any]:
+    """End a run that was cancelled while it went on."""
+    get_run_logger().info("%s", error)
+    return Cancelled(message=str(error))
+
+
 def sync_as_tasks(
     request: SyncRequest,
     data: str | DataPath | None,
     patience: Patience,
     progress: Progress | None = None,
 ) -> SyncResult:
-    """Run a sync within a flow run; its figures go to the log and into artifacts."""
+    """Run a sync within a flow run; its figures go to the log and into artifacts.
+
+    Raises:
+        Stopped: the flow run was cancelled.
+    """
     settings = load_settings(data=data, other_key=key_of_block)
     extract = extract_on_workers if dask_scheduler() else extract_here
     seconds: dict[str, float] = {}
     shown = artifacts.ProgressArtifacts(progress or NoProgress(), _known_accounts(settings.data))
-    with logged_to_run():
-        run_step = as_tasks(seconds, patience)
+    stop = StopSignal()
+    run_step = as_tasks(seconds, patience)
+    with logged_to_run(), stopped_when_cancelled(stop):
         result = retry_while_locked(
-            lambda: run_sync(settings, request, run_step, shown, extract), patience.wait_seconds
+            lambda: run_sync(settings, request, run_step, shown, extract, stop), patience.wait_seconds
         )
     shown.end()
     artifacts.show_sync(result, seconds)
@@ -133,7 +146,7 @@ def logged_to_run() -> Iterator[None]:
     LOG.propagate = False
     try:
         yield
-    except DataFolderLocked:
+    except (DataFolderLocked, Stopped):
         raise
     except FinconError as error:
         LOG.error("%s %s", error, error.hint)  # noqa: TRY400 - two lines, and no traceback for a person

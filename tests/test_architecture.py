@@ -218,13 +218,13 @@ def test_only_settings_reads_the_environment():
 
 
 def test_one_module_speaks_http():
-    """What is sent to Stripe can be read in one place; the other only bounds how long an answer may take."""
+    """What is sent to Stripe can be read in one place; the others bound how long an answer may take, and ask Prefect."""
     found = {
         n
         for n, tree in modules().items()
         if {i.split(".")[0] for i in imports(tree)} & HTTP and room_of(n) != "sandbox"
     }
-    assert found == {"fincon.extract.client", "fincon.extract.timeouts"}
+    assert found == {"fincon.extract.client", "fincon.extract.timeouts", "fincon.flows.cancelling"}
 
 
 def test_the_product_sends_get_alone():

@@ -11,7 +11,7 @@ from urllib.parse import urlencode, urlsplit
 import requests
 from urllib3.exceptions import HTTPError
 
-from fincon.errors import BudgetExhausted, RetriesExhausted, RunFailed, StripeError, UnexpectedAnswer
+from fincon.errors import BudgetExhausted, RetriesExhausted, Stopped, StripeError, UnexpectedAnswer
 from fincon.extract.rate_limiter import ENDPOINT_PER_SECOND, LIVE_PER_SECOND, TEST_PER_SECOND, Limiter
 from fincon.extract.responses import (
     ATTEMPTS,
@@ -23,6 +23,7 @@ from fincon.extract.responses import (
     unexpected_body,
 )
 from fincon.extract.server_clock import ServerClock
+from fincon.extract.stopping import StopSignal
 from fincon.extract.timeouts import SILENCES, PatientAdapter
 from fincon.settings import LOOPBACK, Settings
 
@@ -47,12 +48,7 @@ class RequestBudget:
         self.max_requests = max_requests
         self._is_active = is_active
         self._spent = 0
-        self._stopped = False
         self._lock = threading.Lock()
-
-    def stop(self) -> None:
-        """Allow no more."""
-        self._stopped = True
 
     def share(self, of: int) -> int | None:
         """Divide what is left by ``of``, for clients on other machines, which cannot share it. None is any number."""
@@ -67,11 +63,11 @@ class RequestBudget:
         """Take one request off.
 
         Raises:
-            BudgetExhausted: there is none left. RunFailed: it was stopped.
+            BudgetExhausted: there is none left. Stopped: the sync has ended.
         """
         with self._lock:
-            if self._stopped or not self._is_active():
-                raise RunFailed("The sync was stopped.", "Run the same command again to go on.")
+            if not self._is_active():
+                raise Stopped
             if self.max_requests is not None and self._spent >= self.max_requests:
                 raise BudgetExhausted(
                     f"{self.max_requests:,} requests were made, as --max-requests allows.",
@@ -83,9 +79,12 @@ class RequestBudget:
 class StripeClient:
     """Send what one run asks of Stripe. Its threads share it; ``counts`` says what the run cost."""
 
-    def __init__(self, settings: Settings, budget: RequestBudget | None = None) -> None:
+    def __init__(
+        self, settings: Settings, budget: RequestBudget | None = None, stop: StopSignal | None = None
+    ) -> None:
         self.settings = settings
         self._budget = budget or RequestBudget()
+        self._stop_signal = stop or StopSignal()
         self.counts: Counter[str] = Counter()
         """``requests``, ``retries``, ``throttled``, and requests by ``endpoint:…``."""
         self._lock = threading.Lock()
@@ -102,12 +101,15 @@ class StripeClient:
         )
         self._http = requests.Session()
         self._http.trust_env = False  # no .netrc may replace the key, no proxy is taken by accident
-        adapter = PatientAdapter(pool_connections=1, pool_maxsize=settings.concurrency + 1, max_retries=0)
-        self._http.mount(settings.api_base, adapter)
+        self._adapter = PatientAdapter(
+            pool_connections=1, pool_maxsize=settings.concurrency + 1, max_retries=0
+        )
+        self._http.mount(settings.api_base, self._adapter)
         self._http.headers["Stripe-Version"] = settings.stripe_version
         if settings.stripe_account:
             self._http.headers["Stripe-Account"] = settings.stripe_account
         self._http.auth = self._sign
+        self._stop_signal.tell(self.abort)
 
     def get(
         self,
@@ -124,6 +126,7 @@ class StripeClient:
         Raises:
             InvalidKey: 401. PermissionDenied, AccountDisconnected: 403. NotFound: 404. CursorNotFound: 400 for a cursor.
             RetriesExhausted: no good answer within the attempts. StripeError: any other refusal.
+            Stopped: `stop` was called.
         """
         request = path + ("?" + urlencode(params, doseq=True) if params else "")
         for attempt in range(1, ATTEMPTS + 1):
@@ -134,7 +137,7 @@ class StripeClient:
             if not outcome.retryable:
                 raise error
             allowed = outcome.max_attempts if self._answered else FIRST_ATTEMPTS
-            if attempt >= allowed or self._stop.is_set():
+            if attempt >= allowed:
                 break
             wait = max(outcome.retry_after, backoff_seconds(self.settings.backoff_seconds, attempt))
             LOG.info("%s; tried again in %.1f s", error, wait)
@@ -145,8 +148,10 @@ class StripeClient:
         self, endpoint: str, request: str, read: Callable[[bytes], T], *, again: bool
     ) -> tuple[StripeResponse, T] | FailedAttempt:
         """Ask once, when the limits allow it."""
+        self._refuse_when_stopped()
         self._count(endpoint, again=again)
         self._limiter.wait(endpoint)
+        self._refuse_when_stopped()
         answer = self._send(endpoint, request)
         if isinstance(answer, FailedAttempt):
             return answer
@@ -166,16 +171,27 @@ class StripeClient:
         return RetriesExhausted(f"{error} ({tries} tries).", hint)
 
     def stop(self) -> None:
-        """Make every waiting thread give up at once."""
+        """Make no more requests: every thread ends with its answer, and one that waits at once."""
         self._stop.set()
+
+    def abort(self) -> None:
+        """Stop, and wait for no answer either."""
+        self._stop.set()
+        self._adapter.shut()
 
     def go_on(self) -> None:
         """Take requests again after `stop`. Only once every thread that was stopped has ended."""
-        self._stop.clear()
+        if not self._stop_signal.is_set():
+            self._stop.clear()
 
     def close(self) -> None:
         """Close the pooled connections."""
+        self._stop_signal.forget(self.abort)
         self._http.close()
+
+    def _refuse_when_stopped(self) -> None:
+        if self._stop.is_set():
+            raise Stopped
 
     def _sign(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
         request.headers["Authorization"] = "Bearer " + self.settings.key.reveal()

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from threading import Event
 from typing import TypeVar
 
-from fincon.errors import AccountDisconnected, FinconError, StripeError
+from fincon.errors import AccountDisconnected, FinconError, Stopped, StripeError
 from fincon.extract.client import StripeClient
 
 T = TypeVar("T")
@@ -65,9 +65,12 @@ def worker_threads(stripe: StripeClient, count: int) -> Iterator[ThreadPoolExecu
 
 
 def end_early(stripe: StripeClient, pool: ThreadPoolExecutor, error: BaseException) -> None:
-    """Stop every thread. After Ctrl-C they are not waited for: one may hang on an answer, and pages are written whole."""
-    stripe.stop()
-    may_go_on = isinstance(error, Exception)
+    """Stop every thread. After Ctrl-C, or where the sync is stopped, no answer is waited for: pages are written whole."""
+    may_go_on = isinstance(error, Exception) and not isinstance(error, Stopped)
+    if may_go_on:
+        stripe.stop()
+    else:
+        stripe.abort()
     pool.shutdown(wait=may_go_on, cancel_futures=True)
     if may_go_on:
         stripe.go_on()  # whoever tries the same again fetches only what is not on disk yet
@@ -102,7 +105,7 @@ def run_all(
                     other.cancel()
     except BaseException as error:
         stop()
-        # After Ctrl-C they are not waited for: one may hang on an answer, and pages are written whole.
+        # After Ctrl-C they are not waited for: one may be about to connect, and pages are written whole.
         pool.shutdown(wait=isinstance(error, Exception), cancel_futures=True)
         raise
     pool.shutdown()

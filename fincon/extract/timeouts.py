@@ -1,4 +1,7 @@
-"""Set a deadline for the head of an answer: urllib3's time-outs bound each silence, not how long a drip may last."""
+"""Bound how long an answer is waited for: by a deadline for its head, and by who wants to stop.
+
+urllib3's time-outs bound each silence alone, not how long a drip may last.
+"""
 
 import socket
 import threading
@@ -6,6 +9,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
+from weakref import WeakSet
 
 from requests.adapters import HTTPAdapter
 from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
@@ -58,16 +62,16 @@ class _Watch:
                 for connection in [c for c, at in self._until.items() if at <= now]:
                     del self._until[connection]
                     self._late.add(connection)
-                    _shut(connection)
+                    _shut(connection.sock)
                 self._awake_at = min(self._until.values(), default=now)
                 self._changed.wait(self._awake_at - now)
             self._awake_at = 0.0
 
 
-def _shut(connection: HTTPConnection) -> None:
-    if isinstance(connection.sock, socket.socket):
+def _shut(sock: object) -> None:
+    if isinstance(sock, socket.socket):
         try:
-            connection.sock.shutdown(socket.SHUT_RDWR)
+            sock.shutdown(socket.SHUT_RDWR)
         except OSError:
             return  # the other side was faster: there is nothing left to shut
 
@@ -75,30 +79,61 @@ def _shut(connection: HTTPConnection) -> None:
 _WATCH = _Watch()
 
 
+class _Sockets:
+    """Know the sockets on which answers come: another thread may shut them, and with that end every wait."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._open: WeakSet[socket.socket] = WeakSet()
+        self._is_shut = False
+
+    def add(self, connection: HTTPConnection) -> None:
+        """Take a connection on which an answer is to come; one that comes after `shut` is shut as well."""
+        with self._lock:
+            if isinstance(connection.sock, socket.socket):
+                self._open.add(connection.sock)
+                if self._is_shut:
+                    _shut(connection.sock)
+
+    def shut(self) -> None:
+        """Shut them all, for good."""
+        with self._lock:
+            self._is_shut = True
+            for one in self._open:
+                _shut(one)
+
+
 class _Connection(HTTPConnection):
+    sockets: _Sockets
+
     def getresponse(self) -> HTTPResponse:  # type: ignore[override]  # urllib3 narrows it the same way
+        self.sockets.add(self)
         with _WATCH.deadline(self):
             return super().getresponse()
 
 
 class _SecureConnection(HTTPSConnection):
+    sockets: _Sockets
+
     def getresponse(self) -> HTTPResponse:  # type: ignore[override]  # urllib3 narrows it the same way
+        self.sockets.add(self)
         with _WATCH.deadline(self):
             return super().getresponse()
 
 
-class _Pool(HTTPConnectionPool):
-    ConnectionCls = _Connection
-
-
-class _SecurePool(HTTPSConnectionPool):
-    ConnectionCls = _SecureConnection
-
-
 class PatientAdapter(HTTPAdapter):
-    """Add to requests' adapter a deadline of `SILENCES` read time-outs for the head of each answer."""
+    """Add to requests' adapter a deadline of `SILENCES` read time-outs for the head of each answer, and a way to stop."""
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
-        """Make the pools as requests does, with connections that have a deadline."""
+        """Make the pools as requests does, with connections that have a deadline and can be shut."""
         super().init_poolmanager(*args, **kwargs)
-        self.poolmanager.pool_classes_by_scheme = {"http": _Pool, "https": _SecurePool}
+        self._sockets = known = {"sockets": _Sockets()}
+        plain = type("_Pool", (HTTPConnectionPool,), {"ConnectionCls": type("_", (_Connection,), known)})
+        secure = type(
+            "_SecurePool", (HTTPSConnectionPool,), {"ConnectionCls": type("_", (_SecureConnection,), known)}
+        )
+        self.poolmanager.pool_classes_by_scheme = {"http": plain, "https": secure}
+
+    def shut(self) -> None:
+        """Break off every answer that is under way, or comes after."""
+        self._sockets["sockets"].shut()

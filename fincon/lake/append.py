@@ -1,7 +1,7 @@
 """Add what runs saw: versions that differ from the one before, each run's once, however often it is loaded."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from itertools import chain
 from pathlib import Path
@@ -49,16 +49,19 @@ COUNTED = {
 """Column of ``runs`` → the staged table in which it is counted, and what is."""
 
 
-def load_staged(lake: Lake, folder: Path, origins: Sequence[Origin]) -> dict[str, dict[str, int]]:
+def load_staged(
+    lake: Lake, folder: Path, origins: Sequence[Origin], go_on: Callable[[], object] = lambda: None
+) -> dict[str, dict[str, int]]:
     """Add what changed of what runs have staged under ``folder`` to every table but ``runs``, one commit a table.
 
     Returns run → how many sessions and accounts it saw, and how many objects were rejected. Loading a run again
-    changes nothing.
+    changes nothing. ``go_on`` is called before each table; where it raises, the next run loads the rest.
 
     Raises:
         RunFailed: the lake's balances do not add up to what was staged.
     """
     for table in OBJECT_TABLES:
+        go_on()
         new = [o for o in origins if not lake.contains_run(table, o.run_id)]
         files = staged_files(folder, table, new)
         if files:

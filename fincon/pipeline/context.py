@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import ParamSpec, Protocol, TypeVar
 
 from fincon.extract.client import RequestBudget
+from fincon.extract.stopping import StopSignal
 from fincon.lake.tables import Lake
 from fincon.settings import Settings
 from fincon.storage.s3 import DataPath
@@ -53,6 +54,7 @@ class SyncContext:
     staging: Path
     """Where a run's pages are staged as Parquet until they are loaded: a folder of the run's id in here."""
     budget: RequestBudget
+    stop: StopSignal = field(default_factory=StopSignal)
     run_step: StepRunner = call_directly
     progress: Progress = field(default_factory=NoProgress)
 

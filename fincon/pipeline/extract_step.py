@@ -103,7 +103,7 @@ def fetch_together(ctx: SyncContext, jobs: Sequence[ExtractJob], advance: Advanc
         advance(1)
         return result
 
-    return run_all(jobs, fetch_one, lambda result: result.failure, not_asked, ctx.budget.stop)
+    return run_all(jobs, fetch_one, lambda result: result.failure, not_asked, ctx.stop.stop)
 
 
 def fetch_lot(
@@ -150,7 +150,8 @@ def fetch_job(ctx: SyncContext, job: ExtractJob, erased: privacy.Erased) -> Extr
     folder = RunFolder.create(ctx.data, run)
     shutil.rmtree(ctx.staging / run.run_id, ignore_errors=True)  # an attempt that failed may have left parts
     policy = privacy.resolve_policy(run.pii, ctx.settings.pii_key)
-    stripe = StripeClient(replace(ctx.settings, stripe_account=run.stripe_account), ctx.budget)
+    own = replace(ctx.settings, stripe_account=run.stripe_account)
+    stripe = StripeClient(own, ctx.budget, ctx.stop)
     stager = Stager(run.origin, ctx.staging)
     page_store = PageStore(
         folder.path, erased=erased, privacy=policy, newest=job.newest, on_page_written=stager.take

@@ -65,11 +65,16 @@ def transform_and_load(
     A damaged page takes its run's mark away, so that the next sync fetches the page anew.
     """
     loaded = Loaded([], {})
+
+    def advance_or_stop(count: int) -> None:
+        ctx.stop.check()
+        advance(count)
+
     for lot in _lots(results, pages):
         staged = []
         for result in lot:
             try:
-                stage_run(ctx, result, advance)
+                stage_run(ctx, result, advance_or_stop)
                 staged.append(result.run)
             except CorruptPage as damage:
                 remove_run(ctx.lake, result.run.run_id)
@@ -78,7 +83,7 @@ def transform_and_load(
         if staged:
             with loading_marker(ctx.data, [run.run_id for run in staged]):
                 origins = [run.origin for run in staged]
-                seen = load_staged(ctx.lake, ctx.staging, origins)
+                seen = load_staged(ctx.lake, ctx.staging, origins, ctx.stop.check)
                 remember(ctx.lake, ctx.staging, origins, _complete_until(ctx, staged))
                 rows = [_row(ctx.data, run, seen[run.run_id]) for run in staged]
                 loaded.rows.extend(record_runs(ctx.lake, rows))

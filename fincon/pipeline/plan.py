@@ -79,7 +79,7 @@ def resolve_stripe_accounts(
     requests = request.for_each(own)  # raises before anything is sent
     if not request.connected:
         return requests, Counter()
-    stripe = StripeClient(replace(ctx.settings, stripe_account=""), ctx.budget)
+    stripe = StripeClient(replace(ctx.settings, stripe_account=""), ctx.budget, ctx.stop)
     try:
         requests = request.for_each(own, connected_accounts(stripe))
     finally:

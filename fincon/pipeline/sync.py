@@ -1,6 +1,7 @@
 """Run a sync: recover → plan → extract → load → publish → check. Prefect's flow and the command line both run it."""
 
 from fincon.extract.client import RequestBudget
+from fincon.extract.stopping import StopSignal
 from fincon.lake.snapshots import latest_files_by_table, renew_snapshots
 from fincon.lake.tables import Lake
 from fincon.landing.run_folder import RunFolder
@@ -23,18 +24,23 @@ def run_sync(
     run_step: StepRunner = call_directly,
     progress: Progress | None = None,
     extract: Extract = extract_here,
+    stop: StopSignal | None = None,
 ) -> SyncResult:
     """Fetch what is missing on disk and load what changed, a run for each Stripe account; then publish and check once.
 
     Raises:
         StripeError, RunFailed: no Stripe account is in; what is on disk stays, and the next run goes on from there.
+        Stopped: ``stop`` said so; likewise.
     """
+    stop = stop or StopSignal()
+    stop.check()
     with machine_errors(settings.data), recovered_lake(settings.data) as lake, lake.staging() as staging:
         ctx = SyncContext(
             settings=settings,
             lake=lake,
             staging=staging,
             budget=RequestBudget(request.max_requests),
+            stop=stop,
             run_step=run_step,
             progress=progress or NoProgress(),
         )
@@ -64,6 +70,7 @@ def run_sync(
 
 def publish_and_check(ctx: SyncContext) -> dict[str, int]:
     """Publish the views over the lake as it is now; return check → how many rows it found wrong."""
+    ctx.stop.check()
     advance = ctx.progress.stage("views and checks", 2)
     ctx.run_step("publish", publish, ctx.data, ctx.lake)
     ctx.lake.release_memory()

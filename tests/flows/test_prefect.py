@@ -3,14 +3,17 @@
 import os
 import re
 import subprocess
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import requests
 
 from fincon.sandbox.server import Sandbox
 from tests.conftest import FINCON, KEY, environ, fincon, rows, state
-from tests.prefect_server import ask, holds_no_secret, messages, served, tasks
+from tests.prefect_server import ask, eventually, holds_no_secret, messages, served, tasks
+from tests.scripted_stripe import Answer, ScriptedStripe, account, serving
 from tests.transforms.test_personal import personal_data, where
 
 
@@ -81,3 +84,43 @@ def test_prefect_is_told_no_personal_data_and_not_the_key_of_its_hashes(
     home = Path(server["PREFECT_HOME"])
     stored = b"".join(path.read_bytes() for path in home.rglob("*") if path.is_file())
     assert [needle for needle in needles if len(needle) > 8 and needle in stored] == []
+
+
+def test_a_run_of_the_command_line_that_is_cancelled_in_prefect_stops_and_goes_on_later(
+    server: dict[str, str], tmp_path: Path
+) -> None:
+    """No worker ends its process: it sees for itself, though Stripe does not answer; of 57 pages it asks for no more."""
+    released, reached = threading.Event(), threading.Event()
+
+    def intercept(path: str, query: object) -> Answer | None:
+        if len(stripe.requests) >= 5:
+            reached.set()
+            released.wait(60)
+        return None
+
+    accounts = [account(f"fca_{n:04d}", created=1_795_000_000 - n) for n in range(570)]
+    with serving(ScriptedStripe(accounts, page_size=10, intercept=intercept)) as stripe:
+        env = {**os.environ, **environ(stripe.url), **server}
+        with subprocess.Popen(
+            [FINCON, "sync"], cwd=tmp_path, env=env, stderr=subprocess.PIPE, text=True
+        ) as run:
+            try:
+                assert reached.wait(60)
+                (started,) = ask(server, "flow_runs", flow_runs={"state": {"type": {"any_": ["RUNNING"]}}})
+                url = f"{server['PREFECT_API_URL']}/flow_runs/{started['id']}/set_state"
+                requests.post(url, json={"state": {"type": "CANCELLING"}}, timeout=30).raise_for_status()
+                _, told = run.communicate(timeout=50)
+            finally:
+                released.set()
+                run.kill()
+        assert run.returncode == 143
+        assert told.splitlines()[-1:] == [
+            "fincon: cancelled. What was fetched is kept: run the same command again to go on."
+        ]
+        assert len(stripe.requests) <= 6
+        eventually(
+            lambda: [one["state_type"] for one in ask(server, "flow_runs") if one["id"] == started["id"]],
+            lambda found: found == ["CANCELLED"],
+        )
+        assert fincon("sync", cwd=tmp_path, env=environ(stripe.url)).returncode == 0
+    assert rows(tmp_path / "data", "SELECT count(*) AS n FROM accounts") == [{"n": 570}]
