@@ -3,16 +3,15 @@
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    import duckdb
-
     from fincon.storage.s3 import DataPath
+    from fincon.warehouse.read_only import ReadOnlyConnection
 
     __version__: str
 
 __all__ = ["__version__", "connect"]
 
 
-def connect(data: "str | DataPath | None" = None) -> "duckdb.DuckDBPyConnection":
+def connect(data: "str | DataPath | None" = None) -> "ReadOnlyConnection":
     """Return a read-only DuckDB connection to the views in ``data`` (by default ``FINCON_DATA``, or ``./data``).
 
     It goes on seeing the same state; connect again to see a newer one.

@@ -7,7 +7,6 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import click
-import duckdb
 
 from fincon.cli.options import command, current_options, echo_status
 from fincon.cli.output import render_result
@@ -19,6 +18,7 @@ from fincon.sandbox.world import World
 from fincon.settings import data_folder, load_settings
 from fincon.storage.data_folder import DataFolder
 from fincon.warehouse.connection import connect
+from fincon.warehouse.read_only import ReadOnlyConnection
 
 QUESTIONS = (
     (
@@ -98,7 +98,7 @@ def _start_afresh(data: Path) -> None:
         )
 
 
-def _show_demo(connection: duckdb.DuckDBPyConnection, data: Path) -> None:
+def _show_demo(connection: ReadOnlyConnection, data: Path) -> None:
     where = ("" if shutil.which("fincon") else _short(Path(sys.executable).parent) + "/") + "fincon"
     where += "" if data == data_folder() else f" --data {shlex.quote(_short(data))}"
     click.echo()

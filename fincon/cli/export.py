@@ -21,6 +21,7 @@ from fincon.cli import interrupt
 from fincon.cli.output import ROWS_SHOWN, read_rows, render_markdown, render_table, render_vertical
 from fincon.cli.terminal import terminal_width, visible
 from fincon.errors import UsageError
+from fincon.warehouse.read_only import ReadOnlyConnection
 
 FORMATS = ("table", "vertical", "markdown", "csv", "json", "jsonl", "parquet", "arrow")
 """What ``--format`` may be."""
@@ -80,7 +81,7 @@ def choose_format(asked: str | None, output: Path | None) -> str:
 
 
 def write_result(
-    connection: duckdb.DuckDBPyConnection, query: str, style: str, output: Path | None, limit: int | None
+    connection: ReadOnlyConnection, query: str, style: str, output: Path | None, limit: int | None
 ) -> Written:
     """Write what a query answers in one of the formats, to a file or to standard output; return how much.
 
@@ -124,7 +125,7 @@ def _opened(path: Path, *, binary: bool) -> IO[Any]:
 
 
 def _write_text(
-    connection: duckdb.DuckDBPyConnection, query: str, style: str, file: TextIO, limit: int | None
+    connection: ReadOnlyConnection, query: str, style: str, file: TextIO, limit: int | None
 ) -> Written:
     result = connection.execute(query)
     if style in ("table", "vertical", "markdown"):
@@ -148,9 +149,7 @@ def _write_text(
     return written
 
 
-def _write_for_person(
-    result: duckdb.DuckDBPyConnection, style: str, file: TextIO, limit: int | None
-) -> Written:
+def _write_for_person(result: ReadOnlyConnection, style: str, file: TextIO, limit: int | None) -> Written:
     """Write rows to be read: on standard output the first thousand if nothing is said, within the terminal's width."""
     on_screen = file is sys.stdout
     rows = read_rows(result, limit or (ROWS_SHOWN if on_screen else None))
@@ -163,7 +162,7 @@ def _write_for_person(
 
 
 def _write_binary(
-    connection: duckdb.DuckDBPyConnection, query: str, style: str, file: IO[bytes], limit: int | None
+    connection: ReadOnlyConnection, query: str, style: str, file: IO[bytes], limit: int | None
 ) -> Written:
     if style == "xlsx":
         return _write_excel(connection.execute(query), file, limit)
@@ -198,7 +197,7 @@ def _for_parquet(relation: duckdb.DuckDBPyRelation) -> duckdb.DuckDBPyRelation:
     return relation.select(*columns)
 
 
-def _write_excel(result: duckdb.DuckDBPyConnection, file: IO[bytes], limit: int | None) -> Written:
+def _write_excel(result: ReadOnlyConnection, file: IO[bytes], limit: int | None) -> Written:
     from openpyxl import Workbook  # not among fincon's requirements: `choose_format` has looked for it
     from openpyxl.cell import WriteOnlyCell
 
@@ -241,7 +240,7 @@ def _excel_value(value: Any) -> Any:
     return text
 
 
-def _rows(result: duckdb.DuckDBPyConnection) -> Iterator[tuple[Any, ...]]:
+def _rows(result: ReadOnlyConnection) -> Iterator[tuple[Any, ...]]:
     while batch := result.fetchmany(BATCH_ROWS):
         yield from batch
 

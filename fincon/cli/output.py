@@ -8,12 +8,11 @@ from datetime import date
 from decimal import Decimal
 from typing import Any
 
-import duckdb
-
 from fincon.cli.options import pluralize
 from fincon.cli.terminal import terminal_width, visible
 from fincon.cli.text import cut, pad, width_of, wrap
 from fincon.transforms.money import minor_unit_digits
+from fincon.warehouse.read_only import ReadOnlyConnection
 
 ROWS_SHOWN = 1000
 """How many rows a person is shown who says nothing of a limit."""
@@ -57,7 +56,7 @@ class Rows:
     """There are others."""
 
 
-def read_rows(result: duckdb.DuckDBPyConnection, limit: int | None) -> Rows:
+def read_rows(result: ReadOnlyConnection, limit: int | None) -> Rows:
     """Read the first rows of an executed query as text, all of them without a limit; amounts before minor units."""
     rows = result.fetchall() if limit is None else result.fetchmany(limit + 1)
     shown = rows[:limit]
@@ -205,7 +204,7 @@ def render_markdown(rows: Rows) -> str:
     return "\n".join([*lines, *(line([c.cells[n] for c in rows.columns]) for n in range(rows.count))])
 
 
-def render_result(result: duckdb.DuckDBPyConnection, limit: int = ROWS_SHOWN) -> str:
+def render_result(result: ReadOnlyConnection, limit: int = ROWS_SHOWN) -> str:
     """Lay out the first rows of an executed query as a table that fits the terminal."""
     return render_table(read_rows(result, limit), terminal_width())
 

@@ -8,7 +8,7 @@ from fincon.errors import RunFailed
 from fincon.lake.append import staged_rejects, staged_sums
 from fincon.lake.staging import stage, staged_files
 from fincon.lake.tables import QUERY_THREADS, SPILL, Lake
-from fincon.lake.version_sql import read_parquet_sql, reconcile_sql, sql_literal
+from fincon.lake.version_sql import read_parquet_sql, reconcile_sql
 from fincon.landing.run_folder import RunFolder
 from fincon.settings import query_memory
 from fincon.storage.data_folder import DataFolder
@@ -17,7 +17,7 @@ from fincon.transforms.page import Origin
 from fincon.transforms.reconcile import Sums, differences, sums_of_pages, sums_of_rejects
 from fincon.transforms.schemas import BALANCES
 from fincon.warehouse.checks import run_checks
-from fincon.warehouse.connection import connect
+from fincon.warehouse.connection import open_views
 
 PAGES_AGREE = (
     "Balances in the views add up to those on the raw pages of the last run, per currency and to the unit."
@@ -27,11 +27,13 @@ PAGES_AGREE = (
 
 def failed_checks(data: DataPath) -> dict[str, int]:
     """Return check → how many rows it found wrong, for those that found any."""
-    spill = sql_literal(str(DataFolder(data).work / f"{SPILL}checks"))
-    bounds = (
-        f"SET threads = {QUERY_THREADS}; SET memory_limit = '{query_memory()}'; SET temp_directory = {spill}"
+    found = run_checks(
+        data,
+        threads=QUERY_THREADS,
+        memory_limit=query_memory(),
+        temp_directory=str(DataFolder(data).work / f"{SPILL}checks"),
     )
-    return {name: rows for name, _, rows in run_checks(data, bounds) if rows}
+    return {name: rows for name, _, rows in found if rows}
 
 
 def pages_disagree(data: DataPath) -> list[tuple[Any, ...]] | None:
@@ -40,9 +42,9 @@ def pages_disagree(data: DataPath) -> list[tuple[Any, ...]] | None:
     None where the pages are pruned, or on another machine. An account of which a later run knows something newer is left out.
     """
     with (
-        connect(data) as connection,
-        Lake(DataFolder(data).lake) as lake,
         tempfile.TemporaryDirectory(prefix="fincon-") as scratch,
+        open_views(data, [scratch]) as connection,
+        Lake(DataFolder(data).lake) as lake,
     ):
         folder = Path(scratch)
         last = connection.execute(

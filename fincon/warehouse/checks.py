@@ -8,12 +8,13 @@ table is checked as soon as there is one.
 import re
 from collections.abc import Iterator, Sequence
 from string import Template
+from typing import Any
 
 from fincon.lake.version_sql import SQL
 from fincon.storage.s3 import DataPath
 from fincon.transforms.schemas import OBJECT_TABLES, Table
 from fincon.transforms.streams import STREAMS
-from fincon.warehouse.connection import connect
+from fincon.warehouse.connection import open_views
 
 FOR_EACH_TABLE = re.compile(
     r"-- For each table(?: with (?P<with>a feature|\w+))?(?: except (?P<except>[\w, ]+))?\n(?P<query>.*?)-- End\n",
@@ -56,11 +57,9 @@ def _feature(table: Table) -> str:
     return (stream and stream.feature) or ""
 
 
-def run_checks(data: DataPath, bounds: str = "") -> list[tuple[str, str, int]]:
-    """Return (name, promise, how many rows it found wrong) of each check, after the SQL of ``bounds`` (SET memory_limit …)."""
-    with connect(data) as connection:
-        if bounds:
-            connection.execute(bounds)
+def run_checks(data: DataPath, **config: Any) -> list[tuple[str, str, int]]:
+    """Return (name, promise, how many rows it found wrong) of each check; ``config`` is DuckDB's (memory_limit, …)."""
+    with open_views(data, **config) as connection:
         return [
             (name, promise, len(connection.execute(query).fetchall())) for name, promise, query in checks()
         ]

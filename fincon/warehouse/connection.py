@@ -1,9 +1,10 @@
 """Connect to ``fincon.duckdb`` for reading, as notebooks, commands and checks do."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from difflib import get_close_matches
+from typing import Any
 
 import duckdb
 
@@ -14,17 +15,22 @@ from fincon.storage.data_folder import DataFolder, local_copy, open_duckdb
 from fincon.storage.lock import retry_while_locked
 from fincon.storage.s3 import DataPath
 from fincon.transforms.schemas import TABLES
-from fincon.warehouse.views import made_by
+from fincon.warehouse.read_only import ReadOnlyConnection, shut_in
+from fincon.warehouse.views import made_by, published_files
 
 AGAIN = "`fincon compact` or the next `fincon sync` makes the views anew."
 WAIT_SECONDS = 10.0
 """How long a reader waits for another to make the views anew, where those that are there lack something."""
 UNKNOWN_NAME = re.compile(r'(?:Table|Function) with name "?(\w+)"? does not exist')
-READING = (duckdb.StatementType.SELECT, duckdb.StatementType.EXPLAIN)
 
 
-def connect(data: str | DataPath | None = None) -> duckdb.DuckDBPyConnection:
-    """Return a connection to the views as they are now, read-only and never in the way of a run: see `fincon.connect`.
+def connect(data: str | DataPath | None = None) -> ReadOnlyConnection:
+    """Return a connection to the views as they are now, read-only and never in the way of a run: see `fincon.connect`."""
+    return open_views(data_folder(data))
+
+
+def open_views(folder: DataPath, folders: Sequence[str] = (), **config: Any) -> ReadOnlyConnection:
+    """Return a connection to the views that also reaches what is in ``folders``; ``config`` is DuckDB's.
 
     Views that another version of fincon made are made anew first; where that cannot be, they are read as they are.
 
@@ -32,16 +38,15 @@ def connect(data: str | DataPath | None = None) -> duckdb.DuckDBPyConnection:
         UsageError: nothing has been synced into ``data``, its views cannot be read, or a newer fincon wrote the lake.
         RunFailed: the views lack what this fincon knows, and cannot be made anew now.
     """
-    folder = data_folder(data)
     path = DataFolder(folder).views
     if not path.exists():
         raise UsageError(
             f"There is no {path}.",
             "Run `fincon sync` or `fincon demo` first, or name the folder with --data.",
         )
-    connection = _attach(folder, path)
+    connection = _attach(folder, path, config)
     if _made_by(connection) == made_by():
-        return connection
+        return _shut_in(connection, folder, folders)
     from fincon.warehouse.renewal import (  # rarely called; delta-rs takes long to import
         publish_anew,
         refuse_newer,
@@ -53,17 +58,28 @@ def connect(data: str | DataPath | None = None) -> duckdb.DuckDBPyConnection:
         retry_while_locked(lambda: publish_anew(folder, connection), 0 if has_all else WAIT_SECONDS)
     except (FinconError, OSError, duckdb.Error) as error:
         if has_all:
-            return connection
+            return _shut_in(connection, folder, folders)
         connection.close()
         raise RunFailed(f"The views in {path} are of another fincon: {reason_of(error)}", AGAIN) from error
     connection.close()
-    return _attach(folder, path)
+    return _shut_in(_attach(folder, path, config), folder, folders)
 
 
-def _attach(folder: DataPath, path: DataPath) -> duckdb.DuckDBPyConnection:
+def _shut_in(
+    connection: duckdb.DuckDBPyConnection, folder: DataPath, folders: Sequence[str]
+) -> ReadOnlyConnection:
+    """Keep a connection to the Parquet files that the views name."""
+    files = {file for latest in published_files(connection).values() for some in latest for file in some}
+    if not files:  # there are none, or an older fincon made the views, which name them elsewhere
+        folders = [*folders, str(DataFolder(folder).lake), str(DataFolder(folder).snapshots)]
+    shut_in(connection, files, folders)
+    return ReadOnlyConnection(connection)
+
+
+def _attach(folder: DataPath, path: DataPath, config: Mapping[str, Any]) -> duckdb.DuckDBPyConnection:
     # Attached, not opened: DuckDB shares one instance among all who open the same path in a process, and
     # that would go on showing the file as it was when the first of them opened it.
-    connection = open_duckdb(folder)
+    connection = open_duckdb(folder, **config)
     try:
         with local_copy(path) as file:
             connection.execute(
@@ -96,30 +112,26 @@ def _has_all_columns(connection: duckdb.DuckDBPyConnection) -> bool:
 
 
 @contextmanager
-def ask(query: str, data: str | DataPath | None = None) -> Iterator[duckdb.DuckDBPyConnection]:
-    """Open a connection on which ``query`` can be asked: one that reads (SELECT, FROM, DESCRIBE, SUMMARIZE, EXPLAIN).
+def ask(query: str, data: str | DataPath | None = None) -> Iterator[ReadOnlyConnection]:
+    """Open a connection on which ``query`` is asked: one that reads (SELECT, FROM, DESCRIBE, SUMMARIZE, EXPLAIN).
 
     Raises:
         UsageError: the query is no such thing, or DuckDB cannot answer it; the message is DuckDB's.
     """
     with connect(data) as connection:
         try:
-            parsed = connection.extract_statements(query)
-            if not parsed:
-                raise UsageError("There is no query.", 'Begin like "FROM balance_totals".')
-            if len(parsed) != 1 or parsed[0].type not in READING:
-                raise UsageError(
-                    "Only one query that reads is asked at a time.", "Begin with SELECT or FROM."
-                )
             yield connection
         except duckdb.Error as error:
             # An error within a file that is read through Python comes with its traceback: its last line says what it is.
             said = reason_of(error) if str(error).startswith("Traceback") else str(error)
             hint = '`fincon sql "SHOW TABLES"` lists what can be asked.'
+            if isinstance(error, duckdb.PermissionException):
+                said = reason_of(error)
+                hint = "A query reaches the files of this lake alone: load others in a program of your own."
             if unknown := UNKNOWN_NAME.search(said):
                 asked = re.search(rf"\w+\.{unknown[1]}\b", query, re.IGNORECASE)
                 hint = did_you_mean(asked[0] if asked else unknown[1], _names(connection)) or hint
-                said = said.partition("\nDid you mean")[0]  # DuckDB leaves out the schema
+                said = said.partition("\n")[0]  # what DuckDB then proposes leaves out the schema
             raise UsageError(f"DuckDB: {said}", hint) from error
 
 
@@ -134,7 +146,7 @@ def did_you_mean(wanted: str, names: Sequence[str]) -> str:
     return f"Did you mean {' or '.join(found)}?" if found else ""
 
 
-def _names(connection: duckdb.DuckDBPyConnection) -> list[str]:
+def _names(connection: ReadOnlyConnection) -> list[str]:
     """Return the names of all that can be asked, those of ``main`` without their schema."""
     rows = connection.execute(
         "SELECT schema_name, view_name FROM duckdb_views() WHERE NOT internal AND schema_name != 'lake'"

@@ -6,12 +6,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-import duckdb
-
 from fincon.errors import UsageError
 from fincon.lake.snapshots import LatestFiles
 from fincon.transforms.schemas import TABLES
 from fincon.warehouse.connection import connect, did_you_mean
+from fincon.warehouse.read_only import ReadOnlyConnection
 from fincon.warehouse.views import publish
 
 COLUMNS = """
@@ -55,7 +54,7 @@ class Entry(NamedTuple):
 
 
 @contextmanager
-def empty_views() -> Iterator[duckdb.DuckDBPyConnection]:
+def empty_views() -> Iterator[ReadOnlyConnection]:
     """Open a connection to the views of this version of fincon, over empty tables."""
     with tempfile.TemporaryDirectory(prefix="fincon-") as folder:
         data = Path(folder).resolve()
@@ -64,7 +63,7 @@ def empty_views() -> Iterator[duckdb.DuckDBPyConnection]:
             yield connection
 
 
-def views(connection: duckdb.DuckDBPyConnection, schema: str = "main") -> list[Entry]:
+def views(connection: ReadOnlyConnection, schema: str = "main") -> list[Entry]:
     """Return the views of a schema, with their columns; in ``main`` tables first, then questions."""
     columns: dict[str, list[Column]] = {}
     for view, *column in connection.execute(COLUMNS, {"schema": schema}).fetchall():
@@ -77,18 +76,18 @@ def views(connection: duckdb.DuckDBPyConnection, schema: str = "main") -> list[E
     )
 
 
-def macros(connection: duckdb.DuckDBPyConnection) -> list[Entry]:
+def macros(connection: ReadOnlyConnection) -> list[Entry]:
     """Return the macros, each named with its parameters."""
     return [Entry(name, meaning, []) for name, meaning in connection.execute(MACROS).fetchall()]
 
 
-def entries(connection: duckdb.DuckDBPyConnection) -> list[Entry]:
+def entries(connection: ReadOnlyConnection) -> list[Entry]:
     """Return all that can be asked: views, those of ``history``, and macros."""
     history = [entry._replace(name=f"history.{entry.name}") for entry in views(connection, "history")]
     return [*views(connection), *history, *macros(connection)]
 
 
-def find(connection: duckdb.DuckDBPyConnection, name: str) -> Entry:
+def find(connection: ReadOnlyConnection, name: str) -> Entry:
     """Return the view or macro of this name, in whatever case; a macro with or without its parameters.
 
     Raises:
@@ -103,7 +102,7 @@ def find(connection: duckdb.DuckDBPyConnection, name: str) -> Entry:
     raise UsageError(f"There is no view or macro {name}.", near or "`fincon schema` lists all.")
 
 
-def as_markdown(connection: duckdb.DuckDBPyConnection) -> str:
+def as_markdown(connection: ReadOnlyConnection) -> str:
     """Write the whole dictionary, as ``docs/data-dictionary.md`` has it."""
     tables = {table.name for table in TABLES}
     main = views(connection)

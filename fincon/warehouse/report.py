@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import altair as alt
-import duckdb
 import jinja2
 import pandas as pd
 import vl_convert
 
 from fincon.warehouse import charts
 from fincon.warehouse.checks import checks
+from fincon.warehouse.read_only import ReadOnlyConnection
 
 PAGE = Path(__file__).with_name("report.html")
 
@@ -151,7 +151,7 @@ PARTS = (
 )
 
 
-def page(views: duckdb.DuckDBPyConnection) -> str:
+def page(views: ReadOnlyConnection) -> str:
     """Return the whole page as HTML. Every text in it is escaped, whoever wrote it."""
     environment = jinja2.Environment(autoescape=True)
     environment.filters["shown"] = _shown
@@ -185,7 +185,7 @@ def svg(chart: alt.TopLevelMixin) -> str:
 
 
 def _plot(
-    views: duckdb.DuckDBPyConnection,
+    views: ReadOnlyConnection,
     query: str,
     draw: Callable[[pd.DataFrame], alt.TopLevelMixin],
     prefix: str,
@@ -202,7 +202,7 @@ def _plot(
     return drawn
 
 
-def _table(result: duckdb.DuckDBPyConnection) -> dict[str, Any]:
+def _table(result: ReadOnlyConnection) -> dict[str, Any]:
     """Return the rows of a result, and its columns as (name for people, whether its cells are numbers)."""
     rows = result.fetchall()
     columns = [

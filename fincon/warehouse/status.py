@@ -3,13 +3,12 @@
 from datetime import UTC, datetime
 from typing import Any
 
-import duckdb
-
 from fincon.landing.run_folder import RESUMED_WITHIN, RunFolder, unfinished_runs
 from fincon.storage.data_folder import DataFolder
 from fincon.storage.s3 import DataPath
 from fincon.transforms.schemas import OBJECT_TABLES
 from fincon.warehouse.connection import connect
+from fincon.warehouse.read_only import ReadOnlyConnection
 
 SECOND = "%Y-%m-%d %H:%M:%S"
 
@@ -48,7 +47,7 @@ SELECT object_type, object_id, path, reason, observed_at::VARCHAR AS observed_at
 FROM rejects ORDER BY rejects.observed_at DESC LIMIT 1000"""
 
 
-def summary(views: duckdb.DuckDBPyConnection, runs: int) -> dict[str, Any]:
+def summary(views: ReadOnlyConnection, runs: int) -> dict[str, Any]:
     """Return last runs, size and freshness of each table and Stripe account, and the newest rejects."""
     return {
         "runs": _rows(views, RUNS, runs),
@@ -63,7 +62,7 @@ def summary(views: duckdb.DuckDBPyConnection, runs: int) -> dict[str, Any]:
     }
 
 
-def waiting_runs(data: DataPath, views: duckdb.DuckDBPyConnection | None) -> list[dict[str, Any]]:
+def waiting_runs(data: DataPath, views: ReadOnlyConnection | None) -> list[dict[str, Any]]:
     """Return the runs with pages on disk that are in no table yet, newest first; ``views`` is None before the first."""
     finished = {row["run_id"] for row in _rows(views, "SELECT run_id FROM runs")} if views else set()
     waiting = []
@@ -84,7 +83,7 @@ def waiting_runs(data: DataPath, views: duckdb.DuckDBPyConnection | None) -> lis
     return waiting
 
 
-def _rows(views: duckdb.DuckDBPyConnection, query: str, *values: object) -> list[dict[str, Any]]:
+def _rows(views: ReadOnlyConnection, query: str, *values: object) -> list[dict[str, Any]]:
     cursor = views.execute(query, list(values))
     names = [column[0] for column in cursor.description or ()]
     return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]

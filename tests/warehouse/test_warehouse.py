@@ -192,7 +192,7 @@ def test_a_reader_that_was_there_before_sees_what_it_saw_and_a_new_one_sees_the_
 
 
 def test_readers_cannot_write(synced: Path) -> None:
-    with connect(synced) as connection, pytest.raises(duckdb.Error, match="read-only"):
+    with connect(synced) as connection, pytest.raises(UsageError, match="read-only"):
         connection.execute("CREATE TABLE fincon.main.mine AS SELECT 1")
 
 
