@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache, lru_cache, reduce
 from operator import or_
-from typing import Any, Generic, NamedTuple, TypeVar, get_args, get_origin
+from typing import Any, Generic, NamedTuple, TypeVar, cast, get_args, get_origin
 
 import msgspec
 import pyarrow as pa
@@ -24,6 +24,12 @@ Names = Mapping[type[Struct], frozenset[str]]
 
 MAX_LEARNED = 64
 """Attributes that are learned of one kind of object; were there more, their names would be data."""
+
+LEARNED_A_PAGE = 8
+"""How often a page is begun again to learn of it; the objects of one with more to learn are read one by one."""
+
+_ITEM = re.compile(r"at `\$\.data\[(\d+)\]")
+"""Which item of a page msgspec's message is about."""
 
 _LEARNABLE = re.compile(r"[A-Za-z0-9_. -]{1,64}")
 _ABSENT = Raw(b"")
@@ -47,11 +53,23 @@ class ObjectDecoder(Generic[T]):
         """The objects of a list's body, and of each its unknown attributes as `decode` says.
 
         Raises:
-            msgspec.DecodeError: one is not well-formed or odd, or has an attribute that was not met before.
+            msgspec.DecodeError: one is not well-formed or odd, or there are many attributes that were not met before.
         """
         _refuse_odd(body)
-        found = self._now.page.decode(body).data
+        found = self._decode_page(body, LEARNED_A_PAGE)
         return found, [*map(self._extra_of, found)] if self._now.read_extra else [None] * len(found)
+
+    def _decode_page(self, body: bytes, tries: int) -> list[T]:
+        try:
+            return cast("list[T]", self._now.page.decode(body).data)
+        except msgspec.ValidationError as error:
+            at, before = _ITEM.search(str(error)), self._now
+            if not at or not tries:
+                raise
+            self._learn(raw_items(body)[int(at[1])])
+            if self._now is before:
+                raise
+            return self._decode_page(body, tries - 1)
 
     def decode(self, raw: Raw) -> tuple[T, str | None]:
         """One object, and its unknown attributes as compact JSON (None when every attribute is known).

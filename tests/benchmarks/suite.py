@@ -47,6 +47,13 @@ def transform(*, full: bool) -> Iterator[Row]:
         yield Row(f"transform, {label}", figures, bars)
 
 
+def new_attribute(*, full: bool) -> Iterator[Row]:
+    """What an attribute costs that Stripe has added and fincon does not know."""
+    figures = measure("new_attribute", 20_000 if full else 5_000)
+    bars = {"x known": ("<=", 1.3), "nested x known": ("<=", 1.3)}
+    yield Row("flatten, an unknown attribute on each account", figures, bars)
+
+
 def memory(*, full: bool) -> Iterator[Row]:
     """The transform's memory."""
     first = None
@@ -282,6 +289,7 @@ BENCHMARKS: dict[str, Benchmark] = {
     benchmark.__name__: benchmark
     for benchmark in (
         transform,
+        new_attribute,
         memory,
         sync,
         growth,

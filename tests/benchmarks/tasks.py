@@ -77,6 +77,44 @@ def transform(size: str, kind: str) -> Figures:
     }
 
 
+def new_attribute(size: str) -> Figures:
+    """Pages → Arrow: where each account has one attribute that fincon does not know, against where none has. CPU, medians."""
+    import orjson
+
+    from fincon.sandbox.world import World
+    from fincon.transforms.flatten import flatten
+    from fincon.transforms.page import Origin
+    from tests.benchmarks.pages import bodies, enveloped
+
+    def with_attribute(body: bytes, where: str) -> bytes:
+        tree = orjson.loads(body)
+        for account in tree["data"]:
+            ((where and account.get(where)) or account)["state_of_it"] = {"n": 1.5}
+        return orjson.dumps(tree, option=orjson.OPT_INDENT_2)
+
+    known = list(bodies(World(accounts=int(size), sessions=0), unknown=False))
+    pages = {
+        "known": known,
+        "top": [with_attribute(body, "") for body in known],
+        "nested": [with_attribute(body, "balance_refresh") for body in known],
+    }
+    rounds: dict[str, list[float]] = {kind: [] for kind in pages}
+    for turn in range(12):
+        for kind, found in pages.items():
+            batches = list(enveloped(found, 1_780_000_000))
+            gc.collect()
+            start = cpu()
+            for number in range(0, len(batches), 10):
+                flatten(batches[number : number + 10], Origin("run"))
+            if turn:  # the first is for warming up
+                rounds[kind].append(cpu() - start)
+    return {
+        "x known": _ratio(rounds["top"], rounds["known"]),
+        "nested x known": _ratio(rounds["nested"], rounds["known"]),
+        "ms a page": round(statistics.median(rounds["top"]) / len(known) * 1e3, 2),
+    }
+
+
 def _ratio(ours: list[float], theirs: list[float]) -> float:
     return round(statistics.median(a / b for a, b in zip(ours, theirs, strict=True)), 2)
 
@@ -306,7 +344,18 @@ def _rows(views: Any, name: str) -> int:
 
 TASKS: dict[str, Callable[..., Figures]] = {
     task.__name__: task
-    for task in (transform, memory, sync, ids, lake, transactions, compact, ask, ask_transactions)
+    for task in (
+        transform,
+        new_attribute,
+        memory,
+        sync,
+        ids,
+        lake,
+        transactions,
+        compact,
+        ask,
+        ask_transactions,
+    )
 }
 
 if __name__ == "__main__":
