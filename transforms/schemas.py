@@ -410,6 +410,12 @@ WATERMARKS = Table(
     ),
 )
 
+SEQUENCE = Column(
+    "sequence",
+    pa.int64(),
+    "In which order the rows of this table were written, whatever the clocks said; null = before there was such a column.",
+)
+
 RUNS = Table(
     "runs",
     "One row per finished run.",
@@ -447,6 +453,7 @@ RUNS = Table(
             pa.string(),
             "What became of personal data: `keep`, `drop`, or `hash:` and the key's fingerprint; null = never chosen, and kept.",
         ),
+        SEQUENCE,
     ),
 )
 
@@ -489,6 +496,7 @@ ERASURES = Table(
         Column("rows_erased", pa.int64(), "How many rows it lost."),
         Column("run_id", pa.string(), "The run that had brought those rows."),
         Column("observed_at", TIMESTAMP, "When it was erased, by this machine's clock (UTC)."),
+        SEQUENCE,
     ),
 )
 

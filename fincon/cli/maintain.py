@@ -13,6 +13,7 @@ from fincon.pipeline import compact as compacting
 from fincon.pipeline import erase as erasing
 from fincon.pipeline.check import PAGES_AGREE, pages_disagree
 from fincon.pipeline.failures import machine_errors
+from fincon.pipeline.recovery import finish_what_was_begun
 from fincon.settings import ID_EXAMPLES, data_folder
 from fincon.storage.data_folder import DataFolder
 from fincon.storage.lock import retry_while_locked
@@ -28,6 +29,8 @@ ROWS_SHOWN = 10
 def check() -> None:
     """Run every check; a row that a check finds is a failure."""
     data = data_folder(current_options().data)
+    with machine_errors(data):
+        finish_what_was_begun(data)
     failed = 0
     with connect(data) as connection:
         for name, promise, query in checks():
@@ -93,7 +96,7 @@ def erase(
             _show_what_goes(data, kind, identity, dry_run=dry_run)
         if dry_run:
             return
-        removed = erasing.erase(data, kind, identity)
+        removed = erasing.erase(data, kind, identity, echo_status)
     for name, count in removed.items():
         click.echo(f"{name}: {pluralize(count, 'file' if name == 'pages' else 'row')} removed")
     echo_status(

@@ -1,15 +1,11 @@
 """Fetch sessions, each with all the accounts that it collected."""
 
 from collections.abc import Iterable
-from dataclasses import replace
-
-from msgspec.structs import replace as replace_header
 
 from fincon.errors import NotFound
 from fincon.extract.client import StripeClient
 from fincon.extract.concurrency import Meanwhile, fetch_each
 from fincon.extract.pagination import (
-    NO_ITEMS,
     Progress,
     fetch_remaining,
     list_accounts,
@@ -19,7 +15,7 @@ from fincon.extract.pagination import (
     store_page,
 )
 from fincon.landing.page_store import PageStore
-from fincon.transforms.page import ERASED, Header
+from fincon.transforms.page import Header
 from fincon.transforms.redaction import ids_named
 from fincon.transforms.streams import STREAMS
 
@@ -57,7 +53,7 @@ def fetch_session(stripe: StripeClient, page_store: PageStore, session_id: str) 
 
 
 def _fetch_first_page(stripe: StripeClient, page_store: PageStore, session_id: str) -> Header:
-    """Fetch and store the session's own page; of one that is not there, or was erased, only that."""
+    """Fetch and store the session's own page; of one that is not there, only that; of one that was erased, nothing."""
     path = session_path(session_id)
     before = no_page(SESSIONS.name, parent=session_id)
     try:
@@ -67,6 +63,5 @@ def _fetch_first_page(stripe: StripeClient, page_store: PageStore, session_id: s
     except NotFound as missing:
         return store_missing(page_store, missing, path, before)
     if page_store.erased.is_erased(*ids_named(answer.body)):
-        emptied = replace(answer, body=b"{}")
-        return store_page(page_store, emptied, NO_ITEMS, replace_header(before, status=ERASED))
+        return before  # a page of it would keep its id
     return store_page(page_store, answer, page, before)

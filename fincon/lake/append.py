@@ -15,7 +15,7 @@ from fincon.lake.panics import panics_as_errors
 from fincon.lake.sightings import load_sightings, newest_sighting, seen_sql
 from fincon.lake.snapshots import LatestFiles, latest_files
 from fincon.lake.staging import staged_files
-from fincon.lake.tables import REMOVED, ROWS_A_BATCH, Lake, marked, plain_schema, single_value
+from fincon.lake.tables import REMOVED, ROWS_A_BATCH, Lake, marked, single_value
 from fincon.lake.version_sql import (
     changed_sql,
     late_sql,
@@ -209,9 +209,7 @@ def record_runs(lake: Lake, runs: Sequence[dict[str, Any]]) -> list[dict[str, An
     rows = [{**run, "rows_added": added.get(run["run_id"], 0), "observed_at": now} for run in runs]
     new = [row for row in rows if not lake.contains_run(RUNS, row["run_id"])]
     if new:
-        lake.append(
-            RUNS, pa.Table.from_pylist(new, schema=plain_schema(RUNS)), [row["run_id"] for row in new]
-        )
+        lake.append(RUNS, lake.in_sequence(RUNS, new), [row["run_id"] for row in new])
     return rows
 
 

@@ -1,82 +1,151 @@
 """Take rows out of a table for good: out of every file of it, and out of its log."""
 
 import json
-from collections import Counter
+import time
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
 
-import duckdb
 import pyarrow as pa
 from deltalake.transaction import AddAction, RemoveAction
 
 from fincon.lake.panics import panics_as_errors
+from fincon.lake.snapshots import Snapshot, snapshots_taken, write_snapshots
 from fincon.lake.tables import COMMIT_ONCE, Lake
 from fincon.lake.version_sql import sql_literal, table_sql
 from fincon.storage.data_folder import atomic_write, ensure_lock_held
 from fincon.storage.s3 import DataPath
+from fincon.transforms.identities import names_one_of, one_of
 from fincon.transforms.schemas import Table
 
 
-def erase(lake: Lake, table: Table, identities: list[str]) -> dict[str, int]:
-    """Take out every row that names one of ``identities``. Returns run → how many of its rows went.
+class Rewrite(NamedTuple):
+    """Say what must go, and how: a query's condition and its result, or anything else."""
 
-    Files are written anew under their own names, those too that older views still read, so that no reader
-    loses a file. The log is made anew as well: the old one holds identities in its statistics.
-    """
-    lake.table(table)  # raises if its log cannot be read
-    match = _names_any(table, identities)
-    erased: Counter[str] = Counter()
-    active = set(lake.files(table))
-    copies = lake.snapshots.glob(f"{table.name}-*.parquet")
-    with lake.query() as query:
-        for path in [*(lake.folder / table.name).glob("*.parquet"), *copies]:
-            rows = table_sql(table, [str(path)], f"WHERE {match}")
-            found = query.execute(f"SELECT run_id, count(*) FROM {rows} GROUP BY ALL").fetchall()
-            if found:
-                ensure_lock_held(lake.folder)
-                _without_rows(query, table, path, match)
-                erased.update(dict(found) if str(path) in active else {})
-    _renew_log(lake, table)
-    return dict(erased)
+    concerns: Callable[[Table, DataPath], bool]
+    """Whether something in a file must go."""
+    write: Callable[[Table, DataPath, Path], None]
+    """Write what may stay of a file to another."""
 
 
-def count_rows(lake: Lake, table: Table, identities: list[str]) -> int:
-    """Count the rows of every version that `erase` would take out."""
+def count_rows(lake: Lake, table: Table, identities: list[str]) -> dict[str, int]:
+    """Return run → how many rows of a table name one of ``identities``."""
     files = lake.files(table)
     if not files:
-        return 0
+        return {}
+    rows = table_sql(table, files, f"WHERE {_names_any(table, identities)}")
     with lake.query() as query:
-        rows = table_sql(table, files, f"WHERE {_names_any(table, identities)}")
-        return int((query.execute(f"SELECT count(*) FROM {rows}").fetchone() or (0,))[0])
+        return dict(query.execute(f"SELECT run_id, count(*) FROM {rows} GROUP BY ALL").fetchall())
+
+
+def without(lake: Lake, identities: list[str]) -> Rewrite:
+    """Return what writes a file anew without the rows that name one of ``identities``."""
+
+    def concerns(table: Table, file: DataPath) -> bool:
+        rows = table_sql(table, [str(file)], f"WHERE {_names_any(table, identities)}")
+        with lake.query() as query:
+            return bool(query.execute(f"FROM {rows} LIMIT 1").fetchall())
+
+    def write(table: Table, old: DataPath, new: Path) -> None:
+        kept = table_sql(table, [str(old)], f"WHERE NOT {_names_any(table, identities)}")
+        with lake.query() as query:
+            query.execute(f"COPY {kept} TO {sql_literal(str(new))} (FORMAT parquet, COMPRESSION zstd)")
+
+    return Rewrite(concerns, write)
+
+
+def replace_files(lake: Lake, table: Table, rewrite: Rewrite) -> None:
+    """Put files in the place of those from which something must go, in one commit, and make the table's log anew.
+
+    The old files stay, for the views that read them, until `remove_old_files`.
+    """
+    lake.table(table)  # raises if its log cannot be read
+    written: dict[str, str] = {}
+    for file in lake.files(table):
+        old, new = (_folder(lake, table) / name for name in (_name(file), f"part-{uuid.uuid4()}.parquet"))
+        if _rewritten(lake, table, rewrite, old, new):
+            written[old.name] = new.name
+    _renew_log(lake, table, written)
+    _renew_snapshot(lake, table, written, rewrite)
+
+
+def remove_old_files(lake: Lake, table: Table, rewrite: Rewrite) -> None:
+    """Remove the files, which no new view reads, from which something must go. The new views must be published."""
+    active = {_name(file) for file in lake.files(table)}
+    old = [path for path in _folder(lake, table).glob("*.parquet") if path.name not in active]
+    taken = snapshots_taken(lake).get(table.name, Snapshot([], []))
+    needed = {_name(file) for file in taken.base}
+    old += [path for path in lake.snapshots.glob(f"{table.name}-*.parquet") if path.name not in needed]
+    for path in old:
+        ensure_lock_held(lake.folder)
+        if rewrite.concerns(table, path):
+            path.unlink()
+
+
+def _rewritten(lake: Lake, table: Table, rewrite: Rewrite, old: DataPath, new: DataPath) -> bool:
+    """Write a file anew under another name, if something in it must go; return whether."""
+    if not rewrite.concerns(table, old):
+        return False
+    ensure_lock_held(lake.folder)
+    with atomic_write(new) as part:
+        rewrite.write(table, old, part)
+    return True
 
 
 @panics_as_errors()
-def _renew_log(lake: Lake, table: Table) -> None:
+def _renew_log(lake: Lake, table: Table, written: dict[str, str]) -> None:
     """Make the log begin with the files as they are now; whatever it said of them before is gone.
 
-    They are added once more, which replaces what was known of them; a checkpoint follows; then all before it goes.
-    So the log is whole at every moment, and runs keep their marks.
+    They are added once more, which replaces what was known of them, and those ``written`` (old name → new) in the place
+    of the old; a checkpoint follows; then all before it goes. So the log is whole at every moment, and runs keep their marks.
     """
-    folder = lake.folder / table.name
+    folder = _folder(lake, table)
     delta = lake.table(table)
-    stats = {str(path): path.stat() for path in folder.glob("*.parquet")}
-    adds: list[AddAction | RemoveAction] = [
+    stats = {path.name: path.stat() for path in folder.glob("*.parquet")}
+    names = [_name(file) for file in lake.files(table)]
+    now = [written.get(name, name) for name in names]
+    actions: list[AddAction | RemoveAction] = [
         AddAction(
-            path=file.rpartition("/")[2],
-            size=stats[file].st_size,
+            path=name,
+            size=stats[name].st_size,
             partition_values={},
-            modification_time=int(stats[file].st_mtime * 1000),
+            modification_time=int(stats[name].st_mtime * 1000),
             data_change=False,
-            stats=json.dumps({"numRecords": lake.count_rows([file])}),
+            stats=json.dumps({"numRecords": lake.count_rows([str(folder / name)])}),
         )
-        for file in lake.files(table)
+        for name in now
     ]
+    actions += [RemoveAction(name, False, int(time.time() * 1000)) for name in written]
     ensure_lock_held(lake.folder)
-    delta.create_write_transaction(adds, "append", delta.schema(), commit_properties=COMMIT_ONCE)
+    delta.create_write_transaction(actions, "append", delta.schema(), commit_properties=COMMIT_ONCE)
     delta.update_incremental()
     delta.create_checkpoint()
     kept = f"{delta.version():020}."
     for path in (folder / "_delta_log").glob("*"):
         if not path.name.startswith((kept, "_last_checkpoint")):
             path.unlink()
+    lake.reopen(table)
+
+
+def _renew_snapshot(lake: Lake, table: Table, written: dict[str, str], rewrite: Rewrite) -> None:
+    """Make the snapshot of the latest state, if there is one, say what the files do now."""
+    taken = snapshots_taken(lake)
+    if table.name not in taken:
+        return
+    covers, base = taken[table.name].covers, list(taken[table.name].base)
+    for number, file in enumerate(base):
+        old = lake.folder.parent / file
+        new = lake.snapshots / f"{table.name}-{uuid.uuid4().hex[:16]}.parquet"
+        is_copy = old.parent.name == lake.snapshots.name and old.exists()
+        if is_copy and _rewritten(lake, table, rewrite, old, new):
+            base[number] = file.replace(old.name, new.name)
+
+    def renamed(files: list[str]) -> list[str]:
+        return [file.replace(_name(file), written.get(_name(file), _name(file))) for file in files]
+
+    taken[table.name] = Snapshot(renamed(covers), renamed(base))
+    write_snapshots(lake, taken)
 
 
 def _names_any(table: Table, identities: list[str]) -> str:
@@ -84,19 +153,20 @@ def _names_any(table: Table, identities: list[str]) -> str:
 
     By patterns: of an IN with many values DuckDB makes a join, one for each column.
     """
-    either = "(" + "|".join(identities) + ")"
+    whole, within = sql_literal(one_of(identities)), sql_literal(names_one_of(identities))
     texts = [c for c in table.columns if c.type == pa.string()]
     tests = [
-        f"regexp_matches({c.name}, '\\b{either}\\b')"
-        if c.json
-        else f"regexp_full_match({c.name}, '{either}')"
+        f"regexp_matches({c.name}, {within})" if c.json else f"regexp_full_match({c.name}, {whole})"
         for c in texts
     ]
     return "coalesce(" + " OR ".join(f"coalesce({test}, false)" for test in tests) + ", false)"
 
 
-def _without_rows(query: duckdb.DuckDBPyConnection, table: Table, path: DataPath, match: str) -> None:
-    """Write a Parquet file anew without the rows that match; it is swapped in whole."""
-    with atomic_write(path) as part:
-        kept = table_sql(table, [str(path)], f"WHERE NOT {match}")
-        query.execute(f"COPY {kept} TO {sql_literal(str(part))} (FORMAT parquet, COMPRESSION zstd)")
+def _folder(lake: Lake, table: Table) -> DataPath:
+    """Return a table's folder as delta-rs names it: where a link leads."""
+    folder = lake.folder / table.name
+    return folder.resolve() if isinstance(folder, Path) else folder
+
+
+def _name(file: str) -> str:
+    return file.rpartition("/")[2]

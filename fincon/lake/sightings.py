@@ -93,9 +93,26 @@ def remember(
             )
         query.register("complete", until)
         kept = query.sql(from_template("sightings_kept"), params={"overlap": EVENTS_OVERLAP}).to_arrow_table()
+    _write(lake, kept)
+
+
+def forget(lake: Lake, account_ids: Sequence[str]) -> None:
+    """Forget when accounts were seen."""
+    if not lake.data.sightings.exists():
+        return
+    with lake.query() as query:
+        load_sightings(lake, query)
+        gone = "SELECT md5_number_lower(unnest($ids::VARCHAR[]))"
+        kept = query.sql(
+            f"FROM sightings WHERE account NOT IN ({gone})", params={"ids": list(account_ids)}
+        ).to_arrow_table()
+    _write(lake, kept)
+
+
+def _write(lake: Lake, sightings: pa.Table) -> None:
     make_folder(lake.snapshots)
     with atomic_write(lake.data.sightings) as part:
-        pq.write_table(kept.cast(SCHEMA), part, compression="zstd")
+        pq.write_table(sightings.cast(SCHEMA), part, compression="zstd")
 
 
 def event_times(lake: Lake, stripe_account: str) -> dict[int, dict[str, int]]:

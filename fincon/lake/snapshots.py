@@ -73,6 +73,11 @@ def renew_snapshots(lake: Lake, *, always: bool = False) -> None:
     for table in LOGS:
         if len(lake.files(table)) * A_FILE_COUNTS > SNAPSHOT_ROWS:
             _merge(lake, table, SMALL_FILE_BYTES)
+    write_snapshots(lake, snapshots)
+
+
+def write_snapshots(lake: Lake, snapshots: dict[str, Snapshot]) -> None:
+    """Write which snapshot each table has, in place of what was known."""
     make_folder(lake.snapshots)
     with atomic_write(lake.data.snapshot_index) as part:
         part.write_bytes(msgspec.json.encode(snapshots))

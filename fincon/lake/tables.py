@@ -30,7 +30,7 @@ from fincon.storage.data_folder import (
     open_duckdb,
 )
 from fincon.storage.s3 import DataPath
-from fincon.transforms.schemas import RUNS, TABLES, Table
+from fincon.transforms.schemas import RUNS, SEQUENCE, TABLES, Table
 
 LOADED, REMOVED = 1, 0
 """What a table's log says of a run: its rows are in; or they were, and are out again."""
@@ -133,6 +133,10 @@ class Lake:
             storage_options=options,
         )
 
+    def reopen(self, table: Table) -> None:
+        """Open a table anew when it is needed next: what its log began with is gone."""
+        self._tables.pop(table.name, None)
+
     def files(self, table: Table) -> list[str]:
         """Return the Parquet files that hold the table now, as absolute paths."""
         return [unquote(uri.removeprefix("file://")) for uri in self.table(table).file_uris()]
@@ -173,12 +177,23 @@ class Lake:
             return []
         with self.query() as query:
             return query.execute(
-                f"SELECT {', '.join(columns)} FROM {table_sql(table, files)} ORDER BY observed_at"
+                f"SELECT {', '.join(columns)} FROM {table_sql(table, files)}"
+                f" ORDER BY {SEQUENCE.name} NULLS FIRST, observed_at"
             ).fetchall()
 
+    def last_sequence(self, table: Table) -> int:
+        """Return the sequence of what was written last to an append-only table; 0 where nothing was."""
+        return max((number for (number,) in self.records(table, f"coalesce({SEQUENCE.name}, 0)")), default=0)
+
     def add_records(self, table: Table, records: list[dict[str, Any]]) -> None:
-        """Add rows to an append-only table."""
-        self._write(table, pa.Table.from_pylist(records, schema=plain_schema(table)), COMMIT_ONCE)
+        """Add rows to an append-only table, all of one sequence."""
+        self._write(table, self.in_sequence(table, records), COMMIT_ONCE)
+
+    def in_sequence(self, table: Table, records: list[dict[str, Any]]) -> pa.Table:
+        """Return rows of an append-only table as the ones that follow on those that are in it."""
+        number = self.last_sequence(table) + 1
+        rows = [{**record, SEQUENCE.name: number} for record in records]
+        return pa.Table.from_pylist(rows, schema=plain_schema(table))
 
     @panics_as_errors()
     def _write(

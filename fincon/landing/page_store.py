@@ -21,6 +21,7 @@ import pyarrow as pa
 from fincon.errors import CorruptPage, RunFailed
 from fincon.privacy import Erased
 from fincon.storage.data_folder import atomic_write
+from fincon.transforms.identities import names_one_of
 from fincon.transforms.page import Header, Page
 from fincon.transforms.redaction import Privacy, redact
 from fincon.transforms.streams import STREAMS, Stream, stream_named
@@ -148,10 +149,9 @@ class PageStore:
             path.unlink()
 
     def naming(self, identities: list[str]) -> list[Path]:
-        """List the page files that name one of the ids anywhere, header and file name included."""
-        either = b"|".join(re.escape(identity.encode()) for identity in identities)
-        needle = re.compile(rb"\b(" + either + rb")\b")  # not where it begins a longer id
-        return [p for p in self._files() if needle.search(p.name.encode()) or needle.search(_content(p))]
+        """List the page files that name one of the ids anywhere, in their headers too; and those that are damaged, which may."""
+        needles = re.compile(names_one_of(identities).encode())
+        return [path for path in self._files() if _is_found(needles, path)]
 
     def started_parents(self, stream: str = "sessions") -> list[str]:
         """List the sessions (or accounts, of their own lists) of which there is at least a first page, in order."""
@@ -281,6 +281,13 @@ def _decode(path: Path) -> Page:
         return Page(_HEADER.decode(header), body)
     except (OSError, ValueError, msgspec.DecodeError) as error:
         raise CorruptPage(f"The page {path} is damaged: {error}", AGAIN) from error
+
+
+def _is_found(needles: re.Pattern[bytes], path: Path) -> bool:
+    try:
+        return needles.search(_content(path)) is not None
+    except OSError:
+        return True
 
 
 def _content(path: Path) -> bytes:

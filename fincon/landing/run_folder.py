@@ -48,6 +48,8 @@ class Run(RunSpec, frozen=True, kw_only=True):
     started_at: datetime
     runs_before: int | None = None
     """How many runs of its Stripe account were finished when it began; None where a fincon before 0.2 made it."""
+    erased_before: int | None = None
+    """The sequence of the last erasure that its pages leave out; None likewise."""
 
     @property
     def origin(self) -> Origin:
@@ -60,11 +62,14 @@ class Run(RunSpec, frozen=True, kw_only=True):
         return same and abs(datetime.now(UTC) - self.started_at) < RESUMED_WITHIN
 
 
-def resume_or_create_run(asked: RunSpec, interrupted: Iterable[Run], finished: Sequence[str]) -> Run:
+def resume_or_create_run(
+    asked: RunSpec, interrupted: Iterable[Run], finished: Sequence[str], erased_before: int = 0
+) -> Run:
     """Return the run to do: the first of ``interrupted`` that asked for the same, or a new one.
 
     ``finished`` are the finished runs of the Stripe account. One that was interrupted is gone on with only while no other
     has finished since it began: its pages would be older than what is known, and what they saw might be said again.
+    ``erased_before`` is the sequence of the last erasure.
     """
     last = max(finished, default="")
     for run in interrupted:
@@ -74,7 +79,7 @@ def resume_or_create_run(asked: RunSpec, interrupted: Iterable[Run], finished: S
     now = datetime.now(UTC)
     run_id = f"{now:%Y%m%dT%H%M%S}.{now.microsecond:06d}Z-{secrets.token_hex(3)}"
     spec = msgspec.structs.asdict(asked)
-    return Run(run_id=run_id, started_at=now, runs_before=len(finished), **spec)
+    return Run(run_id=run_id, started_at=now, runs_before=len(finished), erased_before=erased_before, **spec)
 
 
 def unfinished_runs(data: DataPath, finished: set[str]) -> list[Run]:

@@ -1,112 +1,148 @@
 """Erase an account, a customer or a session from a lake, and prove it."""
 
-import re
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 from fincon.errors import RunFailed, UsageError
 from fincon.lake import erasure as lake_erasure
-from fincon.lake.incremental import closed_sessions, write_closed_sessions
 from fincon.lake.snapshots import latest_files_by_table
 from fincon.lake.tables import Lake
 from fincon.lake.version_sql import table_sql
-from fincon.landing.page_store import PageStore
 from fincon.landing.run_folder import RunFolder, refuse_half_loaded, unfinished_runs
+from fincon.pipeline.erasing import Erasure, begun, finish, note, pages_naming, traces
 from fincon.pipeline.recovery import recovered_lake
 from fincon.privacy import Erased, erasure_key
 from fincon.settings import ID_EXAMPLES, IDENTITIES
-from fincon.storage.data_folder import DataFolder, open_duckdb
-from fincon.storage.s3 import DataPath, S3Path
-from fincon.transforms.schemas import ERASURES, OBJECT_TABLES, RUNS
+from fincon.storage.data_folder import DataFolder
+from fincon.storage.readers import WAIT_SECONDS
+from fincon.storage.s3 import DataPath
+from fincon.transforms.identities import is_distinct
+from fincon.transforms.schemas import ACCOUNTS, ERASURES, OBJECT_TABLES, RUNS, SESSIONS, Table
 from fincon.warehouse.views import publish
+
+__all__ = ["allow", "erase", "traces"]
+
+BELONGING = {"account": ACCOUNTS, "session": SESSIONS}
+"""What belongs to a customer, and the table that says so."""
+
+HELD = (
+    f"Whoever had the views open was waited for, {WAIT_SECONDS:.0f} seconds long:"
+    " their queries fail until they open the views again."
+)
+
+
+def _ignore(_: str) -> None:
+    """Say nothing."""
 
 
 def foretell(data: DataPath, kind: str, identity: str) -> dict[str, int]:
     """Count what `erase` would remove, by table, and pages; nothing is changed.
 
     Raises:
-        UsageError: the id is not of its kind, or nothing names it.
+        UsageError: as `erase`.
     """
     _check(kind, identity)
+    before = begun(data)
+    if before and before.identities[0] == identity:
+        return before.removed
     with Lake(DataFolder(data).lake) as lake:
         _refuse_stripe_account(lake, identity)
-        identities = [identity, *_belonging(lake, kind, identity)]
-        found = {t.name: lake_erasure.count_rows(lake, t, identities) for t in OBJECT_TABLES}
-    found["pages"] = len(_pages_naming(data, identities))
-    if not any(found.values()) and not traces(data, identities):
+        kinds = {identity: kind, **_belonging(lake, kind, identity)}
+        _refuse_indistinct(identity, kinds)
+        found = Counter({t.name: sum(_lost(lake, t, kinds).values()) for t in OBJECT_TABLES})
+    found["pages"] = len(pages_naming(data, list(kinds)))
+    if not any(found.values()) and not traces(data, list(kinds)):
         raise _nothing_names(identity)
-    return {name: count for name, count in found.items() if count}
+    return dict(+found)
 
 
-def erase(data: DataPath, kind: str, identity: str) -> dict[str, int]:
+def erase(
+    data: DataPath, kind: str, identity: str, tell: Callable[[str], object] = _ignore
+) -> dict[str, int]:
     """Remove every trace of an account, a customer or a session; return how many rows and pages, by table.
 
-    A customer goes with their accounts and sessions. Files are rewritten or removed, the views published anew,
-    the erasure recorded by a keyed hash, and every file scanned for what should be gone. A later sync leaves
-    out what was erased, until `allow`.
+    A customer goes with their accounts and sessions. The erasure is recorded by keyed hashes, files take the place of those
+    that name someone, the views are published anew, and every file is scanned for what should be gone. A later sync leaves
+    out what was erased, until `allow`. One that was interrupted is finished by whoever writes next. ``tell`` gets what to
+    say of readers whose views are gone.
 
     Raises:
-        UsageError: the id is not of its kind, or nothing names it.
+        UsageError: the id is not of its kind, nothing names it, or one that goes with it cannot be told from other words.
         RunFailed: a fetched run waits to be loaded, or a trace is left.
     """
     _check(kind, identity)
+    before = begun(data)
     with recovered_lake(data) as lake:
+        if before and before.identities[0] == identity:
+            return before.removed  # it is finished now
         _refuse_stripe_account(lake, identity)
         _drop_unfinished(data, lake)
-        identities = [identity, *_belonging(lake, kind, identity)]
-        if not traces(data, identities):
+        kinds = {identity: kind, **_belonging(lake, kind, identity)}
+        _refuse_indistinct(identity, kinds)
+        if not traces(data, list(kinds)):
             raise _nothing_names(identity)
-        removed: dict[str, int] = {}
-        records = []
-        for table in OBJECT_TABLES:
-            for run_id, count in lake_erasure.erase(lake, table, identities).items():
-                removed[table.name] = removed.get(table.name, 0) + count
-                records.append({"table_name": table.name, "run_id": run_id, "rows_erased": count})
-        closed = closed_sessions(lake.data)
-        write_closed_sessions(lake.data, {session for session in closed if session[1] not in identities})
-        pages = _pages_naming(data, identities)
-        for page in pages:  # they are copies of what the tables hold
-            page.unlink()
-        removed["pages"] = len(pages)
-        _record(data, lake, kind, identities, records)
-        publish(data, latest_files_by_table(lake))
-        if left := traces(data, identities):
-            raise RunFailed(f"Traces are left in {', '.join(left)}.", "Run the same command again.")
-        return removed
+        erasure = _planned(data, lake, kinds)
+        note(data, erasure)
+        if finish(data, lake):
+            tell(HELD)
+        return erasure.removed
 
 
 def allow(data: DataPath, kind: str, identity: str) -> None:
-    """Let a later sync bring back what was erased."""
+    """Let a later sync bring back what was erased: of a customer, what went with them too."""
     _check(kind, identity)
     with recovered_lake(data) as lake:
         refuse_half_loaded(data)
-        lake.add_records(ERASURES, [_entry(data, "allowed", kind, identity, {})])
+        hidden = _hidden_with(lake, kind, Erased(erasure_key(data)).hash(identity))
+        now = datetime.now(UTC)
+        lake.add_records(
+            ERASURES,
+            [
+                {"action": "allowed", "identity_kind": kind, "identity_hash": hash_, "observed_at": now}
+                for hash_, kind in hidden.items()
+            ],
+        )
         publish(data, latest_files_by_table(lake))
 
 
-def traces(data: DataPath, identities: list[str]) -> list[str]:
-    """Find the files under ``data`` that still name one of the ids: pages and Parquet unpacked, all else byte by byte."""
-    found = {str(path) for path in _pages_naming(data, identities)}
-    pattern = rf"\b({'|'.join(identities)})\b"  # not where it begins a longer id; between other bytes than text anywhere
-    in_text, anywhere = (re.compile(p.encode()) for p in (pattern, "|".join(identities)))
-    with open_duckdb(data) as query:
-        for path in _files(data):
-            if path.suffix == ".parquet":
-                text = "SELECT count(*) FROM read_parquet(?, hive_partitioning = false) AS t WHERE regexp_matches(t::VARCHAR, ?)"
-                if (query.execute(text, [str(path), pattern]).fetchone() or (0,))[0]:
-                    found.add(str(path))
-            elif (in_text if path.suffix == ".json" else anywhere).search(path.read_bytes()):
-                found.add(str(path))
-    return sorted(found)
+def _hidden_with(lake: Lake, kind: str, identity_hash: str) -> dict[str, str]:
+    """Return hash → kind of an identity and of all that the erasures of a customer hid with them."""
+    hidden = {identity_hash: kind}
+    if kind == "customer":
+        records = lake.records(ERASURES, "sequence", "action", "identity_hash", "identity_kind")
+        erased = [record for record in records if record[1] == "erased" and record[0] is not None]
+        together = {sequence for sequence, _, hash_, _ in erased if hash_ == identity_hash}
+        hidden |= {hash_: its_kind for sequence, _, hash_, its_kind in erased if sequence in together}
+    return hidden
 
 
-def _files(data: DataPath) -> Iterator[DataPath]:
-    """Yield every file of the data folder, and of the work folder where that is another."""
-    if isinstance(data, S3Path):
-        yield from data.rglob("*")
-    yield from (path for path in DataFolder(data).work.rglob("*") if path.is_file())
+def _planned(data: DataPath, lake: Lake, kinds: dict[str, str]) -> Erasure:
+    """Return what must go, and what is recorded of it: a row per table and run, and one per identity that must stay away."""
+    identities, hashed, now = list(kinds), Erased(erasure_key(data)).hash, datetime.now(UTC).isoformat()
+    first = identities[0]
+    records: list[dict[str, Any]] = []
+    removed: Counter[str] = Counter()
+    for table in OBJECT_TABLES:
+        for run_id, count in _lost(lake, table, identities).items():
+            removed[table.name] += count
+            lost = {"table_name": table.name, "run_id": run_id, "rows_erased": count}
+            records.append({"identity_kind": kinds[first], "identity_hash": hashed(first), **lost})
+    records += [
+        {"identity_kind": kind, "identity_hash": hashed(identity)} for identity, kind in kinds.items()
+    ]
+    return Erasure(
+        identities=identities,
+        records=[{"action": "erased", "observed_at": now, **record} for record in records],
+        after=lake.last_sequence(ERASURES),
+        removed={**removed, "pages": len(pages_naming(data, identities))},
+    )
+
+
+def _lost(lake: Lake, table: Table, identities: Iterable[str]) -> dict[str, int]:
+    """Return run → how many of its rows in a table go."""
+    return lake_erasure.count_rows(lake, table, list(identities))
 
 
 def _nothing_names(identity: str) -> UsageError:
@@ -132,6 +168,16 @@ def _refuse_stripe_account(lake: Lake, identity: str) -> None:
         )
 
 
+def _refuse_indistinct(identity: str, kinds: dict[str, str]) -> None:
+    """Refuse where an id that goes with another may be any word: what names it could not be told."""
+    for belonging, kind in kinds.items():
+        if not is_distinct(belonging):
+            raise UsageError(
+                f"{identity} has the {kind} {belonging!r}, an id that cannot be told from other words.",
+                "Stripe makes none like it: ask Stripe to mend it, or begin another data folder. Nothing was changed.",
+            )
+
+
 def _drop_unfinished(data: DataPath, lake: Lake) -> None:
     """Remove pages of interrupted runs, which are fetched again; those of a fetched one must be loaded first."""
     for run in unfinished_runs(data, lake.run_ids()):
@@ -143,46 +189,17 @@ def _drop_unfinished(data: DataPath, lake: Lake) -> None:
         folder.remove()
 
 
-def _belonging(lake: Lake, kind: str, identity: str) -> list[str]:
-    """Return the ids of a customer's accounts and sessions, as any version of those names them."""
-    if kind != "customer":
-        return []
-    found: list[str] = []
-    for table in OBJECT_TABLES:
+def _belonging(lake: Lake, kind: str, identity: str) -> dict[str, str]:
+    """Return id → kind of a customer's accounts and sessions, as any version of those names them."""
+    found: dict[str, str] = {}
+    for its_kind, table in BELONGING.items() if kind == "customer" else ():
         files = lake.files(table)
-        if files and table.name in ("accounts", "sessions"):
+        if files:
             with lake.query() as query:
                 rows = query.execute(
                     f"SELECT DISTINCT {table.key[0]} FROM {table_sql(table, files)} WHERE $id IN"  # noqa: S608 - our own names
                     " (account_holder_customer_id, account_holder_customer_account_id)",
                     {"id": identity},
                 ).fetchall()
-            found += [row[0] for row in rows]
+            found |= {row[0]: its_kind for row in rows}
     return found
-
-
-def _pages_naming(data: DataPath, identities: list[str]) -> list[Path]:
-    return [p for folder in DataFolder(data).pages.glob("*") for p in PageStore(folder).naming(identities)]
-
-
-def _record(
-    data: DataPath, lake: Lake, kind: str, identities: list[str], records: Iterable[dict[str, Any]]
-) -> None:
-    """Record the erasure: a row of ``erasures`` per table and run, and one per identity that must stay away."""
-    rows = [_entry(data, "erased", kind, identities[0], record) for record in records]
-    rows += [_entry(data, "erased", _kind(identity), identity, {}) for identity in identities]
-    lake.add_records(ERASURES, rows)
-
-
-def _kind(identity: str) -> str:
-    return next(kind for kind, pattern in IDENTITIES.items() if pattern.fullmatch(identity))
-
-
-def _entry(data: DataPath, action: str, kind: str, identity: str, record: dict[str, Any]) -> dict[str, Any]:
-    return {
-        "action": action,
-        "identity_kind": kind,
-        "identity_hash": Erased(erasure_key(data)).hash(identity),
-        "observed_at": datetime.now(UTC),
-        **record,
-    }

@@ -20,6 +20,7 @@ from fincon.pipeline.context import SyncContext
 from fincon.pipeline.request import SyncRequest
 from fincon.settings import Settings
 from fincon.transforms.list_page import created_accounts
+from fincon.transforms.schemas import ERASURES
 
 Loaded = tuple[Run, dict[str, Any]]
 """A run that is in the lake, and its row of ``runs``."""
@@ -117,11 +118,12 @@ def plan_jobs(ctx: SyncContext, requests: Mapping[str, SyncRequest], pii: str) -
     last, until = incremental.last_runs(ctx.lake), incremental.complete_until(ctx.lake)
     newest, finished = incremental.newest_page_times(ctx.lake), incremental.finished_runs(ctx.lake)
     known = known_sessions(ctx.lake, requests)
+    erased = ctx.lake.last_sequence(ERASURES)
     jobs = []
     for account, request in requests.items():
         waiting = [] if request.restart else interrupted.get(account, [])
         spec = run_spec(ctx.settings, account, request.mode, pii)
-        run = resume_or_create_run(spec, waiting, finished.get(account, []))
+        run = resume_or_create_run(spec, waiting, finished.get(account, []), erased)
         ids = tuple(i for i in request.session_ids if (account, i) not in known)
         asked = replace(request, session_ids=ids)
         jobs.append(

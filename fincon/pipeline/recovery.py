@@ -12,6 +12,7 @@ from fincon.lake.append import remove_run
 from fincon.lake.tables import Lake
 from fincon.lake.upgrade import refuse_newer, upgrade
 from fincon.landing.run_folder import RunFolder, unfinished_runs
+from fincon.pipeline.erasing import finish as finish_erasure
 from fincon.storage.data_folder import DataFolder, atomic_write, make_folder
 from fincon.storage.lock import writer_lock
 from fincon.storage.s3 import DataPath, S3Path
@@ -32,6 +33,17 @@ def recovered_lake(data: DataPath) -> Iterator[Lake]:
         yield lake
 
 
+def finish_what_was_begun(data: DataPath) -> None:
+    """Finish an erasure that was interrupted, if there is one.
+
+    Raises:
+        DataFolderLocked: another run holds the folder.
+    """
+    if DataFolder(data).erasing.exists():
+        with recovered_lake(data):
+            pass
+
+
 @contextmanager
 def loading_marker(data: DataPath, run_ids: Sequence[str]) -> Iterator[None]:
     """Mark runs as being loaded. The mark stays where that fails."""
@@ -50,6 +62,7 @@ def recover(data: DataPath, lake: Lake) -> None:
         lake.fence_previous_writer()
         lease.mark_fenced()
     upgrade(lake)
+    finish_erasure(data, lake)
     finished = lake.run_ids()
     _drop_from_before_an_erasure(data, lake, finished)
     waiting_runs = [run.run_id for run in unfinished_runs(data, finished)]
@@ -64,8 +77,15 @@ def recover(data: DataPath, lake: Lake) -> None:
 
 def _drop_from_before_an_erasure(data: DataPath, lake: Lake, finished: set[str]) -> None:
     """Remove pages in no table yet that may name who was erased since, on another machine: they are fetched again."""
-    moments = lake.records(ERASURES, "epoch_us(observed_at)", "action")
-    erased = max((at for at, action in moments if action == "erased"), default=0)
+    records = lake.records(ERASURES, "action", "coalesce(sequence, 0)", "epoch_us(observed_at)")
+    erased = [(sequence, at) for action, sequence, at in records if action == "erased"]
+    last, moment = max(erased, default=(0, 0))
     for run in unfinished_runs(data, finished):
-        if run.started_at.timestamp() * 1_000_000 < erased:
+        # One of a fincon before 0.2 does not say which erasures it knew.
+        is_from_before = (
+            run.started_at.timestamp() * 1_000_000 < moment
+            if run.erased_before is None
+            else run.erased_before < last
+        )
+        if is_from_before:
             RunFolder(data, run.run_id).remove()

@@ -7,6 +7,7 @@
     loading/<run_id>              runs that are being loaded
     fincon.duckdb                 the views
     .erasure-key                  the key of the hashes that stand for who was erased
+    .erasing                      who is being erased, until nothing names them any more
     .lock                         who writes
 
 Always on this machine, in the work folder, which is the data folder itself where that is local:
@@ -57,6 +58,7 @@ class DataFolder:
         self.loading = root / "loading"
         self.views = root / "fincon.duckdb"
         self.erasure_key = root / ".erasure-key"
+        self.erasing = root / ".erasing"
         self.lock = self.work / LOCK_FILE
         self.work_id = self.work / ".work-id"
         self.pages = self.work / "pages"
@@ -90,7 +92,7 @@ def remove_leftovers(data: DataPath) -> None:
     folder = DataFolder(data).work
     for leftover in folder.glob(f"{STAGING}*"):
         shutil.rmtree(leftover, ignore_errors=True)
-    for pattern in (f"pages/*/*{PART}", f"lake/*/*{PART}", f"snapshots/*{PART}"):
+    for pattern in (f".*{PART}", f"pages/*/*{PART}", f"lake/*/*{PART}", f"snapshots/*{PART}"):
         for leftover in folder.glob(pattern):
             leftover.unlink()
 
@@ -123,6 +125,16 @@ def atomic_write(path: DataPath) -> Iterator[Path]:
         )  # before the rename, or a crash of the machine leaves an empty file of that name
     part.chmod(0o600)
     part.replace(path)
+
+
+def sync_names(folder: DataPath) -> None:
+    """Make sure that the names of the files in a folder outlast a crash of the machine. A bucket's do."""
+    if isinstance(folder, Path):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 @contextmanager

@@ -5,6 +5,7 @@ from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import duckdb
 import msgspec
 import pyarrow.parquet as pq
 import pytest
@@ -108,7 +109,8 @@ def test_erasing_takes_only_what_it_should(sandbox: Sandbox, synced: Path) -> No
     assert account not in str(rows(synced, "FROM erasures"))
 
 
-def test_a_reader_from_before_goes_on_reading_after_an_erasure_and_a_compaction(synced: Path) -> None:
+def test_a_reader_from_before_reads_on_after_a_compaction_and_is_told_after_an_erasure(synced: Path) -> None:
+    """Its views name files that hold who was erased: they are gone, and no other takes their place under its eyes."""
     with connect(synced) as reader:
         versions = reader.execute("SELECT count(*) FROM history.accounts").fetchall()[0][0]
         account = collected(synced)[0]
@@ -116,6 +118,9 @@ def test_a_reader_from_before_goes_on_reading_after_an_erasure_and_a_compaction(
         assert reader.execute("SELECT count(*) FROM history.accounts").fetchall() == [(versions,)]
         erase(synced, "account", account)
         assert traces(synced, [account]) == []
+        with pytest.raises(duckdb.IOException, match="No files found"):
+            reader.execute("SELECT count(*) FROM history.accounts").fetchall()
+    with connect(synced) as reader:
         left = reader.execute(
             "SELECT count(*), count(*) FILTER (account_id = ?) FROM history.accounts", [account]
         ).fetchall()

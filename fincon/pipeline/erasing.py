@@ -1,0 +1,138 @@
+"""Erase what was noted that it must go, from whatever an earlier attempt left of it, and prove it.
+
+Who must go is on disk for good before their first row goes, and is forgotten last: what a customer's accounts are stands in
+tables that are erased too. So whoever holds the data folder next finishes what was begun.
+"""
+
+import os
+import re
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from fincon.errors import RunFailed
+from fincon.lake import erasure as lake_erasure
+from fincon.lake.incremental import closed_sessions, write_closed_sessions
+from fincon.lake.sightings import forget
+from fincon.lake.snapshots import latest_files_by_table
+from fincon.lake.tables import Lake
+from fincon.landing.page_store import PageStore
+from fincon.storage.data_folder import RANGES_FILE, DataFolder, atomic_write, open_duckdb, sync_names
+from fincon.storage.readers import Readers
+from fincon.storage.s3 import DataPath, S3Path
+from fincon.transforms.identities import CELLS_APART, names_one_of
+from fincon.transforms.schemas import ERASURES, OBJECT_TABLES
+from fincon.warehouse.views import publish
+
+
+class Erasure(msgspec.Struct, frozen=True, kw_only=True):
+    """Who is being erased: all that is needed to begin again at any moment."""
+
+    identities: list[str]
+    """The one that was asked for, then those that belong to it."""
+    records: list[dict[str, Any]]
+    """The rows of ``erasures``: keyed hashes, and how many rows each table loses of each run."""
+    after: int
+    """The sequence of what was recorded last before."""
+    removed: dict[str, int]
+    """Table → how many rows go; and ``pages``."""
+
+
+def note(data: DataPath, erasure: Erasure) -> None:
+    """Write down for good who must go: from here on they do."""
+    with atomic_write(DataFolder(data).erasing) as part:
+        part.touch(mode=0o600)
+        part.write_bytes(msgspec.json.encode(erasure))
+    sync_names(data)
+
+
+def begun(data: DataPath) -> Erasure | None:
+    """Return the erasure that was begun and not finished, if there is one."""
+    path = DataFolder(data).erasing
+    return msgspec.json.decode(path.read_bytes(), type=Erasure) if path.exists() else None
+
+
+def finish(data: DataPath, lake: Lake) -> bool:
+    """Do all that is left of an erasure that was begun; return whether a reader held on to old views. Needs the lock.
+
+    Raises:
+        RunFailed: a trace is left.
+    """
+    erasure = begun(data)
+    if erasure is None:
+        return False
+    readers = Readers(DataFolder(data).views)
+    identities = erasure.identities
+    if lake.last_sequence(ERASURES) == erasure.after:
+        lake.add_records(ERASURES, [_typed(record) for record in erasure.records])
+    rewrite = lake_erasure.without(lake, identities)
+    for table in OBJECT_TABLES:
+        lake_erasure.replace_files(lake, table, rewrite)
+    closed = closed_sessions(lake.data)
+    write_closed_sessions(lake.data, {session for session in closed if session[1] not in identities})
+    forget(lake, identities)
+    for copy in [*pages_naming(data, identities), *_ranges_naming(data, identities)]:
+        copy.unlink()
+    publish(data, latest_files_by_table(lake))
+    is_held = readers.wait()
+    for table in OBJECT_TABLES:
+        lake_erasure.remove_old_files(lake, table, rewrite)
+    if left := traces(data, identities):
+        raise RunFailed(f"Traces are left in {', '.join(left)}.", "Run the same command again.")
+    DataFolder(data).erasing.unlink()
+    sync_names(data)
+    return is_held
+
+
+def traces(data: DataPath, identities: list[str]) -> list[str]:
+    """Find the files under ``data`` that still name one of the ids: pages and Parquet unpacked, all else byte by byte.
+
+    What was noted of an erasure that is not finished is not among them.
+    """
+    found = {str(path) for path in pages_naming(data, identities)}
+    pattern = names_one_of(identities)
+    needles = re.compile(pattern.encode())
+    cells = f"concat_ws('{CELLS_APART}', *COLUMNS(*))"
+    with open_duckdb(data) as query:
+        for path in _files(data):
+            if path.suffix == ".parquet":
+                rows = f"(SELECT {cells} AS cells FROM read_parquet(?, hive_partitioning = false))"  # noqa: S608 - no name in it
+                naming = f"SELECT count(*) FROM {rows} WHERE regexp_matches(cells, ?)"  # noqa: S608 - likewise
+                if (query.execute(naming, [str(path), pattern]).fetchone() or (0,))[0]:
+                    found.add(str(path))
+            elif path.name != DataFolder(data).erasing.name and needles.search(path.read_bytes()):
+                found.add(str(path))
+    return sorted(found)
+
+
+def pages_naming(data: DataPath, identities: list[str]) -> list[Path]:
+    """List the pages on this machine that name one of the ids: they are copies of what the tables hold."""
+    return [p for folder in DataFolder(data).pages.glob("*") for p in PageStore(folder).naming(identities)]
+
+
+def _ranges_naming(data: DataPath, identities: list[str]) -> list[Path]:
+    """List what is noted of where listings were divided, where that names one of the ids. No finished run needs it."""
+    needles = re.compile(names_one_of(identities).encode())
+    noted = DataFolder(data).pages.glob(f"*/{RANGES_FILE}")
+    return [path for path in noted if needles.search(path.read_bytes())]
+
+
+def _files(data: DataPath) -> Iterator[DataPath]:
+    """Yield every file of the data folder, and of the work folder where that is another; behind links too."""
+    if isinstance(data, S3Path):
+        yield from data.rglob("*")
+    seen: set[str] = set()
+    for folder, folders, names in os.walk(DataFolder(data).work, followlinks=True):
+        real = os.path.realpath(folder)
+        if real in seen:
+            folders.clear()
+            continue
+        seen.add(real)
+        yield from (path for name in names if (path := Path(folder, name)).is_file())
+
+
+def _typed(record: dict[str, Any]) -> dict[str, Any]:
+    return {**record, "observed_at": datetime.fromisoformat(record["observed_at"])}

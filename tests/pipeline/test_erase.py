@@ -1,0 +1,267 @@
+"""Who is erased is gone whatever happens meanwhile, and nobody else is."""
+
+import shutil
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fincon.errors import FinconError, UsageError
+from fincon.pipeline import erasing
+from fincon.pipeline.check import failed_checks
+from fincon.pipeline.compact import compact
+from fincon.pipeline.erase import allow, erase, traces
+from fincon.pipeline.recovery import finish_what_was_begun
+from fincon.pipeline.request import SyncRequest
+from fincon.pipeline.sync import run_sync
+from tests.conftest import fincon, rows, settings_for
+from tests.killed import kill_at_change
+from tests.scripted_stripe import START, ScriptedStripe, account, serving, session
+
+DAY = 86_400
+TABLES = ("sessions", "session_accounts", "accounts", "balances", "refreshes", "transactions", "owners")
+
+
+def of(customer: str) -> dict[str, Any]:
+    """What makes an object a customer's."""
+    return {"account_holder": {"type": "customer", "customer": customer}}
+
+
+def full(account_id: str, customer: str, **more: Any) -> dict[str, Any]:
+    """An account with transactions and owners."""
+    refresh = {"last_attempted_at": START - 900, "next_refresh_available_at": START, "status": "succeeded"}
+    return account(
+        account_id,
+        **of(customer),
+        ownership=f"fcaown_{account_id}",
+        ownership_refresh=refresh,
+        transaction_refresh={**refresh, "id": f"fctxnref_{account_id}"},
+        permissions=["balances", "ownership", "transactions"],
+        subscriptions=["transactions"],
+        **more,
+    )
+
+
+def transaction(number: str, account_id: str) -> dict[str, Any]:
+    """A booked transaction."""
+    return {
+        "id": f"fctxn_{number}",
+        "object": "financial_connections.transaction",
+        "account": account_id,
+        "amount": -500,
+        "currency": "usd",
+        "description": "Rent",
+        "livemode": False,
+        "status": "posted",
+        "status_transitions": {"posted_at": START - 900, "void_at": None},
+        "transacted_at": START - 1000,
+        "transaction_refresh": f"fctxnref_{account_id}",
+        "updated": START - 900,
+    }
+
+
+def owner(number: str, account_id: str) -> dict[str, Any]:
+    """An owner with a name."""
+    return {
+        "id": f"fcaowner_{number}",
+        "object": "financial_connections.account_owner",
+        "email": f"{number}@example.com",
+        "name": f"Name {number}",
+        "ownership": f"fcaown_{account_id}",
+        "phone": None,
+        "raw_address": None,
+        "refreshed_at": START - 900,
+    }
+
+
+@pytest.fixture
+def stripe() -> Iterator[ScriptedStripe]:
+    """Three accounts and a session of cus_1, one of each of cus_12."""
+    whose = {"fca_a": "cus_1", "fca_b": "cus_1", "fca_c": "cus_1", "fca_ab": "cus_12"}
+    served = ScriptedStripe(
+        accounts=[full(account_id, customer) for account_id, customer in whose.items()],
+        sessions={"fcsess_1": session("fcsess_1", **of("cus_1")), "fcsess_12": session("fcsess_12", **of("cus_12"))},
+        session_accounts={"fcsess_1": ["fca_a", "fca_b"], "fcsess_12": ["fca_ab"]},
+        transactions={one: [transaction(f"{one}1", one), transaction(f"{one}2", one)] for one in whose},
+        owners={one: [owner(one, one)] for one in whose},
+    )  # fmt: skip
+    with serving(served) as up:
+        yield up
+
+
+def fetch(stripe: ScriptedStripe, data: Path, *session_ids: str) -> None:
+    """A sync of everything, an hour after the one before."""
+    stripe.clock += 3600
+    ids = session_ids or tuple(stripe.sessions)
+    request = SyncRequest(
+        session_ids=ids, accounts=True, transactions=True, owners=True, pii="keep", refetch="all"
+    )
+    assert run_sync(settings_for(stripe.url, data), request).failed_checks == {}
+
+
+@pytest.fixture
+def synced(stripe: ScriptedStripe, data: Path) -> Path:
+    """A lake with two syncs between which balances moved."""
+    fetch(stripe, data)
+    for one in stripe.accounts:
+        one["balance"] = {**one["balance"], "current": {"usd": 250}}
+    fetch(stripe, data)
+    return data
+
+
+OF_CUS_1 = ["cus_1", "fca_a", "fca_b", "fca_c", "fcsess_1"]
+
+
+def known(data: Path) -> dict[str, list[str]]:
+    """What the lake holds, table by table, every version."""
+    return {table: sorted(map(str, rows(data, f"FROM history.{table}"))) for table in TABLES}
+
+
+def ids(data: Path, table: str, column: str) -> set[str]:
+    """Whom a table knows of."""
+    return {row[column] for row in rows(data, f"SELECT {column} FROM {table}")}
+
+
+@pytest.fixture
+def expected(synced: Path, tmp_path: Path) -> dict[str, list[str]]:
+    """What an erasure of cus_1 leaves that nothing interrupts."""
+    backup = tmp_path / "backup"
+    shutil.copytree(synced, backup)
+    erase(synced, "customer", "cus_1")
+    assert failed_checks(synced) == {}
+    left = known(synced)
+    restore(backup, synced)
+    return left
+
+
+def restore(backup: Path, data: Path) -> None:
+    """Put a lake back as it was, where it was."""
+    shutil.rmtree(data)
+    shutil.copytree(backup, data)
+
+
+def finished_by(command: str, data: Path) -> None:
+    """Do one of what finishes an erasure that was killed."""
+    if command == "erase":
+        with suppress(UsageError):  # nothing names it, where all but the last step was done
+            erase(data, "customer", "cus_1")
+    elif command == "compact":
+        compact(data, 7, 7)
+    else:
+        finish_what_was_begun(data)  # as `fincon check` does
+
+
+@pytest.mark.parametrize("first", [1, 4, 7, 10])
+def test_an_erasure_that_is_killed_anywhere_is_finished_by_what_comes_next(
+    synced: Path, tmp_path: Path, expected: dict[str, list[str]], first: int
+) -> None:
+    """At every twelfth change of a file in turn: nothing is left of cus_1, its accounts and session, and all else is."""
+    backup, number = tmp_path / "backup", first
+    commands = iter(("erase", "check", "compact") * 40)
+    while kill_at_change(number, synced, erase, synced, "customer", "cus_1"):
+        begun = (synced / ".erasing").exists()
+        if begun:
+            assert (synced / ".erasing").stat().st_mode & 0o777 == 0o600
+            finished_by(next(commands), synced)
+        elif traces(synced, OF_CUS_1):
+            finished_by("erase", synced)
+        assert traces(synced, OF_CUS_1) == []
+        assert not (synced / ".erasing").exists()
+        assert known(synced) == expected
+        assert failed_checks(synced) == {}
+        assert rows(synced, "SELECT count(*) AS n FROM erasures WHERE table_name IS NULL") == [{"n": 5}]
+        restore(backup, synced)
+        number += 12
+    assert number > 12
+
+
+def test_a_sync_after_a_killed_erasure_brings_nobody_back(
+    stripe: ScriptedStripe, synced: Path, expected: dict[str, list[str]]
+) -> None:
+    assert kill_at_change(12, synced, erase, synced, "customer", "cus_1")
+    assert erasing.begun(synced)
+    fetch(stripe, synced)
+    assert traces(synced, OF_CUS_1) == []
+    assert ids(synced, "accounts", "account_id") == {"fca_ab"}
+    assert failed_checks(synced) == {}
+
+
+def test_check_finishes_an_erasure_that_was_killed(synced: Path) -> None:
+    assert kill_at_change(12, synced, erase, synced, "customer", "cus_1")
+    done = fincon("--data", str(synced), "check", cwd=synced.parent)
+    assert done.returncode == 0, done.stderr
+    assert traces(synced, OF_CUS_1) == []
+
+
+ODD = ["fca_.*", "fca_'x", "fca_(", 'fca_"q', "fca_a b", "fca_a.b", "fca_é", "fca_[a-z]+", "fca_a\\d"]
+
+
+@pytest.mark.parametrize("odd", ODD)
+def test_an_odd_id_is_no_pattern(stripe: ScriptedStripe, synced: Path, odd: str) -> None:
+    """It goes with its customer, and takes nobody with it."""
+    stripe.accounts += [full(odd, "cus_2")]
+    fetch(stripe, synced)
+    others = ids(synced, "accounts", "account_id") - {odd}
+    versions = rows(synced, "FROM history.accounts WHERE account_holder_customer_id <> 'cus_2' ORDER BY ALL")
+    erase(synced, "customer", "cus_2")
+    assert ids(synced, "accounts", "account_id") == others
+    assert rows(synced, "FROM history.accounts ORDER BY ALL") == versions
+    assert traces(synced, ["cus_2", odd]) == []
+    assert failed_checks(synced) == {}
+
+
+def test_an_id_that_may_be_any_word_is_refused_before_anything_is_touched(
+    stripe: ScriptedStripe, synced: Path
+) -> None:
+    for word, customer in (("_", "cus_2"), ("active", "cus_3")):
+        stripe.accounts += [account(word, **of(customer))]
+        fetch(stripe, synced)
+        before = known(synced)
+        with pytest.raises(FinconError, match=f"{customer} has the account '{word}'"):
+            erase(synced, "customer", customer)
+        assert known(synced) == before
+        assert not (synced / ".erasing").exists()
+
+
+def test_a_longer_id_of_another_customer_stays(synced: Path) -> None:
+    """cus_1 beside cus_12, fca_a beside fca_ab."""
+    erase(synced, "customer", "cus_1")
+    assert traces(synced, OF_CUS_1) == []
+    assert ids(synced, "accounts", "account_id") == {"fca_ab"}
+    assert traces(synced, ["cus_12"])
+
+
+def test_a_customer_that_is_allowed_comes_back_with_all_that_went_with_them(
+    stripe: ScriptedStripe, synced: Path
+) -> None:
+    erase(synced, "account", "fca_c")
+    erase(synced, "customer", "cus_1")
+    fetch(stripe, synced)
+    allow(synced, "customer", "cus_1")
+    fetch(stripe, synced)
+    assert ids(synced, "accounts", "account_id") == {"fca_a", "fca_b", "fca_ab"}  # fca_c was erased by itself
+    assert ids(synced, "sessions", "session_id") == {"fcsess_1", "fcsess_12"}
+
+
+def test_an_unknown_session_of_an_erased_customer_leaves_no_id_behind(
+    stripe: ScriptedStripe, synced: Path
+) -> None:
+    erase(synced, "customer", "cus_1")
+    stripe.sessions["fcsess_new"] = session("fcsess_new", **of("cus_1"))
+    fetch(stripe, synced)
+    assert not [path for path in synced.rglob("*") if "fcsess_new" in path.name]
+    assert traces(synced, ["fcsess_new"]) == []
+
+
+def test_a_lake_behind_a_link_is_erased_too(synced: Path, tmp_path: Path) -> None:
+    for folder in ("lake", "pages"):
+        shutil.move(synced / folder, tmp_path / f"other-disk-{folder}")
+        (synced / folder).symlink_to(tmp_path / f"other-disk-{folder}")
+    removed = erase(synced, "customer", "cus_1")
+    assert removed["accounts"] >= 3
+    assert traces(synced, OF_CUS_1) == []
+    assert traces(tmp_path, OF_CUS_1[:4]) == []
+    assert ids(synced, "accounts", "account_id") == {"fca_ab"}
+    assert failed_checks(synced) == {}

@@ -1,0 +1,46 @@
+"""Find where a text names an id: as itself, and neither as part of a longer one nor as a pattern."""
+
+import json
+import re
+from collections.abc import Iterable
+
+_BETWEEN = r"\s,;<>(){}\[\]\x1f"
+"""What may stand on either side of an id in a sentence, and in the list of a row's cells (`CELLS_APART`)."""
+
+CELLS_APART = "\x1f"
+"""With what the cells of a row are joined before they are searched."""
+
+_DISTINCT = re.compile(r"[A-Za-z]+_[^\x00-\x1f\x7f]{1,250}")
+
+
+def is_distinct(identity: str) -> bool:
+    """Return whether an id has a prefix, as all of Stripe's have: any other (`active`, say) may be another word of a text."""
+    return _DISTINCT.fullmatch(identity) is not None
+
+
+def one_of(identities: Iterable[str]) -> str:
+    """Return the pattern, for Python and for DuckDB, that a text matches fully which is one of the ids."""
+    return f"(?:{'|'.join(map(re.escape, identities))})"
+
+
+def names_one_of(identities: Iterable[str]) -> str:
+    """Return the pattern, for Python and for DuckDB, that is found where a text names one of the ids.
+
+    It stands between quotes, those of JSON within JSON too; in a path; or in a sentence. So ``cus_1`` is not found in
+    ``cus_12``, nor in ``cus_1.*``, which is another odd id.
+    """
+    ids = one_of(dict.fromkeys(form for identity in identities for form in _forms(identity)))
+    quoted = rf'"{ids}(?:"|\\")|\'{ids}\''
+    in_a_path = rf'/{ids}(?:[/?"\'\s{_BETWEEN}\\]|$)'
+    in_a_sentence = rf"(?:^|[{_BETWEEN}=:&]|\\[bfnrt]){ids}(?:[{_BETWEEN}:&\\]|\.?(?:\s|\"|'|$))"
+    return f"{quoted}|{in_a_path}|{in_a_sentence}"
+
+
+def _forms(identity: str) -> Iterable[str]:
+    """Yield how an id is written: as it is, in JSON, in JSON within JSON, and in an address."""
+    yield identity
+    for in_ascii in (True, False):
+        once = json.dumps(identity, ensure_ascii=in_ascii)[1:-1]
+        yield once
+        yield json.dumps(once, ensure_ascii=in_ascii)[1:-1]
+    yield re.sub(rb"[^\w.~-]", lambda byte: b"%%%02X" % byte[0][0], identity.encode()).decode()
