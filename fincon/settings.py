@@ -2,6 +2,7 @@
 
 import os
 import re
+import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,6 +30,8 @@ ID_EXAMPLES = {
 
 STRIPE_ACCOUNT_ID = re.compile(r"acct_[A-Za-z0-9]{1,200}")
 
+VERSION = re.compile(r"\d{4}-\d{2}-\d{2}([.;].{1,200})?")
+
 HEARTBEAT_SECONDS = 30
 """How often a flow run says that it is alive: the shortest that Prefect takes."""
 
@@ -36,6 +39,12 @@ PII_KEY_LENGTH = 16
 
 MEMORY_MB = 160
 """What DuckDB may hold of a run before it spills to disk, if nothing else is set: a million accounts were loaded in it."""
+
+UNUSABLE_IN_A_PATH = re.compile(r"[%?\[\]|^\\\x00-\x1f\x7f]")
+"""What delta-rs takes for an escape or a pattern, or panics at."""
+
+MOST = {"FINCON_REQUESTS_PER_SECOND": 10_000, "FINCON_CONCURRENCY": 1_000, "FINCON_MEMORY": 1_000_000}
+"""Variable → the largest number that it takes."""
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
@@ -76,6 +85,10 @@ class Settings:
     pii_key: Secret | None = None
     """With what personal data is hashed; needed only where it is."""
     data: DataPath = field(default_factory=lambda: Path("data"))
+    ca_bundle: str = ""
+    """A file of certificates to trust instead of those that come with `requests`."""
+    proxy: Secret | None = None
+    """Through which proxy Stripe is reached; the address may hold a password."""
     requests_per_second: float | None = None
     concurrency: int = 8
     read_seconds: float = 30.0
@@ -109,8 +122,10 @@ def load_settings(
     settings = Settings(
         key=Secret(key),
         api_base=env.get("STRIPE_API_BASE", "").strip().rstrip("/") or Settings.api_base,
-        stripe_account=env.get("STRIPE_ACCOUNT", "").strip(),
-        stripe_version=env.get("STRIPE_VERSION", "").strip() or STRIPE_VERSION,
+        stripe_account=_matching(env, "STRIPE_ACCOUNT", STRIPE_ACCOUNT_ID, "acct_1Nq4rLAbCdEfGhIj"),
+        stripe_version=_matching(env, "STRIPE_VERSION", VERSION, STRIPE_VERSION) or STRIPE_VERSION,
+        ca_bundle=_ca_bundle(env),
+        proxy=_proxy(env),
         pii_key=_pii_key(env),
         data=data_folder(data, env),
         requests_per_second=_positive(env, "FINCON_REQUESTS_PER_SECOND", float, None),
@@ -137,12 +152,16 @@ def data_folder(
     if isinstance(where, str) and where.startswith(SCHEME):
         return _in_bucket(where, Path(env.get("FINCON_WORK") or "fincon-work"))
     folder = Path(where).expanduser().resolve()
-    if "%" in str(folder):
+    if found := UNUSABLE_IN_A_PATH.search(str(folder)):
         raise UsageError(
-            f"The data folder {folder} has a % in its path, which Delta Lake takes for an escape.",
+            f"The data folder {str(folder)!r} has a {_character(found[0])} in its path, which Delta Lake cannot name.",
             "Name another.",
         )
     return folder
+
+
+def _character(character: str) -> str:
+    return character if character.isprintable() else f"control character ({character!r})"
 
 
 def _in_bucket(address: str, work: Path) -> S3Path:
@@ -209,17 +228,78 @@ def _positive(env: Mapping[str, str], name: str, kind: type[Number], default: Nu
         value = kind(text)
     except ValueError:
         value = kind(0)
-    if not 0 < value < 10_000:
-        raise UsageError(f"{name} is {text!r}, not a positive number.", f"Unset {name} to use the default.")
+    if not 0 < value <= MOST[name]:
+        what = "a whole number from 1" if kind is int else "a number above 0"
+        raise UsageError(
+            f"{name} is {text!r}; it takes {what} to {MOST[name]:,}.", f"Unset {name} to use the default."
+        )
     return value
+
+
+def _matching(env: Mapping[str, str], name: str, pattern: re.Pattern[str], example: str) -> str:
+    """Read a variable that is empty or matches.
+
+    Raises:
+        UsageError: it does neither.
+    """
+    text = env.get(name, "").strip()
+    if text and not pattern.fullmatch(text):
+        raise UsageError(f"{name} is {text!r}.", f"It looks like {example}. Unset it to do without.")
+    return text
+
+
+def _ca_bundle(env: Mapping[str, str]) -> str:
+    path = env.get("FINCON_CA_BUNDLE", "").strip()
+    if path:
+        try:
+            ssl.create_default_context(cafile=path)
+        except (OSError, ssl.SSLError) as error:
+            why = (
+                error.strerror
+                if isinstance(error, FileNotFoundError | PermissionError)
+                else "it holds no certificate"
+            )
+            raise UsageError(
+                f"FINCON_CA_BUNDLE is {path!r}, which cannot be used: {why}.",
+                "Name a file of certificates in PEM form.",
+            ) from error
+    return path
+
+
+def _proxy(env: Mapping[str, str]) -> Secret | None:
+    """Read the proxy's address, which may hold a password and so is never shown."""
+    text = env.get("FINCON_PROXY", "").strip()
+    if text and not _is_address(text):
+        raise UsageError(
+            "FINCON_PROXY is not the address of an http(s) proxy.",
+            "It looks like http://proxy.example.com:3128.",
+        )
+    return Secret(text) if text else None
+
+
+def _is_address(text: str) -> bool:
+    """Tell whether a text is an http(s) address with a host and, if any, a port that there can be."""
+    try:
+        parts = urlsplit(text)
+        has_host = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False  # of its port, or of brackets
+    return has_host and text.isprintable() and " " not in text
 
 
 def _check_base(settings: Settings) -> None:
     """Refuse an address to which a key must not go: it goes only to https, or to this machine."""
-    parts = urlsplit(settings.api_base)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
+    if not _is_address(settings.api_base):
         raise UsageError(
             f"STRIPE_API_BASE is {settings.api_base!r}, not an http(s) address.", "Unset it to reach Stripe."
+        )
+    parts = urlsplit(settings.api_base)
+    if "@" in parts.netloc:
+        raise UsageError("STRIPE_API_BASE holds a user name.", "Leave it out: the key alone signs requests.")
+    if parts.path.endswith("/v1") or parts.query or parts.fragment:
+        raise UsageError(
+            f"STRIPE_API_BASE is {settings.api_base!r}: requests begin with /v1 themselves.",
+            f"Name the server alone: {parts.scheme}://{parts.netloc}",
         )
     if parts.scheme == "http" and parts.hostname not in LOOPBACK:
         raise UsageError(

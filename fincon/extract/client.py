@@ -27,6 +27,13 @@ from fincon.extract.stopping import StopSignal
 from fincon.extract.timeouts import SILENCES, PatientAdapter
 from fincon.settings import LOOPBACK, Settings
 
+ADVICE = {
+    "certificate": "Name the file of your own authority's certificates with FINCON_CA_BUNDLE.",
+    "proxy": "Check FINCON_PROXY, or unset it to reach the server without one.",
+    "https at this port": "Check the port and http or https in STRIPE_API_BASE.",
+}
+"""What a failure says that came before the first answer → what to do."""
+
 T = TypeVar("T")
 
 LOG = logging.getLogger("fincon")
@@ -101,6 +108,9 @@ class StripeClient:
         )
         self._http = requests.Session()
         self._http.trust_env = False  # no .netrc may replace the key, no proxy is taken by accident
+        self._http.verify = settings.ca_bundle or True
+        if settings.proxy:
+            self._http.proxies = dict.fromkeys(("http", "https"), settings.proxy.reveal())
         self._adapter = PatientAdapter(
             pool_connections=1, pool_maxsize=settings.concurrency + 1, max_retries=0
         )
@@ -168,6 +178,9 @@ class StripeClient:
             )
         else:
             hint = f"Nothing answers at {self.settings.api_base} (STRIPE_API_BASE). Check the address and the network."
+            for sign, advice in ADVICE.items():
+                if sign in str(error):
+                    hint = advice
         return RetriesExhausted(f"{error} ({tries} tries).", hint)
 
     def stop(self) -> None:
@@ -247,8 +260,17 @@ def _plain(error: Exception) -> str:
         return f"no connection within {CONNECT_SECONDS:.0f} s"
     if isinstance(error, requests.Timeout):
         return "no answer in time"
+    text = str(error)
+    if isinstance(error, requests.exceptions.ProxyError):
+        return "the proxy (FINCON_PROXY) does not answer, or refuses"
     if isinstance(error, requests.exceptions.SSLError):
-        return f"no secure connection ({error})"
+        if "WRONG_VERSION_NUMBER" in text or "RECORD_LAYER" in text:
+            return "the server does not speak https at this port"
+        return "the server's certificate is not trusted" if "CERTIFICATE" in text else "no secure connection"
+    if "NameResolution" in text or "Failed to resolve" in text:
+        return "the server's name is not known"
+    if "Connection refused" in text:
+        return "the connection failed: nothing listens there"
     if isinstance(error, requests.ConnectionError):
         return "the connection failed or broke off"
     return f"the answer broke off ({type(error).__name__})"

@@ -6,6 +6,8 @@ from typing import NamedTuple
 
 import pytest
 
+from fincon.sandbox.server import running
+from fincon.sandbox.world import World
 from tests.cli.conftest import Call
 
 
@@ -153,3 +155,67 @@ def test_what_is_typed_on_a_lake(case: Case, call: Call, synced: Path) -> None:
     assert "This is a bug" not in shown.err
     if case.width and "vertical" not in case.typed and not {"csv", "json", "jsonl"} & set(case.typed):
         assert all(len(line) <= case.width for line in shown.out.splitlines()), shown.out
+
+
+KEY = "sk_test_x"
+BASE = "http://127.0.0.1:9"
+
+SETTINGS = [
+    ({"FINCON_REQUESTS_PER_SECOND": "100000"}, r"FINCON_REQUESTS_PER_SECOND is '100000'; it takes a number above 0 to 10,000"),
+    ({"FINCON_REQUESTS_PER_SECOND": "0"}, r"it takes a number above 0"),
+    ({"FINCON_REQUESTS_PER_SECOND": "nan"}, r"it takes a number above 0"),
+    ({"FINCON_REQUESTS_PER_SECOND": "inf"}, r"it takes a number above 0"),
+    ({"FINCON_CONCURRENCY": "1.5"}, r"FINCON_CONCURRENCY is '1\.5'; it takes a whole number from 1 to 1,000"),
+    ({"FINCON_CONCURRENCY": "5000"}, r"it takes a whole number from 1 to 1,000"),
+    ({"FINCON_MEMORY": "-5"}, r"FINCON_MEMORY is '-5'; it takes a whole number"),
+    ({"STRIPE_API_BASE": "https://api.stripe.com/v1"}, r"requests begin with /v1 themselves\.\n +Name the server alone: https://api\.stripe\.com"),
+    ({"STRIPE_API_BASE": "https://api.stripe.com/v1/"}, r"requests begin with /v1 themselves"),
+    ({"STRIPE_API_BASE": "https://a\nb"}, r"STRIPE_API_BASE is 'https://a\\nb', not an http"),
+    ({"STRIPE_API_BASE": "https://a b"}, r"not an http\(s\) address"),
+    ({"STRIPE_API_BASE": "https://a:99999"}, r"not an http\(s\) address"),
+    ({"STRIPE_API_BASE": "https://me:secretword@a"}, r"STRIPE_API_BASE holds a user name"),
+    ({"STRIPE_API_BASE": "https://a/?b=c"}, r"Name the server alone"),
+    ({"STRIPE_API_BASE": "localhost:8090"}, r"not an http\(s\) address"),
+    ({"STRIPE_ACCOUNT": "me"}, r"STRIPE_ACCOUNT is 'me'\.\n +It looks like acct_"),
+    ({"STRIPE_VERSION": "latest"}, r"STRIPE_VERSION is 'latest'\.\n +It looks like 20"),
+    ({"FINCON_CA_BUNDLE": "/no/such.pem"}, r"FINCON_CA_BUNDLE is '/no/such\.pem', which cannot be used: No such file"),
+    ({"FINCON_CA_BUNDLE": "/etc/hostname"}, r"FINCON_CA_BUNDLE is '/etc/hostname', which cannot be used: it holds no"),
+    ({"FINCON_PROXY": "me:secretword@proxy"}, r"FINCON_PROXY is not the address"),
+    ({"FINCON_PROXY": "socks5://secretword"}, r"FINCON_PROXY is not the address"),
+    ({"FINCON_PII_KEY": "short"}, r"FINCON_PII_KEY is shorter"),
+    *(({"FINCON_DATA": f"a{c}b"}, r"in its path, which Delta Lake cannot name") for c in "%?[]|^\\\t\n\x01"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("env", "says"), SETTINGS, ids=lambda value: str(value)[:60])
+def test_a_setting_that_cannot_be_used_is_named_before_anything_is_fetched(
+    env: dict[str, str], says: str, call: Call, tmp_path: Path
+) -> None:
+    """In two lines, without what is secret; nothing is made on disk."""
+    shown = call("sync", cwd=tmp_path, env={"STRIPE_API_KEY": KEY, "STRIPE_API_BASE": BASE, **env})
+    assert shown.code == 2
+    assert re.search(says, shown.err), shown.err
+    assert len(shown.err.splitlines()) == 2
+    assert "secretword" not in shown.err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_keeps_a_server_from_answering_is_told_apart(call: Call, tmp_path: Path) -> None:
+    """A port without https, a proxy that is not there, nothing that listens: each in two lines that say what to change."""
+    with running(World(accounts=3, sessions=0)) as sandbox:
+        for env, says in (
+            (
+                {"STRIPE_API_BASE": sandbox.url.replace("http:", "https:")},
+                r"does not speak https .*\n.*STRIPE_API_BASE",
+            ),
+            (
+                {"STRIPE_API_BASE": sandbox.url, "FINCON_PROXY": "http://127.0.0.1:9"},
+                r"proxy .*\n.*FINCON_PROXY",
+            ),
+            ({"STRIPE_API_BASE": BASE}, r"nothing listens there .*\n.*Nothing answers at http://127"),
+        ):
+            shown = call("sync", cwd=tmp_path, env={"STRIPE_API_KEY": KEY, **env})
+            assert shown.code == 1
+            assert re.search(says, shown.err), shown.err
+            assert len(shown.err.splitlines()) == 2
+            assert "Pool" not in shown.err
