@@ -14,6 +14,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import msgspec
 import pyarrow as pa
 import pytest
@@ -108,8 +109,8 @@ def at_start(sandbox: Sandbox) -> None:
 
 @pytest.fixture
 def machines(s3: dict[str, str], tmp_path: Path) -> tuple[S3Path, S3Path]:
-    """One lake, as two machines with a work folder each see it."""
-    address = f"s3://lakes/{tmp_path.name}"
+    """One lake, as two machines with a work folder each see it; its keys look like a partition's, and are none."""
+    address = f"s3://lakes/env=prod/stripe_account=acct_1/{tmp_path.name}"
     one, other = (data_folder(address, {"FINCON_WORK": str(tmp_path / name)}) for name in ("one", "other"))
     assert isinstance(one, S3Path)
     assert isinstance(other, S3Path)
@@ -197,6 +198,8 @@ def test_compacting_and_erasing_in_a_bucket(sandbox: Sandbox, machines: tuple[S3
         compact(lake, retention_days=7, pages_days=7)
         assert (state(lake), state(lake, lambda table: f"history.{table}")) == before
         assert reader.execute(count, [identity]).fetchall()[0][0] == versions
+        with pytest.raises(duckdb.PermissionException):
+            reader.execute(f"FROM read_blob('{lake}/.lock')")
         erase(lake, "account", identity)
         [(left, named)] = reader.execute("FROM (" + count + ")", [identity]).fetchall()
         assert 0 < left < versions
