@@ -1,30 +1,13 @@
 """Currencies and their minor units, as Stripe transmits them.
 
-Source: Stripe's documentation on currencies. It differs from ISO 4217 for MGA (no decimals) and ISK (sent in
-hundredths), so a table of ISO exponents would give wrong amounts.
+Source: Stripe's documentation on currencies. It differs from ISO 4217 for MGA (no decimals), ISK and UGX
+(sent in hundredths, though neither has any), so a table of ISO exponents would give wrong amounts.
 """
 
 from decimal import Decimal
 
 ZERO_DECIMAL = frozenset(
-    [
-        "bif",
-        "clp",
-        "djf",
-        "gnf",
-        "jpy",
-        "kmf",
-        "krw",
-        "mga",
-        "pyg",
-        "rwf",
-        "ugx",
-        "vnd",
-        "vuv",
-        "xaf",
-        "xof",
-        "xpf",
-    ]
+    "bif clp djf gnf jpy kmf krw mga pyg rwf vnd vuv xaf xof xpf".split()  # noqa: SIM905 - a list reads worse
 )
 THREE_DECIMAL = frozenset(["bhd", "jod", "kwd", "omr", "tnd"])
 

@@ -8,10 +8,10 @@ from hypothesis import strategies as st
 
 from fincon.transforms.money import major, minor_unit_digits
 
-NO_DECIMALS = "BIF CLP DJF GNF JPY KMF KRW MGA PYG RWF UGX VND VUV XAF XOF XPF".lower().split()
+NO_DECIMALS = "BIF CLP DJF GNF JPY KMF KRW MGA PYG RWF VND VUV XAF XOF XPF".lower().split()
 THREE_DECIMALS = "BHD JOD KWD OMR TND".lower().split()
-TWO_DECIMALS = "USD EUR GBP CHF CAD AUD MXN INR HUF TWD ISK".lower().split()
-"""ISK among them: Stripe sends it in hundredths."""
+TWO_DECIMALS = "USD EUR GBP CHF CAD AUD MXN INR HUF TWD ISK UGX".lower().split()
+"""ISK and UGX among them: Stripe sends them in hundredths, though neither has any."""
 
 DIGITS = {
     **dict.fromkeys(NO_DECIMALS, 0),
@@ -41,6 +41,7 @@ def test_what_is_no_currency_code_has_no_digits_and_no_major_amount(currency: st
         (1234, "jpy", "1234"),
         (1234, "mga", "1234"),
         (1234, "isk", "12.34"),
+        (500, "ugx", "5.00"),
         (1234, "kwd", "1.234"),
         (2**53 + 1, "usd", "90071992547409.93"),
         (2**63 - 1, "kwd", "9223372036854775.807"),

@@ -209,7 +209,7 @@ def test_history_is_one_unbroken_line_per_object_and_its_end_is_the_latest(synce
 
 
 def test_the_views_and_python_agree_on_every_currency(synced: Path) -> None:
-    currencies = sorted({*ZERO_DECIMAL, *THREE_DECIMAL, "usd", "isk", "undefined", "u1d", ""})
+    currencies = sorted({*ZERO_DECIMAL, *THREE_DECIMAL, "usd", "isk", "ugx", "undefined", "u1d", ""})
     found = rows(synced, f"SELECT c, minor_unit_digits(c) AS digits FROM (SELECT unnest({currencies}) AS c)")
     for row in found:
         one = major(1, row["c"])
