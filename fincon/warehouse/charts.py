@@ -8,11 +8,24 @@ from collections.abc import Sequence
 import altair as alt
 import pandas as pd
 
+from fincon.transforms.money import minor_unit_digits
+
 BLUE, ORANGE, RED, GREY = "#0072B2", "#E69F00", "#D55E00", "#8A8F98"
 FONT = "DejaVu Sans, Helvetica, Arial, sans-serif"
 WIDTH = 560
 
 AGES = ("under 6 hours", "under a day", "under a week", "a week or more", "never")
+
+
+def _as_written(currency: str, sign: str = "") -> str:
+    """Write the Vega expression that writes a tick as a person would: 0.60, 1.2 k, 3.4 M, 1.9 bn; 0 for zero."""
+    digits = minor_unit_digits(currency) or 0
+    steps = " : ".join(
+        f"abs(datum.value) >= {size} ? format(datum.value / {size}, '{sign},.4~f') + ' {unit}'"
+        for size, unit in (("1e12", "tn"), ("1e9", "bn"), ("1e6", "M"), ("1e3", "k"))
+    )
+    small = f"format(datum.value, floor(datum.value) == datum.value ? '{sign},.0f' : '{sign},.{digits}f')"
+    return f"datum.value == 0 ? '0' : {steps} : {small}"
 
 
 def _styled(
@@ -49,11 +62,12 @@ def holdings(frame: pd.DataFrame) -> alt.TopLevelMixin:
             x=alt.X(
                 "amount:Q",
                 title=f"{currency.upper()}, major units",
-                axis=alt.Axis(format="~s", tickCount=6),
+                axis=alt.Axis(labelExpr=_as_written(currency), tickCount=6, labelOverlap=True),
                 scale=alt.Scale(domain=_room_for_labels(own["amount"]), nice=False),
             ),
         )
-        panels.append(_bars_both_ways(base, "amount", ",.0f").properties(width=WIDTH, height=alt.Step(22)))
+        number = f",.{minor_unit_digits(currency) or 0}f"
+        panels.append(_bars_both_ways(base, "amount", number).properties(width=WIDTH, height=alt.Step(22)))
     chart = alt.vconcat(*panels, spacing=18)
     return _styled(
         chart,
@@ -90,18 +104,24 @@ def daily(frame: pd.DataFrame) -> alt.TopLevelMixin:
             alt.Chart(frame[frame["currency"] == currency])
             .mark_line(color=BLUE, point=alt.OverlayMarkDef(color=BLUE, size=30))
             .encode(
-                x=alt.X("day:T", title="Day (UTC)", axis=alt.Axis(format="%-d %b", tickCount="day")),
+                x=alt.X(
+                    "day:T", title="Day (UTC)", axis=alt.Axis(format="%-d %b", tickCount=8, labelOverlap=True)
+                ),
                 y=alt.Y(
                     "amount:Q",
                     title=f"{currency.upper()}, major units",
                     scale=alt.Scale(zero=False, nice=True),
-                    axis=alt.Axis(format=",.5~s", tickCount=4),
+                    axis=alt.Axis(labelExpr=_as_written(currency), tickCount=4),
                 ),
             )
         )
         panels.append(line.properties(width=WIDTH, height=120))
     chart = alt.vconcat(*panels, spacing=18)
-    return _styled(chart, "Cash at the end of each day", "Sum of current balances; axes do not begin at zero")
+    return _styled(
+        chart,
+        "Cash at the end of each day",
+        "Sum of current balances; the last day is not over; axes do not begin at zero",
+    )
 
 
 def distribution(frame: pd.DataFrame, currency: str, step: int) -> alt.TopLevelMixin:
@@ -116,7 +136,7 @@ def distribution(frame: pd.DataFrame, currency: str, step: int) -> alt.TopLevelM
                 "bin:Q",
                 bin="binned",
                 title=f"Current balance, {code}, major units",
-                axis=alt.Axis(format="~s"),
+                axis=alt.Axis(labelExpr=_as_written(currency)),
             ),
             x2="end:Q",
             y=alt.Y("accounts:Q", title="Accounts", axis=alt.Axis(tickMinStep=1)),
@@ -135,7 +155,7 @@ def changes(frame: pd.DataFrame, currency: str, since: str) -> alt.TopLevelMixin
         x=alt.X(
             "change:Q",
             title=f"Change since {since}, {currency.upper()}, major units",
-            axis=alt.Axis(format="+~s"),
+            axis=alt.Axis(labelExpr=_as_written(currency, "+"), labelOverlap=True),
             scale=alt.Scale(domain=_room_for_labels(frame["change"]), nice=False),
         ),
     )
@@ -155,13 +175,13 @@ def failures(frame: pd.DataFrame) -> alt.TopLevelMixin:
             sort=alt.EncodingSortField("share_failed", op="max", order="descending"),
         ),
     )
-    top = max(0.01, float(frame["share_failed"].max()))
+    top = max(0.05, float(frame["share_failed"].max()))  # below, the legend would say 0% and 1% several times
     cells = base.mark_rect(stroke="white", strokeWidth=2).encode(
         color=alt.Color(
             "share_failed:Q",
             title="Share of accounts whose last refresh failed",
             scale=alt.Scale(scheme="oranges", domain=[0, top]),
-            legend=alt.Legend(format=".0%", gradientLength=220, titleLimit=400),
+            legend=alt.Legend(format=".0%", tickCount=4, gradientLength=220, titleLimit=400),
         )
     )
     dark = alt.datum["share_failed"] > 0.7 * top
@@ -183,7 +203,7 @@ def ages(frame: pd.DataFrame) -> alt.TopLevelMixin:
         .mark_bar(height=20)
         .encode(
             y=alt.Y("age:N", title="Age of the balance", sort=list(AGES), scale=alt.Scale(domain=list(AGES))),
-            x=alt.X("accounts:Q", title="Active accounts that permit balances"),
+            x=alt.X("accounts:Q", title="Active accounts that permit balances", axis=alt.Axis(tickMinStep=1)),
             color=alt.Color(
                 "last_refresh:N",
                 title="Last attempt to refresh",

@@ -3,22 +3,28 @@
 Needs the extra ``fincon[notebooks]`` for its plots, which are drawn here, as SVG, without a network.
 """
 
+import csv
+import io
 from collections.abc import Callable
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, NamedTuple
+from urllib.parse import quote
 
 import altair as alt
 import jinja2
 import pandas as pd
 import vl_convert
 
+from fincon.transforms.money import minor_unit_digits
 from fincon.warehouse import charts
 from fincon.warehouse.checks import checks
 from fincon.warehouse.read_only import ReadOnlyConnection
 
 PAGE = Path(__file__).with_name("report.html")
+ROWS_SHOWN = 12
+"""How many rows of a table the page shows; where there are more it says so, and the CSV beside it has all."""
 
 
 class Part(NamedTuple):
@@ -34,7 +40,8 @@ FIGURES = """
 SELECT 'accounts linked' AS what, count(*) AS n FROM accounts
 UNION ALL SELECT 'active now', count(*) FROM accounts WHERE status = 'active'
 UNION ALL SELECT 'institutions', count(*) FROM institutions WHERE institution_name IS NOT NULL
-UNION ALL SELECT 'balances over a day old', count(*) FROM stale_balances
+UNION ALL SELECT 'balances over a day old', count(balance_as_of) FROM stale_balances
+UNION ALL SELECT 'balances never read', count(*) FROM stale_balances WHERE balance_as_of IS NULL
 UNION ALL SELECT 'to be linked again', count(*) FROM relink_needed
 """
 
@@ -44,11 +51,13 @@ RANKED = """
 HOLDINGS = f"""
 SELECT currency, coalesce(category, 'not said') AS category, sum(current_amount)::DOUBLE AS amount
 FROM balance_totals JOIN {RANKED} USING (currency) WHERE place <= 4
-GROUP BY currency, category, place ORDER BY place, category"""
+GROUP BY currency, category, place HAVING sum(current_amount) IS NOT NULL ORDER BY place, category"""
 
 TOTALS = f"""
 SELECT currency, category, sum(accounts)::BIGINT AS accounts, sum(current_amount)::DECIMAL(38, 3) AS current,
-    sum(available_amount)::DECIMAL(38, 3) AS available, sum(used_amount)::DECIMAL(38, 3) AS used
+    sum(available_amount)::DECIMAL(38, 3) AS available, sum(used_amount)::DECIMAL(38, 3) AS used,
+    sum(duplicate_current_amount)::DECIMAL(38, 3) AS of_it_linked_twice, sum(stale_current_amount)::DECIMAL(38, 3) AS stale,
+    sum(unlinked_current_amount)::DECIMAL(38, 3) AS not_linked_any_more
 FROM balance_totals JOIN {RANKED} USING (currency)
 GROUP BY currency, category, place ORDER BY place, category"""
 
@@ -86,7 +95,7 @@ FROM steps WHERE a > 0"""
 RELINK = """
 SELECT institution_name AS institution, count(*) FILTER (status = 'inactive') AS inactive_now,
     count(*) FILTER (status = 'active') AS will_end, min(works_until) FILTER (works_until >= now()) AS next_to_end
-FROM relink_needed GROUP BY ALL ORDER BY inactive_now + will_end DESC, institution LIMIT 12"""
+FROM relink_needed GROUP BY ALL ORDER BY inactive_now + will_end DESC, institution"""
 
 LOW = """
 SELECT currency, staleness, count(*) AS accounts, count(*) FILTER (available_amount < 0) AS overdrawn
@@ -94,7 +103,7 @@ FROM low_balance_risk GROUP BY ALL ORDER BY currency, min(hours_old)"""
 
 RUNS = """
 SELECT finished_at AS finished, mode, sessions_seen AS sessions, accounts_seen AS accounts, rows_added, requests, rejected
-FROM runs ORDER BY runs.finished_at DESC LIMIT 5"""
+FROM runs ORDER BY runs.finished_at DESC"""
 
 
 def _funnel(frame: pd.DataFrame) -> alt.TopLevelMixin:
@@ -106,7 +115,7 @@ PARTS = (
     Part(
         "What is held and owed",
         "Current balances of live accounts, in major units; negative is owed. What is stale or not linked any more"
-        " is not in it. The plot has the four most frequent currencies, the table all.",
+        " stands apart. The plot has the four most frequent currencies, the table all.",
         (HOLDINGS, charts.holdings),
         TOTALS,
     ),
@@ -158,9 +167,11 @@ def page(views: ReadOnlyConnection) -> str:
     as_of, runs = views.execute(
         "SELECT max(observed_at), (SELECT count(*) FROM runs) FROM lake.accounts"
     ).fetchall()[0]
+    modes = {mode for (mode,) in views.execute("SELECT DISTINCT livemode FROM accounts").fetchall()}
     found = {name: bool(views.execute(query).fetchall()) for name, _, query in checks()}
     return environment.from_string(PAGE.read_text(encoding="utf-8")).render(
-        as_of=as_of or "no time yet",
+        as_of=as_of,
+        test_mode=False in modes,
         made=datetime.now(UTC),
         runs=runs,
         figures=views.execute(FIGURES).fetchall(),
@@ -203,13 +214,32 @@ def _plot(
 
 
 def _table(result: ReadOnlyConnection) -> dict[str, Any]:
-    """Return the rows of a result, and its columns as (name for people, whether its cells are numbers)."""
+    """Return the first rows of a result, of how many, all as CSV, and its columns as (name for people, whether numbers)."""
+    names = [name for name, *_ in result.description or ()]
     rows = result.fetchall()
+    if "currency" in names:
+        place = names.index("currency")
+        rows = [tuple(_rounded(value, row[place]) for value in row) for row in rows]
     columns = [
         (str(name).replace("_", " "), all(isinstance(row[place], int | Decimal | None) for row in rows))
-        for place, (name, *_) in enumerate(result.description or ())
+        for place, name in enumerate(names)
     ]
-    return {"columns": columns, "rows": rows}
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows([names, *rows])
+    return {
+        "columns": columns,
+        "rows": rows[:ROWS_SHOWN],
+        "total": len(rows),
+        "csv": "data:text/csv;charset=utf-8," + quote(text.getvalue()),
+    }
+
+
+def _rounded(value: Any, currency: str | None) -> Any:
+    """Give an amount the decimals of its currency; it has no others."""
+    digits = minor_unit_digits(currency or "")
+    if not isinstance(value, Decimal) or digits is None:
+        return value
+    return Decimal(f"{value:.{digits}f}")  # quantize would be limited to 28 digits
 
 
 def _shown(value: Any) -> str:

@@ -7,12 +7,15 @@ import struct
 import subprocess
 from datetime import UTC, datetime
 from pathlib import Path
+from urllib.parse import unquote
 
+import altair as alt
 import nbformat
+import pandas as pd
 import pytest
 from nbclient import NotebookClient
 
-from fincon.warehouse import report
+from fincon.warehouse import charts, report
 from fincon.warehouse.connection import connect
 from tests.conftest import fincon
 from tests.warehouse.test_views import publish_rows
@@ -59,7 +62,7 @@ def test_the_report_stands_alone_and_a_browser_shows_it_wide_and_narrow(demo: Pa
     done = fincon("--data", str(demo), "report", "--output", "r.html", cwd=tmp_path)
     assert (done.returncode, done.stdout) == (0, "r.html\n"), done.stderr
     page = (tmp_path / "r.html").read_text(encoding="utf-8")
-    assert not re.search(r"""<script|<link|<iframe|(src|href)=|url\((?!#)|@import""", page)
+    assert not re.search(r"""<script|<link|<iframe|src=|href="(?!data:text/csv)|url\((?!#)|@import""", page)
     ids = re.findall(r'\bid="([^"]+)"', page)
     assert len(ids) == len(set(ids))
     if CHROMIUM is None:
@@ -109,7 +112,42 @@ def test_the_report_of_nothing_and_of_hostile_names_is_a_page_too(tmp_path: Path
             page = report.page(views)
         assert hostile not in page
     assert "&lt;script&gt;" in page
-    assert "92,233,720,368,547,758.070" in page
+    assert "92,233,720,368,547,758.07<" in page
+
+
+def test_the_report_says_what_it_cuts_and_what_it_does_not_know(tmp_path: Path) -> None:
+    """A table that is cut says of how many rows it shows some, and its CSV has all; nothing synced is said in words."""
+    accounts = [
+        {"account_id": f"fca_{n}", "status": "inactive", "institution_name": f"Bank {n}", "livemode": False}
+        for n in range(44)
+    ]
+    never = {"account_id": "fca_never", "status": "active", "permissions": ["balances"], "livemode": False}
+    pages = {}
+    for name, rows in (("none", {}), ("many", {"accounts": [*accounts, never]})):
+        publish_rows(tmp_path / name, rows, datetime.now(UTC))
+        with connect(tmp_path / name) as views:
+            pages[name] = report.page(views)
+    assert "12 of 44 rows" in pages["many"]
+    found = re.search(r'to-be-linked-again.csv" href="data:text/csv;charset=utf-8,([^"]+)"', pages["many"])
+    assert found is not None
+    assert len(unquote(found[1]).splitlines()) == 45
+    assert "<b>0</b>balances over a day old" in pages["many"]
+    assert "<b>1</b>balances never read" in pages["many"]
+    assert "Test mode" in pages["many"]
+    assert "No account is known yet." in pages["none"]
+    assert "Test mode" not in pages["none"]
+
+
+@pytest.mark.parametrize(
+    ("currency", "value", "shown"),
+    [("usd", 0.6, "0.60"), ("usd", 1200, "1.2 k"), ("usd", -3_400_000, "\N{MINUS SIGN}3.4 M"), ("usd", 1.9e9, "1.9 bn"),
+     ("kwd", 0.5, "0.500"), ("jpy", 0, "0"), ("jpy", 40, "40")],
+)  # fmt: skip
+def test_a_tick_is_written_as_a_person_would(currency: str, value: float, shown: str) -> None:
+    frame = pd.DataFrame([{"amount": value}])
+    axis = alt.Axis(labelExpr=charts._as_written(currency), values=[value])
+    drawn = report.svg(alt.Chart(frame).mark_point().encode(x=alt.X("amount:Q", axis=axis)))
+    assert f">{shown}</text>" in drawn
 
 
 def test_the_report_says_what_to_install_where_its_plots_cannot_be_drawn(tmp_path: Path) -> None:
