@@ -92,7 +92,7 @@ def _bars_both_ways(base: alt.Chart, field: str, number: str) -> alt.LayerChart:
 def _room_for_labels(amounts: pd.Series) -> list[float]:
     """Return a domain with 0 in it, and room beside the longest bars for their numbers."""
     low, high = min(0.0, float(amounts.min())), max(0.0, float(amounts.max()))
-    room = 0.2 * (high - low or 1.0)
+    room = 0.3 * (high - low or 1.0)
     return [low - room if low < 0 else 0.0, high + room]
 
 

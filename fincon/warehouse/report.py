@@ -56,8 +56,8 @@ GROUP BY currency, category, place HAVING sum(current_amount) IS NOT NULL ORDER 
 TOTALS = f"""
 SELECT currency, category, sum(accounts)::BIGINT AS accounts, sum(current_amount)::DECIMAL(38, 3) AS current,
     sum(available_amount)::DECIMAL(38, 3) AS available, sum(used_amount)::DECIMAL(38, 3) AS used,
-    sum(duplicate_current_amount)::DECIMAL(38, 3) AS of_it_linked_twice, sum(stale_current_amount)::DECIMAL(38, 3) AS stale,
-    sum(unlinked_current_amount)::DECIMAL(38, 3) AS not_linked_any_more
+    sum(duplicate_current_amount)::DECIMAL(38, 3) AS linked_twice, sum(stale_current_amount)::DECIMAL(38, 3) AS stale,
+    sum(unlinked_current_amount)::DECIMAL(38, 3) AS not_linked
 FROM balance_totals JOIN {RANKED} USING (currency)
 GROUP BY currency, category, place ORDER BY place, category"""
 
