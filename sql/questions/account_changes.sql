@@ -56,8 +56,9 @@ steps AS (
     FROM cells
     WINDOW versions AS (PARTITION BY stripe_account, account_id, attribute ORDER BY observed_at)
 )
-SELECT stripe_account, account_id, attribute, was, now_is, observed_at, run_id
-FROM steps
+SELECT stripe_account, account_id, a.account_holder_id, attribute, was, now_is, s.observed_at, s.run_id
+FROM steps AS s
+LEFT JOIN (SELECT stripe_account, account_id, account_holder_id FROM accounts) AS a USING (stripe_account, account_id)
 WHERE version > 1
   AND was IS DISTINCT FROM now_is
   AND (
@@ -68,6 +69,7 @@ WHERE version > 1
 COMMENT ON VIEW account_changes IS 'One row per change of an account''s attribute (its balance aside): from what, to what, first seen when.';
 COMMENT ON COLUMN account_changes.stripe_account IS 'The Stripe account that was asked; empty = the key''s own.';
 COMMENT ON COLUMN account_changes.account_id IS 'The account.';
+COMMENT ON COLUMN account_changes.account_holder_id IS 'Whose it is (`cus_…` or `acct_…`); null = no holder, or the account is not known.';
 COMMENT ON COLUMN account_changes.attribute IS 'The column of `accounts` that changed.';
 COMMENT ON COLUMN account_changes.was IS 'Its value before, as text.';
 COMMENT ON COLUMN account_changes.now_is IS 'Its value since, as text.';

@@ -94,6 +94,7 @@ days AS NOT MATERIALIZED (
 SELECT
     stripe_account,
     account_id,
+    a.account_holder_id,
     d.day,
     b.currency,
     b.current,
@@ -108,6 +109,7 @@ SELECT
     CASE WHEN d.day < d.known_on THEN 'implied' ELSE 'known' END AS basis
 FROM days AS d
 JOIN lake.balances AS b USING (stripe_account, account_id, observed_at)
+LEFT JOIN accounts AS a USING (stripe_account, account_id)
 WHERE b.currency IS NOT NULL;
 
 CREATE VIEW balance_daily AS FROM balance_daily(false);
@@ -116,6 +118,7 @@ COMMENT ON MACRO TABLE balance_daily IS 'As the view of the same name; with `tru
 COMMENT ON VIEW balance_daily IS 'One row per account, day (UTC) and currency: the last balance the institution computed by the end of that day, as far as it was known and the account linked.';
 COMMENT ON COLUMN balance_daily.stripe_account IS 'The Stripe account that was asked; empty = the key''s own.';
 COMMENT ON COLUMN balance_daily.account_id IS 'The account.';
+COMMENT ON COLUMN balance_daily.account_holder_id IS 'Whose it is (`cus_…` or `acct_…`); null = no holder, or the account is not known.';
 COMMENT ON COLUMN balance_daily.day IS 'The day, in UTC.';
 COMMENT ON COLUMN balance_daily.currency IS 'ISO code in lower case.';
 COMMENT ON COLUMN balance_daily.current IS 'Before pending transactions, in minor units; negative = owed by the holder.';

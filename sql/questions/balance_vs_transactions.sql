@@ -38,6 +38,7 @@ read AS (
 SELECT
     stripe_account,
     account_id,
+    a.account_holder_id,
     currency,
     s.from_as_of,
     s.as_of AS to_as_of,
@@ -52,11 +53,13 @@ SELECT
 FROM steps AS s
 LEFT JOIN posted AS p USING (stripe_account, account_id, currency, as_of)
 LEFT JOIN read AS r USING (stripe_account, account_id)
+LEFT JOIN accounts AS a USING (stripe_account, account_id)
 WHERE s.from_as_of IS NOT NULL;
 
 COMMENT ON VIEW balance_vs_transactions IS 'One row per account, currency and pair of balances that follow each other: the change, what was posted between them, and the rest.';
 COMMENT ON COLUMN balance_vs_transactions.stripe_account IS 'The Stripe account that was asked; empty = the key''s own.';
 COMMENT ON COLUMN balance_vs_transactions.account_id IS 'The account.';
+COMMENT ON COLUMN balance_vs_transactions.account_holder_id IS 'Whose it is (`cus_…` or `acct_…`); null = no holder, or the account is not known.';
 COMMENT ON COLUMN balance_vs_transactions.currency IS 'ISO code in lower case.';
 COMMENT ON COLUMN balance_vs_transactions.from_as_of IS 'When the institution computed the first balance (UTC).';
 COMMENT ON COLUMN balance_vs_transactions.to_as_of IS 'When it computed the second (UTC).';

@@ -41,14 +41,22 @@ flows AS NOT MATERIALIZED (
     FROM days
 )
 SELECT
-    * EXCLUDE (running_net),
-    (money_in + money_out)::DECIMAL(38, 0) AS net,
-    running_net,
+    stripe_account,
+    account_id,
+    a.account_holder_id,
+    f.currency,
+    f.day,
+    f.transactions,
+    f.money_in,
+    f.money_out,
+    (f.money_in + f.money_out)::DECIMAL(38, 0) AS net,
+    f.running_net,
     major_units(money_in, currency) AS money_in_amount,
     major_units(money_out, currency) AS money_out_amount,
     major_units(net, currency) AS net_amount,
     major_units(running_net, currency) AS running_net_amount
-FROM flows;
+FROM flows AS f
+LEFT JOIN accounts AS a USING (stripe_account, account_id);
 
 CREATE VIEW cash_flow_daily AS FROM cash_flow_daily(false);
 
@@ -56,6 +64,7 @@ COMMENT ON MACRO TABLE cash_flow_daily IS 'As the view of the same name; with `t
 COMMENT ON VIEW cash_flow_daily IS 'One row per account, currency and day (UTC) on which something was posted: in, out, net, and net so far.';
 COMMENT ON COLUMN cash_flow_daily.stripe_account IS 'The Stripe account that was asked; empty = the key''s own.';
 COMMENT ON COLUMN cash_flow_daily.account_id IS 'The account.';
+COMMENT ON COLUMN cash_flow_daily.account_holder_id IS 'Whose it is (`cus_…` or `acct_…`); null = no holder, or the account is not known.';
 COMMENT ON COLUMN cash_flow_daily.currency IS 'ISO code in lower case; currencies are never added together.';
 COMMENT ON COLUMN cash_flow_daily.day IS 'The day, in UTC, by when transactions were posted.';
 COMMENT ON COLUMN cash_flow_daily.transactions IS 'How many were posted; 0 on a day without any, which `cash_flow_daily(true)` alone has.';

@@ -8,6 +8,7 @@ CREATE MACRO low_balance_risk(threshold) AS TABLE
 SELECT
     stripe_account,
     account_id,
+    a.account_holder_id,
     a.institution_name,
     b.currency,
     b.available,
@@ -34,6 +35,7 @@ COMMENT ON MACRO TABLE low_balance_risk IS 'As the view of the same name, with a
 COMMENT ON VIEW low_balance_risk IS 'One row per active account of the category `cash` and currency with less than 100 available, in the currency''s major unit.';
 COMMENT ON COLUMN low_balance_risk.stripe_account IS 'The Stripe account that was asked; empty = the key''s own.';
 COMMENT ON COLUMN low_balance_risk.account_id IS 'The account.';
+COMMENT ON COLUMN low_balance_risk.account_holder_id IS 'Whose it is (`cus_…` or `acct_…`); null = no holder, or the account is not known.';
 COMMENT ON COLUMN low_balance_risk.institution_name IS 'Who holds the account.';
 COMMENT ON COLUMN low_balance_risk.currency IS 'ISO code in lower case.';
 COMMENT ON COLUMN low_balance_risk.available IS 'Cash that can be used now, in minor units; negative = overdrawn.';

@@ -29,41 +29,47 @@ intervals AS (
         ))::BIGINT AS days_since
     FROM payments
     WHERE payee <> ''
+),
+recurring AS NOT MATERIALIZED (
+    SELECT
+        stripe_account,
+        account_id,
+        currency,
+        is_income,
+        max_by(description, transacted_at) AS description,
+        count(*) AS occurrences,
+        quantile_disc(days_since, 0.5) AS period_days,
+        quantile_disc(amount, 0.5) AS typical,
+        max_by(amount, transacted_at) AS last,
+        min(amount) AS lowest,
+        max(amount) AS highest,
+        major_units(typical, currency) AS typical_amount,
+        major_units(last, currency) AS last_amount,
+        greatest(max(days_since) - period_days, period_days - min(days_since)) AS interval_spread_days,
+        least((highest::HUGEINT - lowest) / abs(typical), 9999)::DECIMAL(9, 4) AS amount_spread,
+        CASE
+            WHEN amount_spread <= 0.1 AND occurrences >= 6 THEN 'high'
+            WHEN (amount_spread <= 0.1 AND occurrences >= 4) OR (amount_spread <= 0.5 AND occurrences >= 6) THEN 'medium'
+            ELSE 'low'
+        END AS confidence,
+        min(day) AS first_on,
+        max(day) AS last_on,
+        max(day) + quantile_disc(days_since, 0.5)::INTEGER AS next_expected_on
+    FROM intervals
+    GROUP BY stripe_account, account_id, currency, is_income, payee
+    HAVING count(*) >= 3
+        AND period_days > 0
+        AND interval_spread_days <= greatest(2, period_days // 5)
+        AND (occurrences >= 6 OR amount_spread <= 0.5)
 )
-SELECT
-    stripe_account,
-    account_id,
-    currency,
-    is_income,
-    max_by(description, transacted_at) AS description,
-    count(*) AS occurrences,
-    quantile_disc(days_since, 0.5) AS period_days,
-    quantile_disc(amount, 0.5) AS typical,
-    max_by(amount, transacted_at) AS last,
-    min(amount) AS lowest,
-    max(amount) AS highest,
-    major_units(typical, currency) AS typical_amount,
-    major_units(last, currency) AS last_amount,
-    greatest(max(days_since) - period_days, period_days - min(days_since)) AS interval_spread_days,
-    least((highest::HUGEINT - lowest) / abs(typical), 9999)::DECIMAL(9, 4) AS amount_spread,
-    CASE
-        WHEN amount_spread <= 0.1 AND occurrences >= 6 THEN 'high'
-        WHEN (amount_spread <= 0.1 AND occurrences >= 4) OR (amount_spread <= 0.5 AND occurrences >= 6) THEN 'medium'
-        ELSE 'low'
-    END AS confidence,
-    min(day) AS first_on,
-    max(day) AS last_on,
-    max(day) + quantile_disc(days_since, 0.5)::INTEGER AS next_expected_on
-FROM intervals
-GROUP BY stripe_account, account_id, currency, is_income, payee
-HAVING count(*) >= 3
-    AND period_days > 0
-    AND interval_spread_days <= greatest(2, period_days // 5)
-    AND (occurrences >= 6 OR amount_spread <= 0.5);
+SELECT stripe_account, account_id, a.account_holder_id, recurring.* EXCLUDE (stripe_account, account_id)
+FROM recurring
+LEFT JOIN accounts AS a USING (stripe_account, account_id);
 
 COMMENT ON VIEW recurring_transactions IS 'One row per account, currency, direction and payee that came three times or more at a steady pace.';
 COMMENT ON COLUMN recurring_transactions.stripe_account IS 'The Stripe account that was asked; empty = the key''s own.';
 COMMENT ON COLUMN recurring_transactions.account_id IS 'The account.';
+COMMENT ON COLUMN recurring_transactions.account_holder_id IS 'Whose it is (`cus_…` or `acct_…`); null = no holder, or the account is not known.';
 COMMENT ON COLUMN recurring_transactions.currency IS 'ISO code in lower case.';
 COMMENT ON COLUMN recurring_transactions.is_income IS 'True for money to the account holder.';
 COMMENT ON COLUMN recurring_transactions.description IS 'The institution''s text on the last one.';

@@ -6,6 +6,7 @@ CREATE VIEW refreshable_now AS
 SELECT
     stripe_account,
     account_id,
+    a.account_holder_id,
     r.feature,
     a.institution_name,
     r.status AS last_status,
@@ -20,6 +21,7 @@ WHERE a.status = 'active' AND a.absent_since IS NULL
 COMMENT ON VIEW refreshable_now IS 'One row per account and feature that can be refreshed at this moment; active accounts alone.';
 COMMENT ON COLUMN refreshable_now.stripe_account IS 'The Stripe account that was asked; empty = the key''s own.';
 COMMENT ON COLUMN refreshable_now.account_id IS 'The account.';
+COMMENT ON COLUMN refreshable_now.account_holder_id IS 'Whose it is (`cus_…` or `acct_…`); null = no holder, or the account is not known.';
 COMMENT ON COLUMN refreshable_now.feature IS '`balance`, `ownership` or `transaction`.';
 COMMENT ON COLUMN refreshable_now.institution_name IS 'Who holds the account.';
 COMMENT ON COLUMN refreshable_now.last_status IS 'Outcome of the last attempt.';

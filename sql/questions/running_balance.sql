@@ -30,21 +30,24 @@ WITH posted AS NOT MATERIALIZED (
 SELECT
     stripe_account,
     account_id,
-    transaction_id,
-    currency,
-    description,
-    posted_at,
-    amount,
-    major_units(amount, currency) AS major_amount,
-    (current + so_far - until_as_of)::DECIMAL(38, 0) AS balance,
-    major_units(balance, currency) AS balance_amount,
-    as_of AS known_as_of,
-    posted_at > as_of AS is_after_known
-FROM posted;
+    a.account_holder_id,
+    p.transaction_id,
+    p.currency,
+    p.description,
+    p.posted_at,
+    p.amount,
+    major_units(p.amount, p.currency) AS major_amount,
+    (p.current + p.so_far - p.until_as_of)::DECIMAL(38, 0) AS balance,
+    major_units(balance, p.currency) AS balance_amount,
+    p.as_of AS known_as_of,
+    p.posted_at > p.as_of AS is_after_known
+FROM posted AS p
+LEFT JOIN accounts AS a USING (stripe_account, account_id);
 
 COMMENT ON VIEW running_balance IS 'One row per posted transaction: the balance after it, reckoned from the newest balance.';
 COMMENT ON COLUMN running_balance.stripe_account IS 'The Stripe account that was asked; empty = the key''s own.';
 COMMENT ON COLUMN running_balance.account_id IS 'The account.';
+COMMENT ON COLUMN running_balance.account_holder_id IS 'Whose it is (`cus_…` or `acct_…`); null = no holder, or the account is not known.';
 COMMENT ON COLUMN running_balance.transaction_id IS 'The transaction.';
 COMMENT ON COLUMN running_balance.currency IS 'ISO code in lower case.';
 COMMENT ON COLUMN running_balance.description IS 'The institution''s text.';

@@ -6,6 +6,7 @@ CREATE VIEW stale_balances AS
 SELECT
     stripe_account,
     account_id,
+    a.account_holder_id,
     a.institution_name,
     a.balance_as_of,
     date_sub('hour', a.balance_as_of, now()) AS hours_old,
@@ -21,6 +22,7 @@ WHERE a.status = 'active' AND a.absent_since IS NULL
 COMMENT ON VIEW stale_balances IS 'One row per active account with a balance over a day old, or with none though balances were permitted.';
 COMMENT ON COLUMN stale_balances.stripe_account IS 'The Stripe account that was asked; empty = the key''s own.';
 COMMENT ON COLUMN stale_balances.account_id IS 'The account.';
+COMMENT ON COLUMN stale_balances.account_holder_id IS 'Whose it is (`cus_…` or `acct_…`); null = no holder, or the account is not known.';
 COMMENT ON COLUMN stale_balances.institution_name IS 'Who holds the account.';
 COMMENT ON COLUMN stale_balances.balance_as_of IS 'When the institution computed the balance (UTC); null = never.';
 COMMENT ON COLUMN stale_balances.hours_old IS 'Whole hours since then.';

@@ -65,6 +65,22 @@ def test_amounts_and_shares_are_exact_whatever_reads_them() -> None:
     assert int(frame["current"].sum()) == 9_007_199_254_740_993
 
 
+def test_every_question_about_accounts_says_whose_they_are() -> None:
+    with empty_views() as connection:
+        nameless = connection.execute(
+            "SELECT table_name FROM duckdb_columns() WHERE schema_name = 'main' AND NOT internal"
+            " AND table_name IN (SELECT unnest($1)) GROUP BY ALL"
+            " HAVING bool_or(column_name = 'account_id') AND NOT bool_or(column_name = 'account_holder_id')",
+            [[path.stem for path in QUESTIONS.glob("*.sql")]],
+        ).fetchall()
+        strangers = connection.execute(
+            "SELECT view_name FROM duckdb_views() WHERE schema_name = 'main' AND view_name IN (SELECT unnest($1))"
+            " EXCEPT SELECT table_name FROM duckdb_columns() WHERE column_name = 'stripe_account'",
+            [[path.stem for path in QUESTIONS.glob("*.sql")]],
+        ).fetchall()
+    assert (nameless, strangers) == ([], []), "every question has stripe_account, too"
+
+
 def test_every_list_of_an_account_is_sorted_before_it_is_compared() -> None:
     text = (QUESTIONS / "account_changes.sql").read_text(encoding="utf-8")
     lists = [column.name for column in ACCOUNTS.columns if pa.types.is_list(column.type)]
