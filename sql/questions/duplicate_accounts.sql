@@ -1,6 +1,7 @@
 -- Which accounts are the same bank account, linked more than once.
 -- Grain: one row per account that has a fresher double: the same Stripe account, holder, institution, category and `last4`, and
 --   neither disconnected nor off the list. Where `last4` was dropped nothing can be said, and there is none.
+-- Units: none; ids and texts as `accounts` has them.
 -- Example: SELECT account_holder_id, institution_name, last4, account_id, counted_account_id FROM duplicate_accounts;
 CREATE VIEW duplicate_accounts AS
 SELECT DISTINCT
