@@ -21,14 +21,24 @@ import errno
 import os
 
 
+def printable(text: str) -> str:
+    r"""Return ``text`` with what would steer a terminal, or a log, written out (``\x1b``): an answer may hold anything."""
+    if text.isprintable():
+        return text
+    return "".join(
+        c if c.isprintable() or c == "\n" else c.encode("unicode_escape", "surrogatepass").decode()
+        for c in text
+    )
+
+
 class FinconError(Exception):
     """The first line says what happened and to what; `hint` says what to do."""
 
     exit_code = 1
 
     def __init__(self, message: str, hint: str = "") -> None:
-        super().__init__(message)
-        self.hint = hint
+        super().__init__(printable(message))
+        self.hint = printable(hint)
 
 
 class UsageError(FinconError):

@@ -46,6 +46,12 @@ UNUSABLE_IN_A_PATH = re.compile(r"[%?\[\]|^\\\x00-\x1f\x7f]")
 MOST = {"FINCON_REQUESTS_PER_SECOND": 10_000, "FINCON_CONCURRENCY": 1_000, "FINCON_MEMORY": 1_000_000}
 """Variable → the largest number that it takes."""
 
+BASE = re.compile(
+    r"(?P<scheme>https?)://(?P<host>[a-z0-9]([a-z0-9.-]*[a-z0-9])?|\[[0-9a-f:.]+\])(:(?P<port>[0-9]{1,5}))?(/[a-z0-9._~/-]*)?",
+    re.ASCII | re.IGNORECASE,
+)
+"""What an address of Stripe's API looks like."""
+
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 KEY_HINT = (
@@ -288,21 +294,26 @@ def _is_address(text: str) -> bool:
 
 
 def _check_base(settings: Settings) -> None:
-    """Refuse an address to which a key must not go: it goes only to https, or to this machine."""
-    if not _is_address(settings.api_base):
-        raise UsageError(
-            f"STRIPE_API_BASE is {settings.api_base!r}, not an http(s) address.", "Unset it to reach Stripe."
-        )
-    parts = urlsplit(settings.api_base)
-    if "@" in parts.netloc:
+    """Refuse an address to which a key must not go: it goes only to https, or to this machine.
+
+    It is held to a form so narrow that nobody who reads it can take another host from it than we do: no user, no
+    backslash, no escape. One with a user is not shown, for a password may stand there.
+    """
+    base = settings.api_base
+    if "@" in base:
         raise UsageError("STRIPE_API_BASE holds a user name.", "Leave it out: the key alone signs requests.")
-    if parts.path.endswith("/v1") or parts.query or parts.fragment:
+    if _is_address(base):
+        parts = urlsplit(base)
+        if parts.path.endswith("/v1") or parts.query or parts.fragment:
+            raise UsageError(
+                f"STRIPE_API_BASE is {base!r}: requests begin with /v1 themselves.",
+                f"Name the server alone: {parts.scheme}://{parts.netloc}",
+            )
+    address = BASE.fullmatch(base)
+    if not address or int(address["port"] or 1) not in range(1, 65_536):
+        raise UsageError(f"STRIPE_API_BASE is {base!r}, not an http(s) address.", "Unset it to reach Stripe.")
+    if address["scheme"].lower() == "http" and address["host"].lower().strip("[]") not in LOOPBACK:
         raise UsageError(
-            f"STRIPE_API_BASE is {settings.api_base!r}: requests begin with /v1 themselves.",
-            f"Name the server alone: {parts.scheme}://{parts.netloc}",
-        )
-    if parts.scheme == "http" and parts.hostname not in LOOPBACK:
-        raise UsageError(
-            f"STRIPE_API_BASE is {settings.api_base!r}: a key would cross the network in clear.",
+            f"STRIPE_API_BASE is {base!r}: a key would cross the network in clear.",
             "Use https, or a server on this machine.",
         )

@@ -3,6 +3,7 @@
 import logging
 import threading
 import time
+import zlib
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
@@ -15,11 +16,14 @@ from fincon.errors import BudgetExhausted, RetriesExhausted, Stopped, StripeErro
 from fincon.extract.rate_limiter import ENDPOINT_PER_SECOND, LIVE_PER_SECOND, TEST_PER_SECOND, Limiter
 from fincon.extract.responses import (
     ATTEMPTS,
+    BODY_BYTES,
     FIRST_ATTEMPTS,
     FailedAttempt,
     StripeResponse,
     backoff_seconds,
     classify_response,
+    request_id_of,
+    too_large,
     unexpected_body,
 )
 from fincon.extract.server_clock import ServerClock
@@ -43,6 +47,9 @@ Params = Mapping[str, str | int | Sequence[str]]
 """Query parameters; a sequence is sent as one parameter for each of its items."""
 
 CONNECT_SECONDS = 5.0
+
+GZIP = 16 + zlib.MAX_WBITS
+"""For zlib: gzip, the one packing that is asked for."""
 
 
 class RequestBudget:
@@ -115,6 +122,7 @@ class StripeClient:
             pool_connections=1, pool_maxsize=settings.concurrency + 1, max_retries=0
         )
         self._http.mount(settings.api_base, self._adapter)
+        self._http.headers["Accept-Encoding"] = "gzip"
         self._http.headers["Stripe-Version"] = settings.stripe_version
         if settings.stripe_account:
             self._http.headers["Stripe-Account"] = settings.stripe_account
@@ -230,7 +238,9 @@ class StripeClient:
         except (requests.RequestException, HTTPError, OSError) as error:
             return FailedAttempt(error=StripeError(f"GET {request}: {_plain(error)}"), retryable=True)
         self._answered = True
-        self.last_request_id = response.headers.get("Request-Id", "none given")
+        self.last_request_id = request_id_of(response.headers)
+        if body is None:
+            return too_large(request, self.last_request_id)
         if response.status_code == 429:
             with self._lock:
                 self.counts["throttled"] += 1
@@ -239,19 +249,31 @@ class StripeClient:
         return classify_response(request, response.status_code, response.headers, body, date)
 
 
-def _read(response: requests.Response, seconds: float) -> bytes:
-    """Return the whole body, within ``seconds``, however slowly it drips.
+def _read(response: requests.Response, seconds: float) -> bytes | None:
+    """Return the whole body, unpacked, within ``seconds``, however slowly it drips; None where it exceeds `BODY_BYTES`.
 
     Raises:
-        requests.Timeout: it took longer.
+        requests.Timeout: it took longer. ContentDecodingError: it is not packed as it says, or cut short.
     """
     deadline = time.monotonic() + seconds
-    pieces = []
-    while piece := response.raw.read1(1 << 20, decode_content=True):
-        pieces.append(piece)
+    packing = response.headers.get("Content-Encoding", "identity").strip().lower()
+    if packing not in ("identity", "gzip", ""):
+        raise requests.exceptions.ContentDecodingError
+    inflate = zlib.decompressobj(wbits=GZIP) if packing == "gzip" else None
+    body, is_empty = bytearray(), True
+    while piece := response.raw.read1(1 << 20, decode_content=False):
+        is_empty = False
+        try:
+            body += inflate.decompress(piece, BODY_BYTES + 1 - len(body)) if inflate else piece
+        except zlib.error as error:
+            raise requests.exceptions.ContentDecodingError from error
+        if len(body) > BODY_BYTES:
+            return None
         if time.monotonic() > deadline:
             raise requests.Timeout
-    return b"".join(pieces)
+    if inflate and not inflate.eof and not is_empty:
+        raise requests.exceptions.ContentDecodingError
+    return bytes(body)
 
 
 def _plain(error: Exception) -> str:

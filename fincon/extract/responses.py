@@ -40,6 +40,9 @@ ATTEMPTS = 7
 UNEXPECTED_ATTEMPTS = 3
 """Attempts at a request whose answers are well-formed but not what the API promises."""
 
+BODY_BYTES = 64 << 20
+"""The largest body that is read, unpacked. A page of a hundred accounts has some 300 KB."""
+
 FIRST_ATTEMPTS = 3
 """Attempts while nothing has answered yet in this run: a wrong address is told within seconds."""
 
@@ -50,6 +53,9 @@ RETRIED = frozenset({409, 429, 500, 502, 503, 504})
 """Statuses that may pass, where the answer does not say it itself with ``Stripe-Should-Retry``."""
 
 SHOULD_RETRY = {"true": True, "false": False}
+
+SHOWN = 1_000
+"""Characters of Stripe's own words that are shown."""
 
 CURSORS = ("starting_after", "ending_before", "transaction_refresh[after]")
 """Parameters that name after what to go on."""
@@ -97,7 +103,7 @@ def classify_response(
     request: str, status: int, headers: Mapping[str, str], body: bytes, date: int
 ) -> StripeResponse | FailedAttempt:
     """Return the answer, given at ``date`` (Unix seconds), or why it is none."""
-    request_id = headers.get("Request-Id", "none given")
+    request_id = request_id_of(headers)
     said = f"GET {request}: Stripe answered {status} (Request-Id {request_id})"
     if status == 200:
         try:
@@ -147,6 +153,14 @@ def unexpected_body(answer: StripeResponse, error: UnexpectedAnswer) -> FailedAt
     return FailedAttempt(error=StripeError(said), retryable=True, max_attempts=UNEXPECTED_ATTEMPTS)
 
 
+def too_large(request: str, request_id: str) -> FailedAttempt:
+    """Return the failure for a body that is larger than any the API sends."""
+    said = (
+        f"GET {request}: the answer is larger than {BODY_BYTES >> 20} MB unpacked (Request-Id {request_id})"
+    )
+    return FailedAttempt(error=StripeError(said), retryable=True, max_attempts=UNEXPECTED_ATTEMPTS)
+
+
 def backoff_seconds(first: float, failures: int) -> float:
     """Return how many seconds to wait after so many ``failures`` in a row.
 
@@ -163,8 +177,18 @@ def _read_error(body: bytes) -> ErrorBody:
         error = msgspec.json.decode(body, type=_Envelope).error
     except msgspec.DecodeError:
         return ErrorBody()
-    error.message = "".join(c if c.isprintable() else " " for c in error.message)  # it is shown on a terminal
+    error.message = _one_line(error.message)
     return error
+
+
+def request_id_of(headers: Mapping[str, str]) -> str:
+    """Return the ``Request-Id`` as it may be shown: whoever answers may put anything there."""
+    return _one_line(headers.get("Request-Id", "none given"))
+
+
+def _one_line(text: str) -> str:
+    """Return the beginning of a text, with a blank for whatever would steer a terminal."""
+    return "".join(c if c.isprintable() else " " for c in text[:SHOWN])
 
 
 def _retry_after(headers: Mapping[str, str]) -> float:
