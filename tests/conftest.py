@@ -48,19 +48,17 @@ SLOW = (
     "test_stripe_accounts",
     "test_wheel",
 )
-"""Files whose tests kill processes, wait for servers or sync again and again: ``make test-slow``, which CI runs too."""
+"""Files whose tests kill processes, wait for servers or sync again and again: ``make test-slow``, which CI runs too.
 
-ENGINES = ("test_s3", "test_dask_workers")
-"""Slow ones on a local S3 and a Dask cluster: a fifth of the time, which CI, with its 20 minutes, has no room for."""
+The tests in them that are marked as quick are not: each promise has one in ``make test``.
+"""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark the slow ones."""
     for item in items:
-        if item.path.stem in SLOW:
+        if item.path.stem in SLOW and not item.get_closest_marker("quick"):
             item.add_marker("slow")
-        if item.path.stem in ENGINES:
-            item.add_marker("engines")
 
 
 @pytest.fixture

@@ -122,7 +122,7 @@ def test_a_command_can_be_interrupted(name: str, number: int, site: tuple[Path, 
 
 
 @pytest.mark.slow
-@pytest.mark.engines  # not because it needs one: it takes minutes
+@pytest.mark.minutes
 @pytest.mark.parametrize("name", COMMANDS)
 def test_a_command_can_be_interrupted_at_fifty_moments(name: str, site: tuple[Path, Sandbox]) -> None:
     """Spread over the time that it takes."""

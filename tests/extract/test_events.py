@@ -25,6 +25,7 @@ def paths(sandbox: Sandbox) -> list[str]:
     return [path.rsplit("/", 1)[1] for _, path, _ in sandbox.requests]
 
 
+@pytest.mark.quick
 def test_a_quiet_minute_costs_one_request_and_adds_no_row(sandbox: Sandbox, data: Path) -> None:
     run(sandbox, data, SyncRequest())
     run(sandbox, data)  # events from just before the listing say since when it has been so
@@ -54,6 +55,7 @@ def test_events_bring_what_changed_and_a_listing_after_them_brings_only_what_has
     assert state(alone)["accounts"] == state(data)["accounts"]
 
 
+@pytest.mark.quick
 def test_each_event_is_a_version_at_the_events_time(sandbox: Sandbox, data: Path) -> None:
     """What was known is right at every hour between two runs, not only at the runs."""
     run(sandbox, data, SyncRequest())

@@ -182,6 +182,7 @@ def test_transactions_after_the_last_refresh_that_succeeded_are_asked_for_and_al
     assert known(data, "transactions") == canonical(sandbox.world.transactions_truth())
 
 
+@pytest.mark.quick
 def test_an_account_that_is_gone_is_reported_once_and_the_run_goes_on(data: Path) -> None:
     refreshed = {"transaction_refresh": {"last_attempted_at": 1, "status": "succeeded", "id": "fctxnref_1"}}
     with serving(ScriptedStripe(accounts=[account(f"fca_{n}", **refreshed) for n in "AB"])) as stripe:
@@ -196,6 +197,7 @@ def test_an_account_that_is_gone_is_reported_once_and_the_run_goes_on(data: Path
         assert again.run["requests"] == 0
 
 
+@pytest.mark.quick
 @pytest.mark.parametrize("what", ["transactions", "owners"])
 def test_a_missing_permission_stops_the_run_and_is_named(data: Path, what: str) -> None:
     denied = {f"financial_connections.{what}"}
@@ -207,6 +209,7 @@ def test_a_missing_permission_stops_the_run_and_is_named(data: Path, what: str) 
     assert not (data / "fincon.duckdb").exists()
 
 
+@pytest.mark.quick
 def test_a_stopped_run_goes_on_and_asks_for_nothing_twice(sandbox: Sandbox, data: Path) -> None:
     seen: list[tuple[str, str, str]] = []
     for _ in range(99):

@@ -158,6 +158,7 @@ def test_faults_that_pass_leave_no_trace(sandbox: Sandbox, data: Path, kinds: tu
         assert outcome.run["retries"] == faults.injected.total()
 
 
+@pytest.mark.quick
 def test_every_fault_that_passes_is_tried() -> None:
     """No kind that the sandbox calls retryable is left out."""
     assert set(RETRYABLE) <= {kind for kinds in PASSING for kind in kinds}
@@ -183,6 +184,7 @@ def test_an_api_that_fails_one_time_in_five_still_gives_the_truth(
     assert outcome.failed_checks == {}
 
 
+@pytest.mark.quick
 def test_a_last_page_that_says_more_follows_costs_one_request(sandbox: Sandbox, data: Path) -> None:
     """A wrong has_more on the last page brings an empty page, and the lake is the truth."""
     pages = -(-sandbox.world.account_count // 100)
@@ -201,6 +203,7 @@ def test_a_cursor_that_is_gone_is_replaced_by_one_before_it(sandbox: Sandbox, da
     assert outcome.failed_checks == {}
 
 
+@pytest.mark.quick
 def test_accounts_linked_while_paging_push_none_out(sandbox: Sandbox, data: Path) -> None:
     """Every account and session that was there when the run began is in the lake when it ends."""
     before = truth(sandbox.world)
@@ -262,6 +265,7 @@ def test_the_first_retry_waits_too(sandbox: Sandbox, data: Path) -> None:
     assert time.monotonic() - began >= 0.3
 
 
+@pytest.mark.quick
 def test_each_wait_is_twice_the_one_before_up_to_a_bound() -> None:
     """What is added at random is at most the first wait; the last of the attempts comes within 40 s of the first."""
     waits = [backoff_seconds(0.5, failures) for failures in range(1, ATTEMPTS)]
@@ -437,6 +441,7 @@ def test_after_a_fault_that_stayed_the_views_answer_and_the_next_run_goes_on(
     assert outcome.resumed_pages == 1
 
 
+@pytest.mark.quick
 def test_a_list_that_does_not_end_is_noticed(sandbox: Sandbox, data: Path) -> None:
     """has_more for ever is followed for no more than a few requests beyond the list's end, and reported."""
     with pytest.raises(StripeError, match=r"more follows \(Request-Id req_\d+\)") as caught:
@@ -461,6 +466,7 @@ def test_a_listing_that_goes_round_in_circles_after_a_resume_is_noticed(sandbox:
     assert outcome.failed_checks == {}
 
 
+@pytest.mark.quick
 def test_a_403_among_sessions_stops_and_keeps_what_was_fetched(sandbox: Sandbox, data: Path) -> None:
     """A permission lost half way is an error, never an empty stream; no page on disk is asked for again."""
     with pytest.raises(PermissionDenied, match=rf"GET {PREFIX}/sessions/fcsess_\w+: .*403 \(Request-Id req_"):
@@ -486,6 +492,7 @@ def test_a_403_among_sessions_stops_and_keeps_what_was_fetched(sandbox: Sandbox,
 # -- an object that is not what it should be
 
 
+@pytest.mark.quick
 @pytest.mark.parametrize(
     "defects", [("amount_is_text", "no_id"), ("wrong_type", "amount_too_large")], ids="+".join
 )
@@ -612,6 +619,7 @@ def test_an_api_that_says_nothing_cannot_hang_a_run(sandbox: Sandbox, data: Path
     assert is_two_lines(caught.value)
 
 
+@pytest.mark.quick
 @pytest.mark.parametrize("endpoint", [SESSION, ACCOUNTS])
 def test_an_api_that_falls_silent_half_way_cannot_hang_a_run(
     sandbox: Sandbox, data: Path, endpoint: str
@@ -671,6 +679,7 @@ def test_a_compressed_answer_in_small_pieces_is_read_whole(data: Path) -> None:
     assert "accept-encoding: gzip" in requests[0].lower()
 
 
+@pytest.mark.quick
 @pytest.mark.parametrize("body", [b"[]", b"{}", b"null", b'{"data": {}, "has_more": false}', b'"ok"'])
 def test_json_that_is_no_list_is_not_taken_for_an_empty_one(data: Path, body: bytes) -> None:
     """An answer without a list of accounts ends the run with the request's id."""
@@ -698,6 +707,7 @@ def test_stripe_may_ask_to_be_asked_again(data: Path) -> None:
     assert len(requests) == 3
 
 
+@pytest.mark.quick
 def test_a_redirect_is_an_error_and_the_key_does_not_go_along(data: Path) -> None:
     """No other host than the one that was named is sent anything."""
     with served_by(lambda connection, number: connection.sendall(answer(EMPTY))) as (other, stray):
@@ -710,6 +720,7 @@ def test_a_redirect_is_an_error_and_the_key_does_not_go_along(data: Path) -> Non
     assert stray == []
 
 
+@pytest.mark.quick
 def test_what_stripe_says_stays_one_line_and_cannot_steer_the_terminal(data: Path) -> None:
     """Line breaks and control characters in an error's message do not reach the person's terminal."""
     refusal = rb'{"error": {"message": "No.\n\u001b[2Jfincon: all is well\r\nReally."}}'

@@ -60,6 +60,7 @@ def listed(sandbox: Sandbox) -> int:
     return len([path for _, path, _ in sandbox.requests if path.endswith("/accounts")])
 
 
+@pytest.mark.quick
 def test_ranges_see_every_account_in_as_many_requests_as_one_chain(large: Sandbox, tmp_path: Path) -> None:
     everyone = in_order(large.world)
     seen = walk(large, tmp_path, spread(everyone))
@@ -67,6 +68,7 @@ def test_ranges_see_every_account_in_as_many_requests_as_one_chain(large: Sandbo
     assert listed(large) == -(-len(everyone) // 100)
 
 
+@pytest.mark.quick
 def test_a_small_list_is_walked_as_one_chain(sandbox: Sandbox, tmp_path: Path) -> None:
     everyone = in_order(sandbox.world)
     assert walk(sandbox, tmp_path, spread(everyone)) == everyone
@@ -174,6 +176,7 @@ def test_a_range_that_is_longer_than_was_thought_is_divided(large: Sandbox, tmp_
     assert made.start == spread(everyone)[len(spread(everyone)) // 2]
 
 
+@pytest.mark.quick
 def test_no_object_that_is_there_all_the_time_is_left_out_however_the_list_changes() -> None:
     """3,000 walks over lists that change at any moment; `python -m tests.extract.list_simulator` has as many as wanted."""
     ended = Counter(simulate(seed, moves=seed % 2 == 0)[0].partition(":")[0] for seed in range(3000))
@@ -196,6 +199,7 @@ def test_a_listing_begun_beside_something_else_is_finished_in_ranges_and_asks_fo
     assert len(page_store.parts()) > 1
 
 
+@pytest.mark.quick
 def test_a_listing_that_was_stopped_goes_on_in_its_ranges(large: Sandbox, tmp_path: Path) -> None:
     everyone = in_order(large.world)
     large.faults = Faults(script=[Rule(Fault("forbidden"), nth=range(10, 999))])

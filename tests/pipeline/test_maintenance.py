@@ -59,6 +59,7 @@ def collected(data: Path) -> tuple[str, str, str]:
     return found["account_id"], found["session_id"], found["customer"]
 
 
+@pytest.mark.quick
 @pytest.mark.parametrize("kind", ["account", "session", "customer"])
 def test_an_erased_identity_is_in_no_file_and_no_sync_brings_it_back(
     sandbox: Sandbox, synced: Path, kind: str
@@ -128,6 +129,7 @@ def test_a_reader_from_before_reads_on_after_a_compaction_and_is_told_after_an_e
         assert left[0][1] == 0
 
 
+@pytest.mark.quick
 def test_compacting_changes_no_answer_and_leaves_one_file_a_table(sandbox: Sandbox, synced: Path) -> None:
     before = state(synced), state(synced, lambda table: f"history.{table}")
     done = compact(synced, retention_days=0, pages_days=7)
@@ -218,6 +220,7 @@ def test_erase_and_compact_at_the_command_line(sandbox: Sandbox, synced: Path) -
     assert fincon(*where, "check", cwd=synced.parent, env=environ(sandbox.url)).returncode == 0
 
 
+@pytest.mark.quick
 def test_a_wrong_id_is_refused_before_anything_is_touched(synced: Path) -> None:
     with pytest.raises(UsageError, match="not the id of an account"):
         erase(synced, "account", "fca_1' OR '1'='1")

@@ -31,6 +31,7 @@ def one_unit_more(page: Page) -> Page:
     return Page(page.header, body)
 
 
+@pytest.mark.quick
 def test_a_cent_too_much_in_the_rows_ends_the_run_before_anything_is_loaded(
     sandbox: Sandbox, data: Path, tmp_path: Path
 ) -> None:
@@ -45,6 +46,7 @@ def test_a_cent_too_much_in_the_rows_ends_the_run_before_anything_is_loaded(
             agree_with_pages(lake, sums_of_pages(page_store.read_accounts()), Origin("run"), tmp_path)
 
 
+@pytest.mark.quick
 def test_the_check_compares_the_views_with_the_pages_of_the_last_run(
     sandbox: Sandbox, tmp_path: Path
 ) -> None:
@@ -65,6 +67,7 @@ def test_the_check_compares_the_views_with_the_pages_of_the_last_run(
     assert "the last run are pruned" in pruned.stdout
 
 
+@pytest.mark.quick
 def test_a_rejected_account_is_in_neither_sum_and_a_currency_that_went_missing_is_told() -> None:
     good = (
         b'{"id": "fca_1", "balance": {"current": {"usd": -5, "jpy": 7}, "cash": {"available": {"usd": 1}}}}'
@@ -89,6 +92,7 @@ def test_a_rejected_account_is_in_neither_sum_and_a_currency_that_went_missing_i
     assert differences(pages, rejects, rows) == [("jpy", "current", 7, 0), ("jpy", "rows", 1, 0)]
 
 
+@pytest.mark.quick
 @pytest.mark.parametrize("stream", ["accounts", "events"])
 def test_an_unknown_attribute_of_a_list_named_like_that_of_a_session_hides_no_account(stream: Any) -> None:
     """Only a session holds its accounts under ``accounts``; a fuzz found that a list was taken for one."""

@@ -177,6 +177,7 @@ def again(sandbox: Sandbox, data: Path) -> str:
     return str(done.stderr)
 
 
+@pytest.mark.quick
 def test_a_run_killed_among_eight_threads_keeps_every_whole_page(
     sandbox: Sandbox, data: Path, whole: dict[str, Any]
 ) -> None:
@@ -285,6 +286,7 @@ def test_a_crash_between_two_commits_leaves_readers_on_the_last_whole_run(
     assert len(rows(synced, "FROM runs")) == 2
 
 
+@pytest.mark.quick
 def test_a_run_half_committed_whose_pages_are_then_removed_is_taken_out_again(
     sandbox: Sandbox, synced: Path
 ) -> None:
@@ -343,6 +345,7 @@ def test_a_run_half_committed_whose_page_is_then_missing_does_not_pass_for_whole
     assert outcome.failed_checks == {}
 
 
+@pytest.mark.quick
 def test_loading_the_pages_of_a_run_twice_adds_nothing(sandbox: Sandbox, data: Path) -> None:
     """The same pages under the same run are in every table once, however often they are loaded."""
     outcome = sync(sandbox.url, data, sandbox.world.session_ids())
@@ -445,6 +448,7 @@ def test_a_resumed_run_asks_for_the_sessions_that_are_new_in_its_order(sandbox: 
     assert outcome.failed_checks == {}
 
 
+@pytest.mark.quick
 def test_a_session_that_was_half_fetched_is_whole_in_the_end_though_nobody_asks_for_it_any_more(
     sandbox: Sandbox, data: Path
 ) -> None:
@@ -518,6 +522,7 @@ def test_ctrl_c_ends_a_run_at_once(
 # -- one writer
 
 
+@pytest.mark.quick
 def test_a_second_sync_leaves_at_once_and_the_lock_dies_with_its_process(
     sandbox: Sandbox, data: Path
 ) -> None:

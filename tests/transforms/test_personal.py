@@ -53,6 +53,7 @@ def where(folder: Path, texts: set[bytes]) -> list[str]:
     )
 
 
+@pytest.mark.quick
 @pytest.mark.parametrize("choice", ["hash", "drop"])
 def test_no_file_holds_personal_data_that_is_hashed_or_dropped(
     sandbox: Sandbox, data: Path, choice: Any
@@ -117,6 +118,7 @@ def page(*objects: object) -> bytes:
     return json.dumps({"object": "list", "data": objects, "has_more": False}).encode()
 
 
+@pytest.mark.quick
 def test_what_nobody_knows_of_an_owner_is_personal() -> None:
     """An attribute that Stripe adds tomorrow, and one of another type, are hashed too; and not what is none."""
     owner = {"id": "fcaown_1", "ownership": "fcaowns_1", "refreshed_at": 5, "name": 17, "born": {"in": 1980}}
@@ -127,6 +129,7 @@ def test_what_nobody_knows_of_an_owner_is_personal() -> None:
     }
 
 
+@pytest.mark.quick
 @pytest.mark.parametrize(
     "spelt",
     [
@@ -141,6 +144,7 @@ def test_a_name_spelt_in_any_way_is_found(spelt: str) -> None:
         assert b"4242" not in redact(spelt.encode(), stream, HASH)
 
 
+@pytest.mark.quick
 def test_numbers_and_all_else_stay_digit_for_digit() -> None:
     """A page of which all is known and nothing is personal stays byte for byte; numbers do beside what is redacted."""
     body = b'{"data": [{"last4":null,"created" : 12345678901234567890.10,"id":"last4"}], "has_more": false }'
@@ -150,6 +154,7 @@ def test_numbers_and_all_else_stay_digit_for_digit() -> None:
     assert b"12345678901234567890.10" in changed
 
 
+@pytest.mark.quick
 def test_case_and_spaces_do_not_set_equal_people_apart() -> None:
     one, other, third = (
         json.loads(redact(page({"id": "1", "name": name}), "owners", HASH))["data"][0]["name"]
@@ -158,6 +163,7 @@ def test_case_and_spaces_do_not_set_equal_people_apart() -> None:
     assert one == other != third
 
 
+@pytest.mark.quick
 def test_owners_without_an_address_do_not_join_by_it() -> None:
     blank = {
         "id": "fcaown_1",
@@ -170,5 +176,6 @@ def test_owners_without_an_address_do_not_join_by_it() -> None:
     assert [treated[name] for name in ("email", "raw_address", "phone")] == [None, None, None]
 
 
+@pytest.mark.quick
 def test_the_key_is_never_shown() -> None:
     assert KEY not in repr(HASH) + HASH.policy_id
