@@ -3,7 +3,7 @@ PYTHON ?= python3
 SLOW ?= slow
 BIN := .venv/bin
 
-.PHONY: install demo test test-slow soak fuzz bench docs lint lock clean
+.PHONY: install demo test test-slow soak fuzz mutations bench docs lint lock clean
 
 install: .venv/.installed
 
@@ -30,6 +30,9 @@ soak: install
 
 fuzz: install
 	$(BIN)/python -m tests.fuzz --seconds 600
+
+mutations: install
+	$(BIN)/python -m tests.mutations
 
 lint: install
 	$(BIN)/ruff check .

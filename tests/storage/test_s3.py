@@ -244,6 +244,21 @@ def test_of_many_who_want_the_lease_one_gets_it(s3: dict[str, str], tmp_path: Pa
     assert len(got) == 1
 
 
+def test_a_lease_is_renewed_by_its_thread(
+    machines: tuple[S3Path, S3Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever writes nothing for minutes, for it fetches, is still known to be alive."""
+    monkeypatch.setattr("fincon.storage.lease.RENEW_SECONDS", 0.02)
+    lake, _ = machines
+
+    def until() -> float:
+        return msgspec.json.decode((lake / ".lock").read_bytes(), type=LeaseRecord).until
+
+    with writer_lock(lake):
+        first = until()
+        wait_for(lambda: until() > first)
+
+
 def test_a_lease_that_ran_out_is_taken_over_and_its_holder_cannot_commit_any_more(
     machines: tuple[S3Path, S3Path],
 ) -> None:

@@ -1,0 +1,210 @@
+"""What guards a number is there: each of these fails when the line that does it is taken out.
+
+`python -m tests.mutations` takes them out, one at a time, and tells which nobody notices.
+"""
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import pytest
+
+from fincon.errors import BudgetExhausted, FinconError, RunFailed, Stopped
+from fincon.extract.pagination import no_page, parse_list_page, store_page
+from fincon.extract.responses import StripeResponse
+from fincon.extract.stopping import StopSignal
+from fincon.lake.tables import Lake, plain_schema
+from fincon.landing.page_store import PageStore
+from fincon.pipeline.erase import erase
+from fincon.pipeline.request import SyncRequest, SyncResult
+from fincon.pipeline.sync import run_sync
+from fincon.transforms.schemas import BALANCES, SESSIONS, Table
+from tests.conftest import rows, settings_for
+from tests.scripted_stripe import START, ScriptedStripe, account, event, serving
+
+HOUR = 3600
+
+
+@pytest.fixture
+def stripe() -> Iterator[ScriptedStripe]:
+    """Five accounts of 100 dollars, two to a page."""
+    accounts = [account(f"fca_{n}", 100, created=START - n) for n in range(5)]
+    with serving(ScriptedStripe(accounts, page_size=2)) as it:
+        yield it
+
+
+class AtStage:
+    """Calls something once, as soon as a stage of a run begins."""
+
+    def __init__(self, name: str, do: Callable[[], object]) -> None:
+        self.name, self.do = name, do
+
+    def stage(self, name: str, total: int | None) -> Callable[[int], object]:
+        """Begin a stage: the moment that is waited for, or another."""
+        if name == self.name:
+            self.do()
+        return lambda count: None
+
+
+def run(stripe: ScriptedStripe, data: Path, progress: Any = None, **asked: Any) -> SyncResult:
+    return run_sync(settings_for(stripe.url, data), SyncRequest(**asked), progress=progress)
+
+
+def with_current(stripe: ScriptedStripe, account_id: str, current: int) -> dict[str, Any]:
+    """The account as it is with another balance."""
+    (now,) = (one for one in stripe.accounts if one["id"] == account_id)
+    return {**now, "balance": {**now["balance"], "current": {"usd": current}}}
+
+
+def add(lake: Lake, table: Table, row: dict[str, Any]) -> None:
+    """Add a row as no run does."""
+    lake.append(table, pa.Table.from_pylist([row], schema=plain_schema(table)), [])
+
+
+def balances(data: Path, account_id: str) -> list[int]:
+    """Every balance that was known of an account, in order."""
+    found = rows(
+        data, f"SELECT current FROM history.balances WHERE account_id = '{account_id}' ORDER BY valid_from"
+    )
+    return [row["current"] for row in found]
+
+
+def test_a_sync_runs_the_checks_and_fails_by_them(stripe: ScriptedStripe, data: Path) -> None:
+    run(stripe, data)
+    with Lake(data / "lake") as lake:
+        nobodys = dict.fromkeys(SESSIONS.schema.names) | {"run_id": "nobodys"}
+        add(lake, SESSIONS, nobodys)
+    result = run(stripe, data)
+    assert result.failed_checks["rows_have_runs"] == 1
+    with pytest.raises(RunFailed, match="checks failed"):
+        result.raise_for_failures(strict=False)
+
+
+def test_events_are_read_from_before_the_first_page_of_the_listing(tmp_path: Path) -> None:
+    """Of several ranges, the one that began first says from when on nothing is known yet."""
+    store = PageStore(tmp_path)
+    for part, date in enumerate((START + 60, START, START + 120)):
+        body = msgspec.json.encode({"object": "list", "data": [account(f"fca_{part}")], "has_more": False})
+        answer = StripeResponse(body, "/accounts", "req_1", date)
+        store_page(store, answer, parse_list_page(body), no_page("accounts", part=part))
+    started = {page.header.part: page.header.observed_at for page in store.read()}
+    assert store.complete_until() == min(started.values())
+    assert len(set(started.values())) == 3
+
+
+def test_rows_that_are_not_what_the_pages_say_end_a_run(stripe: ScriptedStripe, data: Path) -> None:
+    """A cent too much in a staged balance: nothing is loaded, and the next run is right."""
+
+    def spoil() -> None:
+        for part in data.glob(".staging-*/*/balances-*.parquet"):
+            staged = pq.read_table(part)
+            more = pc.add(staged["current"], 1).cast(staged.schema.field("current").type)
+            pq.write_table(staged.set_column(staged.schema.get_field_index("current"), "current", more), part)
+
+    with pytest.raises(RunFailed, match=r"in usd adds up to 500 on its pages and to 505 in the rows"):
+        run(stripe, data, AtStage("pages into tables", spoil))
+    with Lake(data / "lake") as lake:
+        assert lake.run_ids() == set()
+    run(stripe, data)
+    assert rows(data, "SELECT sum(current)::INT AS total FROM balances") == [{"total": 500}]
+
+
+def test_a_lake_that_says_something_else_than_the_run_ends_it(stripe: ScriptedStripe, data: Path) -> None:
+    """Another balance of the same moment is in the tables already."""
+    run(stripe, data)
+    stripe.clock += HOUR
+    stripe.accounts[0] = with_current(stripe, "fca_0", 700)
+    stop = StopSignal()
+    with pytest.raises(Stopped):
+        run_sync(
+            settings_for(stripe.url, data),
+            SyncRequest(),
+            progress=AtStage("pages into tables", stop.stop),
+            stop=stop,
+        )
+    unfinished = max((data / "pages").iterdir())
+    at = next(page.header.observed_at for page in PageStore(unfinished).read())
+    (known,) = rows(data, "FROM lake.balances WHERE account_id = 'fca_0'")
+    with Lake(data / "lake") as lake:
+        add(lake, BALANCES, known | {"current": 699, "observed_at": at})
+    with pytest.raises(RunFailed, match=r"add up to .* on its pages and to .* in the lake"):
+        run(stripe, data)
+
+
+def test_an_event_that_stripe_shows_late_is_read(stripe: ScriptedStripe, data: Path) -> None:
+    """It is of before the last run, which could not see it; and is what was known then."""
+    run(stripe, data)
+    stripe.clock += HOUR
+    run(stripe, data, events=True)
+    late = event("evt_1", with_current(stripe, "fca_0", 150), stripe.clock - 200)
+    stripe.events.insert(0, late)
+    stripe.clock += HOUR
+    run(stripe, data, events=True)
+    assert balances(data, "fca_0")[:2] == [100, 150]
+
+
+def test_a_version_is_valid_until_the_next_one_is(stripe: ScriptedStripe, data: Path) -> None:
+    """To the microsecond: no moment has two, none has none."""
+    run(stripe, data)
+    stripe.clock += HOUR
+    stripe.accounts[0] = with_current(stripe, "fca_0", 200)
+    run(stripe, data)
+    first, second = rows(
+        data,
+        "SELECT epoch_us(valid_from) AS since, epoch_us(valid_to) AS until FROM history.balances"
+        " WHERE account_id = 'fca_0' ORDER BY valid_from",
+    )
+    assert first["until"] == second["since"]
+    assert second["until"] is None
+    assert second["since"] // 1_000_000 - START == HOUR
+
+
+def test_a_late_row_is_compared_with_what_was_known_then(stripe: ScriptedStripe, data: Path) -> None:
+    """An event of between two runs that says what the first one saw adds no version, whatever the second saw."""
+    run(stripe, data)
+    stripe.clock += HOUR
+    stripe.events = [event("evt_1", with_current(stripe, "fca_0", 100), stripe.clock - 10)]
+    stripe.accounts[0] = with_current(stripe, "fca_0", 200)
+    run(stripe, data)
+    assert balances(data, "fca_0") == [100, 200]
+    run(stripe, data, events=True)
+    assert balances(data, "fca_0") == [100, 200]
+
+
+def test_a_page_is_on_the_disk_before_it_has_its_name(
+    stripe: ScriptedStripe, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A machine that loses its power leaves a whole page, or none: it is fsynced and then renamed."""
+    synced: set[str] = set()
+    kernel_fsync = os.fsync
+
+    def counted(descriptor: int) -> None:
+        kernel_fsync(descriptor)
+        synced.add(str(Path(f"/proc/self/fd/{descriptor}").readlink()))
+
+    monkeypatch.setattr(os, "fsync", counted)
+    run(stripe, data)
+    written = [path for path in (data / "pages").rglob("*") if path.is_file()]
+    assert len(written) >= 4
+    assert {str(path.with_name(f".{path.name}.part")) for path in written} <= synced
+
+
+def test_an_interrupted_run_does_not_outlive_an_erasure(stripe: ScriptedStripe, data: Path) -> None:
+    """What it has fetched goes at once, and is fetched again without who was erased."""
+    whole = run(stripe, data).run["run_id"]
+    stripe.clock += HOUR
+    with pytest.raises(FinconError) as ended:
+        run(stripe, data, max_requests=2)
+    assert isinstance(ended.value, BudgetExhausted)
+    erase(data, "account", "fca_3")
+    assert [folder.name for folder in (data / "pages").iterdir()] == [whole]
+    result = run(stripe, data)
+    assert result.resumed_pages == 0
+    assert rows(data, "SELECT account_id FROM accounts ORDER BY ALL") == [
+        {"account_id": f"fca_{n}"} for n in (0, 1, 2, 4)
+    ]
