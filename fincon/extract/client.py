@@ -167,9 +167,9 @@ class StripeClient:
     ) -> tuple[StripeResponse, T] | FailedAttempt:
         """Ask once, when the limits allow it."""
         self._refuse_when_stopped()
-        self._count(endpoint, again=again)
         self._limiter.wait(endpoint)
         self._refuse_when_stopped()
+        self._count(endpoint, again=again)
         answer = self._send(endpoint, request)
         if isinstance(answer, FailedAttempt):
             return answer
