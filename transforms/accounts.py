@@ -5,6 +5,7 @@ from typing import Any
 
 from fincon.transforms.columns import (
     Columns,
+    active_details,
     columns,
     fields,
     holder_columns,
@@ -20,10 +21,8 @@ from fincon.transforms.schemas import ACCOUNTS, BALANCES, FEATURES, REFRESHES
 from fincon.transforms.stripe_objects import (
     Account,
     AccountNumber,
-    ActiveDetails,
     Balance,
     Refresh,
-    StatusDetails,
 )
 
 AS_THEY_ARE = tuple(c.name for c in ACCOUNTS.columns if c.name in Account.__struct_fields__)
@@ -59,7 +58,9 @@ def _account_columns(of: Columns, parsed: ParsedObjects) -> Columns:
         "created_at": of["created"],
         "ownership_id": ids(of["ownership"]),
         "account_numbers": [numbers and _account_numbers(numbers) for numbers in of["account_numbers"]],
-        "status_details": [details and _status_details(details) for details in of["status_details"]],
+        "status_details": [
+            details and {"active": active_details(details.active)} for details in of["status_details"]
+        ],
         "balance_type": [b.type if b else None for b in balances],
         "balance_as_of": [b.as_of if b else None for b in balances],
         "absent_since": [None] * len(seen_at),
@@ -93,14 +94,6 @@ def _account_numbers(numbers: Sequence[AccountNumber]) -> list[dict[str, Any]]:
         {**known(n, AccountNumber), "expected_expiry_date": microseconds(n.expected_expiry_date)}
         for n in numbers
     ]
-
-
-def _status_details(details: StatusDetails) -> dict[str, Any]:
-    active = details.active
-    if active is None:
-        return {"active": None}
-    until = microseconds(active.expected_deactivation_date)
-    return {"active": {**known(active, ActiveDetails), "expected_deactivation_date": until}}
 
 
 def _balance_columns(of: Columns, seen_at: Sequence[int]) -> Columns:

@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from fincon.transforms.page import Origin
 from fincon.transforms.schemas import TIMESTAMP, Table
-from fincon.transforms.stripe_objects import AccountHolder, Expanded
+from fincon.transforms.stripe_objects import AccountHolder, ActiveDetails, Expanded
 
 Columns = dict[str, Sequence[Any]]
 """Column name → values, all of the same length; timestamps in Unix seconds, ``observed_at`` in microseconds."""
@@ -58,6 +58,14 @@ def holder_columns(holders: Iterable[AccountHolder | None]) -> Columns:
         "account_holder_customer_id": ids(of["customer"]),
         "account_holder_customer_account_id": ids(of["customer_account"]),
     }
+
+
+def active_details(details: ActiveDetails | None) -> dict[str, Any] | None:
+    """What threatens an account or an authorization, as its nested column has it."""
+    if details is None:
+        return None
+    until = microseconds(details.expected_deactivation_date)
+    return {**known(details, ActiveDetails), "expected_deactivation_date": until}
 
 
 def microseconds(seconds: int | None) -> int | None:

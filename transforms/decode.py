@@ -11,7 +11,15 @@ import pyarrow as pa
 from msgspec import Raw, Struct
 
 from fincon.transforms.odd_json import MAX_DEPTH, is_marked, readable
-from fincon.transforms.stripe_objects import Account, Known, Owner, RawList, Session, Transaction
+from fincon.transforms.stripe_objects import (
+    Account,
+    Authorization,
+    Known,
+    Owner,
+    RawList,
+    Session,
+    Transaction,
+)
 
 T = TypeVar("T", bound=Known)
 
@@ -116,6 +124,7 @@ class Decoders:
     def __init__(self) -> None:
         self.sessions = ObjectDecoder(Session, "session")
         self.accounts = ObjectDecoder(Account, "account")
+        self.authorizations = ObjectDecoder(Authorization, "authorization")
         self.transactions = ObjectDecoder(Transaction, "transaction")
         self.owners = ObjectDecoder(Owner, "owner")
 

@@ -1,6 +1,6 @@
-"""Events → the accounts that they show, each as of its event's time."""
+"""Events → the accounts and authorizations that they show, each as of its event's time."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import msgspec
@@ -10,22 +10,34 @@ from fincon.transforms.event_times import own_time
 from fincon.transforms.page import Page
 from fincon.transforms.parsed_objects import ParsedObjects
 from fincon.transforms.rejects import unreadable
-from fincon.transforms.schemas import ACCOUNTS
+from fincon.transforms.schemas import ACCOUNTS, AUTHORIZATIONS, Table
 from fincon.transforms.stripe_objects import Event
 
 _EVENT = msgspec.json.Decoder(Event)
 
-_ATTRIBUTES = {
-    c.name: c.source.split(".")[1:] for c in ACCOUNTS.own_columns if c.source.startswith("account.")
-}
-"""Column of accounts → the path of its attribute."""
+PREFIX = "financial_connections."
+
+
+class _Kind(msgspec.Struct):
+    object: str = ""
+
+
+def _paths(table: Table, root: str) -> dict[str, list[str]]:
+    return {c.name: c.source.split(".")[1:] for c in table.own_columns if c.source.startswith(f"{root}.")}
+
 
 _REFRESHES = {"balance_refresh": ["balance_refresh"], "ownership_refresh": ["ownership_refresh"],
               "transaction_refresh": ["transaction_refresh"]}  # fmt: skip
 
+_ATTRIBUTES = {
+    "account": {**_paths(ACCOUNTS, "account"), **_REFRESHES},
+    "authorization": _paths(AUTHORIZATIONS, "authorization"),
+}
+"""Kind of object → its columns, and the refreshes, each with the path of the attribute."""
+
 
 def read_events(parsed: ParsedObjects, pages: Sequence[Page]) -> None:
-    """Read the account of each event, as of the event's time.
+    """Read the object of each event, as of the event's time.
 
     Stripe renders an event in the version that it names, whatever version was asked for. An attribute that another version
     leaves away says nothing of its value. And no event says whether its account is still listed.
@@ -34,30 +46,51 @@ def read_events(parsed: ParsedObjects, pages: Sequence[Page]) -> None:
         for raw in raw_items(body):
             try:
                 event = _EVENT.decode(raw)
+                kind = kind_of(event)
             except msgspec.DecodeError as error:
                 parsed.rejects.append(unreadable("event", raw, str(error), header.observed_at))
                 continue
             at = header.event_times.get(event.id) or own_time(event.id, event.created)
-            if parsed.read(parsed.accounts, event.data.object, at):
-                silent = ["absent_since"]
-                if event.api_version != parsed.stripe_version:
-                    silent += _left_away(msgspec.json.decode(event.data.object))
-                    silent += [] if parsed.accounts.extra[-1] else ["extra"]
+            if kind == "account" and parsed.read(parsed.accounts, event.data.object, at):
+                silent = ["absent_since", *_left_away(event, kind, parsed.accounts.extra[-1], parsed)]
                 parsed.events[len(parsed.accounts.objects) - 1] = (event.id, silent)
+            elif kind == "authorization" and parsed.read(parsed.authorizations, event.data.object, at):
+                silent = _left_away(event, kind, parsed.authorizations.extra[-1], parsed)
+                parsed.authorization_events.append((event.id, silent or None))
 
 
 def accounts_of_events(body: bytes) -> Iterator[msgspec.Raw]:
     """Yield the account, as it was sent, of each event on a page that has one."""
     for raw in raw_items(body):
         try:
-            yield _EVENT.decode(raw).data.object
+            event = _EVENT.decode(raw)
+            if kind_of(event) == "account":
+                yield event.data.object
         except msgspec.DecodeError:
             continue  # it lands in rejects
 
 
-def _left_away(account: Mapping[str, Any]) -> list[str]:
+def kind_of(event: Event) -> str:
+    """Return what an event's object is, as the object says it, or else the event's type: a key of `_ATTRIBUTES`.
+
+    Raises:
+        msgspec.ValidationError: it is something else; an object that resembles an account is none for that.
+    """
+    said = msgspec.json.decode(event.data.object, type=_Kind).object
+    said = said or bytes(event.type).decode().strip('"').rpartition(".")[0]
+    kind = said.removeprefix(PREFIX) or "account"
+    if kind not in _ATTRIBUTES:
+        raise msgspec.ValidationError(f"An event of what fincon does not read: {said!r} - at `$.data.object`")
+    return kind
+
+
+def _left_away(event: Event, kind: str, extra: str | None, parsed: ParsedObjects) -> list[str]:
     """List the columns, and the refreshes, whose attribute is not there: nor null, which would say something."""
-    return [name for name, path in {**_ATTRIBUTES, **_REFRESHES}.items() if _is_left_away(account, path)]
+    if event.api_version == parsed.stripe_version:
+        return []
+    found = msgspec.json.decode(event.data.object)
+    away = [name for name, path in _ATTRIBUTES[kind].items() if _is_left_away(found, path)]
+    return away if extra else [*away, "extra"]
 
 
 def _is_left_away(found: Any, path: Sequence[str]) -> bool:

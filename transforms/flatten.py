@@ -6,6 +6,7 @@ from itertools import groupby
 import pyarrow as pa
 
 from fincon.transforms.accounts import account_tables, read_accounts
+from fincon.transforms.authorizations import authorization_tables
 from fincon.transforms.columns import Columns, columns, to_arrow
 from fincon.transforms.decode import Decoders
 from fincon.transforms.events import read_events
@@ -42,6 +43,7 @@ def flatten(pages: Iterable[Page], origin: Origin, decoders: Decoders | None = N
     for (stream, _), chain in groupby(pages, key=lambda page: (page.header.stream, page.header.parent)):
         READERS[stream_named(stream).name](parsed, list(chain))
     found = {**session_tables(parsed), **account_tables(parsed), **feature_tables(parsed)}
+    found |= authorization_tables(parsed)
     found[REJECTS.name] = _reject_columns(parsed.rejects)
     return {table.name: to_arrow(table, found[table.name], origin) for table in OBJECT_TABLES}
 

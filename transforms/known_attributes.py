@@ -5,7 +5,7 @@ An attribute is known where a Struct of `transforms.stripe_objects` has it, and 
 
 import re
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import reduce
 from operator import or_
 from typing import Annotated, Any, get_args, get_origin
@@ -14,7 +14,7 @@ import msgspec
 from msgspec import Struct
 
 from fincon.transforms.schemas import PERSONAL
-from fincon.transforms.stripe_objects import Account, Event, Owner, Session, Transaction
+from fincon.transforms.stripe_objects import Account, Authorization, Event, Owner, Session, Transaction
 
 _CURRENCY = re.compile(r"[a-z]{3,4}")
 """What may be a key of a map of amounts; any other is taken for data."""
@@ -36,6 +36,8 @@ class Place:
     """Of a list that may."""
     holds_objects: bool = False
     """Whether it is a list of objects (or leads to one) that may belong to someone who was erased."""
+    kinds: Mapping[str, "Place"] = field(default_factory=dict)
+    """Where objects of several kinds may stand: those that are not of the first, by what their ``object`` says."""
     only_known: msgspec.json.Decoder[Any] | None = None
     """Decodes an object of which all is known, at any depth, and nothing is personal below its own attributes."""
 
@@ -43,6 +45,13 @@ class Place:
     def is_object(self) -> bool:
         """Whether an object may stand here."""
         return self.attributes is not None or self.amounts is not None
+
+    def of_kind(self, content: bytes) -> "Place":
+        """Return the place of an object as it says that it is: an attribute known of one kind is not known of another."""
+        try:
+            return self.kinds.get(_KIND.decode(content).object, self) if self.kinds else self
+        except msgspec.DecodeError:
+            return self
 
     def attribute(self, name: str) -> "Place | None":
         """Return the place of an attribute, or of a currency's amount; None for one that is not known."""
@@ -73,13 +82,25 @@ class Place:
         )
 
 
+class _Kind(Struct):
+    object: str = ""
+
+
+_KIND = msgspec.json.Decoder(_Kind)
+
 PERSON = Place()
 """Where nothing but null may be written as it stands."""
 
 TEXT, NUMBER, BOOLEAN = Place(scalars=b'"'), Place(scalars=b"-0123456789"), Place(scalars=b"tf")
 _SCALARS: Mapping[Any, Place] = {str: TEXT, int: NUMBER, bool: BOOLEAN, Any: TEXT | NUMBER | BOOLEAN}
 
-_ROOTS = {Account: "account", Session: "session", Transaction: "transaction", Owner: "owner"}
+_ROOTS = {
+    Account: "account",
+    Authorization: "authorization",
+    Session: "session",
+    Transaction: "transaction",
+    Owner: "owner",
+}
 """How the sources of columns name each kind of object."""
 
 
@@ -91,7 +112,11 @@ def place_of(annotation: Any, path: str) -> Place:
         return _place_of_struct(annotation, path)
     arguments, origin = get_args(annotation), get_origin(annotation)
     if origin is Annotated:  # a number within bounds, or raw JSON of a kind
-        return place_of(arguments[arguments[0] is msgspec.Raw], path)
+        if not _is_raw(annotation):
+            return place_of(arguments[0], path)
+        first, *others = get_args(arguments[1]) or (arguments[1],)
+        kinds = {str(one.__struct_defaults__[0]): place_of(one, path) for one in others}
+        return replace(place_of(first, path), kinds=kinds)
     if origin is list:
         return Place(items=place_of(arguments[0], path), holds_objects=_is_raw(arguments[0]))
     if origin is dict:

@@ -44,6 +44,9 @@ class ParsedObjects:
         self.accounts = Parsed(decoders.accounts)
         self.events: dict[int, tuple[str, list[str]]] = {}
         """Index of an account that an event showed → the event, and the columns of which it says nothing."""
+        self.authorizations = Parsed(decoders.authorizations)
+        self.authorization_events: list[tuple[str, list[str] | None]] = []
+        """Of each authorization, the event that showed it, and the columns of which that says nothing."""
         self.deleted_accounts: list[tuple[str, int]] = []
         """(account, when that was seen in microseconds) of those that Stripe says are no more."""
         self.transactions = Parsed(decoders.transactions)

@@ -110,6 +110,7 @@ def _walk(raw: Raw, place: Place, rules: _Rules, depth: int) -> bytes:
         return content
     if depth > MAX_DEPTH:
         return b"null"
+    place = place.of_kind(content)
     match content.lstrip()[:1]:
         case b"{" if rules.keep or place.is_object:
             if rules.suspicious or may_hold_erased or not place.has_only_known(content):

@@ -28,6 +28,13 @@ STATUS_DETAILS = pa.struct(
     }
 )
 
+AUTHORIZATION_DETAILS = pa.struct(
+    {
+        **{field.name: field.type for field in STATUS_DETAILS},
+        "inactive": pa.struct({"action": pa.string(), "cause": pa.string()}),
+    }
+)
+
 
 @dataclass(frozen=True)
 class Column:
@@ -99,6 +106,12 @@ SEEN = (
     Column("observed_at", TIMESTAMP, "When Stripe answered with this version, by Stripe's clock (UTC)."),
     Column("run_id", pa.string(), "The run that brought this version."),
 )
+
+OF_EVENTS = (
+    Column("absent", STRINGS, "Columns of which the row says nothing; null = it says all of it."),
+    Column("event_id", pa.string(), "The event that showed it; null = a list did."),
+)
+"""What staged rows say that may come from an event."""
 
 
 def _holder(of: str) -> tuple[Column, ...]:
@@ -253,10 +266,42 @@ ACCOUNTS = Table(
         ),
         Column("extra", JSON, "Attributes this version of fincon does not know, nested as sent.", json=True),
     ),
+    OF_EVENTS,
+)
+
+AUTHORIZATIONS = Table(
+    "authorizations",
+    "One row per version of an authorization, a holder's consent at an institution, as Stripe's events tell it.",
+    ("authorization_id",),
+    (),
     (
-        Column("absent", STRINGS, "Columns of which the row says nothing; null = it says all of it."),
-        Column("event_id", pa.string(), "The event that showed it; null = a list did."),
+        Column("authorization_id", pa.string(), "The authorization (`fcauth_…`).", "authorization.id"),
+        *_holder("authorization"),
+        Column(
+            "institution",
+            pa.string(),
+            "Who it is with (`fcinst_…`); null = not said.",
+            "authorization.institution",
+        ),
+        Column("institution_name", pa.string(), "Who it is with, by name.", "authorization.institution_name"),
+        Column(
+            "display_name",
+            pa.string(),
+            "Its name for people; treated as `--pii` says.",
+            "authorization.display_name",
+            personal=True,
+        ),
+        Column("status", pa.string(), "`active`, `inactive`, …", "authorization.status"),
+        Column(
+            "status_details",
+            AUTHORIZATION_DETAILS,
+            "For one that will end: cause, what to do, and until when. For one that has ended: what to do.",
+            "authorization.status_details",
+        ),
+        Column("livemode", pa.bool_(), "True in live mode, false in test mode.", "authorization.livemode"),
+        Column("extra", JSON, "Attributes this version of fincon does not know, nested as sent.", json=True),
     ),
+    OF_EVENTS,
 )
 
 BALANCES = Table(
@@ -463,7 +508,11 @@ REJECTS = Table(
     ("object_type", "object_id", "parent_id", "path", "reason", "raw"),
     (),
     (
-        Column("object_type", pa.string(), "`session`, `account`, `event`, `transaction` or `owner`."),
+        Column(
+            "object_type",
+            pa.string(),
+            "`session`, `account`, `event`, `authorization`, `transaction` or `owner`.",
+        ),
         Column("object_id", pa.string(), "Its id, if that could be read."),
         Column("parent_id", pa.string(), "Of a transaction or an owner: the account that was asked for."),
         Column("path", pa.string(), "The field at fault (`$.balance.current[...]`)."),
@@ -509,6 +558,7 @@ OBJECT_TABLES = (
     TRANSACTIONS,
     OWNERS,
     WATERMARKS,
+    AUTHORIZATIONS,
     REJECTS,
 )
 """What a run fills from pages; `RUNS` is written last, when they are in."""

@@ -216,10 +216,38 @@ class Owner(Known):
 _NOT_READ = msgspec.Raw(b"")
 
 
-class EventData(Struct, gc=False):
-    """``event.data``: the account as it was, not decoded yet."""
+class InactiveAuthorization(Known):
+    """``authorization.status_details.inactive``: what to do about one that has ended."""
 
-    object: Annotated[msgspec.Raw, Account]
+    action: str | None = None
+    cause: str | None = None
+
+
+class AuthorizationDetails(Known):
+    """``authorization.status_details``: what threatens an active one, or what became of one that has ended."""
+
+    active: ActiveDetails | None = None
+    inactive: InactiveAuthorization | None = None
+
+
+class Authorization(Known):
+    """A ``financial_connections.authorization``: a holder's consent at an institution. Only events show it."""
+
+    id: str
+    institution_name: str
+    livemode: bool
+    status: str
+    object: str = "financial_connections.authorization"
+    account_holder: AccountHolder | None = None
+    display_name: str | None = None
+    institution: str | None = None
+    status_details: AuthorizationDetails | None = None
+
+
+class EventData(Struct, gc=False):
+    """``event.data``: the account, or the authorization, as it was; not decoded yet."""
+
+    object: Annotated[msgspec.Raw, Account | Authorization]
     previous_attributes: Annotated[msgspec.Raw, Account] = _NOT_READ
 
 
@@ -230,7 +258,7 @@ class EventRequest(Struct, gc=False):
 
 
 class Event(Struct, gc=False):
-    """An ``event`` of an account. Only when it was, of what, and in which version it is rendered is read.
+    """An ``event`` of an account or an authorization. When it was, of what, and in which version it is rendered is read.
 
     The rest is known to be of no person.
     """

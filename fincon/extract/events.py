@@ -1,4 +1,4 @@
-"""Fetch Stripe's events of accounts: what changed since the last run, at a cost that grows with the changes alone."""
+"""Fetch Stripe's events: what changed since the last run, at a cost that grows with the changes alone."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -33,19 +33,25 @@ from fincon.transforms.stripe_objects import Account
 EVENTS, SINGLE_ACCOUNTS = STREAMS["events"], STREAMS["single_accounts"]
 
 TYPES = tuple(
-    f"financial_connections.account.{what}"
+    f"financial_connections.{what}"
     for what in (
-        "created",
-        "deactivated",
-        "disconnected",
-        "reactivated",
-        "refreshed_balance",
-        "refreshed_ownership",
-        "refreshed_transactions",
-        "account_numbers_updated",
-        "upcoming_account_number_expiry",
+        "account.created",
+        "account.deactivated",
+        "account.disconnected",
+        "account.reactivated",
+        "account.refreshed_balance",
+        "account.refreshed_ownership",
+        "account.refreshed_transactions",
+        "account.account_numbers_updated",
+        "account.upcoming_account_number_expiry",
+        "account.supported_payment_method_types_updated",
+        "account.upcoming_deactivation",
+        "account.expected_deactivation_date_updated",
+        "authorization.upcoming_deactivation",
+        "authorization.expected_deactivation_date_updated",
     )
 )
+"""Stripe takes up to 20 types. It has none for a name or a permission that changed: the listing finds those."""
 
 KEPT_FOR = timedelta(days=29)
 """Stripe keeps events for 30 days; a gap longer than this needs the listing."""

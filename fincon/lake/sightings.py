@@ -18,7 +18,7 @@ from fincon.lake.tables import Lake
 from fincon.lake.version_sql import from_template, read_parquet_sql
 from fincon.storage.data_folder import atomic_write, local_copy, make_folder
 from fincon.transforms.page import Origin
-from fincon.transforms.schemas import ACCOUNTS, BALANCES, REFRESHES, TIMESTAMP, Table
+from fincon.transforms.schemas import ACCOUNTS, AUTHORIZATIONS, BALANCES, REFRESHES, TIMESTAMP, Table
 from fincon.transforms.streams import EVENTS_OVERLAP
 
 SCHEMA = pa.schema(
@@ -37,6 +37,12 @@ SEEN = {
     REFRESHES.name: "sighting.event_id IS NULL",
 }
 """Table → which sightings saw a whole version of it."""
+
+SIGHTED = {
+    ACCOUNTS: ("account_id", "balance_as_of IS NOT NULL", "absent_since IS NULL"),
+    AUTHORIZATIONS: ("authorization_id", "false", "true"),
+}
+"""Table → its id, whether a row has a balance, and which rows are remembered: of authorizations for their events' times."""
 
 
 def seen_sql(table: Table) -> str:
@@ -79,18 +85,18 @@ def remember(
     ``complete_until`` says up to when each Stripe account's events are in: the next run asks for those from
     `EVENTS_OVERLAP` before. Of an account of which no run has listed all, that is the last time it was seen.
     """
-    files = staged_files(staging, ACCOUNTS, origins)
     until = pa.table(
         {"stripe_account": list(complete_until), "until": pa.array(complete_until.values(), TIMESTAMP)},
         schema=pa.schema({"stripe_account": pa.string(), "until": TIMESTAMP}),
     )
     with lake.query() as query:
         load_sightings(lake, query)
-        if files:
-            query.execute(
-                "INSERT INTO sightings SELECT stripe_account, md5_number_lower(account_id), observed_at,"
-                f" balance_as_of IS NOT NULL, event_id FROM {read_parquet_sql(files)} WHERE absent_since IS NULL"
-            )
+        for table, (key, has_balance, where) in SIGHTED.items():
+            if files := staged_files(staging, table, origins):
+                query.execute(
+                    f"INSERT INTO sightings SELECT stripe_account, md5_number_lower({key}), observed_at, {has_balance}, event_id"
+                    f" FROM {read_parquet_sql(files)} WHERE {where}"
+                )
         query.register("complete", until)
         kept = query.sql(from_template("sightings_kept"), params={"overlap": EVENTS_OVERLAP}).to_arrow_table()
     _write(lake, kept)

@@ -190,7 +190,7 @@ def blank_sql(table: Table) -> str:
 
 def _completed(table: Table) -> Iterator[str]:
     """Yield the expressions that give an attribute of which a row says nothing the value that was known of it then."""
-    if table is ACCOUNTS:
+    if any(column.name == "absent" for column in table.staged):
         not_compared = {*table.full_key, *(c.name for c in SEEN)}
         for name in (c.name for c in table.columns if c.name not in not_compared):
             said = (

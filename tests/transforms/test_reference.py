@@ -29,6 +29,12 @@ NEWER = {
     "session.filters.require_payment_method_support",
     "session.limits.accounts",
     "session.manual_entry.mode",
+    *(f"authorization.account_holder.{name}" for name in ("type", "account", "customer", "customer_account")),
+    *(
+        f"authorization.{name}"
+        for name in ("id", "institution", "institution_name", "display_name", "livemode")
+    ),
+    *("authorization.status", "authorization.status_details"),
 }
 """Attributes that Stripe's SDK has and the reference has not yet."""
 
@@ -171,20 +177,36 @@ SESSION = {
 }
 
 
+AUTHORIZATION = {
+    "id": "fcauth_1",
+    "object": "financial_connections.authorization",
+    "account_holder": HOLDER,
+    "display_name": "d",
+    "institution": "fcinst_1",
+    "institution_name": "i",
+    "livemode": False,
+    "status": "s",
+    "status_details": {"active": {"cause": "c"}, "inactive": {"action": "a"}},
+}
+
 STREAMS: dict[str, str] = {"session": "sessions", "transaction": "transactions", "owner": "owners"}
 
 
 def sample() -> dict[str, dict[str, Any]]:
     """One object of each stream, with no part in common."""
-    found: dict[str, dict[str, Any]] = json.loads(json.dumps({"session": SESSION, **PUBLISHED}))
+    found: dict[str, dict[str, Any]] = json.loads(
+        json.dumps({"session": SESSION, **PUBLISHED, "authorization": AUTHORIZATION})
+    )
     found["transaction"]["status_transitions"]["void_at"] = 7  # a sample's null could not change
     return found
 
 
 def columns_of(objects: dict[str, dict[str, Any]]) -> dict[tuple[str, str], list[Any]]:
     """(table, column) → values, of a page of each stream."""
-    session, details = objects["session"], {root: it for root, it in objects.items() if root != "session"}
-    pages = [page("sessions", "fcsess_1", session)]
+    pages = [page("sessions", "fcsess_1", objects["session"])]
+    told = {"id": "evt_1", "created": 1, "data": {"object": objects["authorization"]}}
+    pages += [page("events", "", {"data": [told], "has_more": False})]
+    details = {root: it for root, it in objects.items() if root in PUBLISHED}
     pages += [page(STREAMS[root], "fca_1", {"data": [it], "has_more": False}) for root, it in details.items()]
     tables = flatten(pages, Origin("run"))
     assert tables["rejects"].num_rows == 0, tables["rejects"].to_pylist()

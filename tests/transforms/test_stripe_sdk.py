@@ -8,8 +8,10 @@ from typing import Any, get_args
 
 import pytest
 import stripe
-from stripe.financial_connections import Account, AccountOwner, Session, Transaction
+from stripe import Event
+from stripe.financial_connections import Account, AccountOwner, Authorization, Session, Transaction
 
+from fincon.extract.events import TYPES
 from fincon.lake.upgrade import columns_within
 from fincon.settings import STRIPE_VERSION
 from fincon.transforms.flatten import flatten
@@ -22,10 +24,12 @@ RESOURCES: dict[str, Any] = {
     "account": Account,
     "transaction": Transaction,
     "owner": AccountOwner,
+    "authorization": Authorization,
 }
 
 LEFT_OUT = {
     **NOT_KEPT,
+    "authorization.object": "the table's name says it",
     "session.bank_account_token": "its bearer can use it, and it names a person: it is never written",
     "session.filters.country": "it lands in filter_countries, as a list of one",
 }
@@ -66,7 +70,7 @@ def landing() -> set[str]:
 @pytest.mark.parametrize("root", RESOURCES)
 def test_every_attribute_of_stripes_typed_resources_lands_or_is_left_out_for_a_reason(root: str) -> None:
     found = [*attributes(RESOURCES[root], root)]
-    assert len(found) >= 8
+    assert len(found) >= 7
     assert [path for path in found if path not in landing() | LEFT_OUT.keys()] == []
 
 
@@ -78,6 +82,13 @@ def test_the_walk_finds_what_is_nested_and_what_is_new() -> None:
         "session.filters.country", "account.status_details.active.cause", "account.balance.cash.available",
         "account.account_numbers.supported_networks", "transaction.status_transitions.void_at", "owner.raw_address",
     } <= found  # fmt: skip
+
+
+def test_every_event_type_of_the_product_is_asked_for() -> None:
+    kind = Event.__annotations__["type"]
+    said = {name for part in [kind, *get_args(kind)] for name in get_args(part)}
+    assert {name for name in said if str(name).startswith("financial_connections.")} == set(TYPES)
+    assert len(TYPES) <= 20, "Stripe takes no more types in one request"
 
 
 def test_the_version_asked_for_is_the_packages_own() -> None:
