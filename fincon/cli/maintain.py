@@ -7,7 +7,7 @@ import click
 
 from fincon.cli import interrupt
 from fincon.cli.options import command, current_options, echo_status, pluralize, wait_option
-from fincon.cli.output import render_result
+from fincon.cli.output import render_result, render_unknown
 from fincon.errors import RunFailed, UsageError
 from fincon.pipeline import compact as compacting
 from fincon.pipeline import erase as erasing
@@ -20,6 +20,7 @@ from fincon.storage.lock import retry_while_locked
 from fincon.storage.s3 import DataPath, S3Path
 from fincon.warehouse.checks import checks
 from fincon.warehouse.connection import connect
+from fincon.warehouse.status import unknown_attributes
 
 ROWS_SHOWN = 10
 """Of the rows that a check finds."""
@@ -49,6 +50,9 @@ def check() -> None:
         failed += bool(wrong)
         for row in wrong[:ROWS_SHOWN]:
             click.echo("  " + "  ".join(map(str, row)))
+    with connect(data) as connection:
+        for line in render_unknown(unknown_attributes(connection), None):
+            click.echo(f"--    {line.strip()}")
     if failed:
         raise RunFailed(
             f"{pluralize(failed, 'check')} failed.",

@@ -257,7 +257,20 @@ def render_status(found: dict[str, Any], width: int | None) -> str:
     for r in rejects[:REJECTS_SHOWN]:
         reject = f"  {r['object_type']} {r['object_id'] or '(no id)'}: {r['reason']} at {r['path'] or '$'}"
         lines += wrap(visible(reject), width, "    ")
-    return "\n".join(lines)
+    return "\n".join([*lines, "", *render_unknown(found["unknown_attributes"], width)])
+
+
+def render_unknown(found: Sequence[dict[str, Any]], width: int | None) -> list[str]:
+    """Lay out which attributes arrive that fincon does not know: names and types, never a value."""
+    where = " (kept in `extra`)" if found else ""
+    lines = [f"Attributes that this fincon does not know: {len(found):,}{where}"]
+    for one in found[:REJECTS_SHOWN]:
+        said = f"  {one['table_name']}: {one['attribute']} ({one['example_type']})"
+        since = f" on {one['objects']:,} since {one['first_seen']}"
+        lines += wrap(visible(said + since), width, "    ")
+    if len(found) > REJECTS_SHOWN:
+        lines.append('  … `fincon sql "FROM unknown_attributes"` has all')
+    return lines
 
 
 def _waiting(run: dict[str, Any], width: int | None) -> list[str]:

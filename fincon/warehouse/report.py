@@ -101,6 +101,10 @@ LOW = """
 SELECT currency, staleness, count(*) AS accounts, count(*) FILTER (available_amount < 0) AS overdrawn
 FROM low_balance_risk GROUP BY ALL ORDER BY currency, min(hours_old)"""
 
+UNKNOWN = """
+SELECT table_name AS on_what, attribute, example_type AS kind, objects, first_seen AS since
+FROM unknown_attributes ORDER BY objects DESC, table_name, attribute LIMIT 20"""
+
 RUNS = """
 SELECT finished_at AS finished, mode, sessions_seen AS sessions, accounts_seen AS accounts, rows_added, requests, rejected
 FROM runs ORDER BY runs.finished_at DESC"""
@@ -155,6 +159,12 @@ PARTS = (
         "Active accounts of the category cash with less than 100 available, in the currency's major unit, by how old that is.",
         None,
         LOW,
+    ),
+    Part(
+        "New at Stripe",
+        "Attributes that arrive and this version of fincon does not know. They are kept in the column extra.",
+        None,
+        UNKNOWN,
     ),
     Part("Last runs", "What was fetched, and what it cost.", None, RUNS),
 )

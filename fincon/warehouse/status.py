@@ -46,6 +46,12 @@ REJECTS = """
 SELECT object_type, object_id, path, reason, observed_at::VARCHAR AS observed_at
 FROM rejects ORDER BY rejects.observed_at DESC LIMIT 1000"""
 
+UNKNOWN_ATTRIBUTES = f"""
+SELECT
+    table_name, attribute, objects,
+    strftime(first_seen, '{SECOND}Z') AS first_seen, strftime(last_seen, '{SECOND}Z') AS last_seen, example_type
+FROM unknown_attributes ORDER BY objects DESC, table_name, attribute"""
+
 
 def summary(views: ReadOnlyConnection, runs: int) -> dict[str, Any]:
     """Return last runs, size and freshness of each table and Stripe account, and the newest rejects."""
@@ -59,7 +65,13 @@ def summary(views: ReadOnlyConnection, runs: int) -> dict[str, Any]:
             table.name: _rows(views, TABLE.replace("$table", table.name))[0] for table in OBJECT_TABLES
         },
         "rejects": _rows(views, REJECTS),
+        "unknown_attributes": unknown_attributes(views),
     }
+
+
+def unknown_attributes(views: ReadOnlyConnection) -> list[dict[str, Any]]:
+    """Return each attribute that arrives and that fincon does not know: its place, on what, since when, on how many."""
+    return _rows(views, UNKNOWN_ATTRIBUTES)
 
 
 def waiting_runs(data: DataPath, views: ReadOnlyConnection | None) -> list[dict[str, Any]]:
