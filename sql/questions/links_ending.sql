@@ -19,7 +19,7 @@ linked AS (
         institution_name,
         coalesce(account_holder_customer_id, account_holder_account_id, account_holder_customer_account_id) AS account_holder_id,
         -- Stripe tells the authorization in preview alone, as an id or as the object.
-        coalesce(extra->'authorization'->>'id', extra->>'authorization') AS authorization_id
+        coalesce(json_extract_string(extra, '$.authorization.id'), json_extract_string(extra, '$.authorization')) AS authorization_id
     FROM accounts
     WHERE status IS DISTINCT FROM 'disconnected' AND absent_since IS NULL
 )
