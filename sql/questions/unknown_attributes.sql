@@ -1,5 +1,6 @@
 -- Which attributes does Stripe send that this version of fincon does not know: of what, since when, and on how many.
 -- Grain: one row per table and attribute. No value is shown.
+-- Units: counts of objects; times in UTC.
 -- Example: FROM unknown_attributes ORDER BY objects DESC;
 CREATE VIEW unknown_attributes AS
 WITH RECURSIVE carriers AS (

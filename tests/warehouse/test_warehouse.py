@@ -79,13 +79,19 @@ def test_every_view_macro_and_column_has_a_comment(synced: Path) -> None:
     assert comments.keys() >= {f"{table.name}_as_of" for table in TABLES if table.key}
 
 
+NOT_HERE = {
+    "duplicate_accounts": "the sandbox links no bank account twice",
+    "links_ending": "events alone show authorizations, and this lake is listed",
+}
+"""Questions that this lake has no answer to, each with the reason: their rows are in ``views/``."""
+
+
 @pytest.mark.parametrize("question", QUESTIONS)
 def test_every_question_has_an_answer_and_no_float_for_money(synced: Path, question: str) -> None:
     with connect(synced) as connection:
         cursor = connection.execute(f"FROM {question}")
         kinds = {name: str(kind) for name, kind, *_ in cursor.description or ()}
-        # The sandbox links no bank account twice.
-        assert cursor.fetchall() or question == "duplicate_accounts"
+        assert cursor.fetchall() or question in NOT_HERE
     assert not {name for name, kind in kinds.items() if kind in ("DOUBLE", "FLOAT")}
 
 
