@@ -132,7 +132,7 @@ def load_settings(
         stripe_version=_matching(env, "STRIPE_VERSION", VERSION, STRIPE_VERSION) or STRIPE_VERSION,
         ca_bundle=_ca_bundle(env),
         proxy=_proxy(env),
-        pii_key=_pii_key(env),
+        pii_key=pii_key(env),
         data=data_folder(data, env),
         requests_per_second=_positive(env, "FINCON_REQUESTS_PER_SECOND", float, None),
         concurrency=_positive(env, "FINCON_CONCURRENCY", int, 8) or 8,
@@ -213,7 +213,13 @@ def quiet_prefect() -> None:
     os.environ.setdefault("PREFECT_FLOWS_HEARTBEAT_FREQUENCY", str(HEARTBEAT_SECONDS))
 
 
-def _pii_key(env: Mapping[str, str]) -> Secret | None:
+def pii_key(environ: Mapping[str, str] | None = None) -> Secret | None:
+    """Return the key with which personal data is hashed, if there is one.
+
+    Raises:
+        UsageError: it is too short.
+    """
+    env = os.environ if environ is None else environ
     key = env.get("FINCON_PII_KEY", "")
     if 0 < len(key) < PII_KEY_LENGTH:
         raise UsageError(

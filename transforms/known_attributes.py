@@ -189,3 +189,15 @@ PAGES: Mapping[str, Place] = {
     "owners": _list_of(Owner),
 }
 """The pages of each stream. A session's chain begins with the session and goes on with lists of its accounts."""
+
+OBJECTS: Mapping[str, Place] = {
+    kind: place_of(struct, "")
+    for struct, kind in (
+        (Account, "account"),
+        (Session, "session"),
+        (Transaction, "transaction"),
+        (Owner, "owner"),
+        (Event, "event"),
+    )
+}
+"""Each kind of object, by the name that ``rejects`` has for it."""

@@ -13,12 +13,14 @@ import msgspec
 from msgspec import Raw
 
 from fincon.transforms.decode import ARRAY, OBJECT, compact
-from fincon.transforms.known_attributes import PAGES, Place
+from fincon.transforms.known_attributes import OBJECTS, PAGES, Place
 
 Choice = Literal["keep", "hash", "drop"]
 
 PREFIX = "pii_"
 """With what a hash begins, so that nobody takes it for a name."""
+
+_HASH = re.compile(PREFIX + "[0-9a-f]{64}")
 
 REMOVED = "[removed]"
 """What stands in a text where something stood that lets its bearer act."""
@@ -61,6 +63,8 @@ class Privacy:
 
     def hash(self, text: str) -> str:
         """Return what stands for a text: the same for all that differ in case and spaces alone."""
+        if _HASH.fullmatch(text):
+            return text  # of an earlier run: it is what stands for the text already
         return PREFIX + self._digest(" ".join(text.lower().split()))
 
     def _digest(self, text: str) -> str:
@@ -98,6 +102,13 @@ def redact(body: bytes, stream: str, privacy: Privacy = KEEP, is_erased: IsErase
         return body
     kept = _walk(Raw(body), PAGES[stream], rules, 0)
     return body if kept == body or compact(kept) == compact(body) else kept
+
+
+def redact_object(raw: bytes, kind: str, privacy: Privacy) -> bytes:
+    """Return what may be kept of an object of a kind (`account`, `owner`, …), or of some of its attributes."""
+    return compact(
+        Raw(_walk(Raw(raw), OBJECTS.get(kind, Place()), _Rules(privacy, None, suspicious=False), 0))
+    ).encode()
 
 
 def _walk(raw: Raw, place: Place, rules: _Rules, depth: int) -> bytes:

@@ -39,6 +39,7 @@ SECTIONS = {
     "Keep": {
         "compact": ("maintain", "Merge small files, and remove old ones."),
         "erase": ("maintain", "Remove every trace of an account or a person."),
+        "privacy": ("maintain", "Rewrite the past as --pii was chosen last."),
         "serve": ("schedule", "Run what prefect.yaml schedules."),
         "automations": ("automations", "Have a Prefect server notice runs that died."),
     },

@@ -11,10 +11,11 @@ from fincon.cli.output import render_result, render_unknown
 from fincon.errors import RunFailed, UsageError
 from fincon.pipeline import compact as compacting
 from fincon.pipeline import erase as erasing
+from fincon.pipeline import rewrite_privacy as rewriting
 from fincon.pipeline.check import PAGES_AGREE, pages_disagree
 from fincon.pipeline.failures import machine_errors
 from fincon.pipeline.recovery import finish_what_was_begun
-from fincon.settings import ID_EXAMPLES, data_folder
+from fincon.settings import ID_EXAMPLES, data_folder, pii_key
 from fincon.storage.data_folder import DataFolder
 from fincon.storage.lock import retry_while_locked
 from fincon.storage.s3 import DataPath, S3Path
@@ -148,6 +149,17 @@ def compact(retention_days: int, pages_days: int, wait_seconds: float) -> None:
     for name, (before, after) in done["files"].items():
         click.echo(f"{name}: {pluralize(before, 'file')}, now {after:,}")
     click.echo(f"pages of {pluralize(done['runs_pruned'], 'run')} removed")
+
+
+@command("fincon privacy --rewrite")
+@click.option("--rewrite", is_flag=True, required=True, help="Rewrite history, rejects and raw pages.")
+@wait_option
+def privacy(wait_seconds: float, *, rewrite: bool) -> None:
+    """Hash or drop what earlier runs kept of people, as the last run's --pii says."""
+    data = _existing_lake()
+    with interrupt.unwinding(when=isinstance(data, S3Path)), machine_errors(data):
+        pages = retry_while_locked(lambda: rewriting.rewrite(data, pii_key()), wait_seconds)
+    echo_status(f"{pluralize(pages, 'page')} rewritten, and nothing under the data folder is left in clear.")
 
 
 def _existing_lake() -> DataPath:

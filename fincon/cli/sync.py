@@ -250,6 +250,10 @@ def print_summary(result: SyncResult) -> None:
         parts.append(f"{pluralize(result.resumed_pages, 'page')} kept from the interrupted run")
     if run["rejected"]:
         parts.append(f"{run['rejected']:,} rejected")
+    if result.left_in_clear:
+        echo_status(
+            "What earlier runs brought says of people what it said: `fincon privacy --rewrite` makes it say what is chosen now."
+        )
     many = len(result.runs)
     what = f"Run {run['run_id']}" if many == 1 else f"{many:,} Stripe accounts"
     echo_status(f"{what}: {', '.join(parts)}.")

@@ -148,6 +148,23 @@ class PageStore:
         for path in self.folder.glob(f"{stream}-{parent}-*{SUFFIX}"):
             path.unlink()
 
+    def redact(self, privacy: Privacy) -> int:
+        """Write the pages anew that ``privacy`` keeps less of, and remove those that are damaged; return how many those are."""
+        changed = 0
+        for path in self._files():
+            try:
+                page = _decode(path)
+            except CorruptPage:
+                path.unlink()
+                changed += 1
+                continue
+            body = redact(page.body, stream_named(page.header.stream).name, privacy)
+            if body != page.body:
+                with atomic_write(path) as part:
+                    part.write_bytes(_encode(Page(page.header, body)))
+                changed += 1
+        return changed
+
     def naming(self, identities: list[str]) -> list[Path]:
         """List the page files that name one of the ids anywhere, in their headers too; and those that are damaged, which may."""
         needles = re.compile(names_one_of(identities).encode())

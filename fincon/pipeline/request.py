@@ -101,6 +101,8 @@ class SyncResult:
     """Pages that an interrupted run had left on disk."""
     failures: dict[str, FinconError] = field(default_factory=dict)
     """Stripe account → why it is not in; the others are."""
+    left_in_clear: bool = False
+    """Whether it chose to keep less of personal data than what is in the folder from before."""
 
     @property
     def run(self) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from fincon.extract.client import RequestBudget
 from fincon.extract.stopping import StopSignal
+from fincon.lake.incremental import last_pii
 from fincon.lake.snapshots import latest_files_by_table, renew_snapshots
 from fincon.lake.tables import Lake
 from fincon.landing.run_folder import RunFolder
@@ -13,6 +14,7 @@ from fincon.pipeline.load_step import load, load_interrupted, note_closed_sessio
 from fincon.pipeline.plan import plan_sync
 from fincon.pipeline.recovery import recovered_lake
 from fincon.pipeline.request import SyncRequest, SyncResult
+from fincon.pipeline.rewrite_privacy import is_stricter
 from fincon.settings import Settings
 from fincon.storage.s3 import DataPath
 from fincon.warehouse import views
@@ -46,6 +48,7 @@ def run_sync(
         )
         interrupted = load_interrupted(ctx)  # they come first: what is fetched now must be newer
         plan = plan_sync(ctx, request, interrupted)
+        before, is_first = last_pii(lake), not lake.run_ids()
         results = extract(ctx, plan.jobs) if plan.jobs else []
         loaded = load(ctx, results)
 
@@ -65,6 +68,7 @@ def run_sync(
             resumed_pages=sum(result.resumed_pages for result in results)
             + sum(row["pages"] for row in plan.satisfied.values()),
             failures=failures,
+            left_in_clear=not is_first and is_stricter(last_pii(lake), before),
         )
 
 

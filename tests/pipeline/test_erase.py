@@ -1,6 +1,9 @@
 """Who is erased is gone whatever happens meanwhile, and nobody else is."""
 
+import json
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -12,7 +15,7 @@ from fincon.errors import FinconError, UsageError
 from fincon.pipeline import erasing
 from fincon.pipeline.check import failed_checks
 from fincon.pipeline.compact import compact
-from fincon.pipeline.erase import allow, erase, traces
+from fincon.pipeline.erase import HELD, allow, erase, traces
 from fincon.pipeline.recovery import finish_what_was_begun
 from fincon.pipeline.request import SyncRequest
 from fincon.pipeline.sync import run_sync
@@ -265,3 +268,74 @@ def test_a_lake_behind_a_link_is_erased_too(synced: Path, tmp_path: Path) -> Non
     assert traces(tmp_path, OF_CUS_1[:4]) == []
     assert ids(synced, "accounts", "account_id") == {"fca_ab"}
     assert failed_checks(synced) == {}
+
+
+READER = """
+import json, sys
+from pathlib import Path
+from fincon.warehouse.connection import connect
+data, stop, query = sys.argv[1:]
+seen, failed = [], []
+while True:
+    last = Path(stop).exists()
+    try:
+        with connect(data) as connection:
+            seen.append(connection.execute(query).fetchall()[0])
+            seen.append(connection.execute(query).fetchall()[0])
+    except Exception as error:
+        failed.append(str(error))
+    if len(seen) == 2:
+        print("reading", flush=True)
+    if last:
+        break
+print(json.dumps([seen, failed]))
+"""
+ONE_MOMENT = (
+    "SELECT (SELECT sum(current) FROM balances), (SELECT count(*) FROM accounts), (SELECT count(*) FROM history.balances),"
+    " (SELECT count(*) FROM owners), (SELECT count(*) FROM history.transactions)"
+)
+
+
+def test_a_reader_beside_erasures_never_fails_and_never_sees_half_of_one(
+    synced: Path, tmp_path: Path
+) -> None:
+    """Whoever opens the views reads the lake as it was before an erasure or after it, though its queries run meanwhile."""
+    stop, moments = tmp_path / "stop", [rows(synced, ONE_MOMENT)]
+    arguments = [sys.executable, "-c", READER, str(synced), str(stop), ONE_MOMENT]
+    with subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True, cwd=Path.cwd()) as reader:
+        assert reader.stdout
+        assert reader.stdout.readline() == "reading\n"
+        for kind, identity in (("account", "fca_a"), ("session", "fcsess_12"), ("customer", "cus_1")):
+            erase(synced, kind, identity)
+            moments.append(rows(synced, ONE_MOMENT))
+        stop.touch()
+        seen, failed = json.loads(reader.stdout.readline())
+    assert failed == []
+    assert {tuple(one) for one in seen} <= {tuple(row.values()) for [row] in moments}
+
+
+HOLDER = """
+import sys
+from fincon.warehouse.connection import connect
+with connect(sys.argv[1]) as connection:
+    print(connection.execute("SELECT count(*) FROM history.accounts").fetchall(), flush=True)
+    sys.stdin.readline()
+    try:
+        connection.execute("SELECT count(*) FROM history.accounts").fetchall()
+    except Exception as error:
+        print(error, flush=True)
+"""
+
+
+def test_an_erasure_tells_of_a_reader_that_stays(synced: Path) -> None:
+    """It is waited for no longer than is said; its views name files that are gone, and nothing wrong is read."""
+    arguments = [sys.executable, "-c", HOLDER, str(synced)]
+    told: list[str] = []
+    with subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as reader:
+        assert reader.stdout
+        assert reader.stdout.readline()
+        erase(synced, "account", "fca_a", told.append)
+        answer, _ = reader.communicate("go on\n")
+    assert told == [HELD]
+    assert "No files found" in answer
+    assert traces(synced, ["fca_a"]) == []

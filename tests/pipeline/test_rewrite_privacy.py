@@ -1,0 +1,79 @@
+"""A stricter choice about personal data reaches back when it is asked to."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from fincon.errors import UsageError
+from fincon.pipeline.check import failed_checks
+from fincon.pipeline.request import SyncRequest, SyncResult
+from fincon.pipeline.rewrite_privacy import rewrite
+from fincon.pipeline.sync import run_sync
+from fincon.settings import Secret
+from fincon.transforms.redaction import Choice
+from tests.conftest import fincon, rows, settings_for
+from tests.pipeline.test_erase import full, owner
+from tests.scripted_stripe import ScriptedStripe, account, serving
+
+KEY = "0123456789abcdef0123"
+CLEAR = ("Ada Lovelace", "ada@example.com", "Ada's Everyday", "Ada's grown", "Ada's reject")
+
+
+@pytest.fixture
+def stripe() -> Iterator[ScriptedStripe]:
+    """An account of a person who is named in each place where that may be."""
+    one = full("fca_a", "cus_1") | {"display_name": "Ada's Everyday", "grown": {"by": "Ada's grown"}}
+    odd = account("fca_odd") | {"balance": "no balance", "display_name": "Ada's reject"}
+    who = owner("a", "fca_a") | {"name": "Ada Lovelace", "email": "ada@example.com"}
+    with serving(ScriptedStripe(accounts=[one, odd], owners={"fca_a": [who]})) as up:
+        yield up
+
+
+def fetch(stripe: ScriptedStripe, data: Path, pii: Choice) -> SyncResult:
+    """A sync of accounts and owners, an hour later."""
+    stripe.clock += 3600
+    settings = settings_for(stripe.url, data, FINCON_PII_KEY=KEY)
+    return run_sync(settings, SyncRequest(accounts=True, owners=True, pii=pii))
+
+
+def holding(data: Path, texts: tuple[str, ...]) -> list[str]:
+    """The files that hold any of the texts, unpacked."""
+    found = []
+    for path in (path for path in data.rglob("*") if path.is_file()):
+        if path.name.endswith(".json.zst"):
+            with pa.input_stream(str(path), compression="zstd") as file:
+                content = bytes(file.read()).decode()
+        elif path.suffix == ".parquet":
+            content = str(pq.read_table(path).to_pylist())
+        else:
+            content = path.read_bytes().decode(errors="replace")
+        found += [f"{path}: {text}" for text in texts if text in content]
+    return found
+
+
+@pytest.mark.parametrize("choice", ["hash", "drop"])
+def test_nothing_that_was_kept_is_left_in_clear(stripe: ScriptedStripe, data: Path, choice: Choice) -> None:
+    assert not fetch(stripe, data, "keep").left_in_clear
+    assert {text for text in CLEAR if holding(data, (text,))} == set(CLEAR)
+    assert fetch(stripe, data, choice).left_in_clear
+    assert not fetch(stripe, data, choice).left_in_clear
+    rewrite(data, Secret(KEY))
+    assert holding(data, CLEAR) == []
+    assert failed_checks(data) == {}
+    names = {row["name"] for row in rows(data, "SELECT name FROM history.owners WHERE name IS NOT NULL")}
+    assert len(names) == (1 if choice == "hash" else 0)  # the same person, in history and now
+    before = rows(data, "FROM history.accounts ORDER BY ALL")
+    assert rewrite(data, Secret(KEY)) == 0
+    assert rows(data, "FROM history.accounts ORDER BY ALL") == before
+    assert fetch(stripe, data, choice).failed_checks == {}
+
+
+def test_where_all_is_kept_there_is_nothing_to_rewrite(stripe: ScriptedStripe, data: Path) -> None:
+    fetch(stripe, data, "keep")
+    with pytest.raises(UsageError, match="nothing to rewrite"):
+        rewrite(data, None)
+    done = fincon("--data", str(data), "privacy", cwd=data.parent)
+    assert done.returncode == 2
