@@ -25,3 +25,11 @@ def major(amount: int | None, currency: str) -> Decimal | None:
     """``amount`` minor units in the major unit, exactly; None when either is not known."""
     digits = minor_unit_digits(currency)
     return None if amount is None or digits is None else Decimal(amount).scaleb(-digits)
+
+
+def format_amount(value: Decimal, currency: str = "") -> str:
+    """Return an amount with thousands apart and the currency's decimals, two if it is unknown; more where it has more."""
+    digits = minor_unit_digits(currency)
+    whole, _, decimals = f"{value:,f}".partition(".")
+    decimals = decimals.rstrip("0").ljust(2 if digits is None else digits, "0")
+    return f"{whole}.{decimals}" if decimals else whole

@@ -11,7 +11,7 @@ from typing import Any
 from fincon.cli.options import pluralize
 from fincon.cli.terminal import terminal_width, visible
 from fincon.cli.text import cut, pad, width_of, wrap
-from fincon.transforms.money import minor_unit_digits
+from fincon.transforms.money import format_amount
 from fincon.warehouse.read_only import ReadOnlyConnection
 
 ROWS_SHOWN = 1000
@@ -116,14 +116,6 @@ def _cell(value: Any, currency: object = None) -> str:
     if isinstance(value, list | dict):
         return visible(json.dumps(value, default=str, ensure_ascii=False))
     return visible(re.sub(r"[\r\n\t]+", " ", str(value)))
-
-
-def format_amount(value: Decimal, currency: str = "") -> str:
-    """Return an amount with thousands apart and the currency's decimals, two if it is unknown; more where it has more."""
-    digits = minor_unit_digits(currency)
-    whole, _, decimals = f"{value:,f}".partition(".")
-    decimals = decimals.rstrip("0").ljust(2 if digits is None else digits, "0")
-    return f"{whole}.{decimals}" if decimals else whole
 
 
 def render_table(rows: Rows, width: int | None = None) -> str:

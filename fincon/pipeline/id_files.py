@@ -3,14 +3,18 @@
 Stripe has no list of sessions, so their ids come from the user's own application.
 """
 
+import codecs
+import gzip
 import re
 import sys
 import tempfile
+import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
 import duckdb
+import msgspec
 
 from fincon.errors import UsageError
 from fincon.settings import STRIPE_ACCOUNT_ID
@@ -88,17 +92,35 @@ class _Found(NamedTuple):
 
 
 def _read(file: str, kind: Kind) -> _Found:
-    path = Path(file)
-    if file != "-" and (path.is_file() or not path.exists()):
-        return _read_path(path, file, kind)
+    name = "standard input" if file == "-" else file
     try:
-        content = sys.stdin.buffer.read() if file == "-" else path.read_bytes()
-        with tempfile.NamedTemporaryFile() as copy:  # a pipe can be read but once
-            copy.write(content)
+        content = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
+        with tempfile.NamedTemporaryFile() as copy:  # what DuckDB reads: unpacked, in UTF-8
+            copy.write(_plain(content, name, kind))
             copy.flush()
-            return _read_path(Path(copy.name), "standard input" if file == "-" else file, kind)
+            return _read_path(Path(copy.name), name, kind)
     except OSError as error:
-        raise _unreadable(file, error.strerror, kind) from error
+        raise _unreadable(file, error.strerror or str(error), kind) from error
+
+
+def _plain(content: bytes, name: str, kind: Kind) -> bytes:
+    """Return the content unpacked, without a byte order mark, and text in UTF-8.
+
+    Raises:
+        UsageError: it is a workbook or an archive, or what it is cannot be told.
+    """
+    if content.startswith(b"\x1f\x8b"):
+        try:
+            content = gzip.decompress(content)
+        except (OSError, EOFError, zlib.error) as error:
+            raise _unreadable(name, "it is packed, and cut short or damaged.", kind) from error
+    if content.startswith(b"PK\x03\x04"):
+        raise UsageError(f"{name} is a workbook of Excel, or an archive.", "Save it as CSV, and name that.")
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        content = content.decode("utf-16", errors="replace").encode()
+    elif b"\0" in content[:100] and not content.startswith(b"PAR1"):
+        raise _unreadable(name, "it is no text in UTF-8.", kind)
+    return content.removeprefix(codecs.BOM_UTF8)
 
 
 def _read_path(path: Path, name: str, kind: Kind) -> _Found:
@@ -135,12 +157,14 @@ def _from_text(path: Path, name: str) -> _Found:
 
 
 def _from_table(path: Path, head: bytes, name: str, kind: Kind) -> _Found:
+    if re.match(rb"\s*\[\s*\"", head):
+        return _from_list(path, name, kind)
     if head.startswith(b"PAR1"):
         reader = "read_parquet($path, hive_partitioning = false)"
     elif head.lstrip()[:1] in (b"{", b"["):
         reader = "read_json($path, hive_partitioning = false)"
     else:
-        reader = "read_csv($path, header = true, all_varchar = true, hive_partitioning = false)"
+        reader = "read_csv($path, header = true, all_varchar = true, null_padding = true, hive_partitioning = false)"
     with duckdb.connect() as connection:
         table = connection.sql(f"FROM {reader}", params={"path": str(path)})
         column = next((c for wanted in kind.columns for c in table.columns if c.lower() == wanted), None)
@@ -152,3 +176,11 @@ def _from_table(path: Path, head: bytes, name: str, kind: Kind) -> _Found:
     rows = [[str(value or "").strip() for value in row] for row in chosen]
     rows = [row for row in rows if row[0]]
     return _Found(name, [row[0] for row in rows], [row[1] for row in rows] if others else None)
+
+
+def _from_list(path: Path, name: str, kind: Kind) -> _Found:
+    """Read a list of ids in JSON, which is no table: ``["fcsess_1", "fcsess_2"]``."""
+    try:
+        return _Found(name, msgspec.json.decode(path.read_bytes(), type=list[str]), None)
+    except msgspec.DecodeError as error:
+        raise _unreadable(name, str(error), kind) from error

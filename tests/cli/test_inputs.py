@@ -1,5 +1,6 @@
 """A table of what people type, and of what they must read first: command, where, how wide the terminal, what, exit code."""
 
+import gzip
 import re
 from pathlib import Path
 from typing import NamedTuple
@@ -219,3 +220,32 @@ def test_what_keeps_a_server_from_answering_is_told_apart(call: Call, tmp_path: 
             assert re.search(says, shown.err), shown.err
             assert len(shown.err.splitlines()) == 2
             assert "Pool" not in shown.err
+
+
+FILES = [
+    ("fcsess_1\nfcsess_2\n".encode("utf-16"), "fcsess_2"),
+    (b"user\tsession_id\nu\tfcsess_1\nu\tfcsess_2\n".decode().encode("utf-16"), "fcsess_2"),
+    (gzip.compress(b"fcsess_1\nfcsess_2\n"), "fcsess_2"),
+    (gzip.compress(b"session_id\nfcsess_1\nfcsess_2\n"), "fcsess_2"),
+    (b'\xef\xbb\xbf[{"id": "fcsess_1"}, {"id": "fcsess_2"}]', "fcsess_2"),
+    (b'["fcsess_1", "fcsess_2"]', "fcsess_2"),
+    (b"\xef\xbb\xbfsession_id;user\r\nfcsess_1;u\r\nfcsess_2;v\r\n", "fcsess_2"),
+    (b"session_id,user\nfcsess_1,u\nfcsess_2\n", "fcsess_2"),
+    (b'["fcsess_1", 2]', r"cannot be read: Expected `str`, got `int`"),
+    (b"PK\x03\x04rest", r"is a workbook of Excel.*\n +Save it as CSV"),
+    (gzip.compress(b"fcsess_1\n" * 99)[:30], r"it is packed, and cut short or damaged"),
+    (b"f\0c\0s\0", r"it is no text in UTF-8"),
+]
+
+
+@pytest.mark.parametrize(("content", "says"), FILES, ids=lambda value: repr(value)[:40])
+def test_a_file_of_ids_is_read_or_refused_in_words(
+    content: bytes, says: str, call: Call, tmp_path: Path
+) -> None:
+    """As people have them: from Excel, packed, as a bare list, with rows cut short; by name and on standard input."""
+    (tmp_path / "ids").write_bytes(content)
+    env = {"STRIPE_API_KEY": KEY, "STRIPE_API_BASE": BASE}
+    for name in ("ids", "-"):
+        shown = call("sync", "--sessions", name, "--dry-run", cwd=tmp_path, env=env, stdin=content)
+        assert re.search(says, shown.out + shown.err), shown
+        assert shown.code == (0 if says.startswith("fcsess") else 2)
