@@ -115,7 +115,9 @@ def _nodes(tree: object) -> Iterator[str]:
 
 def shut_in(connection: duckdb.DuckDBPyConnection, files: Iterable[str], folders: Sequence[str] = ()) -> None:
     """Keep a connection from every file but these, and from changing that again."""
+    # Of a file that is gone, DuckDB asks whether it is a folder before it says so.
+    paths = [path for file in files for path in (file, f"{file}/**/*.parquet")]
     connection.execute(
-        f"SET allowed_paths = [{sql_literals(files)}]; SET allowed_directories = [{sql_literals(folders)}];"
+        f"SET allowed_paths = [{sql_literals(paths)}]; SET allowed_directories = [{sql_literals(folders)}];"
         " SET allowed_configs = ['TimeZone']; SET enable_external_access = false; SET lock_configuration = true"
     )
