@@ -13,6 +13,7 @@ FinconError
 └── RunFailed               the run cannot go on for a reason of this machine or its data  exit 1
     ├── CorruptPage         a page on disk is not what was written: cut short, or changed
     ├── Stopped             it was stopped from outside; the next run goes on               exit 143
+    ├── UnloadableRun       what a run fetched cannot be made into rows; it is set aside
     ├── AccountsFailed      some Stripe accounts are not in; the others are
     └── DataFolderLocked    another run holds the data folder; it may be free later
 """
@@ -110,6 +111,10 @@ class Stopped(RunFailed):
 
 class CorruptPage(RunFailed):
     """A page on disk is not what was written: cut short, or changed."""
+
+
+class UnloadableRun(RunFailed):
+    """What a run fetched cannot be made into rows, or the rows are not what was fetched."""
 
 
 class AccountsFailed(RunFailed):

@@ -9,7 +9,7 @@ from msgspec import Raw
 
 from fincon.transforms.decode import Decoders, ObjectDecoder, T, compact, raw_items
 from fincon.transforms.page import Watermark
-from fincon.transforms.rejects import REPEATED, Reject, deleted_id, object_id, unreadable
+from fincon.transforms.rejects import REPEATED, Reject, deleted_id, object_id, says_more, unreadable
 
 _ID = attrgetter("id")
 
@@ -107,7 +107,8 @@ class ParsedObjects:
         except msgspec.DecodeError as error:
             if into.decoder.object_type == "account" and (gone := deleted_id(raw)):
                 self.deleted_accounts.append((gone, at))
-                return None
+                if not says_more(raw):
+                    return None
             self.rejects.append(unreadable(into.decoder.object_type, raw, str(error), at, parent))
             return None
         into.add([found], [extra], at)

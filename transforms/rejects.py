@@ -37,6 +37,14 @@ def deleted_id(raw: msgspec.Raw) -> str | None:
     return found.id if found.deleted else None
 
 
+_OF_A_DELETED = {"id", "object", "deleted", "livemode"}
+
+
+def says_more(deleted: msgspec.Raw) -> bool:
+    """Whether a deleted object has attributes beside those that say so: they belong into ``rejects``, not to be lost."""
+    return not msgspec.json.decode(deleted, type=dict[str, msgspec.Raw]).keys() <= _OF_A_DELETED
+
+
 class _Id(msgspec.Struct):
     id: str
 

@@ -208,6 +208,10 @@ REJECTS_SHOWN = 5
 def render_status(found: dict[str, Any], width: int | None) -> str:
     """Lay out what `fincon status` tells."""
     lines = [line for run in found["waiting"] for line in _waiting(run, width)]
+    if set_aside := found["set_aside"]:
+        lines.append(f"Runs that could not be loaded, in pages/quarantine: {len(set_aside):,}")
+        for run_id, reason in set_aside.items():
+            lines += wrap(visible(f"  {run_id}: {reason}"), width, "    ")
     if not found["runs"]:
         return "\n".join(["No run is finished yet.", *lines])
     lines += ["Runs, newest first:"]

@@ -13,6 +13,7 @@ from fincon.cli.options import Command, command, current_options, echo_status, p
 from fincon.cli.output import render_status
 from fincon.cli.terminal import terminal_width
 from fincon.errors import UsageError
+from fincon.landing.run_folder import runs_set_aside
 from fincon.settings import data_folder
 from fincon.storage.data_folder import DataFolder
 from fincon.warehouse.connection import ask, connect
@@ -36,6 +37,7 @@ def status(*, as_json: bool, runs: int) -> None:
     else:
         with connect(data) as connection:
             found = summary(connection, runs) | {"waiting": waiting_runs(data, connection)}
+    found["set_aside"] = runs_set_aside(data)
     click.echo(
         json.dumps(found, indent=2, default=str) if as_json else render_status(found, terminal_width())
     )

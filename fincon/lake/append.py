@@ -10,7 +10,7 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
-from fincon.errors import RunFailed
+from fincon.errors import UnloadableRun
 from fincon.lake.panics import panics_as_errors
 from fincon.lake.sightings import load_sightings, newest_sighting, seen_sql
 from fincon.lake.snapshots import LatestFiles, latest_files
@@ -58,7 +58,7 @@ def load_staged(
     changes nothing. ``go_on`` is called before each table; where it raises, the next run loads the rest.
 
     Raises:
-        RunFailed: the lake's balances do not add up to what was staged.
+        UnloadableRun: the lake's balances do not add up to what was staged.
     """
     for table in OBJECT_TABLES:
         go_on()
@@ -175,7 +175,7 @@ def _reconcile(lake: Lake, staged: list[str], origins: Sequence[Origin]) -> None
     """Compare the runs' balances with the lake's, per currency and to the unit.
 
     Raises:
-        RunFailed: they differ. No run is finished, and readers stay on the ones before.
+        UnloadableRun: they differ. No run is finished, and readers stay on the ones before.
     """
     now = latest_files(lake, BALANCES)
     for clause in partition_clauses(BALANCES, lake.count_rows(staged)) if staged else ():
@@ -184,7 +184,7 @@ def _reconcile(lake: Lake, staged: list[str], origins: Sequence[Origin]) -> None
         with lake.query() as query:
             differences = query.execute(reconcile_sql(seen, known)).fetchall()
         for currency, on_pages, held in differences:
-            raise RunFailed(
+            raise UnloadableRun(
                 f"Run {', '.join(o.run_id for o in origins[:3])}: the balances in {currency} add up to {on_pages}"
                 f" on its pages and to {held} in the lake.",
                 "This is a bug in fincon; the views still answer with the run before. Please report it.",

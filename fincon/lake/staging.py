@@ -50,16 +50,21 @@ class Stager:
             self._queue.put(page)
             self.staged.add((page.header.part, page.header.number))
 
-    def close(self) -> None:
-        """Wait for the last page.
+    def close(self) -> bool:
+        """Wait for the last page; return False, and have taken none, where one of them cannot be flattened.
 
         Raises:
-            Exception: what staging failed with.
+            Exception: what the machine refused.
         """
         self._queue.put(None)
         self._thread.join()
-        if self._failure:
+        if self._failure is None:
+            return True
+        if isinstance(self._failure, OSError | MemoryError) or not isinstance(self._failure, Exception):
             raise self._failure
+        self.staged.clear()
+        self.sums.clear()
+        return False
 
     def _work(self, origin: Origin, folder: Path) -> None:
         pages = iter(self._queue.get, None)

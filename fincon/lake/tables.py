@@ -2,7 +2,7 @@
 
 import secrets
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import cached_property
@@ -206,6 +206,20 @@ class Lake:
     def run_ids(self) -> set[str]:
         """Return the runs that are finished."""
         return {run_id for (run_id,) in self.records(RUNS, "run_id")}
+
+    def versions(self) -> dict[str, int]:
+        """Return the name of every table with its version, to which `restore` goes back."""
+        return {table.name: self.table(table).version() for table in TABLES}
+
+    @panics_as_errors()
+    def restore(self, versions: Mapping[str, int], run_ids: Sequence[str]) -> None:
+        """Make every table what it was at a version, and say in its log that the rows of these runs are out again."""
+        for table in TABLES:
+            delta = self.table(table)
+            if delta.version() != versions[table.name]:
+                ensure_lock_held(self.folder)
+                delta.restore(versions[table.name], commit_properties=marked(run_ids, REMOVED))
+                delta.update_incremental()
 
     @panics_as_errors()
     def fence_previous_writer(self) -> None:

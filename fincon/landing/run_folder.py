@@ -12,12 +12,23 @@ import msgspec
 
 from fincon.errors import RunFailed
 from fincon.landing.page_store import PageStore
-from fincon.storage.data_folder import COSTS_FILE, FETCHED_FILE, RUN_FILE, DataFolder, atomic_write
+from fincon.storage.data_folder import (
+    COSTS_FILE,
+    FETCHED_FILE,
+    RUN_FILE,
+    DataFolder,
+    atomic_write,
+    make_folder,
+)
 from fincon.storage.s3 import DataPath
 from fincon.transforms.page import Origin
 
 RESUMED_WITHIN = timedelta(hours=24)
 """An interrupted run older than this is not gone on with: half of its pages would pass for fresh."""
+
+
+REASON_FILE = "reason.txt"
+"""Why a run was set aside, beside its pages."""
 
 
 class RunSpec(msgspec.Struct, frozen=True, kw_only=True):
@@ -100,6 +111,7 @@ class RunFolder:
 
     def __init__(self, data: DataPath, run_id: str) -> None:
         self.path = DataFolder(data).run_pages(run_id)
+        self._quarantine = DataFolder(data).quarantine
 
     @classmethod
     def create(cls, data: DataPath, run: Run) -> Self:
@@ -142,6 +154,13 @@ class RunFolder:
         _write_json(path, dict(costs))
         return costs
 
+    def set_aside(self, reason: str) -> Path:
+        """Move the folder to where no run is gone on with, and note why; return where that is."""
+        with atomic_write(self.path / REASON_FILE) as part:
+            part.write_text(f"{reason}\n", encoding="utf-8")
+        make_folder(self._quarantine)
+        return self.path.rename(self._quarantine / self.path.name)
+
     def remove(self) -> None:
         """Remove the folder with all its pages."""
         shutil.rmtree(self.path)
@@ -150,6 +169,14 @@ class RunFolder:
 def _write_json(path: Path, content: object) -> None:
     with atomic_write(path) as part:
         part.write_bytes(msgspec.json.encode(content))
+
+
+def runs_set_aside(data: DataPath) -> dict[str, str]:
+    """Return each run that was set aside with the reason."""
+    return {
+        path.parent.name: path.read_text(encoding="utf-8").strip()
+        for path in sorted(DataFolder(data).quarantine.glob(f"*/{REASON_FILE}"))
+    }
 
 
 def refuse_half_loaded(data: DataPath) -> None:

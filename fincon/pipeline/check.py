@@ -4,7 +4,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from fincon.errors import RunFailed
+from fincon.errors import UnloadableRun
 from fincon.lake.append import staged_rejects, staged_sums
 from fincon.lake.staging import stage, staged_files
 from fincon.lake.tables import QUERY_THREADS, SPILL, Lake
@@ -75,12 +75,12 @@ def agree_with_pages(lake: Lake, pages: Sums, origin: Origin, folder: Path) -> N
     """Compare what was staged with the sums of the ``pages`` it was made of, which were read in another way.
 
     Raises:
-        RunFailed: the sums of a currency differ. Nothing was loaded.
+        UnloadableRun: the sums of a currency differ. Nothing was loaded.
     """
     wrong = staged_differences(lake, pages, folder, origin)
     if wrong:
         currency, what, sent, made = wrong[0]
-        raise RunFailed(
+        raise UnloadableRun(
             f"Run {origin.run_id}: {what} in {currency} adds up to {sent} on its pages and to {made} in the rows made of them.",
             "This is a bug in fincon; the views still answer with the run before. Please report it.",
         )

@@ -37,7 +37,7 @@ def _prune_pages(data: DataPath, awaited: set[str], keep_for: timedelta) -> int:
     """Remove the pages of runs older than ``keep_for`` that are not awaited; return of how many runs."""
     pruned = 0
     oldest = (datetime.now(UTC) - keep_for).timestamp()
-    for folder in sorted(DataFolder(data).pages.glob("*")):
+    for folder in DataFolder(data).page_folders():
         if folder.name not in awaited and folder.stat().st_mtime < oldest:
             shutil.rmtree(folder)
             pruned += 1

@@ -164,7 +164,8 @@ def fetch_job(ctx: SyncContext, job: ExtractJob, erased: privacy.Erased) -> Extr
     except (StripeError, BudgetExhausted) as error:
         failure = error
     finally:
-        stager.close()
+        if not stager.close():  # the load reads all pages anew, and says what is wrong with them
+            shutil.rmtree(ctx.staging / run.run_id, ignore_errors=True)
     return ExtractResult(
         run=run,
         staged=frozenset(stager.staged),

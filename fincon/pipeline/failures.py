@@ -35,6 +35,8 @@ def failed_accounts(failures: Mapping[str, FinconError]) -> FinconError:
     real = {account: e for account, e in failures.items() if not isinstance(e, BudgetExhausted)}
     if not real:
         return next(iter(failures.values()))
+    if list(real) == [""]:
+        return real[""]
     lines = [
         f"{account or 'the own account of the key'}: {error}\n        {error.hint}"
         for account, error in list(real.items())[:FAILURES_SHOWN]

@@ -2,12 +2,17 @@
 
 import json
 import shutil
+import traceback
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any, NamedTuple
 
-from fincon.errors import CorruptPage, FinconError
+import duckdb
+from deltalake.exceptions import DeltaError
+
+from fincon.errors import CorruptPage, FinconError, RunFailed, UnloadableRun
 from fincon.lake import incremental
 from fincon.lake.absence import stage_absent
 from fincon.lake.append import load_staged, record_runs, remove_run
@@ -20,11 +25,16 @@ from fincon.pipeline.check import agree_with_pages
 from fincon.pipeline.context import Advance, SyncContext
 from fincon.pipeline.extract_step import ExtractResult
 from fincon.pipeline.recovery import loading_marker
+from fincon.storage.data_folder import DataFolder
 from fincon.storage.s3 import DataPath
 from fincon.transforms.reconcile import sums_of_pages
 
 PAGES_A_LOT, RUNS_A_LOT = 10_000, 500
 """How many pages and runs are loaded in one commit: a million accounts, or many small Stripe accounts."""
+
+
+MACHINES = (OSError, MemoryError, duckdb.Error, DeltaError, FinconError)
+"""Errors that are of the machine, or say themselves what they are of."""
 
 
 class Loaded(NamedTuple):
@@ -46,15 +56,21 @@ def load(ctx: SyncContext, results: Sequence[ExtractResult]) -> Loaded:
     return ctx.run_step("transform and load", transform_and_load, ctx, whole, pages, advance)
 
 
-def load_interrupted(ctx: SyncContext) -> list[tuple[Run, dict[str, Any]]]:
+def load_interrupted(
+    ctx: SyncContext,
+) -> tuple[list[tuple[Run, dict[str, Any]]], dict[str, FinconError]]:
     """Load every run that was fetched but not finished, so that no table holds half of one; oldest first.
 
-    One with a damaged page is left out: its rows are out again, and its whole pages are there to go on from.
+    Returns them, and Stripe account → why one of its runs is not in. One with a damaged page is no failure: its rows are
+    out again, and its whole pages are there to go on from.
     """
     waiting = reversed(unfinished_runs(ctx.data, ctx.lake.run_ids()))
     runs = {run.run_id: run for run in waiting if RunFolder(ctx.data, run.run_id).fetch_counts() is not None}
     loaded = load(ctx, [ExtractResult(run=run) for run in runs.values()])
-    return [(runs[row["run_id"]], row) for row in loaded.rows]
+    failures = {
+        whose: error for whose, error in loaded.failures.items() if not isinstance(error, CorruptPage)
+    }
+    return [(runs[row["run_id"]], row) for row in loaded.rows], failures
 
 
 def transform_and_load(
@@ -62,7 +78,8 @@ def transform_and_load(
 ) -> Loaded:
     """Load runs lot by lot; their rows of ``runs`` are written last. ``pages`` says how many each run has.
 
-    A damaged page takes its run's mark away, so that the next sync fetches the page anew.
+    A damaged page takes its run's mark away, so that the next sync fetches the page anew. A run that cannot be loaded for
+    what it holds is set aside, and the others go on.
     """
     loaded = Loaded([], {})
 
@@ -80,16 +97,62 @@ def transform_and_load(
                 remove_run(ctx.lake, result.run.run_id)
                 RunFolder(ctx.data, result.run.run_id).unmark_fetched()
                 loaded.failures[result.run.stripe_account] = damage
+            except Exception as error:  # noqa: BLE001 - raised again where it is not of the run's data
+                _set_aside(ctx, result.run, error, loaded)
         if staged:
-            with loading_marker(ctx.data, [run.run_id for run in staged]):
-                origins = [run.origin for run in staged]
-                seen = load_staged(ctx.lake, ctx.staging, origins, ctx.stop.check)
-                remember(ctx.lake, ctx.staging, origins, _complete_until(ctx, staged))
-                rows = [_row(ctx.data, run, seen[run.run_id]) for run in staged]
-                loaded.rows.extend(record_runs(ctx.lake, rows))
+            _load_staged_runs(ctx, staged, loaded)
         for result in lot:
             shutil.rmtree(ctx.staging / result.run.run_id, ignore_errors=True)
     return loaded
+
+
+def _load_staged_runs(ctx: SyncContext, runs: Sequence[Run], loaded: Loaded) -> None:
+    """Load runs in one commit a table. Where that fails for what they hold, nothing of it stays, and each is tried alone."""
+    before = ctx.lake.versions()
+    run_ids = [run.run_id for run in runs]
+    origins = [run.origin for run in runs]
+    try:
+        with loading_marker(ctx.data, run_ids):
+            seen = load_staged(ctx.lake, ctx.staging, origins, ctx.stop.check)
+            remember(ctx.lake, ctx.staging, origins, _complete_until(ctx, runs))
+            rows = [_row(ctx.data, run, seen[run.run_id]) for run in runs]
+            loaded.rows.extend(record_runs(ctx.lake, rows))
+    except Exception as error:
+        if not is_of_data(error):
+            raise
+        ctx.lake.restore(before, run_ids)
+        if len(runs) == 1:
+            _set_aside(ctx, runs[0], error, loaded)
+            return
+        for run in runs:
+            _load_staged_runs(ctx, [run], loaded)
+
+
+def is_of_data(error: Exception) -> bool:
+    """Return whether an error is of what was to be read, which is the same the next time, and not of the machine."""
+    return isinstance(error, UnloadableRun | duckdb.DataError) or not isinstance(error, MACHINES)
+
+
+def _set_aside(ctx: SyncContext, run: Run, error: Exception, loaded: Loaded) -> None:
+    """Put a run where it stands in nobody's way, and note why; an error that is not of its data is raised again."""
+    if not is_of_data(error):
+        raise error
+    reason = _reason(error).removeprefix(f"Run {run.run_id}: ")
+    remove_run(ctx.lake, run.run_id)
+    folder = RunFolder(ctx.data, run.run_id).set_aside(reason)
+    (DataFolder(ctx.data).loading / run.run_id).unlink(missing_ok=True)
+    loaded.failures[run.stripe_account] = RunFailed(
+        f"Run {run.run_id} cannot be loaded: {reason}",
+        f"It is set aside in {folder}, and the next sync fetches anew. Please report it.",
+    )
+
+
+def _reason(error: Exception) -> str:
+    """Say what went wrong, and where; what other libraries say may quote the data, and stays untold."""
+    if isinstance(error, UnloadableRun):
+        return str(error)
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{type(error).__name__} in {Path(frame.filename).name}, line {frame.lineno}"
 
 
 def _complete_until(ctx: SyncContext, runs: Sequence[Run]) -> dict[str, datetime]:
@@ -106,7 +169,7 @@ def stage_run(ctx: SyncContext, result: ExtractResult, advance: Advance) -> None
     """Stage what is not staged yet of a run, and compare all of it with the run's pages.
 
     Raises:
-        CorruptPage: a page is damaged or missing. RunFailed: the rows do not add up to what is on the pages.
+        CorruptPage: a page is damaged or missing. UnloadableRun: the rows do not add up to what is on the pages.
     """
     pages, origin = RunFolder(ctx.data, result.run.run_id).pages, result.run.origin
     stage(pages.read(advance, result.staged, require_complete=True), origin, ctx.staging)

@@ -46,14 +46,14 @@ def run_sync(
             run_step=run_step,
             progress=progress or NoProgress(),
         )
-        interrupted = load_interrupted(ctx)  # they come first: what is fetched now must be newer
+        interrupted, failures = load_interrupted(ctx)  # they come first: what is fetched now must be newer
         plan = plan_sync(ctx, request, interrupted)
         before, is_first = last_pii(lake), not lake.run_ids()
         results = extract(ctx, plan.jobs) if plan.jobs else []
         loaded = load(ctx, results)
 
         rows = [*plan.satisfied.values(), *loaded.rows]
-        failures = {result.run.stripe_account: result.failure for result in results if result.failure}
+        failures |= {result.run.stripe_account: result.failure for result in results if result.failure}
         failures |= loaded.failures
         if not rows:  # where there are some, the views are published with them, and the failures told beside
             raise failed_accounts(failures) if len(plan.jobs) > 1 else next(iter(failures.values()))

@@ -13,6 +13,7 @@
 Always on this machine, in the work folder, which is the data folder itself where that is local:
 
     pages/<run_id>/               raw pages, run.json, fetched.json, costs.json, parts.json
+    pages/quarantine/<run_id>/    those of a run that cannot be loaded, and reason.txt
     .staging-…                    what a run has under way
     .lock, .work-id               who writes; and for a lake in a bucket, which folder this is
 """
@@ -62,10 +63,16 @@ class DataFolder:
         self.lock = self.work / LOCK_FILE
         self.work_id = self.work / ".work-id"
         self.pages = self.work / "pages"
+        self.quarantine = self.pages / "quarantine"
 
     def run_pages(self, run_id: str) -> Path:
         """Return the folder of a run's pages."""
         return self.pages / run_id
+
+    def page_folders(self) -> list[Path]:
+        """List the folders that hold pages, those of runs that were set aside among them."""
+        found = [*self.pages.glob("*"), *self.quarantine.glob("*")]
+        return sorted(folder for folder in found if folder != self.quarantine)
 
 
 def prepare(data: DataPath) -> None:
