@@ -12,7 +12,7 @@ from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Lock, Thread
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 
 PREFIX = "/v1/financial_connections"
 START = 1_795_780_000
@@ -79,6 +79,7 @@ class ScriptedStripe:
             return self._page(self._listed(query), query, path)
         if path.startswith(f"{PREFIX}/accounts/"):
             account_id, _, what = path.removeprefix(f"{PREFIX}/accounts/").partition("/")
+            account_id = unquote(account_id)
             if what == "owners":
                 return self._page(self.owners.get(account_id, []), query, path)
             one = next((a for a in self.accounts if a["id"] == account_id), None)

@@ -162,11 +162,14 @@ def sessions_to_skip(lake: Lake, refetch: Refetch) -> Set[Session]:
 
 
 def closed_sessions(data: DataFolder) -> set[Session]:
-    """Read the closed sessions. Without their file all are open: more requests, nothing wrong."""
+    """Read the closed sessions. Without their file, or where it cannot be read, all are open: more requests, nothing wrong."""
     path = data.settled_sessions
     if not path.exists():
         return set()
-    table = pq.read_table(pa.BufferReader(path.read_bytes()))
+    try:
+        table = pq.read_table(pa.BufferReader(path.read_bytes()))
+    except pa.ArrowInvalid:
+        return set()
     if not set(CLOSED_SCHEMA.names) <= set(table.column_names):
         return set()  # it is from before a row said of which Stripe account it is
     return set(zip(*(table[name].to_pylist() for name in CLOSED_SCHEMA.names), strict=True))

@@ -6,6 +6,7 @@ cursors are a chain: one of a stream that there is once (the listing has one for
 each parent. Which streams there are stands in `transforms.streams`.
 """
 
+import hashlib
 import re
 import threading
 import zlib
@@ -30,6 +31,12 @@ SUFFIX = ".json.zst"
 FIRST = f"-000000{SUFFIX}"
 """How the file of a chain's first page ends."""
 
+HASHED = "="
+"""How an id's hash begins in the name of a file."""
+
+LONGEST_ID, FORBIDDEN = 100, {"/", "*", "?", "[", HASHED}
+"""What an id may have that stands in the name of a file as it is. Stripe's have none of these."""
+
 MAX_SKEW = timedelta(days=366)
 """How much later than an answer what is known already may be; `extract.server_clock` holds dates to a closer bound."""
 
@@ -48,7 +55,23 @@ class Chain(NamedTuple):
 
     def file(self, number: int) -> str:
         """Return the name of the file of its page ``number``."""
-        return f"{self.stream}-{self.parent or f'p{self.part:04d}'}-{number:06d}{SUFFIX}"
+        return f"{self._beginning}{number:06d}{SUFFIX}"
+
+    @property
+    def files(self) -> str:
+        """Return the pattern of the files of all its pages."""
+        return f"{self._beginning}*{SUFFIX}"
+
+    @property
+    def _beginning(self) -> str:
+        return f"{self.stream}-{_file_part(self.parent) if self.parent else f'p{self.part:04d}'}-"
+
+
+def _file_part(parent: str) -> str:
+    """Return an id as it stands in the names of files: as it is, or its hash where no file can be named like it."""
+    if len(parent) <= LONGEST_ID and parent.isprintable() and not FORBIDDEN & {*parent}:
+        return parent
+    return HASHED + hashlib.sha256(parent.encode("utf-8", "surrogatepass")).hexdigest()[:32]
 
 
 def _utc(micros: int) -> str:
@@ -145,7 +168,7 @@ class PageStore:
 
     def drop(self, stream: str, parent: str) -> None:
         """Remove the pages of one chain."""
-        for path in self.folder.glob(f"{stream}-{parent}-*{SUFFIX}"):
+        for path in self.folder.glob(Chain(stream, parent).files):
             path.unlink()
 
     def redact(self, privacy: Privacy) -> int:
@@ -172,8 +195,11 @@ class PageStore:
 
     def started_parents(self, stream: str = "sessions") -> list[str]:
         """List the sessions (or accounts, of their own lists) of which there is at least a first page, in order."""
-        names = (path.name for path in self.folder.glob(f"{stream}-*{FIRST}"))
-        return sorted(name.removeprefix(f"{stream}-").removesuffix(FIRST) for name in names)
+        found = []
+        for path in self.folder.glob(f"{stream}-*{FIRST}"):
+            name = path.name.removeprefix(f"{stream}-").removesuffix(FIRST)
+            found.append(_decode(path).header.parent if name.startswith(HASHED) else name)
+        return sorted(found)
 
     def parts(self, stream: str = "accounts") -> list[int]:
         """List the ranges of the listing of which there is at least a first page."""

@@ -139,9 +139,9 @@ class RunFolder:
         """Return what fetching the run cost, if all its pages are there; None where some are still to be fetched."""
         try:
             content = (self.path / FETCHED_FILE).read_bytes()
-        except FileNotFoundError:
-            return None
-        return msgspec.json.decode(content, type=dict[str, int])
+            return msgspec.json.decode(content, type=dict[str, int])
+        except (FileNotFoundError, msgspec.DecodeError):
+            return None  # without it the run is gone on with, and nothing is left to fetch
 
     def add_costs(self, counts: Mapping[str, int]) -> Counter[str]:
         """Add what an attempt to fetch the run cost to what earlier ones did, and return the sum."""
