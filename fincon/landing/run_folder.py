@@ -11,7 +11,7 @@ from typing import Self
 import msgspec
 
 from fincon.errors import RunFailed
-from fincon.landing.page_store import PageStore
+from fincon.landing.page_store import SUFFIX, PageStore
 from fincon.storage.data_folder import (
     COSTS_FILE,
     FETCHED_FILE,
@@ -104,6 +104,18 @@ def unfinished_runs(data: DataPath, finished: set[str]) -> list[Run]:
         except msgspec.DecodeError:
             continue  # killed while it was being written: it holds no page yet
     return runs
+
+
+def first_run(data: DataPath) -> Run | None:
+    """Return the oldest run of which there is a page here, whatever became of it; None where there is none."""
+    for folder in sorted(DataFolder(data).page_folders(), key=lambda folder: folder.name):
+        if not any(folder.glob(f"*{SUFFIX}")):
+            continue  # it may never have been answered
+        try:
+            return msgspec.json.decode((folder / RUN_FILE).read_bytes(), type=Run)
+        except (FileNotFoundError, msgspec.DecodeError):
+            continue
+    return None
 
 
 class RunFolder:

@@ -10,6 +10,7 @@ from fincon.pipeline.check import failed_checks
 from fincon.pipeline.context import NoProgress, Progress, StepRunner, SyncContext, call_directly
 from fincon.pipeline.extract_step import Extract, extract_here
 from fincon.pipeline.failures import failed_accounts, machine_errors
+from fincon.pipeline.key_mode import refuse_other_mode
 from fincon.pipeline.load_step import load, load_interrupted, note_closed_sessions
 from fincon.pipeline.plan import plan_sync
 from fincon.pipeline.recovery import recovered_lake
@@ -31,6 +32,7 @@ def run_sync(
     """Fetch what is missing on disk and load what changed, a run for each Stripe account; then publish and check once.
 
     Raises:
+        UsageError: nothing can be asked so; nothing was sent.
         StripeError, RunFailed: no Stripe account is in; what is on disk stays, and the next run goes on from there.
         Stopped: ``stop`` said so; likewise.
     """
@@ -46,6 +48,7 @@ def run_sync(
             run_step=run_step,
             progress=progress or NoProgress(),
         )
+        refuse_other_mode(settings, lake)
         interrupted, failures = load_interrupted(ctx)  # they come first: what is fetched now must be newer
         plan = plan_sync(ctx, request, interrupted)
         before, is_first = last_pii(lake), not lake.run_ids()
