@@ -91,6 +91,8 @@ def sync_as_tasks(
     log.info(
         "run %(run_id)s: %(requests)d requests, %(rows_added)d rows added, %(rejected)d rejected", result.run
     )
+    for before in result.loaded_first:
+        log.info("run %(run_id)s, which an earlier sync had fetched, was loaded first", before)
     if result.unknown_sessions:
         log.info(
             "Stripe does not know %d of the sessions: the view rejects names them",

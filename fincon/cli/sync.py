@@ -237,6 +237,11 @@ def _run_as_flow(
 def print_summary(result: SyncResult) -> None:
     """Say on standard error what a run did, and which sessions Stripe does not know."""
     run = result.run
+    for before in result.loaded_first:
+        added = pluralize(before["rows_added"], "row")
+        echo_status(
+            f"Run {before['run_id']}, which an earlier sync had fetched, was loaded first: {added} added."
+        )
     for session_id in result.unknown_sessions[:10]:
         echo_status(f"Stripe does not know the session {session_id}.")
     if len(result.unknown_sessions) > 10:

@@ -1,9 +1,8 @@
 """Plan a sync: which Stripe accounts are asked for what, and which runs do it."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Mapping, Set
 from dataclasses import dataclass, replace
-from typing import Any
 
 from fincon import privacy
 from fincon.errors import UsageError
@@ -22,9 +21,6 @@ from fincon.settings import Settings
 from fincon.transforms.list_page import created_accounts
 from fincon.transforms.schemas import ERASURES
 
-Loaded = tuple[Run, dict[str, Any]]
-"""A run that is in the lake, and its row of ``runs``."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class ExtractJob:
@@ -39,17 +35,8 @@ class ExtractJob:
     """The time of the newest page of this Stripe account that anything is known from (microseconds)."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class SyncPlan:
-    """Say what is left to fetch, and what is answered already."""
-
-    jobs: list[ExtractJob]
-    satisfied: dict[str, dict[str, Any]]
-    """Stripe account → the row of ``runs`` of an interrupted run that was what is asked for, and is in now."""
-
-
-def plan_sync(ctx: SyncContext, request: SyncRequest, interrupted: Sequence[Loaded]) -> SyncPlan:
-    """Plan the jobs of a request. ``interrupted`` are the runs that were loaded just now.
+def plan_sync(ctx: SyncContext, request: SyncRequest) -> list[ExtractJob]:
+    """Plan the jobs of a request.
 
     Raises:
         UsageError: no Stripe account is there to ask, or it is not clear to whom a session belongs.
@@ -58,12 +45,10 @@ def plan_sync(ctx: SyncContext, request: SyncRequest, interrupted: Sequence[Load
     pii = privacy.choose_policy(
         request.pii, incremental.last_pii(ctx.lake), ctx.settings.pii_key, owners=request.owners
     )
-    satisfied = already_satisfied(ctx, requests, pii, interrupted)
-    left = {account: asked for account, asked in requests.items() if account not in satisfied}
-    jobs = plan_jobs(ctx, left, pii)
-    if jobs and costs:  # the list of connected accounts is told as a cost of the first run
+    jobs = plan_jobs(ctx, requests, pii)
+    if costs:  # the list of connected accounts is told as a cost of the first run
         RunFolder.create(ctx.data, jobs[0].run).add_costs(costs)
-    return SyncPlan(jobs=jobs, satisfied=satisfied)
+    return jobs
 
 
 def resolve_stripe_accounts(
@@ -88,23 +73,6 @@ def resolve_stripe_accounts(
     if not requests:
         raise UsageError("Stripe lists no connected account.", "Check that the key is of a Connect platform.")
     return requests, stripe.counts
-
-
-def already_satisfied(
-    ctx: SyncContext, requests: Mapping[str, SyncRequest], pii: str, interrupted: Sequence[Loaded]
-) -> dict[str, dict[str, Any]]:
-    """Return Stripe account → the row of its newest interrupted run, where that is what is asked for."""
-    known = known_sessions(ctx.lake, requests) if interrupted else set()
-    satisfied = {}
-    for account, (run, row) in {run.stripe_account: (run, row) for run, row in interrupted}.items():
-        request = requests.get(account)
-        if request is None or request.restart:
-            continue
-        ids = {session_id for session_id in request.session_ids if (account, session_id) not in known}
-        fetched = RunFolder(ctx.data, run.run_id).pages.started_parents()
-        if run.can_resume(run_spec(ctx.settings, account, request.mode, pii)) and ids.issubset(fetched):
-            satisfied[account] = row
-    return satisfied
 
 
 def plan_jobs(ctx: SyncContext, requests: Mapping[str, SyncRequest], pii: str) -> list[ExtractJob]:

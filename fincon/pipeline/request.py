@@ -93,6 +93,8 @@ class SyncResult:
 
     runs: tuple[dict[str, Any], ...]
     """The row of ``runs`` of each Stripe account that is in."""
+    loaded_first: tuple[dict[str, Any], ...] = ()
+    """The row of ``runs`` of each run that an earlier sync had fetched, and that was loaded before anything was asked."""
     unknown_sessions: tuple[str, ...] = ()
     """The sessions that Stripe does not know."""
     failed_checks: dict[str, int] = field(default_factory=dict)

@@ -1,5 +1,8 @@
 """Run a sync: recover → plan → extract → load → publish → check. Prefect's flow and the command line both run it."""
 
+from collections.abc import Mapping, Sequence
+
+from fincon.errors import FinconError
 from fincon.extract.client import RequestBudget
 from fincon.extract.stopping import StopSignal
 from fincon.lake.incremental import last_pii
@@ -12,7 +15,7 @@ from fincon.pipeline.extract_step import Extract, extract_here
 from fincon.pipeline.failures import failed_accounts, machine_errors
 from fincon.pipeline.key_mode import refuse_other_mode
 from fincon.pipeline.load_step import load, load_interrupted, note_closed_sessions
-from fincon.pipeline.plan import plan_sync
+from fincon.pipeline.plan import ExtractJob, plan_sync
 from fincon.pipeline.recovery import recovered_lake
 from fincon.pipeline.request import SyncRequest, SyncResult
 from fincon.pipeline.rewrite_privacy import is_stricter
@@ -50,29 +53,35 @@ def run_sync(
         )
         refuse_other_mode(settings, lake)
         interrupted, failures = load_interrupted(ctx)  # they come first: what is fetched now must be newer
-        plan = plan_sync(ctx, request, interrupted)
+        jobs = plan_sync(ctx, request)
         before, is_first = last_pii(lake), not lake.run_ids()
-        results = extract(ctx, plan.jobs) if plan.jobs else []
+        results = extract(ctx, jobs)
         loaded = load(ctx, results)
 
-        rows = [*plan.satisfied.values(), *loaded.rows]
         failures |= {result.run.stripe_account: result.failure for result in results if result.failure}
         failures |= loaded.failures
-        if not rows:  # where there are some, the views are published with them, and the failures told beside
-            raise failed_accounts(failures) if len(plan.jobs) > 1 else next(iter(failures.values()))
+        if not loaded.rows and not interrupted:
+            raise failure_of(jobs, failures)
         note_closed_sessions(ctx, [*(run for run, _ in interrupted), *(result.run for result in results)])
         failed = publish_and_check(ctx)
 
-        page_stores = [RunFolder(ctx.data, row["run_id"]).pages for row in rows]
+        if not loaded.rows:  # what was fetched before is published all the same
+            raise failure_of(jobs, failures)
+        page_stores = [RunFolder(ctx.data, row["run_id"]).pages for row in loaded.rows]
         return SyncResult(
-            runs=tuple(rows),
+            runs=tuple(loaded.rows),
+            loaded_first=tuple(row for _, row in interrupted),
             unknown_sessions=tuple(one for store in page_stores for one in store.missing_sessions()),
             failed_checks=failed,
-            resumed_pages=sum(result.resumed_pages for result in results)
-            + sum(row["pages"] for row in plan.satisfied.values()),
+            resumed_pages=sum(result.resumed_pages for result in results),
             failures=failures,
             left_in_clear=not is_first and is_stricter(last_pii(lake), before),
         )
+
+
+def failure_of(jobs: Sequence[ExtractJob], failures: Mapping[str, FinconError]) -> FinconError:
+    """Return what a sync that brought nothing in ends with: of one Stripe account its own failure."""
+    return failed_accounts(failures) if len(jobs) > 1 else list(failures.values())[-1]
 
 
 def publish_and_check(ctx: SyncContext) -> dict[str, int]:
