@@ -110,13 +110,13 @@ def traces(data: DataPath, identities: list[str]) -> list[str]:
 
 def pages_naming(data: DataPath, identities: list[str]) -> list[Path]:
     """List the pages on this machine that name one of the ids: they are copies of what the tables hold."""
-    return [p for folder in DataFolder(data).pages.glob("*") for p in PageStore(folder).naming(identities)]
+    return [p for folder in DataFolder(data).page_folders() for p in PageStore(folder).naming(identities)]
 
 
 def _ranges_naming(data: DataPath, identities: list[str]) -> list[Path]:
     """List what is noted of where listings were divided, where that names one of the ids. No finished run needs it."""
     needles = re.compile(names_one_of(identities).encode())
-    noted = DataFolder(data).pages.glob(f"*/{RANGES_FILE}")
+    noted = DataFolder(data).pages.glob(f"**/{RANGES_FILE}")
     return [path for path in noted if needles.search(path.read_bytes())]
 
 
