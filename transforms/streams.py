@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Literal
-from urllib.parse import quote
 
 Feature = Literal["transaction", "ownership"]
 """A feature whose refresh, when it moves on, makes an account's list due."""
@@ -49,9 +48,8 @@ class Stream:
     ) -> tuple[str, dict[str, str]]:
         """Its path and parameters for ``parent``; parameters that come out empty are left away."""
         values = {"parent": parent, "after": after, "ownership": ownership}
-        in_path = {"parent": quote(parent, safe="")}
         query = {name: template.format_map(values) for name, template in self.query.items()}
-        return self.path.format_map(in_path), {name: value for name, value in query.items() if value}
+        return self.path.format_map(values), {name: value for name, value in query.items() if value}
 
 
 STREAMS = {

@@ -4,6 +4,7 @@ Which accounts are asked for is decided by `fincon.lake.incremental.due_accounts
 """
 
 from collections.abc import Sequence, Set
+from urllib.parse import quote
 
 from msgspec.structs import replace as replace_header
 
@@ -75,6 +76,5 @@ def _list_of(header: Header) -> ListEndpoint:
     """Return the list that a chain walks."""
     stream = STREAMS[header.stream]
     ownership = (header.watermark and header.watermark.ownership_id) or ""
-    return ListEndpoint(
-        stream.endpoint, *stream.request(header.parent, after=header.after, ownership=ownership)
-    )
+    _, query = stream.request(header.parent, after=header.after, ownership=ownership)
+    return ListEndpoint(stream.endpoint, stream.path.format(parent=quote(header.parent, safe="")), query)

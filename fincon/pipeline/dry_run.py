@@ -65,6 +65,6 @@ def _lines_of(own: SyncRequest, session_ids: list[str], accounts: int, as_whom: 
         )
         yield f"GET {accounts_path}?limit=100{as_whom}, {pages}"
     for stream in map(stream_of, own.features):
-        path, (_, query) = stream.path.format(parent="…"), stream.request("…", ownership="…")
+        path, query = stream.request("…", ownership="…")
         parameters = "&".join(f"{name}={value}" for name, value in query.items())
         yield f"GET {path}?{parameters}{as_whom}, for each account whose {stream.name} were refreshed since"
