@@ -11,6 +11,7 @@ from fincon.errors import BudgetExhausted, FinconError
 from fincon.lake.append import load_staged
 from fincon.lake.staging import stage
 from fincon.lake.tables import Lake
+from fincon.lake.version_sql import table_sql
 from fincon.landing.page_store import PageStore
 from fincon.landing.run_folder import RunFolder, unfinished_runs
 from fincon.pipeline.request import SyncRequest, SyncResult
@@ -151,4 +152,8 @@ def test_what_a_load_did_is_undone_in_every_table(data: Path, tmp_path: Path) ->
 def rows_of(lake: Lake, name: str) -> list[tuple[object, ...]]:
     """Every version of a table, in an order of their own content."""
     table = next(table for table in OBJECT_TABLES if table.name == name)
-    return sorted(lake.records(table, *(c.name for c in table.columns)), key=repr)
+    columns = ", ".join(c.name for c in table.columns)
+    files = lake.files(table)
+    with lake.query() as query:
+        found = query.execute(f"SELECT {columns} FROM {table_sql(table, files)}").fetchall() if files else []
+    return sorted(found, key=repr)
