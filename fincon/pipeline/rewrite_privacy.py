@@ -43,7 +43,7 @@ def rewrite(data: DataPath, key: Secret | None) -> int:
             )
         choice = with_choice(lake, policy)
         readers = Readers(DataFolder(data).views)
-        stores = [PageStore(folder) for folder in DataFolder(data).pages.glob("*")]
+        stores = [PageStore(folder) for folder in DataFolder(data).page_folders()]
         pages = sum(store.redact(policy) for store in stores)
         for table in OBJECT_TABLES:
             replace_files(lake, table, choice)
