@@ -102,8 +102,9 @@ SELECT currency, staleness, count(*) AS accounts, count(*) FILTER (available_amo
 FROM low_balance_risk GROUP BY ALL ORDER BY currency, min(hours_old)"""
 
 UNKNOWN = """
-SELECT table_name AS on_what, attribute, example_type AS kind, objects, first_seen AS since
-FROM unknown_attributes ORDER BY objects DESC, table_name, attribute LIMIT 20"""
+SELECT table_name AS on_what, attribute, any_value(example_type) AS kind, sum(objects)::BIGINT AS objects,
+    min(first_seen) AS since
+FROM unknown_attributes GROUP BY ALL ORDER BY ALL LIMIT 20"""
 
 RUNS = """
 SELECT finished_at AS finished, mode, sessions_seen AS sessions, accounts_seen AS accounts, rows_added, requests, rejected

@@ -48,9 +48,11 @@ FROM rejects ORDER BY rejects.observed_at DESC LIMIT 1000"""
 
 UNKNOWN_ATTRIBUTES = f"""
 SELECT
-    table_name, attribute, objects,
-    strftime(first_seen, '{SECOND}Z') AS first_seen, strftime(last_seen, '{SECOND}Z') AS last_seen, example_type
-FROM unknown_attributes ORDER BY objects DESC, table_name, attribute"""
+    table_name, attribute, sum(objects)::BIGINT AS objects,
+    strftime(min(first_seen), '{SECOND}Z') AS first_seen,
+    strftime(max(last_seen), '{SECOND}Z') AS last_seen,
+    max_by(example_type, last_seen) AS example_type
+FROM unknown_attributes GROUP BY ALL ORDER BY ALL"""
 
 
 def summary(views: ReadOnlyConnection, runs: int) -> dict[str, Any]:

@@ -1,5 +1,5 @@
 -- Which attributes does Stripe send that this version of fincon does not know: of what, since when, and on how many.
--- Grain: one row per table and attribute. No value is shown.
+-- Grain: one row per Stripe account, table and attribute. No value is shown.
 -- Units: counts of objects; times in UTC.
 -- Example: FROM unknown_attributes ORDER BY objects DESC;
 CREATE VIEW unknown_attributes AS
@@ -32,9 +32,10 @@ places AS (
     )
 )
 SELECT
+    stripe_account,
     table_name,
     attribute,
-    count(DISTINCT (stripe_account, object_id)) AS objects,
+    count(DISTINCT object_id) AS objects,
     min(observed_at) AS first_seen,
     max(observed_at) AS last_seen,
     max_by(lower(json_type(value)), observed_at) AS example_type
@@ -42,7 +43,8 @@ FROM places
 WHERE attribute <> '' AND NOT (json_type(value) = 'OBJECT' AND attribute IN (SELECT within FROM places))
 GROUP BY ALL;
 
-COMMENT ON VIEW unknown_attributes IS 'One row per table and attribute that Stripe sends and this version of fincon does not know: it is kept in `extra`.';
+COMMENT ON VIEW unknown_attributes IS 'One row per Stripe account, table and attribute that Stripe sends and this version of fincon does not know: it is kept in `extra`.';
+COMMENT ON COLUMN unknown_attributes.stripe_account IS 'The Stripe account that was asked; empty = the key''s own.';
 COMMENT ON COLUMN unknown_attributes.table_name IS 'Of what: the table that has it in `extra`.';
 COMMENT ON COLUMN unknown_attributes.attribute IS 'Its name, with those that it stands in before it; `[]` = in an item of a list.';
 COMMENT ON COLUMN unknown_attributes.objects IS 'On how many different objects it was ever seen.';
