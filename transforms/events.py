@@ -1,11 +1,10 @@
 """Events → the accounts and authorizations that they show, each as of its event's time."""
 
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import msgspec
 
-from fincon.transforms.decode import raw_items
+from fincon.transforms.decode import OBJECT, first_byte, raw_items
 from fincon.transforms.event_times import own_time
 from fincon.transforms.page import Page
 from fincon.transforms.parsed_objects import ParsedObjects
@@ -88,16 +87,16 @@ def _left_away(event: Event, kind: str, extra: str | None, parsed: ParsedObjects
     """List the columns, and the refreshes, whose attribute is not there: nor null, which would say something."""
     if event.api_version == parsed.stripe_version:
         return []
-    found = msgspec.json.decode(event.data.object)
-    away = [name for name, path in _ATTRIBUTES[kind].items() if _is_left_away(found, path)]
+    away = [name for name, path in _ATTRIBUTES[kind].items() if _is_left_away(event.data.object, path)]
     return away if extra else [*away, "extra"]
 
 
-def _is_left_away(found: Any, path: Sequence[str]) -> bool:
+def _is_left_away(raw: msgspec.Raw, path: Sequence[str]) -> bool:
     for name in path:
-        if not isinstance(found, dict):
+        if first_byte(raw) != b"{":
             return False
-        if name not in found:
+        attributes = OBJECT.decode(raw)  # no value is read: a number may be beyond what can be
+        if name not in attributes:
             return True
-        found = found[name]
+        raw = attributes[name]
     return False

@@ -40,6 +40,7 @@ class _EventData(Struct):
 
 class _Account(Struct):
     balance: Raw = _NULL
+    id: Any = None
 
 
 class _Available(Struct, gc=False):
@@ -131,8 +132,18 @@ def _accounts_on(page: Page) -> Iterator[Raw]:
     if page.header.stream == "events":
         yield from map(_of_event, items)
     else:
-        # What stands on a page twice, and says the same, is seen once.
-        yield from map(Raw, dict.fromkeys(msgspec.json.format(bytes(item), indent=-1) for item in items))
+        yield from _each_once(items)
+
+
+def _each_once(items: Iterable[Raw]) -> Iterator[Raw]:
+    """Yield the items of a page. One that stands there twice, and says the same, is seen once, if it says who it is."""
+    seen = set()
+    for item in items:
+        text = msgspec.json.format(bytes(item), indent=-1)
+        if text not in seen:
+            yield item
+        if isinstance(_read(_Account, item).id, str):
+            seen.add(text)
 
 
 def _of_event(raw: Raw) -> Raw:

@@ -1,6 +1,7 @@
 """Every stream has a reader, and one that nobody knows is an error that names it."""
 
 import json
+from collections import Counter
 
 import pytest
 from msgspec.structs import replace
@@ -8,8 +9,9 @@ from msgspec.structs import replace
 from fincon.extract.pagination import no_page
 from fincon.transforms.flatten import flatten
 from fincon.transforms.page import Origin, Page
-from fincon.transforms.reconcile import sums_of_pages, sums_of_rejects
+from fincon.transforms.reconcile import differences, sums_of_pages, sums_of_rejects
 from fincon.transforms.streams import STREAMS
+from tests.transforms.test_reference import ACCOUNT
 
 BALANCE = {"balance": {"as_of": 1, "current": {"usd": 5}, "type": "cash"}}
 
@@ -51,3 +53,20 @@ def test_a_balance_is_summed_up_where_accounts_stand_and_nowhere_else():
     assert counted == {"sessions", "accounts", "single_accounts"}
     assert sums_of_rejects([("transaction", json.dumps(BALANCE))]) == {}
     assert sums_of_rejects([("account", json.dumps(BALANCE))]) != {}
+
+
+def test_an_event_with_a_number_beyond_what_can_be_read_is_read_all_the_same():
+    """Its account has one as a new attribute, and the event is of another version: nothing of that stops a run."""
+    account = json.dumps({**ACCOUNT, "new": "X"}).replace('"X"', "1e400")
+    body = f'{{"data": [{{"id": "evt_1", "api_version": "other", "created": 5, "data": {{"object": {account}}}}}]'
+    page = Page(replace(no_page("events"), number=0), f'{body}, "has_more": false}}'.encode())
+    tables = flatten([page], Origin("run"))
+    assert tables["accounts"]["extra"].to_pylist() == ['{"new":1e400}']
+
+
+def test_accounts_without_an_id_that_are_alike_are_two_rejects_and_two_in_the_sums():
+    body = json.dumps({"data": [BALANCE, BALANCE], "has_more": False}).encode()
+    page = Page(no_page("accounts"), body)
+    rejects = flatten([page], Origin("run"))["rejects"].to_pylist()
+    refused = sums_of_rejects([(row["object_type"], row["raw"]) for row in rejects])
+    assert differences(sums_of_pages([page]), refused, Counter()) == []
