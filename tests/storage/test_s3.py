@@ -181,7 +181,7 @@ def test_a_local_lake_and_one_in_a_bucket_have_the_same_history(
 
 
 def test_compacting_and_erasing_in_a_bucket(sandbox: Sandbox, machines: tuple[S3Path, S3Path]) -> None:
-    """No answer changes, a reader from before goes on reading, no object names who was erased, no sync brings it back."""
+    """No answer changes, a reader from before is told to ask the newest views, no object names who was erased, no sync brings it back."""
     lake, other = machines
     ids = sandbox.world.session_ids()
     for _ in range(2):
@@ -201,7 +201,10 @@ def test_compacting_and_erasing_in_a_bucket(sandbox: Sandbox, machines: tuple[S3
         with pytest.raises(duckdb.PermissionException):
             reader.execute(f"FROM read_blob('{lake}/.lock')")
         erase(lake, "account", identity)
-        [(left, named)] = reader.execute("FROM (" + count + ")", [identity]).fetchall()
+        with pytest.raises(duckdb.Error, match="is not there any more: ask again, of the newest views"):
+            reader.execute(f"FROM ({count})", [identity])
+    with connect(lake) as reader:
+        [(left, named)] = reader.execute(count, [identity]).fetchall()
         assert 0 < left < versions
         assert named == 0
     done = compact(other, retention_days=0, pages_days=0)
