@@ -181,7 +181,7 @@ def test_a_local_lake_and_one_in_a_bucket_have_the_same_history(
 
 
 def test_compacting_and_erasing_in_a_bucket(sandbox: Sandbox, machines: tuple[S3Path, S3Path]) -> None:
-    """No answer changes, a reader from before is told to ask the newest views, no object names who was erased, no sync brings it back."""
+    """No answer changes, who reads on is told to ask the newest views, no object names who was erased, no sync brings it back."""
     lake, other = machines
     ids = sandbox.world.session_ids()
     for _ in range(2):
