@@ -1,7 +1,10 @@
 """Accounts, of the listing, in sessions and in events alike → rows of accounts, balances and refreshes."""
 
 from collections.abc import Sequence
+from itertools import compress
 from typing import Any
+
+import msgspec
 
 from fincon.transforms.columns import (
     Columns,
@@ -10,7 +13,6 @@ from fincon.transforms.columns import (
     fields,
     holder_columns,
     ids,
-    known,
     microseconds,
     with_rows,
 )
@@ -50,7 +52,9 @@ def account_tables(parsed: ParsedObjects) -> dict[str, Columns]:
 
 def _account_columns(of: Columns, parsed: ParsedObjects) -> Columns:
     balances, seen_at = of["balance"], parsed.accounts.observed_at
-    shown = [parsed.events.get(i, (None, None)) for i in range(len(seen_at))]
+    shown: list[tuple[str | None, list[str] | None]] = [(None, None)] * len(seen_at)
+    for place, event in parsed.events.items():
+        shown[place] = event
     return {
         "account_id": of["id"],
         **holder_columns(of["account_holder"]),
@@ -91,7 +95,7 @@ def _with_deleted(columns: Columns, parsed: ParsedObjects) -> Columns:
 
 def _account_numbers(numbers: Sequence[AccountNumber]) -> list[dict[str, Any]]:
     return [
-        {**known(n, AccountNumber), "expected_expiry_date": microseconds(n.expected_expiry_date)}
+        {**msgspec.structs.asdict(n), "expected_expiry_date": microseconds(n.expected_expiry_date)}
         for n in numbers
     ]
 
@@ -126,27 +130,22 @@ def _refresh_columns(of: Columns, parsed: ParsedObjects) -> Columns:
 
     Of a refresh that an event says nothing of there is no row.
     """
-    rows = [
-        (account_id, feature, refresh, at)
-        for feature in FEATURES
-        for account_id, refresh, at in zip(
-            of["id"], of[f"{feature}_refresh"], parsed.accounts.observed_at, strict=True
-        )
-    ]
-    if parsed.events:
-        count = len(of["id"])
-        silent = {i: absent for i, (_, absent) in parsed.events.items()}
-        rows = [row for n, row in enumerate(rows) if f"{row[1]}_refresh" not in silent.get(n % count, ())]
-    refreshes = fields(Refresh, [refresh or _NO_REFRESH for _, _, refresh, _ in rows])
-    return {
-        "account_id": [row[0] for row in rows],
-        "feature": [row[1] for row in rows],
+    count = len(of["id"])
+    refreshes = fields(Refresh, [r or _NO_REFRESH for feature in FEATURES for r in of[f"{feature}_refresh"]])
+    found = {
+        "account_id": [*of["id"]] * len(FEATURES),
+        "feature": [feature for feature in FEATURES for _ in range(count)],
         "status": refreshes["status"],
         "last_attempted_at": refreshes["last_attempted_at"],
         "next_refresh_available_at": refreshes["next_refresh_available_at"],
         "refresh_id": refreshes["id"],
-        "observed_at": [row[3] for row in rows],
+        "observed_at": parsed.accounts.observed_at * len(FEATURES),
     }
+    if not parsed.events:
+        return found
+    silent = {i: absent for i, (_, absent) in parsed.events.items()}
+    told = [f"{f}_refresh" not in silent.get(n % count, ()) for n, f in enumerate(found["feature"])]
+    return {name: [*compress(values, told)] for name, values in found.items()}
 
 
 _NO_REFRESH = Refresh(last_attempted_at=None, status=None)  # type: ignore[arg-type]  # nothing was read

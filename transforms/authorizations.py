@@ -1,12 +1,13 @@
 """Authorizations, which events alone show → rows of ``authorizations``."""
 
-from fincon.transforms.columns import Columns, active_details, fields, holder_columns, known
+import msgspec
+
+from fincon.transforms.columns import Columns, active_details, fields, holder_columns
 from fincon.transforms.parsed_objects import ParsedObjects
 from fincon.transforms.schemas import AUTHORIZATIONS
 from fincon.transforms.stripe_objects import (
     Authorization,
     AuthorizationDetails,
-    InactiveAuthorization,
 )
 
 AS_THEY_ARE = ("institution", "institution_name", "display_name", "status", "livemode")
@@ -33,5 +34,5 @@ def _details(details: AuthorizationDetails) -> dict[str, object]:
     ended = details.inactive
     return {
         "active": active_details(details.active),
-        "inactive": None if ended is None else known(ended, InactiveAuthorization),
+        "inactive": None if ended is None else msgspec.structs.asdict(ended),
     }

@@ -39,11 +39,6 @@ def with_rows(columns: Columns, rows: Columns) -> Columns:
     return {name: [*values, *rows.get(name, [None] * count)] for name, values in columns.items()}
 
 
-def known(found: msgspec.Struct, kind: type[msgspec.Struct]) -> dict[str, Any]:
-    """Field of ``kind`` → its value."""
-    return {name: getattr(found, name) for name in kind.__struct_fields__}
-
-
 def ids(values: Sequence[str | Expanded | None]) -> Sequence[str | None]:
     """The ids: each as it stands, or of the object that stands where it would."""
     return [value.id if value.__class__ is Expanded else value for value in values]  # type: ignore[misc]
@@ -61,11 +56,14 @@ def holder_columns(holders: Iterable[AccountHolder | None]) -> Columns:
 
 
 def active_details(details: ActiveDetails | None) -> dict[str, Any] | None:
-    """What threatens an account or an authorization, as its nested column has it."""
+    """What threatens an account or an authorization, as its nested column has it.
+
+    Here as in other nested columns, Arrow passes over the fields that `transforms.decode` adds.
+    """
     if details is None:
         return None
     until = microseconds(details.expected_deactivation_date)
-    return {**known(details, ActiveDetails), "expected_deactivation_date": until}
+    return {**msgspec.structs.asdict(details), "expected_deactivation_date": until}
 
 
 def microseconds(seconds: int | None) -> int | None:

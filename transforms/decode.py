@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache, lru_cache, reduce
 from operator import or_
-from typing import Any, Generic, NamedTuple, TypeVar, cast, get_args, get_origin
+from typing import Annotated, Any, Generic, NamedTuple, TypeVar, cast, get_args, get_origin
 
 import msgspec
 import pyarrow as pa
@@ -186,6 +186,8 @@ def _structs_within(kind: type[Struct]) -> frozenset[type[Struct]]:
 
 def _structs_in(annotation: Any) -> Iterator[type[Struct]]:
     """The `Known` Structs in a field's type."""
+    if get_origin(annotation) is Annotated:
+        return  # what stays raw, such as a session's accounts, is read as objects of its own
     if isinstance(annotation, type) and issubclass(annotation, Known):
         yield annotation
     for part in get_args(annotation):

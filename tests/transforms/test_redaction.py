@@ -167,12 +167,17 @@ def _spelt_in_escapes(text: str) -> str:
     return re.sub("(?i)secret", lambda m: "".join(f"\\u{ord(c):04x}" for c in m[0]), text)
 
 
+def _goes(name: str, value: Any) -> bool:
+    """Whether an attribute lets its bearer act: a secret, a token, an address that is no path."""
+    if re.search("secret|token$", name, re.IGNORECASE | re.ASCII):
+        return True
+    return name.lower().endswith("url") and value is not None and not str(value).startswith("/")
+
+
 def _stripped(value: Any) -> Any:
     """What must be left, written as plainly as can be."""
     if isinstance(value, dict):
-        return {
-            k: _stripped(v) for k, v in value.items() if not re.search("secret", k, re.IGNORECASE | re.ASCII)
-        }
+        return {k: _stripped(v) for k, v in value.items() if not _goes(k, v)}
     if isinstance(value, list):
         return [_stripped(item) for item in value]
     return value.replace(VALUE, REMOVED) if isinstance(value, str) else value
