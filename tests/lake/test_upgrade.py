@@ -236,7 +236,7 @@ def ours(data: Path, sandbox: Sandbox) -> Path:
 NEWER = {
     "a higher format": {"format": FORMAT + 1, "columns": {}},
     "a column that is not known": {"format": FORMAT, "columns": {"accounts": ["account_id", "nickname"]}},
-    "a table that is not known": {"format": FORMAT, "columns": {"authorizations": ["authorization_id"]}},
+    "a table that is not known": {"format": FORMAT, "columns": {"institutions_seen": ["authorization_id"]}},
     "more fields": {"format": FORMAT, "columns": {"accounts": ["status_details.active.hue"]}, "more": 1},
 }
 
