@@ -31,7 +31,10 @@ COMMENT = re.compile(r"--(\s|[^=]*\n)")
 def status(*, as_json: bool, runs: int) -> None:
     """Show the last runs, how fresh each table is, and what was rejected."""
     data = data_folder(current_options().data)
-    waiting = [] if DataFolder(data).views.exists() else waiting_runs(data, None)
+    folder = DataFolder(data)
+    # Views that are gone are no first run that is under way: `connect` says what to do then.
+    is_first = not folder.views.exists() and not any((folder.lake / "runs").glob("*.parquet"))
+    waiting = waiting_runs(data, None) if is_first else []
     if waiting:
         found: dict[str, Any] = {"runs": [], "waiting": waiting}
     else:
