@@ -20,16 +20,19 @@ LAYOUT = {
     "snapshots": "snapshots",
     "snapshot_index": "snapshots/snapshots.json",
     "settled_sessions": "snapshots/settled.parquet",
+    "sightings": "snapshots/sightings.parquet",
     "loading": "loading",
+    "erasing": ".erasing",
     "views": "fincon.duckdb",
     "erasure_key": ".erasure-key",
     "lock": ".lock",
     "work_id": ".work-id",
     "pages": "pages",
+    "quarantine": "pages/quarantine",
 }
 """What lakes that exist rest on: attribute of `DataFolder` → path in it."""
 
-OF_THIS_MACHINE = ("lock", "work_id", "pages")
+OF_THIS_MACHINE = ("lock", "work_id", "pages", "quarantine")
 
 
 def test_the_names_on_disk_stay_and_what_is_under_way_stays_on_this_machine(tmp_path: Path) -> None:
