@@ -116,7 +116,9 @@ def test_an_odd_event_is_rejected_alone(stripe: ScriptedStripe, data: Path) -> N
     settings = settings_for(stripe.url, data)
     run_sync(settings, SyncRequest())
     stripe.clock += 60
-    stripe.accounts = [account(f"fca_{n}", current=777) for n in (1, 2)]  # the account of the odd event is fetched
+    stripe.accounts = [
+        account(f"fca_{n}", current=777) for n in (1, 2)
+    ]  # the account of the odd event is fetched
     events = [event(f"evt_{n}", account(f"fca_{n}", current=777), START + 30) for n in (1, 2)]
     bad = json.dumps(event("evt_3", account("fca_1", display_name="X"), START + 31)).replace(
         '"X"', LONE_SURROGATE

@@ -266,7 +266,10 @@ def test_what_is_wrong_is_found_in_every_table(synced: Path) -> None:
                     found[name] = {row[0] for row in result.fetchall()}
         return found
 
-    versioned = {table.name for table in OBJECT_TABLES} - {"rejects", "authorizations"}  # there is none of these here
+    versioned = {table.name for table in OBJECT_TABLES} - {
+        "rejects",
+        "authorizations",
+    }  # there is none of these here
     twice = tables_found({**{name: paths * 2 for name, paths in lake.items()}, "runs": []})
     assert twice["current_is_unique"] == twice["versions_do_not_overlap"] == versioned
     assert twice["rows_have_runs"] == versioned  # nothing was rejected here
