@@ -24,7 +24,7 @@ ROOT = Path(__file__).parents[2]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 QUESTIONS = sorted(path.stem for path in (ROOT / "sql" / "questions").glob("*.sql"))
 QUESTIONS.remove("duplicate_accounts")  # the sandbox links no bank account twice
-QUESTIONS.remove("links_ending")  # its default world ends no authorization; tests/pipeline/test_authorizations.py has answers
+QUESTIONS.remove("links_ending")  # nor does its default world end an authorization
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 
 
