@@ -11,7 +11,7 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 
 UNWINDING_SECONDS = 1.0
@@ -33,10 +33,14 @@ class _State:
     consequence = ""
     """What it means for the command that runs."""
     told = threading.Lock()
+    standard_error = 2
+    """A descriptor of its own: what 2 is may be held back while delta-rs is called (`lake.panics`)."""
 
 
 def catch_signals() -> None:
     """Have Ctrl-C and SIGTERM end the process, from now on."""
+    with suppress(OSError):  # standard error may be closed
+        _State.standard_error = os.dup(2)
     reader, writer = os.pipe()
     os.set_blocking(writer, False)
     signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
@@ -73,7 +77,9 @@ def leave() -> None:
     line = f"fincon: {WORDS[signal.Signals(number)]}. {_State.consequence}".rstrip() + "\n"
     try:
         # On a terminal progress bars hide the cursor, and may stand in this line.
-        os.write(2, ("\x1b[?25h\n" if sys.stderr.isatty() else "").encode() + line.encode())
+        os.write(
+            _State.standard_error, ("\x1b[?25h\n" if sys.stderr.isatty() else "").encode() + line.encode()
+        )
     finally:
         os._exit(128 + number)
 
