@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from fincon.errors import UsageError
 from fincon.settings import Secret
-from fincon.storage.data_folder import DataFolder
+from fincon.storage.data_folder import DataFolder, sync_names
 from fincon.storage.s3 import DataPath, S3Path
 from fincon.transforms.redaction import Choice, Privacy
 
@@ -86,6 +86,7 @@ def erasure_key(data: DataPath) -> bytes:
             file.write(secrets.token_hex(32).encode())
             file.flush()
             os.fsync(file.fileno())
+        sync_names(data)
     return path.read_bytes()
 
 

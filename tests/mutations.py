@@ -82,6 +82,12 @@ MUTATIONS = (
     ),
     Mutation("no fsync", "fincon/storage/data_folder.py", "        os.fsync(\n", "        abs(\n"),
     Mutation(
+        "no fsync of the folder after a rename",
+        "fincon/storage/data_folder.py",
+        "    part.replace(path)\n    sync_names(path.parent)\n",
+        "    part.replace(path)\n",
+    ),
+    Mutation(
         "interrupted runs kept through an erasure",
         "fincon/pipeline/erase.py",
         "        _drop_unfinished(data, lake)\n",

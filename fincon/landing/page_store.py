@@ -21,7 +21,7 @@ import pyarrow as pa
 
 from fincon.errors import CorruptPage, RunFailed
 from fincon.privacy import Erased
-from fincon.storage.data_folder import atomic_write
+from fincon.storage.data_folder import atomic_write, make_folder
 from fincon.transforms.identities import names_one_of
 from fincon.transforms.page import Header, Page
 from fincon.transforms.redaction import Privacy, redact
@@ -105,7 +105,7 @@ class PageStore:
         self._on_page_written = on_page_written
         self._lock = threading.Lock()
         self._latest = 0
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_folder(folder)
 
     def next_observed_at(self, date: int) -> int:
         """Return microseconds for a page of the second ``date`` (Unix): later than every page before, of earlier runs too.

@@ -19,6 +19,7 @@ from fincon.storage.data_folder import (
     DataFolder,
     atomic_write,
     make_folder,
+    sync_names,
 )
 from fincon.storage.s3 import DataPath
 from fincon.transforms.page import Origin
@@ -129,7 +130,7 @@ class RunFolder:
     def create(cls, data: DataPath, run: Run) -> Self:
         """Make the folder, where it is not there yet: from here on the run can be gone on with."""
         folder = cls(data, run.run_id)
-        folder.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_folder(folder.path)
         if not (folder.path / RUN_FILE).exists():
             _write_json(folder.path / RUN_FILE, run)
         return folder
@@ -171,7 +172,10 @@ class RunFolder:
         with atomic_write(self.path / REASON_FILE) as part:
             part.write_text(f"{reason}\n", encoding="utf-8")
         make_folder(self._quarantine)
-        return self.path.rename(self._quarantine / self.path.name)
+        moved = self.path.rename(self._quarantine / self.path.name)
+        sync_names(moved.parent)
+        sync_names(self.path.parent)
+        return moved
 
     def remove(self) -> None:
         """Remove the folder with all its pages."""

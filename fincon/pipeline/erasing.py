@@ -46,7 +46,6 @@ def note(data: DataPath, erasure: Erasure) -> None:
     with atomic_write(DataFolder(data).erasing) as part:
         part.touch(mode=0o600)
         part.write_bytes(msgspec.json.encode(erasure))
-    sync_names(data)
 
 
 def begun(data: DataPath) -> Erasure | None:

@@ -18,6 +18,7 @@ Always on this machine, in the work folder, which is the data folder itself wher
     .lock, .work-id               who writes; and for a lake in a bucket, which folder this is
 """
 
+import errno
 import os
 import shutil
 from collections.abc import Iterator
@@ -39,6 +40,9 @@ LOCK_FILE = ".lock"
 
 STAGING = ".staging-"
 """How folders begin that hold what a run has under way."""
+
+NO_FSYNC_OF_FOLDERS = (errno.EINVAL, errno.ENOTSUP)
+"""What file systems say that have no fsync for folders, some of those in a network."""
 
 PART = ".part"
 """How files end that are being written."""
@@ -84,7 +88,7 @@ def prepare(data: DataPath) -> None:
     os.umask(0o077)  # DuckDB and delta-rs make files of their own, which no mode of ours reaches
     folder = DataFolder(data).work
     try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_folder(folder)
         if folder.stat().st_uid == os.getuid():
             folder.chmod(0o700)
     except OSError as error:
@@ -105,9 +109,13 @@ def remove_leftovers(data: DataPath) -> None:
 
 
 def make_folder(folder: DataPath) -> None:
-    """Make a folder, for its owner alone. A bucket has none to make."""
-    if isinstance(folder, Path):
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    """Make a folder, for its owner alone, that outlasts a crash of the machine. A bucket has none to make."""
+    if not isinstance(folder, Path) or folder.is_dir():
+        return
+    missing = [one for one in (folder, *folder.parents) if not one.exists()]
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for made in missing:
+        sync_names(made.parent)
 
 
 @contextmanager
@@ -132,16 +140,24 @@ def atomic_write(path: DataPath) -> Iterator[Path]:
         )  # before the rename, or a crash of the machine leaves an empty file of that name
     part.chmod(0o600)
     part.replace(path)
+    sync_names(path.parent)
 
 
 def sync_names(folder: DataPath) -> None:
-    """Make sure that the names of the files in a folder outlast a crash of the machine. A bucket's do."""
-    if isinstance(folder, Path):
+    """Make sure that what a folder names outlasts a crash of the machine: after a rename too. A bucket's names do."""
+    if not isinstance(folder, Path):
+        return
+    try:
         descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+    except PermissionError:
+        return  # a folder above the data folder, which may be written and not be listed
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in NO_FSYNC_OF_FOLDERS:
+            raise
+    finally:
+        os.close(descriptor)
 
 
 @contextmanager

@@ -21,9 +21,11 @@ from fincon.extract.responses import StripeResponse
 from fincon.extract.stopping import StopSignal
 from fincon.lake.tables import Lake, plain_schema
 from fincon.landing.page_store import PageStore
+from fincon.landing.run_folder import RunFolder, unfinished_runs
 from fincon.pipeline.erase import erase
 from fincon.pipeline.request import SyncRequest, SyncResult
 from fincon.pipeline.sync import run_sync
+from fincon.storage.data_folder import make_folder
 from fincon.transforms.schemas import BALANCES, SESSIONS, Table
 from tests.conftest import rows, settings_for
 from tests.scripted_stripe import START, ScriptedStripe, account, event, serving
@@ -194,6 +196,54 @@ def test_a_page_is_on_the_disk_before_it_has_its_name(
     written = [path for path in (data / "pages").rglob("*") if path.is_file()]
     assert len(written) >= 4
     assert {str(path.with_name(f".{path.name}.part")) for path in written} <= synced
+
+
+def test_a_name_is_on_the_disk_before_anything_rests_on_it(
+    stripe: ScriptedStripe, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A rename, or a new folder, is fsynced before anything else is renamed, whatever a lake goes through."""
+    named: list[Path] = []
+    """Files and folders that have a new name which a machine without power would forget."""
+    seen: set[str] = set()
+
+    def synced(descriptor: int, kernel: Callable[[int], None] = os.fsync) -> None:
+        kernel(descriptor)
+        folder = Path(f"/proc/self/fd/{descriptor}").readlink()
+        named[:] = [path for path in named if path.parent != folder]
+
+    def renamed(old: Path, new: Path, kernel: Callable[[Path, Path], None] = os.replace) -> None:
+        assert named == []
+        kernel(old, new)
+        named.append(Path(new))
+        seen.add(re.sub("[0-9a-f]{8,}.*", "…", Path(new).name))
+
+    monkeypatch.setattr(os, "fsync", synced)
+    monkeypatch.setattr(os, "replace", renamed)
+    monkeypatch.setattr(os, "rename", renamed)
+
+    run(stripe, data)
+    assert named == []
+    stripe.clock += HOUR
+    with pytest.raises(BudgetExhausted):
+        run(stripe, data, max_requests=2)
+    RunFolder(data, unfinished_runs(data, set())[-1].run_id).set_aside("for a test")
+    assert named == []
+    erase(data, "account", "fca_3")
+    assert named == []
+    files = {"run.json", "fetched.json", "costs.json", "fincon.duckdb", "snapshots.json", "settled.parquet"}
+    assert files | {".erasing", "sightings.parquet", "reason.txt"} <= seen
+
+
+def test_a_new_folder_is_on_the_disk_with_all_above_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where several are made at a time, each is named for good."""
+    synced: list[Path] = []
+    monkeypatch.setattr(
+        os, "fsync", lambda descriptor: synced.append(Path(f"/proc/self/fd/{descriptor}").readlink())
+    )
+    make_folder(tmp_path / "a" / "b" / "c")
+    assert set(synced) == {tmp_path / folder for folder in ("", "a", "a/b")}
 
 
 def test_an_interrupted_run_does_not_outlive_an_erasure(stripe: ScriptedStripe, data: Path) -> None:
