@@ -17,19 +17,21 @@ from prefect.cache_policies import NO_CACHE  # noqa: E402
 from prefect.client.schemas.objects import State  # noqa: E402
 from prefect.states import Cancelled, Completed  # noqa: E402
 
-from fincon.errors import DataFolderLocked, FinconError, RetriesExhausted, Stopped, UsageError  # noqa: E402
+from fincon.errors import DataFolderLocked, FinconError, RetriesExhausted, Stopped  # noqa: E402
 from fincon.extract.stopping import StopSignal  # noqa: E402
 from fincon.flows import artifacts  # noqa: E402
 from fincon.flows.cancelling import stopped_when_cancelled  # noqa: E402
 from fincon.flows.dask_workers import extract_on_workers  # noqa: E402
 from fincon.flows.flow_options import Patience  # noqa: E402
+from fincon.lake.incremental import count_accounts  # noqa: E402
+from fincon.lake.tables import Lake  # noqa: E402
 from fincon.pipeline.context import NoProgress, Progress, StepRunner  # noqa: E402
 from fincon.pipeline.extract_step import extract_here  # noqa: E402
 from fincon.pipeline.request import SyncRequest, SyncResult  # noqa: E402
 from fincon.pipeline.sync import run_sync  # noqa: E402
+from fincon.storage.data_folder import DataFolder  # noqa: E402
 from fincon.storage.lock import retry_while_locked  # noqa: E402
 from fincon.storage.s3 import DataPath  # noqa: E402
-from fincon.warehouse.status import count_accounts  # noqa: E402
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -102,11 +104,12 @@ def sync_as_tasks(
 
 
 def _known_accounts(data: DataPath) -> int:
-    """Return how many accounts the last run knew, about; 0 where its views cannot be read, which this run makes anew."""
-    try:
-        return sum(count_accounts(data).values())
-    except UsageError:
+    """Return how many accounts the last run knew, about; 0 before the first one."""
+    folder = DataFolder(data)
+    if not folder.views.exists():
         return 0
+    with Lake(folder.lake) as lake:
+        return sum(count_accounts(lake).values())
 
 
 def as_tasks(seconds: dict[str, float], patience: Patience) -> StepRunner:

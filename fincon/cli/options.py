@@ -6,6 +6,8 @@ from typing import Any, TypeVar
 
 import click
 
+from fincon.transforms.wording import pluralize as pluralize
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 COMMON = ("--data", "--quiet", "--verbose", "--help")
@@ -115,8 +117,3 @@ def echo_status(line: str) -> None:
     """Write a line for the person to standard error; none with ``--quiet``."""
     if not current_options().quiet:
         click.echo(line, err=True)
-
-
-def pluralize(count: int, what: str) -> str:
-    """Return ``1 page``, ``1,234 pages``."""
-    return f"{count:,} {what}" if count == 1 else f"{count:,} {what}s"

@@ -266,7 +266,7 @@ def print_summary(result: SyncResult) -> None:
 
 def _dry_run(settings: Settings, request: SyncRequest) -> None:
     foretold = dry_run(settings, request)
-    for line in foretold.requests:
+    for line in foretold.lines:
         click.echo(line)
     if foretold.known_sessions:
         known = f"{pluralize(foretold.known_sessions, 'session')} known already"

@@ -13,7 +13,7 @@ import requests
 from urllib3.exceptions import HTTPError
 
 from fincon.errors import BudgetExhausted, RetriesExhausted, Stopped, StripeError, UnexpectedAnswer
-from fincon.extract.rate_limiter import ENDPOINT_PER_SECOND, LIVE_PER_SECOND, TEST_PER_SECOND, Limiter
+from fincon.extract.rate_limiter import Limiter, rates
 from fincon.extract.responses import (
     ATTEMPTS,
     BODY_BYTES,
@@ -107,12 +107,7 @@ class StripeClient:
         self._clock = ServerClock(is_sandbox=urlsplit(settings.api_base).hostname in LOOPBACK)
         self.last_request_id = "none yet"
         """The ``Request-Id`` of the last answer: what Stripe's support asks for."""
-        default = LIVE_PER_SECOND if settings.livemode else TEST_PER_SECOND
-        self._limiter = Limiter(
-            settings.requests_per_second or default,
-            settings.requests_per_second or ENDPOINT_PER_SECOND,
-            self._stop.wait,
-        )
+        self._limiter = Limiter(*rates(settings), self._stop.wait)
         self._http = requests.Session()
         self._http.trust_env = False  # no .netrc may replace the key, no proxy is taken by accident
         self._http.verify = settings.ca_bundle or True

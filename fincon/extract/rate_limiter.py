@@ -7,9 +7,18 @@ import threading
 import time
 from collections.abc import Callable
 
+from fincon.settings import Settings
+
 LIVE_PER_SECOND = 100.0
 TEST_PER_SECOND = 25.0
 ENDPOINT_PER_SECOND = 25.0
+
+
+def rates(settings: Settings) -> tuple[float, float]:
+    """Return how many requests a second are made at most, for a Stripe account and on each endpoint."""
+    of_mode = LIVE_PER_SECOND if settings.livemode else TEST_PER_SECOND
+    own = settings.requests_per_second
+    return own or of_mode, own or ENDPOINT_PER_SECOND
 
 
 class Pacer:

@@ -5,7 +5,7 @@ whoever links again does so in a new session. Until then it is open, and every s
 """
 
 from collections.abc import Iterable, Mapping, Set
-from datetime import timedelta
+from datetime import datetime, timedelta
 from operator import itemgetter
 from typing import Literal
 
@@ -68,6 +68,21 @@ def finished_runs(lake: Lake) -> dict[str, list[str]]:
     for whose, run_id in lake.records(RUNS, "stripe_account", "run_id"):
         found.setdefault(whose, []).append(run_id)
     return found
+
+
+def requests_since(lake: Lake, moment: datetime) -> int:
+    """Return how many requests the runs made that were finished since."""
+    return sum(made for made, at in lake.records(RUNS, "requests", "finished_at") if at >= moment)
+
+
+def count_accounts(lake: Lake) -> dict[str, int]:
+    """Return Stripe account → how many linked accounts of it are known."""
+    now = latest_files(lake, ACCOUNTS)
+    if not now.all:
+        return {}
+    with lake.query() as query:
+        counted = f"SELECT stripe_account, count(*) FROM ({now.sql(ACCOUNTS)}) GROUP BY ALL"
+        return dict(query.execute(counted).fetchall())
 
 
 def newest_page_times(lake: Lake) -> dict[str, int]:

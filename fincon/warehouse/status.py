@@ -4,10 +4,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from fincon.landing.run_folder import RESUMED_WITHIN, RunFolder, unfinished_runs
-from fincon.storage.data_folder import DataFolder
 from fincon.storage.s3 import DataPath
 from fincon.transforms.schemas import OBJECT_TABLES
-from fincon.warehouse.connection import connect
 from fincon.warehouse.read_only import ReadOnlyConnection
 
 SECOND = "%Y-%m-%d %H:%M:%S"
@@ -101,12 +99,3 @@ def _rows(views: ReadOnlyConnection, query: str, *values: object) -> list[dict[s
     cursor = views.execute(query, list(values))
     names = [column[0] for column in cursor.description or ()]
     return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
-
-
-def count_accounts(data: DataPath) -> dict[str, int]:
-    """Return Stripe account → how many linked accounts of it are known; empty before the first run."""
-    if not DataFolder(data).views.exists():
-        return {}
-    with connect(data) as connection:
-        query = "SELECT stripe_account, count(*) FROM accounts GROUP BY ALL"
-        return dict(connection.execute(query).fetchall())
