@@ -15,7 +15,7 @@ FinconError
     ├── Stopped             it was stopped from outside; the next run goes on               exit 143
     ├── UnloadableRun       what a run fetched cannot be made into rows; it is set aside
     ├── AccountsFailed      some Stripe accounts are not in; the others are
-    └── DataFolderLocked    another run holds the data folder; it may be free later
+    └── DataFolderLocked    another run holds the data folder; it may be free later  exit 4
 """
 
 import errno
@@ -123,6 +123,8 @@ class AccountsFailed(RunFailed):
 
 class DataFolderLocked(RunFailed):
     """Another run holds the data folder."""
+
+    exit_code = 4  # its own, so that cron can tell a turn that was missed from a failure
 
 
 def reason_of(error: Exception) -> str:

@@ -30,7 +30,7 @@ SECTIONS = {
         "owners": ("sync", "Fetch what changed, and new owners."),
     },
     "Ask": {
-        "status": ("query", "Show the last runs and how fresh each table is."),
+        "status": ("status", "Show the last runs and how fresh each table is."),
         "sql": ("query", "Ask the views; write CSV, JSON, Parquet, …"),
         "schema": ("schema", "Show what views, columns and macros mean."),
         "report": ("query", "Write key tables and plots as one HTML page."),

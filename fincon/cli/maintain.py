@@ -7,7 +7,8 @@ import click
 
 from fincon.cli import interrupt
 from fincon.cli.options import command, current_options, echo_status, pluralize, wait_option
-from fincon.cli.output import render_result, render_unknown
+from fincon.cli.output import render_result
+from fincon.cli.status import render_unknown
 from fincon.errors import RunFailed, UsageError
 from fincon.pipeline import compact as compacting
 from fincon.pipeline import erase as erasing

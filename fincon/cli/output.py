@@ -8,7 +8,6 @@ from datetime import date
 from decimal import Decimal
 from typing import Any
 
-from fincon.cli.options import pluralize
 from fincon.cli.terminal import terminal_width, visible
 from fincon.cli.text import cut, pad, width_of, wrap
 from fincon.transforms.money import format_amount
@@ -199,84 +198,3 @@ def render_markdown(rows: Rows) -> str:
 def render_result(result: ReadOnlyConnection, limit: int = ROWS_SHOWN) -> str:
     """Lay out the first rows of an executed query as a table that fits the terminal."""
     return render_table(read_rows(result, limit), terminal_width())
-
-
-STRIPE_ACCOUNTS_SHOWN = 10
-REJECTS_SHOWN = 5
-
-
-def render_status(found: dict[str, Any], width: int | None) -> str:
-    """Lay out what `fincon status` tells."""
-    lines = [line for run in found["waiting"] for line in _waiting(run, width)]
-    if set_aside := found["set_aside"]:
-        lines.append(f"Runs that could not be loaded, in pages/quarantine: {len(set_aside):,}")
-        for run_id, reason in set_aside.items():
-            lines += wrap(visible(f"  {run_id}: {reason}"), width, "    ")
-    if not found["runs"]:
-        return "\n".join(["No run is finished yet.", *lines])
-    lines += ["Runs, newest first:"]
-    for run in found["runs"]:
-        figures = [
-            pluralize(run["sessions_seen"], "session"),
-            pluralize(run["accounts_seen"], "account"),
-            f"{pluralize(run['rows_added'], 'row')} added",
-            pluralize(run["requests"], "request"),
-            f"{run['rejected']:,} rejected",
-        ]
-        names = (f"{run['finished_at']}Z", run["run_id"], run["mode"], run["stripe_account"] or "")
-        lines += [
-            "  " + "  ".join(filter(None, names)),
-            *wrap("    " + ", ".join(figures), width, "    "),
-        ]
-    by = ", ".join(f"{name} {count:,}" for name, count in found["requests_this_month"].items())
-    total = sum(found["requests_this_month"].values())
-    lines += ["", *wrap(f"Requests this month: {total:,}" + (f" ({by})" if by else ""), width, "  ")]
-    allowed = "Stripe allows 500 reads for each transaction of the last 30 days, and at least 10,000 a month."
-    lines += wrap(f"  {allowed}", width, "  ")
-    accounts = found["stripe_accounts"]
-    if len(accounts) > 1:
-        lines += ["", f"Stripe accounts: {len(accounts):,}, the longest unsynced first"]
-        lines += [
-            f"  {of['stripe_account'] or '(the key itself)':<24} {of['accounts']:>10,} accounts   synced {of['last_run']}"
-            for of in accounts[:STRIPE_ACCOUNTS_SHOWN]
-        ]
-        if len(accounts) > STRIPE_ACCOUNTS_SHOWN:
-            lines.append("  … `fincon status --json` has all")
-    lines += ["", "Tables:                  now     in history  changed"]
-    lines += [
-        f"  {name:<17} {of['rows']:>10,} {of['versions']:>13,}   {of['newest'] or '·'}"
-        for name, of in found["tables"].items()
-    ]
-    rejects = found["rejects"]
-    where = ' (the newest below; `fincon sql "FROM rejects"` has all)' if rejects else ""
-    lines += ["", f"Rejected objects: {len(rejects):,}{where}"]
-    for r in rejects[:REJECTS_SHOWN]:
-        reject = f"  {r['object_type']} {r['object_id'] or '(no id)'}: {r['reason']} at {r['path'] or '$'}"
-        lines += wrap(visible(reject), width, "    ")
-    return "\n".join([*lines, "", *render_unknown(found["unknown_attributes"], width)])
-
-
-def render_unknown(found: Sequence[dict[str, Any]], width: int | None) -> list[str]:
-    """Lay out which attributes arrive that fincon does not know: names and types, never a value."""
-    where = " (kept in `extra`)" if found else ""
-    lines = [f"Attributes that this fincon does not know: {len(found):,}{where}"]
-    for one in found[:REJECTS_SHOWN]:
-        said = f"  {one['table_name']}: {one['attribute']} ({one['example_type']})"
-        since = f" on {one['objects']:,} since {one['first_seen']}"
-        lines += wrap(visible(said + since), width, "    ")
-    if len(found) > REJECTS_SHOWN:
-        lines.append('  … `fincon sql "FROM unknown_attributes"` has all')
-    return lines
-
-
-def _waiting(run: dict[str, Any], width: int | None) -> list[str]:
-    """Say of a run that was interrupted, or is under way, what becomes of it."""
-    if run["fetched"]:
-        then = "The next `fincon sync` loads it."
-    elif run["goes_on"]:
-        then = "The same command goes on with it, unless it is still running."
-    else:
-        then = "It is too old to go on with; `fincon compact` removes its pages."
-    pages = f"{pluralize(run['pages'], 'page')} {'of all' if run['fetched'] else 'so far'}"
-    text = f"Waiting: run {run['run_id']} ({run['mode']}), begun {run['started_at']}Z: {pages}. {then}"
-    return [*wrap(text, width, "  "), ""]

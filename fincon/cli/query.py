@@ -1,49 +1,18 @@
-"""What is asked of a lake: ``fincon status``, ``sql`` and ``report``."""
+"""What is asked of a lake: ``fincon sql`` and ``report``."""
 
-import json
 import re
 import sys
 from pathlib import Path
-from typing import Any
 
 import click
 
 from fincon.cli.export import BINARY, ENDINGS, FORMATS, choose_format, write_result
 from fincon.cli.options import Command, command, current_options, echo_status, pluralize
-from fincon.cli.output import render_status
-from fincon.cli.terminal import terminal_width
 from fincon.errors import UsageError
-from fincon.landing.run_folder import runs_set_aside
-from fincon.settings import data_folder
-from fincon.storage.data_folder import DataFolder
 from fincon.warehouse.connection import ask, connect
-from fincon.warehouse.status import summary, waiting_runs
 
 COMMENT = re.compile(r"--(\s|[^=]*\n)")
 """How a query begins that begins with a comment; an option has no line break before its value."""
-
-
-@command("fincon status", "fincon status --json --runs 50")
-@click.option("--json", "as_json", is_flag=True, help="For scripts.")
-@click.option(
-    "--runs", type=click.IntRange(min=1), default=5, show_default=True, help="How many of the last runs."
-)
-def status(*, as_json: bool, runs: int) -> None:
-    """Show the last runs, how fresh each table is, and what was rejected."""
-    data = data_folder(current_options().data)
-    folder = DataFolder(data)
-    # Views that are gone are no first run that is under way: `connect` says what to do then.
-    is_first = not folder.views.exists() and not any((folder.lake / "runs").glob("*.parquet"))
-    waiting = waiting_runs(data, None) if is_first else []
-    if waiting:
-        found: dict[str, Any] = {"runs": [], "waiting": waiting}
-    else:
-        with connect(data) as connection:
-            found = summary(connection, runs) | {"waiting": waiting_runs(data, connection)}
-    found["set_aside"] = runs_set_aside(data)
-    click.echo(
-        json.dumps(found, indent=2, default=str) if as_json else render_status(found, terminal_width())
-    )
 
 
 class QueryCommand(Command):

@@ -29,7 +29,9 @@ def test_status_check_and_the_report_name_an_attribute_and_show_no_value(data: P
         2,
         "varchar",
     )
-    assert f"accounts: mood (varchar) on 2 since {one['first_seen']}" in shown["status"].stdout
+    assert (
+        f"accounts: mood (varchar) on 2 since {one['first_seen'].replace('T', ' ')}" in shown["status"].stdout
+    )
     assert "accounts: mood (varchar) on 2 since" in shown["check"].stdout
     assert "mood" in report
     assert VALUE not in report + "".join(done.stdout + done.stderr for done in shown.values())

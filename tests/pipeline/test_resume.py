@@ -532,7 +532,7 @@ def test_a_second_sync_leaves_at_once_and_the_lock_dies_with_its_process(
     with started(sandbox, data.parent) as holder:
         wait_for(lambda: sandbox.faults and sandbox.faults.injected["timeout"], holder)
         second = fincon("sync", cwd=data.parent, env=environ(sandbox.url))
-        assert second.returncode == 1
+        assert second.returncode == 4
         assert f"is in use by process {holder.pid}." in second.stderr
         assert len(second.stderr.splitlines()) == 2
         assert len(requested(sandbox)) == 2, "the second asked for nothing"
