@@ -1,20 +1,24 @@
 """Read ids from a file: of Stripe accounts, and of sessions.
 
-Stripe has no list of sessions, so their ids come from the user's own application.
+Stripe has no list of sessions, so their ids come from the user's own application: as text, CSV, JSON or Parquet, in
+whatever form people have them. What cannot be read is refused with its place; no row is passed over.
 """
 
 import codecs
+import csv
 import gzip
+import io
 import re
 import sys
-import tempfile
 import zlib
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-import duckdb
 import msgspec
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from fincon.errors import UsageError
 from fincon.settings import STRIPE_ACCOUNT_ID
@@ -44,6 +48,27 @@ STRIPE_ACCOUNT = Kind(
 OF_SESSION = "stripe_account"
 """The column of a file of sessions that says to which Stripe account each belongs; empty = the key's own."""
 
+SEPARATORS = ",;\t|"
+
+PACKED_OR_NO_TEXT = {
+    b"PK\x03\x04": ("is a workbook of Excel, or an archive", "Save it as CSV, and name that."),
+    b"\xd0\xcf\x11\xe0": ("is a workbook of Excel", "Save it as CSV, and name that."),
+    b"%PDF": ("is a PDF", "Name a file of ids."),
+    b"\x1f\x8b": ("is packed twice", "Unpack it once."),
+    b"BZh": ("is packed with bzip2", "Unpack it, or pack it with gzip."),
+    b"\xfd7zXZ": ("is packed with xz", "Unpack it, or pack it with gzip."),
+    b"\x28\xb5\x2f\xfd": ("is packed with zstd", "Unpack it, or pack it with gzip."),
+}
+"""How content begins that is neither text nor Parquet → what it is, and what to do."""
+
+ENCODINGS = {
+    codecs.BOM_UTF32_LE: "utf-32",  # before UTF-16, whose mark it begins with
+    codecs.BOM_UTF32_BE: "utf-32",
+    codecs.BOM_UTF16_LE: "utf-16",
+    codecs.BOM_UTF16_BE: "utf-16",
+}
+"""How a text begins → its encoding."""
+
 
 @dataclass(frozen=True)
 class SessionIds:
@@ -51,6 +76,16 @@ class SessionIds:
 
     plain: tuple[str, ...] = ()
     of: dict[str, tuple[str, ...]] = field(default_factory=dict)
+
+
+class Row(NamedTuple):
+    """Hold what a row of a file says, as it stands there."""
+
+    place: str
+    """``line 3`` of a text, ``row 3`` of others."""
+    id: Any
+    account: Any
+    """What the column `OF_SESSION` says; None where there is no such column beside the ids."""
 
 
 def read_session_ids(file: str) -> SessionIds:
@@ -61,18 +96,21 @@ def read_session_ids(file: str) -> SessionIds:
     Raises:
         UsageError: the file cannot be read, or holds something that is no session id.
     """
-    found = _read(file, SESSION)
-    if found.accounts is None:
-        return SessionIds(tuple(dict.fromkeys(found.ids)))
-    of: dict[str, dict[str, None]] = {}
-    for session_id, account in zip(found.ids, found.accounts, strict=True):
+    of: dict[str | None, dict[str, None]] = {}
+    for place, session_id, account in _read(file, SESSION):
+        account = None if account is None else str(account).strip()
         if account and not STRIPE_ACCOUNT_ID.fullmatch(account):
             raise UsageError(
-                f"{found.name}: {account[:60]!r} of {session_id} is not a Stripe account.",
+                f"{_name(file)}, {place}: {account[:60]!r} of {session_id} is not a Stripe account.",
                 "It looks like acct_…, or is empty for the key's own.",
             )
         of.setdefault(account, {})[session_id] = None
-    return SessionIds(of={account: tuple(ids) for account, ids in of.items()})
+    if of.keys() <= {None}:
+        return SessionIds(tuple(of.get(None, ())))
+    own = {**of.pop(None, {}), **of.pop("", {})}
+    return SessionIds(
+        of={**({"": tuple(own)} if own else {}), **{str(a): tuple(ids) for a, ids in of.items()}}
+    )
 
 
 def read_stripe_accounts(file: str) -> tuple[str, ...]:
@@ -81,106 +119,185 @@ def read_stripe_accounts(file: str) -> tuple[str, ...]:
     Raises:
         UsageError: the file cannot be read, or holds something that is no Stripe account.
     """
-    return tuple(dict.fromkeys(_read(file, STRIPE_ACCOUNT).ids))
+    return tuple(dict.fromkeys(row.id for row in _read(file, STRIPE_ACCOUNT)))
 
 
-class _Found(NamedTuple):
-    name: str
-    ids: list[str]
-    accounts: list[str] | None
-    """The column `OF_SESSION`, row for row with the ids; None where the file has no such column beside them."""
+def _name(file: str) -> str:
+    return "standard input" if file == "-" else file
 
 
-def _read(file: str, kind: Kind) -> _Found:
-    name = "standard input" if file == "-" else file
-    try:
-        content = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
-        with tempfile.NamedTemporaryFile() as copy:  # what DuckDB reads: unpacked, in UTF-8
-            copy.write(_plain(content, name, kind))
-            copy.flush()
-            return _read_path(Path(copy.name), name, kind)
-    except OSError as error:
-        raise _unreadable(file, error.strerror or str(error), kind) from error
-
-
-def _plain(content: bytes, name: str, kind: Kind) -> bytes:
-    """Return the content unpacked, without a byte order mark, and text in UTF-8.
+def _read(file: str, kind: Kind) -> Iterator[Row]:
+    """Yield the rows of a file, each with an id of the kind.
 
     Raises:
-        UsageError: it is a workbook or an archive, or what it is cannot be told.
+        UsageError: the file cannot be read, holds no id, or a row of it has none or something else.
+    """
+    name = _name(file)
+    try:
+        content = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
+        found = 0
+        for row in _rows(content, kind):
+            one = "" if row.id is None else str(row.id).strip()
+            if not kind.pattern.fullmatch(one):
+                wrong = f"{one[:60]!r} is not a {kind.name}" if one else f"there is no {kind.name}"
+                raise UsageError(f"{name}, {row.place}: {wrong}.", kind.hint)
+            found += 1
+            yield Row(row.place, one, row.account)
+    except _Unreadable as error:
+        raise UsageError(f"{name} {error}.", error.hint or kind.hint) from error
+    except (OSError, pa.ArrowException) as error:
+        reason = str(getattr(error, "strerror", None) or error).partition("\n")[0]
+        raise UsageError(f"The {kind.name}s in {name} cannot be read: {reason}", kind.hint) from error
+    if not found:
+        raise UsageError(f"{name} holds no {kind.name}.", kind.hint)
+
+
+class _Unreadable(Exception):
+    """Why a file cannot be read: goes on after its name."""
+
+    def __init__(self, reason: str, hint: str = "") -> None:
+        super().__init__(reason)
+        self.hint = hint
+
+
+def _rows(content: bytes, kind: Kind) -> Iterator[Row]:
+    """Yield the rows of a file, whatever it is.
+
+    Raises:
+        _Unreadable: it cannot be told, or is damaged.
     """
     if content.startswith(b"\x1f\x8b"):
         try:
             content = gzip.decompress(content)
         except (OSError, EOFError, zlib.error) as error:
-            raise _unreadable(name, "it is packed, and cut short or damaged.", kind) from error
-    if content.startswith(b"PK\x03\x04"):
-        raise UsageError(f"{name} is a workbook of Excel, or an archive.", "Save it as CSV, and name that.")
-    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        content = content.decode("utf-16", errors="replace").encode()
-    elif b"\0" in content[:100] and not content.startswith(b"PAR1"):
-        raise _unreadable(name, "it is no text in UTF-8.", kind)
-    return content.removeprefix(codecs.BOM_UTF8)
+            raise _Unreadable("is packed, and cut short or damaged") from error
+    for start, (reason, hint) in PACKED_OR_NO_TEXT.items():
+        if content.startswith(start):
+            raise _Unreadable(reason, hint)
+    if content.startswith(b"PAR1"):
+        return _rows_of_parquet(content, kind)
+    text = _decode(content)
+    return _rows_of_json(text, kind) if text.lstrip()[:1] in ("{", "[") else _rows_of_text(text, kind)
 
 
-def _read_path(path: Path, name: str, kind: Kind) -> _Found:
+def _decode(content: bytes) -> str:
+    """Return the text. Ids are ASCII: what cannot be read of other columns does no harm."""
+    encoding = next((named for mark, named in ENCODINGS.items() if content.startswith(mark)), "utf-8")
+    for place, unmarked in ((1, "utf-16-le"), (0, "utf-16-be")):  # half of the bytes of ASCII are zero there
+        if encoding == "utf-8" and 4 * content[place:100:2].count(0) > len(content[:100]):
+            encoding = unmarked
+    text = content.decode(encoding, errors="replace").replace("\ufeff", "")
+    if "\0" in text[:100]:
+        raise _Unreadable("is no text")
+    return text
+
+
+def _rows_of_text(text: str, kind: Kind) -> Iterator[Row]:
+    """Yield a row for each line of CSV, if the first one names a column of ids; else for each line, which is an id."""
+    lines = io.StringIO(text, newline=None)  # which ends lines at \r as well
+    line, head, separators = _head(lines)
     try:
-        with path.open("rb") as file:
-            head = file.read(4096)
-        found = _from_table(path, head, name, kind) if _is_table(head, kind) else _from_text(path, name)
-    except OSError as error:
-        raise _unreadable(name, error.strerror, kind) from error
-    except (duckdb.Error, UnicodeDecodeError) as error:
-        raise _unreadable(name, str(error).split("\n", 1)[0], kind) from error
-    for position, one in enumerate(dict.fromkeys(found.ids), start=1):
-        if not kind.pattern.fullmatch(one):
-            raise UsageError(f"{name}: {one[:60]!r} (number {position}) is not a {kind.name}.", kind.hint)
-    if not found.ids:
-        raise UsageError(f"{name} holds no {kind.name}.", kind.hint)
-    return found
+        for separator in separators:
+            names = next(csv.reader([head], delimiter=separator, skipinitialspace=True), [])
+            at, of = _place(names, kind.columns), _place(names, (OF_SESSION,))
+            if at is not None:
+                break
+        else:
+            lines, line, separator, at, of = io.StringIO(text, newline=None), 0, ",", None, None
+        before, line = line, line + 1
+        # Strict: a quote that is not closed would swallow the rows that follow.
+        cells = csv.reader(lines, delimiter=separator, skipinitialspace=True, strict=True)
+        for row in cells:
+            if any(cell.strip() for cell in row):
+                own = separator.join(row).rstrip(", ") if at is None else _cell(row, at)
+                yield Row(f"line {line:,}", own, None if of in (None, at) else _cell(row, of) or "")
+            line = before + cells.line_num + 1
+    except csv.Error as error:
+        raise _Unreadable(f"cannot be read in line {line:,}: {error}") from error
 
 
-def _unreadable(name: str, reason: str | None, kind: Kind) -> UsageError:
-    return UsageError(f"The {kind.name}s in {name} cannot be read: {reason}", kind.hint)
+def _head(lines: io.StringIO) -> tuple[int, str, Sequence[str]]:
+    """Read to the first line that says something; return its number, itself, and what may separate its cells."""
+    number, separators = 0, SEPARATORS
+    while line := lines.readline():
+        number += 1
+        if declared := re.fullmatch(r"sep=(.)\s*", line, re.IGNORECASE):  # Excel's own line
+            separators = declared[1]
+        elif line.strip():
+            break
+    return number, line, separators
 
 
-def _is_table(head: bytes, kind: Kind) -> bool:
-    """Tell whether the content is Parquet, JSON, or has a header line that names one of the kind's columns."""
-    first_line = head.lstrip(b"\xef\xbb\xbf").split(b"\n", 1)[0].decode(errors="replace")
-    names = {name.strip().strip('"').lower() for name in re.split(r"[,;\t|]", first_line)}
-    return head.startswith(b"PAR1") or head.lstrip()[:1] in (b"{", b"[") or not names.isdisjoint(kind.columns)
+def _cell(row: Sequence[str], place: int | None) -> str | None:
+    return row[place] if place is not None and place < len(row) else None
 
 
-def _from_text(path: Path, name: str) -> _Found:
-    lines = path.read_text(encoding="utf-8-sig").splitlines()
-    return _Found(name, [text for line in lines if (text := line.strip())], None)
+def _place(names: Iterable[str], wanted: Sequence[str]) -> int | None:
+    """Return which of the names is the likeliest column: ``Session ID`` and ``sessionId`` are ``session_id`` too."""
+    plain = [re.sub(r"[\s_-]", "", name).lower() for name in names]
+    return next((plain.index(one) for one in (w.replace("_", "") for w in wanted) if one in plain), None)
 
 
-def _from_table(path: Path, head: bytes, name: str, kind: Kind) -> _Found:
-    if re.match(rb"\s*\[\s*\"", head):
-        return _from_list(path, name, kind)
-    if head.startswith(b"PAR1"):
-        reader = "read_parquet($path, hive_partitioning = false)"
-    elif head.lstrip()[:1] in (b"{", b"["):
-        reader = "read_json($path, hive_partitioning = false)"
-    else:
-        reader = "read_csv($path, header = true, all_varchar = true, null_padding = true, hive_partitioning = false)"
-    with duckdb.connect() as connection:
-        table = connection.sql(f"FROM {reader}", params={"path": str(path)})
-        column = next((c for wanted in kind.columns for c in table.columns if c.lower() == wanted), None)
-        if column is None:
-            wanted = " or ".join(kind.columns)
-            raise UsageError(f"{name} has no column {wanted}, but {', '.join(table.columns)}.", kind.hint)
-        others = [c for c in table.columns if c != column and c.lower() == OF_SESSION]
-        chosen = table.select(*(duckdb.ColumnExpression(c) for c in [column, *others])).fetchall()
-    rows = [[str(value or "").strip() for value in row] for row in chosen]
-    rows = [row for row in rows if row[0]]
-    return _Found(name, [row[0] for row in rows], [row[1] for row in rows] if others else None)
-
-
-def _from_list(path: Path, name: str, kind: Kind) -> _Found:
-    """Read a list of ids in JSON, which is no table: ``["fcsess_1", "fcsess_2"]``."""
+def _rows_of_json(text: str, kind: Kind) -> Iterator[Row]:
+    """Yield a row for each object or text of a JSON array, of a list as Stripe's API gives it, or of lines of JSON."""
     try:
-        return _Found(name, msgspec.json.decode(path.read_bytes(), type=list[str]), None)
-    except msgspec.DecodeError as error:
-        raise _unreadable(name, str(error), kind) from error
+        whole = msgspec.json.decode(text)
+    except (msgspec.DecodeError, RecursionError) as error:
+        first, _, rest = text.strip().partition("\n")
+        if not rest or not _is_json(first):
+            raise _Unreadable(f"is no JSON: {error}") from error
+        yield from _rows_of_json_lines(text, kind)
+        return
+    if isinstance(whole, dict) and isinstance(whole.get("data"), list):
+        whole = whole["data"]
+    for number, record in enumerate(whole if isinstance(whole, list) else [whole], start=1):
+        yield _row_of_record(f"row {number:,}", record, kind)
+
+
+def _is_json(text: str) -> bool:
+    try:
+        msgspec.json.decode(text)
+    except (msgspec.DecodeError, RecursionError):
+        return False
+    return True
+
+
+def _rows_of_json_lines(text: str, kind: Kind) -> Iterator[Row]:
+    for number, line in enumerate(io.StringIO(text, newline=None), start=1):
+        if line.strip():
+            try:
+                record = msgspec.json.decode(line)
+            except (msgspec.DecodeError, RecursionError) as error:
+                raise _Unreadable(f"cannot be read in line {number:,}: {error}") from error
+            yield _row_of_record(f"line {number:,}", record, kind)
+
+
+def _row_of_record(place: str, record: Any, kind: Kind) -> Row:
+    """Return what an object of JSON says; a text is an id."""
+    if not isinstance(record, dict):
+        return Row(place, record if isinstance(record, str) else msgspec.json.encode(record).decode(), None)
+    names, values = list(record), list(record.values())
+    at, of = _place(names, kind.columns), _place(names, (OF_SESSION,))
+    if at is None:
+        raise _without_column(names, kind, f" in {place}")
+    return Row(place, values[at], None if of is None or of == at else values[of] or "")
+
+
+def _rows_of_parquet(content: bytes, kind: Kind) -> Iterator[Row]:
+    file = pq.ParquetFile(pa.BufferReader(content))
+    names = file.schema_arrow.names
+    at, of = _place(names, kind.columns), _place(names, (OF_SESSION,))
+    if at is None:
+        raise _without_column(names, kind)
+    number = 0
+    for batch in file.iter_batches(columns=[names[place] for place in {at, of} - {None}]):
+        ids = batch.column(names[at]).to_pylist()
+        accounts = [None] * len(ids) if of is None or of == at else batch.column(names[of]).to_pylist()
+        for one, account in zip(ids, accounts, strict=True):
+            number += 1
+            text = one.decode(errors="replace") if isinstance(one, bytes) else one
+            yield Row(f"row {number:,}", text, account or "" if of is not None else None)
+
+
+def _without_column(names: Sequence[str], kind: Kind, where: str = "") -> _Unreadable:
+    return _Unreadable(f"has no column {' or '.join(kind.columns)}{where}, but {', '.join(names) or 'none'}")

@@ -129,7 +129,7 @@ def test_sql_writes_every_format_exactly(sandbox: Sandbox, tmp_path: Path) -> No
             ["sync", "--sessions", "bad.txt"],
             {"STRIPE_API_KEY": KEY},
             2,
-            "'acct_1' (number 2) is not a session id",
+            "line 2: 'acct_1' is not a session id",
         ),
         (["sync", "--sessions", "empty.txt"], {"STRIPE_API_KEY": KEY}, 2, "holds no session id"),
         (["sync", "--sessions", "other.csv"], {"STRIPE_API_KEY": KEY}, 2, "is not a session id"),

@@ -222,20 +222,68 @@ def test_what_keeps_a_server_from_answering_is_told_apart(call: Call, tmp_path: 
             assert "Pool" not in shown.err
 
 
-FILES = [
-    ("fcsess_1\nfcsess_2\n".encode("utf-16"), "fcsess_2"),
-    (b"user\tsession_id\nu\tfcsess_1\nu\tfcsess_2\n".decode().encode("utf-16"), "fcsess_2"),
-    (gzip.compress(b"fcsess_1\nfcsess_2\n"), "fcsess_2"),
-    (gzip.compress(b"session_id\nfcsess_1\nfcsess_2\n"), "fcsess_2"),
-    (b'\xef\xbb\xbf[{"id": "fcsess_1"}, {"id": "fcsess_2"}]', "fcsess_2"),
-    (b'["fcsess_1", "fcsess_2"]', "fcsess_2"),
-    (b"\xef\xbb\xbfsession_id;user\r\nfcsess_1;u\r\nfcsess_2;v\r\n", "fcsess_2"),
-    (b"session_id,user\nfcsess_1,u\nfcsess_2\n", "fcsess_2"),
-    (b'["fcsess_1", 2]', r"cannot be read: Expected `str`, got `int`"),
+TWO = "fcsess_1\nfcsess_2\n"
+QUOTED = 'user;session_id\r\n"a;b\r\nc";"fcsess_1"\r\n;fcsess_2\r\n;\r\n'
+
+READ = [
+    TWO.encode("utf-16"),
+    TWO.encode("utf-16-le"),
+    TWO.encode("utf-16-be"),
+    TWO.encode("utf-32"),
+    b"\xef\xbb\xbf" + TWO.encode() + b"\xef\xbb\xbf",
+    TWO.replace("\n", "\r").encode(),
+    b'"fcsess_1",\r\n"fcsess_2",\r\n,\r\n',
+    "user\tsession_id\nu\tfcsess_1\nu\tfcsess_2\n".encode("utf-16"),
+    "user,session_id\nJos\u00e9,fcsess_1\nZo\u00eb,fcsess_2\n".encode("latin-1"),
+    gzip.compress(TWO.encode()),
+    gzip.compress(b"fcsess_1\n") + gzip.compress(b"fcsess_2\n"),
+    gzip.compress(b"session_id\nfcsess_1\nfcsess_2\n"),
+    b"\xef\xbb\xbfsession_id;user\r\nfcsess_1;u\r\nfcsess_2;v\r\n",
+    b"sep=;\r\nUser;Session ID\r\nu;fcsess_1\r\nv;fcsess_2\r\n",
+    QUOTED.encode(),
+    b"\n\nuser|sessionId\nu|fcsess_1\nv|fcsess_2\n",
+    b"session_id,user\nfcsess_1,u\nfcsess_2\n",
+    b"id,session_id\n5,fcsess_1\n6,fcsess_2\n",
+    b",".join(b"c%d" % n for n in range(2000)) + b",id\n" + b"," * 2000 + b"fcsess_1\n" + b"," * 2000 + b"fcsess_2",
+    b'\xef\xbb\xbf[{"id": "fcsess_1"}, {"id": "fcsess_2"}]',
+    b'["fcsess_1", "fcsess_2"]',
+    b'{"object": "list", "data": [{"id": "fcsess_1"}, {"id": "fcsess_2"}]}',
+    b'{"ID": "fcsess_1"}\n\n{"session_id": "fcsess_2", "id": 7}\n',
+]  # fmt: skip
+
+REFUSED = [
+    (b"fcsess_1\n\nfca_2\n", r"line 3: 'fca_2' is not a session id\.\n +Give one session id"),
+    (b"session_id,user\nfcsess_1,u\nTotal,1\n", r"line 3: 'Total' is not"),
+    (b"user,session_id\nu,fcsess_1\nu\n", r"line 3: there is no session id"),
+    (b"user,session_id\nu,fcsess_1\nu,\n", r"line 3: there is no session id"),
+    (b'user,session_id\n"a\nb",fcsess_1\nu,NULL\n', r"line 4: 'NULL' is not"),
+    (b'session_id\n="fcsess_1"\n', r"line 2: '=\"fcsess_1\"' is not"),
+    (b"fcsess_1,fcsess_2\n", r"line 1: 'fcsess_1,fcsess_2' is not"),
+    (b"u,fcsess_1\n", r"line 1: 'u,fcsess_1' is not"),
+    (b"session\nfcsess_1\n", r"line 1: 'session' is not a session id\.\n .*a column session_id or id"),
+    (b"stripe_account,session_id\nacct_1,fcsess_1\nme,fcsess_2\n", r"line 3: 'me' of fcsess_2 is not a Stripe acc"),
+    (b"\xffcsess_1\n", r"line 1: '.csess_1' is not"),
+    (b'session_id,name\nfcsess_1,"Joe\nfcsess_2,Ann\n', r"cannot be read in line 2: unexpected end of data"),
+    (b'session_id,name\nfcsess_1,"Joe\nfcsess_2,"Ann\n', r"cannot be read in line 2: ',' expected after"),
+    (b'"' + b"x" * 200_000, r"cannot be read in line 1: field larger"),
+    (b'["fcsess_1", 2]', r"row 2: '2' is not"),
+    (b'["fcsess_1",]', r"is no JSON: .*trailing comma"),
+    (b"[" * 5_000, r"is no JSON: "),
+    (b'[{"id": "fcsess_1"}, {"name": "x"}]', r"has no column session_id or id in row 2, but name"),
+    (b'{"id": "fcsess_1"}\n{"id":\n', r"cannot be read in line 2: "),
+    (b"[]", r"holds no session id"),
+    (b"\xef\xbb\xbf \r\n", r"holds no session id"),
     (b"PK\x03\x04rest", r"is a workbook of Excel.*\n +Save it as CSV"),
-    (gzip.compress(b"fcsess_1\n" * 99)[:30], r"it is packed, and cut short or damaged"),
-    (b"f\0c\0s\0", r"it is no text in UTF-8"),
-]
+    (b"\xd0\xcf\x11\xe0" + b"\0" * 99, r"is a workbook of Excel\.\n +Save it as CSV"),
+    (b"BZh91AY", r"is packed with bzip2\.\n +Unpack it"),
+    (gzip.compress(gzip.compress(b"x")), r"is packed twice"),
+    (gzip.compress(b"fcsess_1\n" * 99)[:30], r"is packed, and cut short or damaged"),
+    (gzip.compress(b"fcsess_1\n") + b"rest", r"is packed, and cut short or damaged"),
+    (b"PAR1rest", r"cannot be read: Parquet"),
+    (b"fcsess_1\0\n", r"is no text"),
+]  # fmt: skip
+
+FILES = [*((content, r"fcsess_1\n.*fcsess_2\n") for content in READ), *REFUSED]
 
 
 @pytest.mark.parametrize(("content", "says"), FILES, ids=lambda value: repr(value)[:40])
@@ -248,4 +296,5 @@ def test_a_file_of_ids_is_read_or_refused_in_words(
     for name in ("ids", "-"):
         shown = call("sync", "--sessions", name, "--dry-run", cwd=tmp_path, env=env, stdin=content)
         assert re.search(says, shown.out + shown.err), shown
-        assert shown.code == (0 if says.startswith("fcsess") else 2)
+        assert shown.code == (0 if content in READ else 2)
+        assert content in READ or len(shown.err.splitlines()) == 2
