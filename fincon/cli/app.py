@@ -38,6 +38,7 @@ SECTIONS = {
     },
     "Keep": {
         "compact": ("maintain", "Merge small files, and remove old ones."),
+        "rates": ("rates", "Take in exchange rates, for to_currency."),
         "erase": ("maintain", "Remove every trace of an account or a person."),
         "privacy": ("maintain", "Rewrite the past as --pii was chosen last."),
         "serve": ("schedule", "Run what prefect.yaml schedules."),

@@ -92,7 +92,7 @@ def erase(
             "Name one account, customer or session.", f"fincon erase --account {ID_EXAMPLES['account']}"
         )
     kind, identity = given[0]
-    data = _existing_lake()
+    data = existing_lake()
     with interrupt.unwinding(when=isinstance(data, S3Path)), machine_errors(data):
         if allow:
             erasing.allow(data, kind, identity)
@@ -144,7 +144,7 @@ def _show_what_goes(data: DataPath, kind: str, identity: str, *, dry_run: bool) 
 @wait_option
 def compact(retention_days: int, pages_days: int, wait_seconds: float) -> None:
     """Merge small files, and remove old ones and old pages."""
-    data = _existing_lake()
+    data = existing_lake()
     with interrupt.unwinding(when=isinstance(data, S3Path)), machine_errors(data):
         done = retry_while_locked(lambda: compacting.compact(data, retention_days, pages_days), wait_seconds)
     for name, (before, after) in done["files"].items():
@@ -157,13 +157,13 @@ def compact(retention_days: int, pages_days: int, wait_seconds: float) -> None:
 @wait_option
 def privacy(wait_seconds: float, *, rewrite: bool) -> None:
     """Hash or drop what earlier runs kept of people, as the last run's --pii says."""
-    data = _existing_lake()
+    data = existing_lake()
     with interrupt.unwinding(when=isinstance(data, S3Path)), machine_errors(data):
         pages = retry_while_locked(lambda: rewriting.rewrite(data, pii_key()), wait_seconds)
     echo_status(f"{pluralize(pages, 'page')} rewritten, and nothing under the data folder is left in clear.")
 
 
-def _existing_lake() -> DataPath:
+def existing_lake() -> DataPath:
     """Return the data folder.
 
     Raises:

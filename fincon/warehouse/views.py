@@ -1,7 +1,7 @@
 """Publish ``fincon.duckdb``: views over the lake's Parquet files, made anew after each run and swapped in whole.
 
-The file holds no data. Its views name their Parquet files one by one, so a reader sees the lake as it was when
-the file was made, whatever happens meanwhile.
+The file holds no data but the rates that a person gave. Its views name their Parquet files one by one, so a reader
+sees the lake as it was when the file was made, whatever happens meanwhile.
 """
 
 import hashlib
@@ -22,6 +22,7 @@ from fincon.lake.version_sql import (
     from_template,
     latest_sql,
     no_rows_sql,
+    read_parquet_sql,
     same_object,
     sql_literal,
     sql_literals,
@@ -81,17 +82,18 @@ def publish(data: DataPath, files: Mapping[str, LatestFiles]) -> DataPath:
     """
     target = DataFolder(data).views
     views = list(statements(files))
-    made_of = hashlib.sha256("\n".join([version("fincon"), *views]).encode()).hexdigest()
     try:
+        rates = _rates_filled(data)
+        made_of = hashlib.sha256("\n".join([version("fincon"), *views, *rates]).encode()).hexdigest()
         with atomic_write(target) as part, open_duckdb(data, threads=1) as connection:
             _drop_wal(part)
             connection.execute("SET TimeZone = 'UTC'")
             if _attached_copy(connection, target, part, made_of):
-                views = []
+                views = rates = []
             else:
                 connection.execute(f"ATTACH {sql_literal(str(part))} AS warehouse (STORAGE_VERSION 'v1.2.0')")
             connection.execute("USE warehouse; BEGIN; CREATE SCHEMA IF NOT EXISTS lake")
-            for statement in [*named_files(data, files, made_of), *views]:
+            for statement in [*named_files(data, files, made_of), *views, *rates]:
                 connection.execute(statement)
             connection.execute("COMMIT; USE memory; DETACH warehouse")
             _drop_wal(target)
@@ -107,6 +109,15 @@ def _drop_wal(file: DataPath) -> None:
     """Remove what a writer that was killed left beside a file: DuckDB would replay it over the one that comes in its place."""
     if isinstance(file, Path):  # a bucket has no such thing
         file.with_name(f"{file.name}.wal").unlink(missing_ok=True)
+
+
+def _rates_filled(data: DataPath) -> list[str]:
+    """Return the SQL that fills the table of rates, with a comment that differs where they do; none where there are none."""
+    rates = DataFolder(data).rates
+    if not rates.exists():
+        return []
+    content = hashlib.sha256(rates.read_bytes()).hexdigest()
+    return [f"-- {content}\nINSERT INTO lake.rates BY NAME FROM {read_parquet_sql([str(rates)])}"]
 
 
 @cache
@@ -193,6 +204,7 @@ def statements(files: Mapping[str, LatestFiles]) -> Iterator[str]:
         zero_decimal="|".join(sorted(ZERO_DECIMAL)),
         three_decimal="|".join(sorted(THREE_DECIMAL)),
     )
+    yield from_template("rates")
     for table in TABLES:
         yield _lake_view(table, table.name, filled=bool(files[table.name].all))
         yield from _comments(f"lake.{table.name}", table, "Its Parquet files, as they are.")

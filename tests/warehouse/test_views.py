@@ -1,8 +1,9 @@
 """Each question against a small lake made by hand: ``tests/views/<question>/given.json`` → ``expect.json``.
 
 ``given`` holds rows by table; a column left out is null, and ``stripe_account``, ``observed_at`` and ``run_id`` have
-defaults. ``expect`` holds rows by query; a column left out is null, and the order of rows does not matter. A time is ISO
-8601, or ``now-26h``, ``now+3d`` for questions that ask about now. Decimals are text, so that each digit counts.
+defaults; ``rates`` are lists of day, from, to, rate. ``expect`` holds rows by query; a column left out is null, and the
+order of rows does not matter. A time is ISO 8601, or ``now-26h``, ``now+3d`` for questions that ask about now. Decimals
+are text, so that each digit counts.
 """
 
 import json
@@ -18,6 +19,7 @@ import pytest
 
 from fincon.lake.snapshots import latest_files_by_table
 from fincon.lake.tables import Lake
+from fincon.pipeline.rates import Pair, write_rates
 from fincon.transforms.schemas import ACCOUNTS, TABLES, Table
 from fincon.warehouse.connection import connect
 from fincon.warehouse.data_dictionary import empty_views
@@ -89,10 +91,13 @@ def test_every_list_of_an_account_is_sorted_before_it_is_compared() -> None:
     assert [name for name in personal if f"'{name}'" not in text] == []
 
 
-def publish_rows(data: Path, given: dict[str, list[dict[str, Any]]], now: datetime) -> None:
+def publish_rows(data: Path, given: dict[str, list[Any]], now: datetime) -> None:
     """Rows by table as a lake of Delta tables, and the views over it."""
     lake = Lake(data / "lake")
     tables = {table.name: table for table in TABLES}
+    data.mkdir(exist_ok=True)
+    if rates := given.pop("rates", []):
+        write_rates(data, {Pair(date.fromisoformat(d), s, t): Decimal(rate) for d, s, t, rate in rates})
     for name, found in given.items():
         rows = [typed_row(tables[name], row, now) for row in found]
         lake.append(tables[name], pa.Table.from_pylist(rows, schema=tables[name].schema), "run_1")
