@@ -17,7 +17,8 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from fincon.sandbox.connect import connected_world
-from fincon.sandbox.endpoints import match
+from fincon.sandbox.endpoints import OWNERS, ROOT, match
+from fincon.sandbox.faults import Faults
 from fincon.sandbox.middleware import FaultInjector, Limiter
 from fincon.sandbox.model import Json
 from fincon.sandbox.query import ApiError, Query
@@ -100,7 +101,21 @@ def _answer(state: State, request: Request) -> Json:
         raise ApiError(405, f"The sandbox is read-only: {request.method} {path} is not supported.")
     query = Query(request.scope["query_string"], endpoint.params)
     version = request.headers.get("stripe-version", world.evolution.default_version)
-    return endpoint.answer(world.in_version(version), query, id_, path)
+    answer = endpoint.answer(world.in_version(version), query, id_, path)
+    if any(name.endswith("ownership") for name in query.lists.get("expand", ())):
+        _authorize(state, request.headers, OWNERS.permission)
+        _collapse(answer, state.faults)
+    return answer
+
+
+def _collapse(answer: Json, faults: Faults | None) -> None:
+    """Show the ids alone of the ownerships whose own lists meet a fault: neither way leads to their owners."""
+    for account in answer.get("data", ()) if faults else ():
+        owned = account.get("ownership")
+        if faults and isinstance(owned, dict):
+            path = f"{ROOT}/accounts/{account['id']}/owners"
+            if faults.spoils(OWNERS.pattern, f"ownership={owned['id']}", path):
+                account["ownership"] = owned["id"]
 
 
 async def clock(request: Request) -> Response:

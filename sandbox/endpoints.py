@@ -232,6 +232,9 @@ def _params(*names: str) -> frozenset[str]:
     return frozenset((*PAGING, *names))
 
 
+OWNERS = Endpoint(
+    f"{ROOT}/accounts/{{id}}/owners", "financial_connections.owners", _params("ownership"), list_owners
+)
 ENDPOINTS = (
     Endpoint(f"{ROOT}/sessions/{{id}}", "financial_connections.sessions", frozenset({"expand"}), get_session),
     Endpoint(
@@ -241,9 +244,7 @@ ENDPOINTS = (
         list_accounts,
     ),
     Endpoint(f"{ROOT}/accounts/{{id}}", "financial_connections.accounts", frozenset({"expand"}), get_account),
-    Endpoint(
-        f"{ROOT}/accounts/{{id}}/owners", "financial_connections.owners", _params("ownership"), list_owners
-    ),
+    OWNERS,
     Endpoint(
         f"{ROOT}/transactions",
         "financial_connections.transactions",

@@ -144,10 +144,14 @@ class Rule:
 
     def meets(self, endpoint: str, query: str, path: str) -> bool:
         """Whether a request meets this rule's fault; counts it if it matches."""
-        if self.endpoint not in ("", endpoint) or self.query not in query or self.path not in path:
+        if not self.matches(endpoint, query, path):
             return False
         self.seen += 1
         return not self.nth or self.seen in self.nth
+
+    def matches(self, endpoint: str, query: str, path: str) -> bool:
+        """Whether a request is one of those that the rule is about."""
+        return self.endpoint in ("", endpoint) and self.query in query and self.path in path
 
 
 @dataclass
@@ -175,6 +179,10 @@ class Faults:
         if fault is not None:
             self.injected[fault.kind] += 1
         return fault
+
+    def spoils(self, endpoint: str, query: str, path: str) -> bool:
+        """Whether the script has a fault for such a request, by its endpoint or path, now or at another time."""
+        return any(rule.matches(endpoint, query, path) for rule in self.script if rule.endpoint or rule.path)
 
     def _by_rate(self) -> Fault | None:
         dice = mix(self.served ^ self.seed << 32)

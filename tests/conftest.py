@@ -34,6 +34,7 @@ SLOW = (
     "test_fuzz_short",
     "test_hostile_api",
     "test_hostile_machine",
+    "test_inline_owners",
     "test_listing",
     "test_maintenance",
     "test_personal",

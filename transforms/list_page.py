@@ -1,10 +1,12 @@
 """What paging needs of a body before anything else of it is read."""
 
+from contextlib import suppress
 from typing import Any
 
 import msgspec
 from msgspec import Struct
 
+from fincon.transforms.decode import raw_items
 from fincon.transforms.stripe_objects import RawList
 
 
@@ -64,3 +66,30 @@ def created_accounts(body: bytes) -> list[tuple[int, str]]:
     except msgspec.DecodeError:
         return []
     return [(created, i) for created, i in zip(page.created, page.ids, strict=True) if created]
+
+
+class _Ownership(Struct, gc=False):
+    id: str
+    owners: msgspec.Raw
+
+
+class _Owned(Struct, gc=False):
+    id: str
+    ownership: _Ownership
+
+
+_OWNED = msgspec.json.Decoder(_Owned)
+
+
+def expanded_owners(body: bytes) -> dict[str, tuple[str, bytes]]:
+    """Return account → its ownership's id and list of owners, of the accounts on a list that show their ownership whole.
+
+    Raises:
+        msgspec.DecodeError: the body is no list.
+    """
+    found = {}
+    for item in raw_items(body):
+        with suppress(msgspec.DecodeError, RecursionError):  # no object, or no ownership that is one
+            account = _OWNED.decode(item)
+            found[account.id] = (account.ownership.id, bytes(account.ownership.owners))
+    return found

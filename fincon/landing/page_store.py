@@ -209,6 +209,11 @@ class PageStore:
         """Count the pages on disk."""
         return len(self._files())
 
+    def count_requests(self) -> int:
+        """Count the requests that brought the pages on disk: one may have brought the owners of many accounts."""
+        owners = [_decode(self.folder / chain.file(0)).header for chain in self._chains(STREAMS["owners"])]
+        return self.count() - len(owners) + len({header.request for header in owners})
+
     def catch_up(self) -> int:
         """Read what an interrupted run left, so that later pages get later times; return how many pages that is."""
         found = 0

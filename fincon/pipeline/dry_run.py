@@ -122,6 +122,12 @@ def _foresee(own: SyncRequest, session_ids: Sequence[str], accounts: int) -> Ite
             what=f"GET {place}?{parameters}",
             until=f"for each account whose {stream.name} were refreshed since",
         )
+        if stream.feature == "ownership" and own.accounts and not own.events:
+            yield Foreseen(
+                endpoint="accounts",
+                what=f"{path}?expand[]=data.ownership&limit=…",
+                until="in their place, where several of them stand on one page of the list",
+            )
 
 
 def _requests(foreseen: Mapping[str, Sequence[Foreseen]]) -> Iterator[str]:

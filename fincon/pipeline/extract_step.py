@@ -11,7 +11,7 @@ from pathlib import Path
 from fincon import privacy
 from fincon.errors import BudgetExhausted, FinconError, RetriesExhausted, RunFailed, StripeError
 from fincon.extract import accounts as listing
-from fincon.extract import events, features, sessions
+from fincon.extract import events, features, inline_owners, sessions
 from fincon.extract.client import LOG, RequestBudget, StripeClient
 from fincon.extract.concurrency import MAX_CONSECUTIVE_FAILURES, run_all
 from fincon.lake import incremental, sightings
@@ -196,7 +196,7 @@ def fetch_all(ctx: SyncContext, job: ExtractJob, stripe: StripeClient, page_stor
             "run %s: %d requests, %d of them retries, the last with Request-Id %s",
             *(job.run.run_id, stripe.counts["requests"], stripe.counts["retries"], stripe.last_request_id),
         )
-    folder.mark_fetched({**costs, "requests": max(costs["requests"], page_store.count())})
+    folder.mark_fetched({**costs, "requests": max(costs["requests"], page_store.count_requests())})
 
 
 def fetch_sessions(
@@ -242,4 +242,5 @@ def fetch_features(ctx: SyncContext, job: ExtractJob, stripe: StripeClient, page
         name = stream_of(feature).name
         advance = ctx.progress.stage(f"{name} of accounts", len(due))
         features.finish_started(stripe, page_store, name, {one.account_id for one in due})
-        ctx.run_step(f"fetch {name}", features.fetch_features, stripe, page_store, due, advance)
+        fetch = inline_owners.fetch_owners if feature == "ownership" else features.fetch_features
+        ctx.run_step(f"fetch {name}", fetch, stripe, page_store, due, advance)
