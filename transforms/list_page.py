@@ -1,6 +1,5 @@
 """What paging needs of a body before anything else of it is read."""
 
-from contextlib import suppress
 from typing import Any
 
 import msgspec
@@ -89,7 +88,9 @@ def expanded_owners(body: bytes) -> dict[str, tuple[str, bytes]]:
     """
     found = {}
     for item in raw_items(body):
-        with suppress(msgspec.DecodeError, RecursionError):  # no object, or no ownership that is one
+        try:
             account = _OWNED.decode(item)
-            found[account.id] = (account.ownership.id, bytes(account.ownership.owners))
+        except (msgspec.DecodeError, RecursionError):
+            continue  # no object, or no ownership that is one
+        found[account.id] = (account.ownership.id, bytes(account.ownership.owners))
     return found
