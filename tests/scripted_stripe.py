@@ -55,6 +55,8 @@ class ScriptedStripe:
     """Asked first; what it answers is sent."""
     requests: list[str] = field(default_factory=list)
     """Path and query of each request."""
+    connected: "dict[str, ScriptedStripe]" = field(default_factory=dict)
+    """By id, what answers where a request names a connected account."""
     url: str = ""
 
     def answer(self, target: str) -> Answer:
@@ -200,8 +202,9 @@ def serving(stripe: ScriptedStripe) -> Iterator[ScriptedStripe]:
 
         def do_GET(self) -> None:
             with lock:  # one answer at a time, so that a test's changes fall between two
-                found = stripe.answer(self.path)
-                date = formatdate(stripe.clock, usegmt=True) if found.date == "" else found.date
+                whose = stripe.connected.get(self.headers.get("Stripe-Account", ""), stripe)
+                found = whose.answer(self.path)
+                date = formatdate(whose.clock, usegmt=True) if found.date == "" else found.date
             body = found.body if isinstance(found.body, bytes) else json.dumps(found.body, indent=2).encode()
             self.send_response_only(found.status)
             if date is not None:

@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from fincon.errors import UnloadableRun
 from fincon.lake.panics import panics_as_errors
-from fincon.lake.sightings import load_sightings, newest_sighting, seen_sql
+from fincon.lake.sightings import known_sql, load_sightings, newest_sighting, seen_sql
 from fincon.lake.snapshots import LatestFiles, latest_files
 from fincon.lake.staging import staged_files
 from fincon.lake.tables import REMOVED, ROWS_A_BATCH, Lake, marked, single_value
@@ -87,6 +87,7 @@ def _changed_rows(
     if _something_newer_is_known(query, files, now.all, whose):
         for clause in clauses:
             _work_out_late(query, table, read_parquet_sql(files, clause), now, whose)
+        lake.correct_versions(table, query.sql("FROM corrected").to_arrow_table())
         _remove_superseded(lake, query, table, origins)
         return query.sql("FROM late_rows").to_arrow_reader(ROWS_A_BATCH)
 
@@ -125,18 +126,19 @@ def _leaves_something_open(query: duckdb.DuckDBPyConnection, staged: list[str]) 
 def _work_out_late(
     query: duckdb.DuckDBPyConnection, table: Table, staged: str, now: LatestFiles, whose: str
 ) -> None:
-    """Add to the tables ``late_rows`` and ``superseded`` what staged rows change, some of which are older than what is known."""
+    """Add to the tables ``late_rows``, ``corrected`` and ``superseded`` what staged rows change, some of them late."""
     columns = ", ".join(c.name for c in table.columns)
     none = f"SELECT {columns} FROM {staged} LIMIT 0"
     known = f"SELECT {columns} FROM {table_sql(table, now.all, f'{semi_join_objects(table, staged)} WHERE {whose}')}"
     query.execute(f"CREATE TEMP TABLE IF NOT EXISTS late_rows AS {none}")
+    query.execute(f"CREATE TEMP TABLE IF NOT EXISTS corrected AS {none}")
     query.execute(
         f"CREATE TEMP TABLE IF NOT EXISTS superseded AS SELECT {', '.join(table.full_key)}, observed_at, run_id,"
         f" 0::BIGINT AS rows_superseded FROM ({none})"
     )
     query.execute(f"CREATE OR REPLACE TEMP TABLE staged AS SELECT * FROM {staged}")
     query.execute(f"CREATE OR REPLACE TEMP TABLE known AS {known if now.all else none}")
-    query.execute(late_sql(table, seen_sql(table)))
+    query.execute(late_sql(table, seen_sql(table), known_sql(table)))
 
 
 def _remove_superseded(

@@ -28,21 +28,25 @@ SCHEMA = pa.schema(
         "observed_at": TIMESTAMP,
         "has_balance": pa.bool_(),
         "event_id": pa.string(),  # null: seen in a listing or a session
+        "absent": pa.list_(pa.string()),  # of which columns nothing was said
     }
 )
 
+SHOWN = "(sighting.event_id IS NOT NULL OR sighting.absent IS NULL)"
+"""Holds of a sighting that showed the object, rather than that it is gone."""
+
 SEEN = {
-    ACCOUNTS.name: "sighting.event_id IS NULL",
-    BALANCES.name: "sighting.event_id IS NULL AND sighting.has_balance",
-    REFRESHES.name: "sighting.event_id IS NULL",
+    ACCOUNTS.name: SHOWN,
+    BALANCES.name: "sighting.has_balance",
+    REFRESHES.name: f"{SHOWN} AND NOT coalesce(list_contains(sighting.absent, touched.feature || '_refresh'), false)",
 }
-"""Table → which sightings saw a whole version of it."""
+"""Table → which sightings said something of it."""
 
 SIGHTED = {
-    ACCOUNTS: ("account_id", "balance_as_of IS NOT NULL", "absent_since IS NULL"),
-    AUTHORIZATIONS: ("authorization_id", "false", "true"),
+    ACCOUNTS: ("account_id", "balance_as_of IS NOT NULL"),
+    AUTHORIZATIONS: ("authorization_id", "false"),
 }
-"""Table → its id, whether a row has a balance, and which rows are remembered: of authorizations for their events' times."""
+"""Table → its id, and whether a row has a balance."""
 
 
 def seen_sql(table: Table) -> str:
@@ -50,6 +54,18 @@ def seen_sql(table: Table) -> str:
     if table.name not in SEEN:
         return "false"
     return f"sighting.account = md5_number_lower(touched.account_id) AND {SEEN[table.name]}"
+
+
+def known_sql(table: Table) -> str:
+    """Write the query for the table ``known``, with the columns of which a row says nothing where that is remembered."""
+    if table not in SIGHTED:
+        return "SELECT *, NULL AS absent FROM known"
+    key, _ = SIGHTED[table]
+    return (
+        "SELECT known.*, sighting.absent FROM known LEFT JOIN sightings AS sighting"
+        f" ON sighting.stripe_account = known.stripe_account AND sighting.account = md5_number_lower(known.{key})"
+        " AND sighting.observed_at = known.observed_at"
+    )
 
 
 def load_sightings(lake: Lake, query: duckdb.DuckDBPyConnection) -> None:
@@ -91,11 +107,11 @@ def remember(
     )
     with lake.query() as query:
         load_sightings(lake, query)
-        for table, (key, has_balance, where) in SIGHTED.items():
+        for table, (key, has_balance) in SIGHTED.items():
             if files := staged_files(staging, table, origins):
                 query.execute(
-                    f"INSERT INTO sightings SELECT stripe_account, md5_number_lower({key}), observed_at, {has_balance}, event_id"
-                    f" FROM {read_parquet_sql(files)} WHERE {where}"
+                    f"INSERT INTO sightings SELECT stripe_account, md5_number_lower({key}), observed_at, {has_balance},"
+                    f" event_id, absent FROM {read_parquet_sql(files)}"
                 )
         query.register("complete", until)
         kept = query.sql(from_template("sightings_kept"), params={"overlap": EVENTS_OVERLAP}).to_arrow_table()

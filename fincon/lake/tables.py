@@ -14,6 +14,7 @@ import duckdb
 import pyarrow as pa
 from deltalake import CommitProperties, DeltaTable, Transaction, WriterProperties, write_deltalake
 from deltalake.exceptions import DeltaError
+from deltalake.table import TableMerger
 
 from fincon.errors import RunFailed, reason_of
 from fincon.lake.panics import panics_as_errors
@@ -157,18 +158,26 @@ class Lake:
     @panics_as_errors()
     def remove_versions(self, table: Table, versions: pa.Table) -> None:
         """Take versions, named by the table's key and ``observed_at``, out of it. Files that older views read stay."""
-        if not versions.num_rows:
-            return
+        if versions.num_rows:
+            self._merge(table, versions).when_matched_delete().execute()
+
+    @panics_as_errors()
+    def correct_versions(self, table: Table, rows: pa.Table) -> None:
+        """Put rows in the place of those of the same key and ``observed_at``. Files that older views read stay."""
+        if rows.num_rows:
+            self._merge(table, rows.cast(plain_schema(table))).when_matched_update_all().execute()
+
+    def _merge(self, table: Table, versions: pa.Table) -> TableMerger:
         ensure_lock_held(self.folder)
-        same = " AND ".join(f"version.{name} = superseded.{name}" for name in versions.column_names)
-        self.table(table).merge(
+        known_by = [name for name in (*table.full_key, "observed_at") if name in versions.column_names]
+        return self.table(table).merge(
             versions,
-            same,
-            source_alias="superseded",
+            " AND ".join(f"version.{name} = source.{name}" for name in known_by),
+            source_alias="source",
             target_alias="version",
             writer_properties=WRITER,
             commit_properties=COMMIT_ONCE,
-        ).when_matched_delete().execute()
+        )
 
     def records(self, table: Table, *columns: str) -> list[tuple[Any, ...]]:
         """Return columns of an append-only table, oldest rows first."""

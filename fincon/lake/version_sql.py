@@ -153,10 +153,11 @@ def changed_sql(table: Table, staged: str, known: str) -> str:
     )
 
 
-def late_sql(table: Table, seen: str) -> str:
-    """Write the statements that add to ``late_rows`` and ``superseded`` what the table ``staged`` changes in ``known``.
+def late_sql(table: Table, seen: str, known: str) -> str:
+    """Write the statements that add to ``late_rows``, ``corrected``, ``superseded`` what ``staged`` changes in ``known``.
 
-    ``seen`` is the condition under which a ``sighting`` saw the object ``touched``. See ``sql/templates/late.sql``.
+    ``seen`` is the condition under which a ``sighting`` saw the object ``touched``; ``known`` the query for what is known, with
+    what its rows do not say. See ``sql/templates/late.sql``.
     """
     first, second = _content_hashes(table, grouped=True)
 
@@ -169,6 +170,7 @@ def late_sql(table: Table, seen: str) -> str:
         key=", ".join(table.full_key),
         columns=_column_names(table),
         seen=seen,
+        known=known,
         same_seen=same("seen", "version"),
         same_said=same("version", "said"),
         same_object=same_object(table),

@@ -1,5 +1,5 @@
 -- What a run brings of $table that is older than something which is known, or was seen, of the same objects.
--- Needs the tables staged, known (every version of the same objects) and sightings.
+-- Needs the tables staged, known (every version of the same objects) and sightings; adds to late_rows, corrected and superseded.
 --
 -- A sighting that found what was known already left no row. Where something older comes now, what was seen is said again.
 CREATE OR REPLACE TEMP TABLE seen_again AS
@@ -7,7 +7,7 @@ WITH touched AS (
     SELECT $key, min(observed_at) AS first_at, min(run_id) AS run_id FROM staged GROUP BY ALL
 ),
 seen AS (
-    SELECT touched.*, sighting.observed_at
+    SELECT touched.*, sighting.observed_at, sighting.absent
     FROM touched
     JOIN sightings AS sighting
         ON sighting.stripe_account = touched.stripe_account
@@ -20,7 +20,7 @@ said AS (
     ASOF JOIN (SELECT DISTINCT $key, observed_at FROM known) AS version
         ON $same_seen AND seen.observed_at >= version.observed_at
 )
-SELECT version.* REPLACE (said.observed_at AS observed_at, said.run_id AS run_id)
+SELECT version.* REPLACE (said.observed_at AS observed_at, said.run_id AS run_id), said.absent
 FROM known AS version
 JOIN said ON $same_said AND version.observed_at = said.version_at
 ANTI JOIN staged AS newest ON $same_object AND said.observed_at = newest.observed_at
@@ -28,22 +28,34 @@ WHERE said.observed_at <> said.version_at;
 
 -- An attribute of which a row says nothing is what was known of it then. Of an object of which nothing is known, a row
 -- that says only that it is gone says nothing.
-CREATE OR REPLACE TEMP TABLE arrived AS
+CREATE OR REPLACE TEMP TABLE whole AS
 WITH versions AS (
-    SELECT *, NULL AS absent, false AS is_staged FROM known
+    SELECT *, false AS is_staged, false AS is_again FROM ($known)
     UNION ALL BY NAME
-    SELECT *, NULL AS absent, false AS is_staged FROM seen_again
+    SELECT *, false AS is_staged, true AS is_again FROM seen_again
     UNION ALL BY NAME
-    SELECT *, true AS is_staged FROM staged
+    SELECT *, true AS is_staged, false AS is_again FROM staged
 ),
-completed AS (
-    SELECT * REPLACE ($completed)
-    FROM versions
-    WINDOW so_far AS (PARTITION BY $key ORDER BY observed_at, is_staged ROWS UNBOUNDED PRECEDING)
-)
-SELECT $columns FROM completed WHERE is_staged AND $says_something
-UNION ALL BY NAME
-SELECT $columns FROM seen_again;
+SELECT * REPLACE ($completed)
+FROM versions
+WINDOW so_far AS (PARTITION BY $key ORDER BY observed_at, is_staged ROWS UNBOUNDED PRECEDING);
+
+CREATE OR REPLACE TEMP TABLE arrived AS
+SELECT $columns FROM whole WHERE is_again OR (is_staged AND $says_something);
+
+-- So is what is known: where it said nothing of an attribute it has what was known before, which is something else now.
+CREATE OR REPLACE TEMP TABLE mended AS
+SELECT $columns FROM whole WHERE absent IS NOT NULL AND NOT is_again AND NOT is_staged
+EXCEPT
+SELECT $columns FROM known;
+
+DELETE FROM known AS version
+USING mended AS newest
+WHERE $same_object AND version.observed_at = newest.observed_at;
+
+INSERT INTO known BY NAME FROM mended;
+
+INSERT INTO corrected BY NAME FROM mended;
 
 -- What is known of a moment stands.
 DELETE FROM arrived AS version

@@ -1,0 +1,347 @@
+"""What was seen last is what is known: random interleavings of runs against a model that keeps every observation.
+
+    python -m tests.soak.observations --sequences 10000 --seed 1
+
+A sequence is one Stripe account that is scripted at random: balances and names that flip back and forth, accounts that go
+and come back, events that come late, of one second, or twice; and some syncs of it, full, of sessions, or of events, cut
+short by a budget of requests or stopped anywhere, and gone on with. Many are synced into one lake at a time, over HTTP, as
+connected accounts whose objects have the same ids. The model reads the raw pages of the runs that are finished, by
+means of its own, and knows nothing of the lake. Whatever a sync published is compared: history, the latest state, and
+what was known at some moments. Exits 1 if anything differs.
+"""
+
+# ruff: noqa: S311 - worlds, not secrets
+
+import argparse
+import copy
+import json
+import random
+import sys
+import tempfile
+import time
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from fincon.errors import FinconError
+from fincon.extract.stopping import StopSignal
+from fincon.pipeline.request import SyncRequest
+from fincon.pipeline.sync import run_sync
+from fincon.warehouse.connection import connect
+from tests.conftest import settings_for
+from tests.scripted_stripe import ScriptedStripe, account, event, serving, session
+
+EPOCH = datetime.fromtimestamp(0, UTC)
+SECOND = 1_000_000
+BEFORE_EVENTS = 899_999
+"""Microseconds within a second up to which its pages count; its events come after them."""
+
+MOMENTS = 4
+"""How many moments are asked for after a sync."""
+
+TOGETHER = (1, 2, 60, 60)
+"""How many accounts one lake may have: alone, a run that saw nothing newer is loaded in another way than many are."""
+
+SYNCS = 8
+
+Key = tuple[str, str, str]
+"""Stripe account, table, account."""
+
+CONTENT = {"accounts": "display_name", "balances": "current"}
+
+
+@dataclass
+class Observations:
+    """Everything that finished runs saw: object → (when, the event's place in Stripe's order, content)."""
+
+    seen: dict[Key, set[tuple[int, int, str]]] = field(default_factory=dict)
+
+    def add(self, key: Key, at: int, place: int, content: object) -> None:
+        """Note one; the same one again is no other."""
+        self.seen.setdefault(key, set()).add((at, place, json.dumps(content, sort_keys=True)))
+
+    def changes(self, key: Key) -> list[tuple[int, str]]:
+        """(when, content) of each observation that differs from the one before it."""
+        changed: list[tuple[int, str]] = []
+        for at, _, content in sorted(self.seen.get(key, ())):
+            if not changed or changed[-1][1] != content:
+                changed.append((at, content))
+        return changed
+
+    def as_of(self, key: Key, at: int) -> str | None:
+        """The content of the last observation up to ``at``."""
+        found = [content for when, content in self.changes(key) if when <= at]
+        return found[-1] if found else None
+
+
+@cache
+def read_page(path: Path) -> tuple[dict[str, Any], Any]:
+    """Header and body of a raw page."""
+    with pa.input_stream(str(path), compression="zstd") as file:
+        head, _, body = bytes(file.read())[9:].partition(b"\n")
+    return json.loads(head), json.loads(body)
+
+
+class StoppedAt(StopSignal):
+    """A sync that is stopped when it looks for the n-th time whether it is: before a request, a page, or a table."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self.left = number
+
+    def check(self) -> None:
+        """Go on, or not any more."""
+        self.left -= 1
+        if self.left == 0:
+            self.stop()
+        super().check()
+
+
+class World:
+    """A scripted Stripe account that changes at random."""
+
+    def __init__(self, dice: random.Random, stripe: ScriptedStripe) -> None:
+        self.random, self.stripe = dice, stripe
+        self.gone: list[dict[str, Any]] = []
+        self.late: list[tuple[int, dict[str, Any]]] = []
+        """Events that Stripe does not show yet: until which step, and the event."""
+        self.places: dict[str, int] = {}
+        """Event → its place in Stripe's order."""
+        self.steps = 0
+        stripe.page_size = 2
+        stripe.accounts = [account(f"fca_{n}", 1, created=stripe.clock - n) for n in range(5)]
+        for n in range(3):
+            stripe.sessions[f"fcsess_{n}"] = session(f"fcsess_{n}")
+            stripe.session_accounts[f"fcsess_{n}"] = [f"fca_{n}", f"fca_{n + 1}"]
+
+    def step(self) -> None:
+        """Do something at random."""
+        self.steps += 1
+        for until, one in [*self.late]:
+            if until <= self.steps:
+                self.late.remove((until, one))
+                self.show(one)
+        self.random.choices((self.tick, self.flip, self.vanish, self.come_back), (4, 6, 1, 1))[0]()
+
+    def tick(self) -> None:
+        """Let time go by: within a second, within the overlap of events, beyond it."""
+        self.stripe.clock += self.random.choice([1, 1, 2, 30, 200, 400])
+
+    def flip(self) -> None:
+        """One account says something else than before; mostly there is an event of it, sometimes a late one."""
+        one = self.random.choice(self.stripe.accounts)
+        if self.random.random() < 0.3:
+            one["display_name"] = {"A": "B"}.get(one["display_name"], "A")
+        else:
+            one["balance"]["current"]["usd"] ^= 3
+        if self.random.random() < 0.8:
+            place = len(self.places)
+            made = event(f"evt_{self.random.getrandbits(40):x}", copy.deepcopy(one), self.stripe.clock)
+            self.places[made["id"]] = place
+            lag = self.random.choice([0, 0, 1, 3])
+            if lag:
+                self.late.append((self.steps + lag, made))
+            else:
+                self.show(made)
+
+    def show(self, made: dict[str, Any]) -> None:
+        """An event in Stripe's list, newest first."""
+        self.stripe.events.append(made)
+        self.stripe.events.sort(key=lambda one: (one["created"], self.places[one["id"]]), reverse=True)
+
+    def vanish(self) -> None:
+        """An account is not listed any more."""
+        if len(self.stripe.accounts) > 2:
+            self.gone.append(self.stripe.accounts.pop(self.random.randrange(len(self.stripe.accounts))))
+
+    def come_back(self) -> None:
+        """One that was gone is listed again."""
+        if self.gone:
+            self.stripe.accounts.append(self.gone.pop())
+            self.stripe.accounts.sort(key=lambda one: -one["created"])
+
+
+class Worlds:
+    """Some accounts of a platform, and the lake that syncs make of them; one alone is the key's own."""
+
+    def __init__(self, seed: int, platform: ScriptedStripe, data: Path, count: int) -> None:
+        self.random = random.Random(seed)
+        self.platform, self.data = platform, data
+        self.finished = self.cut_short = 0
+        accounts = [""] if count == 1 else [f"acct_{n:03}" for n in range(count)]
+        served = {one: ScriptedStripe() if one else platform for one in accounts}
+        platform.connected = {one: stripe for one, stripe in served.items() if one}
+        self.of = {one: World(self.random, stripe) for one, stripe in served.items()}
+
+    def step(self) -> None:
+        """Let each account go its way, then sync."""
+        for world in self.of.values():
+            for _ in range(self.random.choice([0, 1, 2, 4, 8])):
+                world.step()
+        self.sync()
+
+    def sync(self) -> None:
+        """Sync all in any way; it may be cut short."""
+        kind = self.random.choice(["accounts", "accounts", "events", "events", "events", "sessions", "both"])
+        sessions = tuple(f"fcsess_{n}" for n in range(3)) if kind in ("sessions", "both") else ()
+        budget = self.random.choice([None, None, 1, 2, 3])
+        whose = {"stripe_accounts": tuple(self.of)} if len(self.of) > 1 else {}
+        request = SyncRequest(
+            sessions_of=dict.fromkeys(self.of, sessions) if sessions else {},
+            accounts=kind in ("accounts", "both"),
+            events=kind == "events",
+            refetch="all",
+            restart=self.random.random() < 0.1,
+            max_requests=budget and budget * len(self.of),
+            **whose,  # type: ignore[arg-type]
+        )
+        stop = StoppedAt(self.random.randint(1, 10 * len(self.of)) if self.random.random() < 0.3 else 0)
+        settings = settings_for(self.platform.url, self.data, FINCON_CONCURRENCY="1")
+        try:
+            result = run_sync(settings, request, self.run_step, stop=stop)
+        except FinconError:
+            self.cut_short += 1
+            return
+        self.finished += 1
+        self.cut_short += bool(result.failures)
+
+    @staticmethod
+    def run_step(name: str, do: Any, *arguments: Any) -> Any:
+        """Do a step of a sync; the checks come in the end."""
+        return {} if name == "check" else do(*arguments)
+
+    def observed(self, runs: list[tuple[str, str]]) -> Observations:
+        """What finished runs saw, from their pages."""
+        known = Observations()
+        for whose, run_id in runs:
+            for path in sorted((self.data / "pages" / run_id).glob("*.zst")):
+                header, body = read_page(path)
+                if header["stream"] == "events":
+                    for one in body["data"]:
+                        at = one["created"] * SECOND + BEFORE_EVENTS + 1
+                        note(known, whose, one["data"]["object"], at, self.of[whose].places[one["id"]])
+                else:
+                    for one in body.get("accounts", body)["data"]:
+                        note(known, whose, one, header["observed_at"], 0)
+        return known
+
+
+def note(known: Observations, whose: str, one: dict[str, Any], at: int, place: int) -> None:
+    """Add what an account says at one moment."""
+    known.add((whose, "accounts", one["id"]), at, place, one["display_name"])
+    known.add((whose, "balances", one["id"]), at, place, one["balance"]["current"]["usd"])
+
+
+def place_in_second(at: int) -> int:
+    """A moment, those of a second's events as one: their order within it is compared, not their microsecond."""
+    return at if at % SECOND <= BEFORE_EVENTS else at - at % SECOND + BEFORE_EVENTS + 1
+
+
+def differences(worlds: Worlds) -> list[str]:
+    """What the lake says otherwise than the model: history, the latest state, and what was known at some moments.
+
+    An account that vanished has a version that says so; it says nothing else that is new, and is left out.
+    """
+    if not (worlds.data / "fincon.duckdb").exists():
+        return []
+    wrong: list[str] = []
+    with connect(worlds.data) as connection:
+
+        def ask(query: str) -> list[tuple[Any, ...]]:
+            return connection.execute(query).fetchall()
+
+        def compare(what: str, found: dict[Key, Any], expected: dict[Key, Any]) -> None:
+            wrong.extend(
+                f"{what} {key}: {found.get(key)}, and should be {expected.get(key)}"
+                for key in sorted(found.keys() | expected.keys())
+                if found.get(key) != expected.get(key)
+            )
+
+        known = worlds.observed(ask("SELECT coalesce(stripe_account, ''), run_id FROM runs"))
+        held: dict[Key, list[tuple[int, str]]] = {}
+        for table, content in CONTENT.items():
+            of = f"coalesce(stripe_account, ''), account_id, {content}"
+            for whose, account_id, value, at in ask(
+                f"SELECT {of}, epoch_us(valid_from) FROM history.{table} ORDER BY valid_from"
+            ):
+                versions = held.setdefault((whose, table, account_id), [])
+                text = json.dumps(value)
+                if table == "accounts" and versions and versions[-1][1] == text:
+                    continue  # what differs is absent_since
+                versions.append((place_in_second(at), text))
+        compare("history", held, {key: known.changes(key) for key in known.seen})
+        moments = {at for seen in known.seen.values() for at, _, _ in seen}
+        moments |= {at - at % SECOND + SECOND - 1 for at in moments}
+        between = {at for at in moments if at % SECOND != BEFORE_EVENTS + 1}  # not among events of one second
+        for at in worlds.random.sample(sorted(between), min(MOMENTS, len(between))):
+            when = (EPOCH + timedelta(microseconds=at)).isoformat()
+            for table, content in CONTENT.items():
+                of = f"coalesce(stripe_account, ''), account_id, {content}"
+                found = ask(f"SELECT {of} FROM {table}_as_of('{when}')")
+                expected = {key: known.as_of(key, at) for key in known.seen if key[1] == table}
+                compare(
+                    f"as of {when}",
+                    {(whose, table, i): json.dumps(value) for whose, i, value in found},
+                    {key: value for key, value in expected.items() if value},
+                )
+        for table, content in CONTENT.items():
+            found = ask(f"SELECT coalesce(stripe_account, ''), account_id, {content} FROM main.{table}")
+            latest = {(whose, table, i): json.dumps(value) for whose, i, value in found}
+            compare("now", latest, {key: known.changes(key)[-1][1] for key in known.seen if key[1] == table})
+    return wrong
+
+
+def play(seed: int, data: Path, count: int = 1, syncs: int = SYNCS) -> Worlds:
+    """Play so many sequences in one lake, each of so many syncs, and compare after each.
+
+    Raises:
+        AssertionError: the lake differs from the model.
+    """
+    with serving(ScriptedStripe()) as platform:
+        worlds = Worlds(seed, platform, data, count)
+        for number in range(syncs):
+            worlds.step()
+            wrong = differences(worlds)
+            assert not wrong, f"seed {seed}, {count} accounts, sync {number}: {wrong[:5]}"
+    read_page.cache_clear()
+    return worlds
+
+
+def main() -> int:
+    """Play sequences until there are as many as asked for; return the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m tests.soak.observations", description=__doc__)
+    parser.add_argument("--sequences", type=int, default=10_000)
+    parser.add_argument("--seed", type=int, default=1)
+    asked = parser.parse_args()
+    began = time.monotonic()
+    played = syncs = cut_short = 0
+    wrong: list[str] = []
+    seed = asked.seed
+    while played < asked.sequences:
+        count = min(TOGETHER[seed % len(TOGETHER)], asked.sequences - played)
+        with ExitStack() as stack:
+            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="fincon-observations-"))
+            try:
+                worlds = play(seed, Path(folder) / "data", count)
+                syncs += worlds.finished + worlds.cut_short
+                cut_short += worlds.cut_short
+            except AssertionError as differs:
+                wrong.append(str(differs))
+        played += count
+        seed += 1
+        print(f"{played:,} sequences, {len(wrong)} wrong", file=sys.stderr, flush=True)  # noqa: T201
+    figures = {"sequences": played, "syncs": syncs, "cut short": cut_short, "wrong": len(wrong)}
+    for name, value in {**figures, "seconds": round(time.monotonic() - began)}.items():
+        print(f"{name:<22}{value:>10,}")  # noqa: T201
+    for line in wrong[:20]:
+        print(line[:3000], file=sys.stderr)  # noqa: T201
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
