@@ -1,6 +1,6 @@
 """Prints how the house is built, as `docs/architecture.md` shows it: `python -m tests.house [FOLDER …]`.
 
-Each folder is a checkout, by  this one; their figures stand side by side.
+Each folder is a checkout, by default this one; their figures stand side by side.
 """
 
 import ast
@@ -91,6 +91,8 @@ def inner_imports(tree: ast.AST) -> int:
 def measures(folder: Path) -> dict[str, str]:
     """Return the figures of a checkout, by their names."""
     texts = modules(folder)
+    if not texts:
+        raise SystemExit(f"{folder} is no checkout of this project: it holds none of {', '.join(ROOMS)}.")
     trees = [ast.parse(text) for text in texts.values()]
     every = [function for tree in trees for function in functions(tree)]
     lengths = [(function.end_lineno or 0) - function.lineno + 1 for function in every]

@@ -17,8 +17,16 @@ _EVENT = msgspec.json.Decoder(Event)
 PREFIX = "financial_connections."
 
 
+class _Created(msgspec.Struct):
+    id: str
+    created: int
+
+
 class _Kind(msgspec.Struct):
     object: str = ""
+
+
+_CREATED = msgspec.json.Decoder(_Created)
 
 
 def _paths(table: Table, root: str) -> dict[str, list[str]]:
@@ -67,6 +75,18 @@ def accounts_of_events(body: bytes) -> Iterator[msgspec.Raw]:
                 yield event.data.object
         except msgspec.DecodeError:
             continue  # it lands in rejects
+
+
+def created_accounts_of_events(body: bytes) -> list[tuple[int, str]]:
+    """Return (created, id) of the accounts that a page of events shows, where both can be read."""
+    found = []
+    for raw in accounts_of_events(body):
+        try:
+            account = _CREATED.decode(raw)
+        except msgspec.DecodeError:
+            continue
+        found.append((account.created, account.id))
+    return found
 
 
 def kind_of(event: Event) -> str:

@@ -23,6 +23,7 @@ from fincon.extract.pagination import (
 )
 from fincon.extract.ranges import InHand, Range
 from fincon.extract.responses import StripeResponse
+from fincon.extract.split_points import WINDOWS, named_by_events
 from fincon.landing.page_store import PageStore
 from fincon.storage.data_folder import RANGES_FILE, atomic_write
 from fincon.transforms.list_page import ListPage, list_page
@@ -30,9 +31,16 @@ from fincon.transforms.page import Header
 
 LISTED = "accounts"
 LISTING = list_accounts()
+MICROS = 1_000_000
 
 PAGES_A_RANGE = 8
 """A list is not split into ranges of fewer pages: each beginning costs half a page."""
+
+FEW_KNOWN = 2 * PAGES_A_RANGE
+"""With fewer known accounts a list is one chain, for it is not worth dividing if they are all that there is."""
+
+FEW_PAGES = 4
+"""A first listing of no more pages is not worth the requests that would divide it."""
 
 
 class Listing:
@@ -118,7 +126,7 @@ class Listing:
                     end = next((b for b in beginnings if b > walked.position), len(self.known))
                     if end - walked.position > longest:
                         longest, begin = end - walked.position, walked.position
-            if longest < 2 * PAGES_A_RANGE:
+            if longest < FEW_KNOWN:
                 return None
             made = self._new_range(len(self.ranges), self.known[begin + longest // 2])
             self.ranges.append(made)
@@ -221,12 +229,35 @@ class Listing:
 def fetch_accounts(
     stripe: StripeClient, page_store: PageStore, known: Sequence[str], progress: Progress
 ) -> None:
-    """Fetch every account, 100 a page, in as many ranges at once as ``known`` allows.
+    """Fetch every account, 100 a page, in as many ranges at once as ``known`` allows; where it is empty, as events name.
 
     Raises:
         StripeError: as `Listing.walk`.
     """
-    Listing(stripe, page_store, known, progress).walk()
+    Listing(stripe, page_store, known or find_known(stripe, page_store), progress).walk()
+
+
+def find_known(stripe: StripeClient, page_store: PageStore) -> list[str]:
+    """Return ids of accounts all over a list of which nothing is known yet, newest first.
+
+    The list is walked as one chain while the events that name them are asked for; a list of a few pages needs none.
+
+    Raises:
+        StripeError: as `Listing.walk`.
+    """
+    listing = Listing(stripe, page_store, [], lambda count: None)
+    top = listing.ranges[0]
+    if len(listing.ranges) > 1:  # an interrupted attempt has divided it
+        return []
+    listing.walk_until(lambda: top.last is not None and top.last.number >= FEW_PAGES - 1)
+    if top.last is None or top.has_ended:
+        return []
+    now = top.last.observed_at // MICROS
+    with worker_threads(stripe, len(WINDOWS)) as pool:
+        asked = [pool.submit(named_by_events, stripe, now - ago) for ago in WINDOWS]
+        listing.walk_until(lambda: all(one.done() for one in asked))
+        found = {pair for one in asked for pair in one.result()}
+    return [account_id for _, account_id in sorted(found, reverse=True)]
 
 
 def begin_accounts(

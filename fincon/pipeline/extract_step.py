@@ -223,6 +223,8 @@ def fetch_accounts_or_events(
             return
         ctx.progress.stage("no run within 29 days to go on from: listing every account", None)
     known = known_accounts(ctx.lake, page_store, job.run.stripe_account)
+    if job.since is None and len(known) < listing.FEW_KNOWN:
+        known = []  # what sessions showed so far says little of the list
     advance = ctx.progress.stage("accounts", None)
     ctx.run_step("fetch accounts", listing.fetch_accounts, stripe, page_store, known, advance)
 

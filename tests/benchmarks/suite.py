@@ -6,7 +6,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -145,6 +145,34 @@ def limits(*, full: bool) -> Iterator[Row]:
         with served("sandbox", *world, "--limited") as server:
             measure("sync", f"{folder}/other", file, "sessions", **server.reached(live=True))
         yield _at_limit(f"{sessions} sessions at the limit", server, SESSION)
+
+
+def first_listing(*, full: bool) -> Iterator[Row]:
+    """A first listing, of which nothing is known, at Stripe's limits; with ``full`` against the peers, interleaved."""
+    here = Path(__file__).parent
+    clients: dict[str, Callable[[Server, str], Figures]] = {
+        "fincon": lambda server, folder: measure("sync", folder, **server.reached(live=True))
+    }
+    if full:
+        dlt, pandas = (
+            [peers_python(), str(here / "peer_dlt.py")],
+            [sys.executable, str(here / "peer_pandas.py")],
+        )
+        clients["dlt"] = lambda server, folder: run([*dlt, server.url, folder, "filesystem"])
+        clients["pandas"] = lambda server, folder: run([*pandas, server.url, folder])
+    walls: dict[str, list[float]] = {name: [] for name in clients}
+    for _ in range(3):
+        for name, fetch in clients.items():
+            world = ("--accounts", "25000", "--limited")
+            with served("sandbox", *world) as server, tempfile.TemporaryDirectory() as folder:
+                walls[name].append(fetch(server, folder)["wall s"])
+            if name == "fincon":
+                row = _at_limit("first listing of 25,000 accounts at the limit", server, LIST)
+                yield replace(row, bars={"% of the rate": (">=", 90.0), "% throttled": ("<", 0.5)})
+    for name, seconds in walls.items():
+        figures = {"wall s": _median(seconds), "fincon is faster x": _ratio(seconds, walls["fincon"])}
+        bars = {"fincon is faster x": (">=", 3.4)} if name != "fincon" else {}
+        yield Row(f"first listing of 25,000 accounts: {name}", figures, bars)
 
 
 def _at_limit(name: str, server: Server, endpoint: str) -> Row:
@@ -295,6 +323,7 @@ BENCHMARKS: dict[str, Benchmark] = {
         growth,
         peers,
         limits,
+        first_listing,
         requests,
         views,
         versions,

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -211,3 +212,35 @@ def test_a_listing_that_was_stopped_goes_on_in_its_ranges(large: Sandbox, tmp_pa
     large.reset_requests()
     assert set(walk(large, tmp_path, [])) == set(everyone)
     assert listed(large) == -(-len(everyone) // 100) - kept
+
+
+def started_after(sandbox: Sandbox) -> set[str]:
+    """The accounts after which pages of the listing were asked for."""
+    queries = [query for _, path, query in sandbox.requests if path.endswith("/accounts")]
+    return {after for query in queries for after in parse_qs(query).get("starting_after", [])}
+
+
+def test_a_first_listing_is_divided_at_accounts_that_events_name(large: Sandbox, tmp_path: Path) -> None:
+    """Every account is seen, at the cost of three requests for events and of half a page for each range."""
+    everyone = in_order(large.world)
+    assert set(walk(large, tmp_path, [])) == set(everyone)
+    assert len([path for _, path, _ in large.requests if path.endswith("/events")]) == 3
+    assert listed(large) <= -(-len(everyone) // 100) + 4
+    assert len(started_after(large) - set(spread(everyone))) > 10, (
+        "some range began amid what one chain's page holds"
+    )
+
+
+@pytest.mark.parametrize("fault", ["forbidden", "server_error"])
+def test_where_no_event_can_be_read_a_first_listing_is_one_chain(
+    large: Sandbox, tmp_path: Path, fault: Any
+) -> None:
+    everyone = in_order(large.world)
+    large.faults = Faults(script=[Rule(Fault(fault), path="/v1/events", nth=range(1, 99))])
+    assert walk(large, tmp_path, []) == everyone
+    assert listed(large) == -(-len(everyone) // 100)
+
+
+def test_a_short_first_listing_asks_for_no_events(sandbox: Sandbox, tmp_path: Path) -> None:
+    assert walk(sandbox, tmp_path, []) == in_order(sandbox.world)
+    assert not [path for _, path, _ in sandbox.requests if path.endswith("/events")]
