@@ -23,6 +23,7 @@ from fincon.sandbox.random_rolls import Rolls
 from fincon.sandbox.session_accounts import Membership
 from fincon.sandbox.timeline import (
     BALANCE,
+    BASE,
     FEATURES,
     INSTITUTIONS,
     OWNERSHIP,
@@ -42,12 +43,17 @@ class Accounts:
     """Every object of one world (apart from events), by number and time."""
 
     def __init__(
-        self, seed: int, accounts: int, sessions: int, evolution: Evolution = STANDING_STILL
+        self,
+        seed: int,
+        accounts: int,
+        sessions: int,
+        evolution: Evolution = STANDING_STILL,
+        base: int = BASE,
     ) -> None:
         self.evolution = evolution
         self.salt = keyed(seed, "sessions")
         self.ids = ids(seed)
-        self.schedule = Schedule(seed, accounts)
+        self.schedule = Schedule(seed, accounts, base)
         self.roll = self.schedule.dice.roll
         self.membership = Membership(seed, accounts, sessions)
         self.ledger = Ledger(self.ids)

@@ -1,22 +1,17 @@
-"""The sandbox as an ASGI application: keys, permissions, headers, and its own controls under `/_sandbox`."""
+"""The sandbox as an ASGI application: keys, permissions, headers."""
 
 from __future__ import annotations
 
 import re
 from base64 import b64decode
-from datetime import datetime, timedelta
 from email.utils import format_datetime
-from typing import Any
 
-import orjson
-from starlette.applications import Starlette
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import Request
-from starlette.responses import Response
-from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from fincon.sandbox.connect import connected_world
+from fincon.sandbox.controls import create_controls
 from fincon.sandbox.endpoints import OWNERS, ROOT, match
 from fincon.sandbox.faults import Faults
 from fincon.sandbox.middleware import FaultInjector, Limiter
@@ -118,34 +113,6 @@ def _collapse(answer: Json, faults: Faults | None) -> None:
                 account["ownership"] = owned["id"]
 
 
-async def clock(request: Request) -> Response:
-    """Set the clock (`{"at": "2026-06-02T12:00:00Z"}`) or move it on (`{"advance_seconds": 60}`)."""
-    state: State = request.app.state.sandbox
-    try:
-        wish: dict[str, Any] = orjson.loads(await request.body())
-        if "at" in wish:
-            state.world = state.world.at(datetime.fromisoformat(wish["at"]))
-        else:
-            state.advance(timedelta(seconds=float(wish["advance_seconds"])))
-    except (ValueError, KeyError, TypeError) as error:
-        return render(ApiError(400, f"Send at or advance_seconds as JSON: {error}").body(), 400)
-    return render({"clock": state.world.clock.isoformat()})
-
-
-async def seen(request: Request) -> Response:
-    """Show the requests seen so far: counts, and the last hundred."""
-    state: State = request.app.state.sandbox
-    counts = {f"{method} {pattern}": count for (method, pattern), count in sorted(state.counts.items())}
-    last = [f"{method} {path}{'?' if query else ''}{query}" for method, path, query in state.requests]
-    return render({"total": sum(counts.values()), "counts": counts, "last": last[-100:]})
-
-
-async def reset(request: Request) -> Response:
-    """Forget the requests seen so far."""
-    request.app.state.sandbox.reset()
-    return render({})
-
-
 class Recorder:
     """Records each request to the API, and puts Stripe's headers on each answer."""
 
@@ -159,6 +126,7 @@ class Recorder:
             await self.app(scope, receive, send)
             return
         state = self.state
+        state.tick()
         asked = Headers(scope=scope)
         if not scope["path"].startswith(CONTROL):
             query = scope["query_string"].decode("ascii", "replace")
@@ -198,12 +166,4 @@ class Api:
 
 def create_app(state: State) -> ASGIApp:
     """Make the application."""
-    controls = Starlette(
-        routes=[
-            Route(f"{CONTROL}/clock", clock, methods=["POST"]),
-            Route(f"{CONTROL}/requests", seen, methods=["GET"]),
-            Route(f"{CONTROL}/requests/reset", reset, methods=["POST"]),
-        ]
-    )
-    controls.state.sandbox = state
-    return Recorder(Limiter(FaultInjector(Api(controls, state), state), state), state)
+    return Recorder(Limiter(FaultInjector(Api(create_controls(state), state), state), state), state)

@@ -19,7 +19,7 @@ RETRYABLE = (
 )  # fmt: skip
 KINDS = (
     *RETRYABLE, "timeout", "empty_page", "repeated_page", "endless", "cursor_gone", "malformed", "forbidden",
-    "bad_request", "account_inactive", "never_refreshed",
+    "invalid_key", "drip", "bad_request", "account_inactive", "never_refreshed",
 )  # fmt: skip
 REASONS = ("global-rate", "global-concurrency", "endpoint-rate", "endpoint-concurrency", "resource-specific")
 DEFECTS = ("amount_is_text", "no_id", "wrong_type", "amount_too_large")
@@ -30,11 +30,11 @@ class Fault:
     """One fault.
 
     - Errors: `rate_limit` (429 with `reason`), `lock_timeout` (429 without), `conflict` (409),
-      `server_error` (500), `unavailable` (503), `bad_gateway` (502 in HTML), `forbidden` (403),
+      `server_error` (500), `unavailable` (503), `bad_gateway` (502 in HTML), `forbidden` (403), `invalid_key` (401),
       `bad_request`, `account_inactive`, `never_refreshed` (400; the last two with Stripe's own codes),
       `cursor_gone` (400, where the request has a cursor, or names a refresh).
     - Connections: `reset` (torn down), `no_answer` (closed without a byte), `timeout` (the same after
-      `seconds`), `cut_short` (less body than Content-Length says).
+      `seconds`), `cut_short` (less body than Content-Length says), `drip` (a whole body, over `seconds`).
     - Bodies: `cut_short_quietly` (half a body, with the Content-Length of that half), `invalid_json`,
       `malformed` (one object spoiled by `defect`).
     - Lists: `empty_page` with has_more, `repeated_page` (the first one, whatever the cursor), `endless`
@@ -83,6 +83,10 @@ ERRORS: dict[str, tuple[int, Json]] = {
     "conflict": (409, {"type": "invalid_request_error", "message": "Another request is using this object."}),
     "server_error": (500, {"type": "api_error", "message": "An unknown error occurred."}),
     "unavailable": (503, {"type": "api_error", "message": "Stripe is unavailable for a moment."}),
+    "invalid_key": (
+        401,
+        {"type": "invalid_request_error", "message": "Invalid API Key provided: sk_test_********"},
+    ),
     "forbidden": (
         403,
         {

@@ -22,6 +22,7 @@ GONE = (*CURSORS, "transaction_refresh")  # what names an object that may be gon
 
 
 LOOK_SECONDS = 0.005
+DRIPS = 20  # pieces of a body that comes slowly
 
 
 class Limiter:
@@ -80,6 +81,9 @@ class FaultInjector:
             kept = [(name, value) for name, value in pairs if name not in CURSORS]
             scope = {**scope, "query_string": urlencode(kept).encode()}
         status, body = await _capture(self.app, scope, receive)
+        if fault.kind == "drip":
+            await _drip(body, status, fault.seconds, send)
+            return
         if fault.kind == "cut_short":
             await _cut_short(body, status, scope, receive, send)
             return
@@ -128,6 +132,17 @@ async def _cut_short(body: bytes, status: int, scope: Scope, receive: Receive, s
     transport: Transport = scope["state"]["transport"]
     transport.close()
     await _gone(receive)
+
+
+async def _drip(body: bytes, status: int, seconds: float, send: Send) -> None:
+    """Send a body in pieces, evenly over a time."""
+    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    size = -(-len(body) // DRIPS)
+    for start in range(0, len(body), size):
+        await asyncio.sleep(seconds / DRIPS)
+        await send({"type": "http.response.body", "body": body[start : start + size], "more_body": True})
+    await send({"type": "http.response.body"})
 
 
 async def _hang_up(fault: Fault, scope: Scope, receive: Receive) -> None:

@@ -36,7 +36,7 @@ class Sandbox:
 
     def set_clock(self, clock: datetime) -> None:
         """Set the world's clock."""
-        self.state.world = self.state.world.at(clock)
+        self.state.set_clock(clock)
 
     def advance(self, by: timedelta) -> None:
         """Move the world's clock on."""
@@ -140,14 +140,17 @@ def serve(
     denied: Collection[str] = (),
     faults: Faults | None = None,
     limits: Limits | None = None,
+    speed: float = 0,
     on_ready: Callable[[str], None] | None = None,
 ) -> None:
     """Serve a world until interrupted; `on_ready` is called with the URL as soon as requests are answered."""
+    state = State(world, keys=keys, denied=denied, faults=faults, limits=limits)
+    state.speed = speed
     listener, url = _listen(host, port)
     try:
         if on_ready is not None:
             on_ready(url)
-        _server(State(world, keys=keys, denied=denied, faults=faults, limits=limits)).run(sockets=[listener])
+        _server(state).run(sockets=[listener])
     except KeyboardInterrupt:
         pass
     finally:

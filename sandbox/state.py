@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Callable, Collection
-from datetime import timedelta
+from datetime import datetime, timedelta
+from time import monotonic
 
 import orjson
 from starlette.responses import Response
@@ -17,6 +18,8 @@ from fincon.sandbox.world import World
 
 CONTROL = "/_sandbox"  # the path of the sandbox's own controls
 REMEMBERED = 100_000
+MOST_SPEED = 86_400
+"""How fast the clock can run: a day in a second."""
 
 
 def pattern_of(path: str) -> str:
@@ -52,6 +55,9 @@ class State:
         """Connected accounts that the platform's keys may no longer act for, though the list still has them."""
         self.held: Callable[[str], bool] = lambda path: False
         """Whether a request to a path still has to wait: for tests of what happens meanwhile."""
+        self.speed = 0.0
+        """How many of its seconds the clock runs on in a second; 0 = it stands still."""
+        self._ticked = monotonic()
         self.served = 0
         self.reset()
 
@@ -67,6 +73,17 @@ class State:
         self.served += 1
         self.counts[method, pattern_of(path)] += 1
         self.requests.append((method, path, query))
+
+    def set_clock(self, clock: datetime) -> None:
+        """Set the world's clock."""
+        self.world = self.world.at(clock)
+
+    def tick(self) -> None:
+        """Let the clock run on as its speed says, once a second at most: what is worked out of a moment is kept."""
+        since = monotonic() - self._ticked
+        if since >= 1:
+            self._ticked += since
+            self.advance(timedelta(seconds=int(since * self.speed)))
 
     def advance(self, by: timedelta) -> None:
         """Move the world's clock on."""

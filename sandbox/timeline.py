@@ -102,8 +102,9 @@ ACTIVE = Link("active", None)
 class Schedule:
     """When a world's accounts are created, and the calendar of each."""
 
-    def __init__(self, seed: int, accounts: int) -> None:
+    def __init__(self, seed: int, accounts: int, base: int = BASE) -> None:
         self.accounts = accounts
+        self.base = base
         self.per_day = max(1, round(accounts * GROWTH))
         self.dice = Dice(seed)
 
@@ -111,8 +112,8 @@ class Schedule:
         """When the account of an index and a roll was linked: evenly spread, each before the next one."""
         place = index - self.accounts
         if place < 0:
-            return BASE + (place * SPREAD + (roll * SPREAD >> 16)) // self.accounts
-        return BASE + (place * DAY + (roll * DAY >> 16)) // self.per_day
+            return self.base + (place * SPREAD + (roll * SPREAD >> 16)) // self.accounts
+        return self.base + (place * DAY + (roll * DAY >> 16)) // self.per_day
 
     def created(self, index: int) -> int:
         """When the account of an index was linked."""
@@ -120,10 +121,10 @@ class Schedule:
 
     def count(self, time: int) -> int:
         """How many accounts there are at a time."""
-        if time >= BASE:
-            guess = self.accounts + (time - BASE) * self.per_day // DAY
+        if time >= self.base:
+            guess = self.accounts + (time - self.base) * self.per_day // DAY
         else:
-            guess = self.accounts - (BASE - time) * self.accounts // SPREAD
+            guess = self.accounts - (self.base - time) * self.accounts // SPREAD
         guess = max(0, guess)
         while self.created(guess) <= time:
             guess += 1

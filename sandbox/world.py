@@ -19,11 +19,12 @@ from fincon.sandbox.accounts import Accounts
 from fincon.sandbox.events import OF_AUTHORIZATIONS, Events, Key
 from fincon.sandbox.evolution import ABSENT, DELETED, LISTED, STANDING_STILL, Evolution
 from fincon.sandbox.model import Json, Owner, Session, Transaction
+from fincon.sandbox.timeline import BASE
 
 
 @lru_cache(maxsize=64)
-def _objects_of(seed: int, accounts: int, sessions: int, evolution: Evolution) -> Accounts:
-    return Accounts(seed, accounts, sessions, evolution)
+def _objects_of(seed: int, accounts: int, sessions: int, evolution: Evolution, base: int) -> Accounts:
+    return Accounts(seed, accounts, sessions, evolution, base)
 
 
 @lru_cache(maxsize=64)
@@ -35,10 +36,10 @@ def _in_version(world: World, version: str) -> World:
 class World:
     """Everything that Stripe knows at `clock`.
 
-    `accounts` and `sessions` are their numbers at the base time, 2026-06-01T00:00Z; as the clock moves on,
-    more are linked. `connected` is how many accounts a Connect platform has (see `sandbox.connect`); where
-    they are `alike`, each is a copy of the platform's own world, ids included. `evolution` is what moves on.
-    Answers and `truth` are in `version`: in that of a request's header, where it has one.
+    `accounts` and `sessions` are their numbers at the time `base` (Unix seconds); as the clock moves on, more are
+    linked, in a day 0.5 % of the accounts. `connected` is how many accounts a Connect platform has (see
+    `sandbox.connect`); where they are `alike`, each is a copy of the platform's own world, ids included. `evolution`
+    is what moves on. Answers and `truth` are in `version`: in that of a request's header, where it has one.
     """
 
     seed: int = 1
@@ -49,12 +50,18 @@ class World:
     alike: bool = False
     evolution: Evolution = STANDING_STILL
     version: str = objects.API_VERSION
+    base: int = BASE
 
     def __post_init__(self) -> None:
         if self.clock.tzinfo is None:
             raise ValueError("The world's clock needs a time zone")
         if self.accounts < 1 or self.sessions < 0:
             raise ValueError("A world needs at least one account, and no fewer than no sessions")
+
+    @classmethod
+    def beginning(cls, clock: datetime, **of: Any) -> World:
+        """Give a world that has just so many accounts and sessions at its first moment."""
+        return cls(clock=clock, base=int(clock.timestamp()) + 1, **of)
 
     def at(self, clock: datetime) -> World:
         """Give the same world at another time."""
@@ -72,7 +79,7 @@ class World:
     @cached_property
     def things(self) -> Accounts:
         """The builder of this world's objects, shared by all its times."""
-        return _objects_of(self.seed, self.accounts, self.sessions, self.evolution)
+        return _objects_of(self.seed, self.accounts, self.sessions, self.evolution, self.base)
 
     @cached_property
     def account_count(self) -> int:

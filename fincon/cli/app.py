@@ -45,7 +45,7 @@ SECTIONS = {
         "automations": ("automations", "Have a Prefect server notice runs that died."),
     },
     "Try": {
-        "sandbox": ("demo", "Serve Stripe's API on this machine."),
+        "sandbox": ("sandbox", "Serve Stripe's API on this machine."),
     },
 }
 """Commands in the order of use, by groups: each with its module in `fincon.cli`, and its line in the list."""

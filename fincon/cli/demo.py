@@ -1,4 +1,4 @@
-"""``fincon demo`` and ``fincon sandbox``: everything without a key, on a Stripe of this machine."""
+"""``fincon demo``: everything without a key, on a Stripe of this machine."""
 
 import shlex
 import shutil
@@ -13,7 +13,7 @@ from fincon.cli.output import render_result
 from fincon.cli.sync import print_summary, run_once
 from fincon.errors import UsageError
 from fincon.pipeline.request import SyncRequest
-from fincon.sandbox.server import running, serve
+from fincon.sandbox.server import running
 from fincon.sandbox.world import World
 from fincon.settings import data_folder, load_settings
 from fincon.storage.data_folder import DataFolder
@@ -52,7 +52,7 @@ QUESTIONS = (
     type=click.IntRange(min=10),
     default=400,
     show_default=True,
-    help="Accounts that the sandbox had in June 2026; it grows.",
+    help="Accounts that the sandbox had a week ago; it grows.",
 )
 def demo(accounts: int) -> None:
     """Sync a sandbox twice, a week apart, and show what can be asked."""
@@ -61,7 +61,7 @@ def demo(accounts: int) -> None:
         raise UsageError(f"The demo is not for {data}.", "Name a folder of this machine with --data.")
     _start_afresh(data)
     now = datetime.now(UTC).replace(microsecond=0)
-    world = World(clock=now - timedelta(days=7), accounts=accounts, sessions=accounts * 3 // 10)
+    world = World.beginning(now - timedelta(days=7), accounts=accounts, sessions=accounts * 3 // 10)
     with running(world) as sandbox:
         environ = {
             "STRIPE_API_KEY": "sk_test_sandbox",
@@ -123,72 +123,3 @@ def _short(path: Path) -> str:
         return str(path.relative_to(Path.cwd()))
     except ValueError:
         return str(path)
-
-
-@command("fincon sandbox", "fincon sandbox --port 0 --accounts 50 --clock 2026-06-01T12:00")
-@click.option(
-    "--port",
-    type=click.IntRange(0, 65535),
-    default=8090,
-    show_default=True,
-    help="On loopback; 0 = any free one.",
-)
-@click.option("--seed", default=1, show_default=True, help="Another seed, another world.")
-@click.option(
-    "--accounts",
-    type=click.IntRange(min=1),
-    default=1000,
-    show_default=True,
-    help="In June 2026; 0.5 % more a day since.",
-)
-@click.option("--sessions", type=click.IntRange(min=0), default=300, show_default=True, help="Likewise.")
-@click.option(
-    "--connected",
-    type=click.IntRange(min=0),
-    default=0,
-    show_default=True,
-    help="Connected accounts, each with a world of its own as large.",
-)
-@click.option("--clock", metavar="TIME", help="The world's time, ISO 8601 [now].")
-@click.option(
-    "--session-ids",
-    type=click.Path(dir_okay=False, path_type=Path),
-    help="Write the ids of its sessions to this file.",
-)
-def sandbox(
-    port: int,
-    seed: int,
-    accounts: int,
-    sessions: int,
-    connected: int,
-    clock: str | None,
-    session_ids: Path | None,
-) -> None:
-    """Serve a Stripe Financial Connections API on this machine."""
-    world = World(seed, _time(clock), accounts, sessions, connected)
-    if session_ids:
-        session_ids.write_text("\n".join(world.session_ids()) + "\n", encoding="utf-8")
-
-    def ready(url: str) -> None:
-        click.echo(f"STRIPE_API_BASE={url} STRIPE_API_KEY=sk_test_sandbox fincon sync")
-        echo_status(
-            f"{world.account_count:,} accounts, {world.session_count:,} sessions at "
-            f"{world.clock:%Y-%m-%d %H:%M} UTC. Ctrl-C ends it."
-        )
-        sys.stdout.flush()
-
-    try:
-        serve(world, port=port, on_ready=ready)
-    except OSError as error:
-        raise UsageError(
-            f"Port {port} cannot be used: {error.strerror}.",
-            "Name another with --port; 0 takes any free one.",
-        ) from error
-
-
-def _time(text: str | None) -> datetime:
-    try:
-        at = datetime.fromisoformat(text) if text else datetime.now(UTC).replace(microsecond=0)
-    except ValueError as error:
-        raise UsageError(f"--clock {text!r} is not a time.", "Write it like 2026-06-01T12:00.") from error
-    return at if at.tzinfo else at.replace(tzinfo=UTC)
