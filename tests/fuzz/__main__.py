@@ -12,11 +12,15 @@ from pathlib import Path
 
 import duckdb
 
+from fincon.transforms.decode import Decoders
 from tests.fuzz.mutate import Pages, seeds, spoiled
 from tests.fuzz.oracle import Lost, accepted, look, pages_of, stream_of
 
 TOGETHER = 10
 """Inputs that are flattened at a time, as a run does."""
+
+A_NEW_RUN = 0.05
+"""How often what was learned of unknown attributes is forgotten, as it is with each run."""
 
 
 class Fuzz:
@@ -26,6 +30,7 @@ class Fuzz:
         self.dice = random.Random(seed)
         self.seeds = seeds()
         self.views = duckdb.connect(config={"threads": 1})
+        self.decoders = Decoders()
         self.counts: Counter[str] = Counter()
         self.findings: dict[str, Pages] = {}
 
@@ -33,6 +38,8 @@ class Fuzz:
         """Until the time is over or so many inputs were flattened."""
         began = time.monotonic()
         while self.counts["inputs"] < inputs and time.monotonic() - began < seconds:
+            if self.dice.random() < A_NEW_RUN:
+                self.decoders = Decoders()
             self.try_some([made for _ in range(TOGETHER) if (made := self._make())])
 
     def _make(self) -> Pages | None:
@@ -57,7 +64,8 @@ class Fuzz:
         if not inputs:
             return
         try:
-            self.counts.update(look([pages_of(bodies, n) for n, bodies in enumerate(inputs)], self.views))
+            pages = [pages_of(bodies, number) for number, bodies in enumerate(inputs)]
+            self.counts.update(look(pages, self.views, self.decoders))
             self.counts["inputs"] += len(inputs)
         except Exception as error:  # noqa: BLE001 - every crash is a finding
             if len(inputs) == 1:
@@ -93,7 +101,10 @@ def main() -> int:
     began = time.monotonic()
     fuzz.run(chosen.seconds, chosen.inputs)
     took = time.monotonic() - began
-    names = ("inputs", "refused by the fetching", "accounts", "sessions", "rejects", "findings")
+    names = (
+        "inputs", "refused by the fetching", "accounts", "sessions", "authorizations", "transactions", "owners", "rejects",
+        "findings",
+    )  # fmt: skip
     for name in names:
         print(f"{name:<26}{fuzz.counts[name]:>12,}")
     print(f"{'seconds':<26}{took:>12,.0f}")

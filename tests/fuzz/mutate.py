@@ -2,16 +2,19 @@
 
 import json
 import random
+import re
 from collections.abc import Callable
 from copy import deepcopy
 from datetime import UTC, datetime
+from itertools import count
 from typing import Any
 
+from fincon.sandbox import objects
 from fincon.sandbox.world import World
 
 Tree = Any
 Pages = list[bytes]
-"""A page of the listing, or of events, alone; or a session's own page and the rest of its accounts."""
+"""A page of the listing, or of events, alone; or all pages of a session, or of an account's transactions or owners."""
 
 ODD = (
     None, True, False, 0, -1, 1, 12.5, 2**31, 2**53 + 1, 2**63 - 1, 2**63, -(2**63), -(2**63) - 1, 2**64, 10**30,
@@ -36,6 +39,14 @@ NAMES = (
     "permissions", "status_details", "account_holder", "ownership", "account_numbers", "url", "total_count",
 )  # fmt: skip
 
+PREFIX = "/v1/financial_connections"
+
+AMOUNTS = ("current", "available", "used")
+"""Objects whose names are data, namely currencies."""
+
+PLANTED = re.compile(r"planted-[0-9]+z")
+"""What is found again wherever the object is that it was planted on."""
+
 SNIPPETS = (
     b"{", b"}", b"[", b"]", b",", b":", b'"', b"\\", b"null", b"true", b"0", b"-", b".", b"e9", b"\\u0000", b"\\ud800",
     b"\xff", b"\xc3\xa9", b"\xed\xa0\x80", b"\x00", b" ", b"\n", b'"id":', b'"data":[],', b'"has_more":false,', b'"a":1,',
@@ -43,8 +54,12 @@ SNIPPETS = (
 
 
 def seeds() -> list[Pages]:
-    """Pages as the sandbox writes them: lists of a few accounts, and sessions with the rest of their accounts."""
-    found: list[Pages] = []
+    """Pages as the sandbox writes them, each also with an attribute on every object that nobody knows.
+
+    They are lists of a few accounts, transactions or owners, sessions with the rest of their accounts, and events of accounts
+    and of authorizations.
+    """
+    found: list[list[Tree]] = []
     for seed in (1, 2):
         world = World(seed=seed, clock=datetime(2026, 7, 1, tzinfo=UTC), accounts=160, sessions=40)
         accounts = [world.account_json(index) for index in range(world.account_count)]
@@ -57,27 +72,67 @@ def seeds() -> list[Pages]:
             tree = world.session_json(session)
             del tree["accounts"]["data"][4:]
             rest = accounts[session.accounts[0] : session.accounts[0] + 2] if session.accounts else []
-            found.append([_dump(tree), *([_list(rest)] if rest and len(found) % 2 else [])])
+            found.append([tree, *([_list(rest)] if rest and len(found) % 2 else [])])
         pairs = (accounts[start : start + 2] for start in range(0, 60, 2))
-        found += ([_events([_event(account) for account in pair])] for pair in pairs)
+        found += ([_list([_event(account) for account in pair], "/v1/events")] for pair in pairs)
+        found += (
+            [_list([_event(_authorization(seed, n)) for n in (0, i)], "/v1/events")] for i in range(1, 20)
+        )
+        for index in range(40):
+            transactions = [objects.transaction(one) for one in world.transactions(index)[:6]]
+            found.append([_list(part, f"{PREFIX}/transactions") for part in _parts(transactions, index)])
+            owners = [objects.owner(one) for one in world.owners(index)[:6]]
+            url = f"{PREFIX}/accounts/{world.account_id(index)}/owners"
+            found.append([_list(part, url) for part in _parts(owners, index)])
+    return [[*map(_dump, pages)] for pages in [*found, *map(planted, found)]]
+
+
+def planted(pages: list[Tree]) -> list[Tree]:
+    """The same pages with an attribute on every object, at any depth, that no reference names; each says another `PLANTED`."""
+    found = deepcopy(pages)
+    numbers = count()
+
+    def plant(tree: Tree, *, knows_names: bool = True) -> None:
+        items = tree if isinstance(tree, list) else [*tree.values()] if isinstance(tree, dict) else []
+        names = tree.keys() if isinstance(tree, dict) else ()
+        for name, value in zip(names or [""] * len(items), items, strict=True):
+            plant(value, knows_names=name not in AMOUNTS)
+        is_plumbing = {"has_more", "api_version", "idempotency_key"} & {*names} or set(names) == {"object"}
+        if isinstance(tree, dict) and knows_names and not is_plumbing:
+            text = f"planted-{next(numbers)}z"
+            tree[f"news_{len(items) % 4}"] = (text, {"note": text}, [text, None], [{"a": {"b": text}}])[
+                len(names) % 4
+            ]
+
+    for page in found:
+        plant(page)
     return found
 
 
-def _list(items: list[Tree]) -> bytes:
-    return _dump(
-        {"object": "list", "data": items, "has_more": False, "url": "/v1/financial_connections/accounts"}
-    )
+def _parts(items: list[Tree], number: int) -> list[list[Tree]]:
+    """A list on one page; of every third, on two."""
+    return [items[:2], items[2:]] if number % 3 == 0 and len(items) > 2 else [items]
 
 
-def _events(items: list[Tree]) -> bytes:
-    return _dump({"object": "list", "data": items, "has_more": False, "url": "/v1/events"})
+def _list(items: list[Tree], url: str = f"{PREFIX}/accounts") -> Tree:
+    return {"object": "list", "data": items, "has_more": False, "url": url}
 
 
-def _event(account: Tree) -> Tree:
+def _authorization(seed: int, number: int) -> Tree:
     return {
-        "id": "evt_" + account["id"][4:], "object": "event", "api_version": "2026-06-24.dahlia",
-        "created": account["created"], "data": {"object": account}, "livemode": False, "pending_webhooks": 0,
-        "request": {"id": None, "idempotency_key": None}, "type": "financial_connections.account.created",
+        "id": f"fcauth_{seed}_{number}", "object": "financial_connections.authorization", "institution": f"fcinst_{number}",
+        "account_holder": {"type": "customer", "customer": "cus_1"}, "display_name": None, "institution_name": "Case Bank",
+        "livemode": False, "status": ("active", "inactive")[number % 2],
+        "status_details": {"inactive": {"action": "relink_required"}} if number % 2 else {"active": None},
+    }  # fmt: skip
+
+
+def _event(of: Tree) -> Tree:
+    return {
+        "id": "evt_" + of["id"], "object": "event", "api_version": "2026-06-24.dahlia",
+        "created": of.get("created", 1_780_000_000),
+        "data": {"object": of}, "livemode": False, "pending_webhooks": 0,
+        "request": {"id": None, "idempotency_key": None}, "type": f"{of['object']}.created",
     }  # fmt: skip
 
 

@@ -3,21 +3,52 @@
 import json
 from collections import Counter
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import duckdb
 import msgspec
 import pyarrow as pa
 
+from fincon.transforms.decode import Decoders
 from fincon.transforms.flatten import flatten
 from fincon.transforms.list_page import created_accounts, list_page
+from fincon.transforms.odd_json import readable
 from fincon.transforms.page import Header, Origin, Page
 from fincon.transforms.reconcile import Sums, differences, sums_of_pages, sums_of_rejects
 from fincon.transforms.redaction import redact
 from fincon.transforms.schemas import OBJECT_TABLES
+from tests.fuzz.mutate import PLANTED
 
 START = 1_767_225_600_000_000
 JSON_COLUMNS = {table.name: [c.name for c in table.columns if c.json] for table in OBJECT_TABLES}
+
+MARKS = {
+    b'"financial_connections.session"': "sessions",
+    b'"/v1/events"': "events",
+    b'"/v1/financial_connections/transactions"': "transactions",
+    b'/owners"': "owners",
+}
+"""What stands on the first page of a chain, and what it is a chain of; of accounts there is nothing of this."""
+
+KEPT = {
+    "accounts": {"accounts": "account_id", "authorizations": "authorization_id"},
+    "transactions": {"transactions": "transaction_id"},
+    "owners": {"owners": "owner_id"},
+}
+"""Where the objects are that stand on pages of accounts (and so on those of sessions and events), of transactions, of owners."""
+
+TYPES = {
+    "account": "accounts",
+    "authorization": "accounts",
+    "event": "accounts",
+    "transaction": "transactions",
+    "owner": "owners",
+}
+"""Of which of these an object in ``rejects`` is one."""
+
+TEXTS = {"transactions": ("description", "status"), "owners": ("name", "email", "phone", "raw_address")}
+"""What is compared beside amounts, as it was sent."""
 
 
 Refused = Counter[tuple[int, str | None]]
@@ -41,33 +72,33 @@ def accepted(body: bytes, *, of_session: bool) -> bool:
 
 def stream_of(bodies: list[bytes]) -> str:
     """What an input is a chain of, by its first page; mutants keep their seed's kind."""
-    if b'"financial_connections.session"' in bodies[0]:
-        return "sessions"
-    return "events" if b'"/v1/events"' in bodies[0] else "accounts"
+    return next((stream for mark, stream in MARKS.items() if mark in bodies[0]), "accounts")
 
 
 def pages_of(bodies: list[bytes], number: int) -> list[Page]:
-    """As they are kept on disk: a page of the listing or of events, or the chain of a session of its own."""
+    """As they are kept on disk: a page of the listing or of events, or a session's or an account's chain of its own."""
     stream = stream_of(bodies)
+    parent = {"sessions": f"fcsess_{number}", "transactions": f"fca_{number}", "owners": f"fca_{number}"}
     return [
         Page(
             Header(
-                stream=stream, parent=f"fcsess_{number}" if stream == "sessions" else "",
+                stream=stream, parent=parent.get(stream, ""),
                 number=place, offset=0, count=0, request="", request_id="", status=200,
                 observed_at=START + number * 10 + place, cursor=None,
             ),
-            redact(body, "accounts"),
+            redact(readable(body), stream),
         )
         for place, body in enumerate(bodies)
     ]  # fmt: skip
 
 
 def items_of(pages: list[Page], refused_events: Refused) -> list[Any]:
-    """The accounts on them; of events those that are not in rejects, which are struck off there."""
+    """The objects on them; of events those that are not in rejects, which are struck off there."""
     found = []
     for page in pages:
         tree = json.loads(page.body, object_pairs_hook=_object)
-        items = (tree["accounts"] if page.header.parent and not page.header.number else tree)["data"]
+        own = page.header.stream == "sessions" and not page.header.number
+        items = (tree["accounts"] if own else tree)["data"]
         if page.header.stream == "events":
             often = Counter(map(_id, items))
             items = [
@@ -115,44 +146,92 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return Ambiguous(pairs) if twice else dict(pairs)
 
 
-def look(inputs: list[list[Page]], views: duckdb.DuckDBPyConnection) -> dict[str, int]:
+def look(
+    inputs: list[list[Page]], views: duckdb.DuckDBPyConnection, decoders: Decoders | None = None
+) -> dict[str, int]:
     """Flatten them together, as a run does, and compare.
 
     Raises:
-        Lost: by count, by id or by amount. Anything else that is raised is a crash.
+        Lost: by count, by id, by amount or by what was planted. Anything else that is raised is a crash.
     """
-    tables = flatten([page for pages in inputs for page in pages], Origin("run"))
-    for page in (pages[0] for pages in inputs if pages[0].header.parent):
-        created_accounts(page.body)
+    pages = [page for chain in inputs for page in chain]
+    tables = flatten(pages, Origin("run"), decoders)
+    for chain in inputs:
+        if chain[0].header.stream == "sessions":
+            created_accounts(chain[0].body)
     rejects = tables["rejects"].to_pylist()
-    seen_at = tables["rejects"]["observed_at"].cast(pa.int64()).to_pylist()
+    if any(not row["reason"] or row["raw"] is None for row in rejects):
+        raise Lost("a reject that does not say why, or what it is")
+    for kind in KEPT:
+        _compare(kind, inputs, tables, rejects)
+    of_sessions = sum(chain[0].header.stream == "sessions" for chain in inputs)
+    kept = tables["sessions"].num_rows + sum(row["object_type"] == "session" for row in rejects)
+    if of_sessions != kept:
+        raise Lost(f"{of_sessions - kept} sessions")
+    if disagree := disagreement(pages, tables):
+        raise Lost(f"sums: {disagree}")
+    _find_planted(pages, tables)
+    _readable(tables, views)
+    counted = ("accounts", "sessions", "authorizations", "transactions", "owners", "rejects")
+    return {name: tables[name].num_rows for name in counted}
+
+
+def _compare(kind: str, inputs: list[list[Page]], tables: dict[str, pa.Table], rejects: list[Any]) -> None:
+    """Compare the objects of a kind, one of `KEPT`, with what is kept of them.
+
+    Raises:
+        Lost: by id, by amount or by text.
+    """
+    streams = {kind} if kind != "accounts" else {"accounts", "sessions", "events"}
+    chains = [chain for chain in inputs if chain[0].header.stream in streams]
+    refused = [row for row in rejects if TYPES.get(row["object_type"]) == kind]
     events = Counter(
-        (at, row["object_id"])
-        for at, row in zip(seen_at, rejects, strict=True)
-        if row["object_type"] == "event"
+        (_micros(row["observed_at"]), row["object_id"]) for row in refused if row["object_type"] == "event"
     )
-    items = [item for pages in inputs for item in items_of(pages, events)]
-    ids = tables["accounts"]["account_id"].to_pylist()
-    refused = [row["object_id"] for row in rejects if row["object_type"] == "account"]
-    kept = Counter([*ids, *refused, *(i for _, i in events.elements())])
+    items = [item for chain in chains for item in items_of(chain, events)]
+    rows = [row for name in KEPT[kind] for row in tables[name].to_pylist()]
+    ids = [row[own] for row in rows for own in KEPT[kind].values() if row.get(own)]
+    refused_ids = [row["object_id"] for row in refused if row["object_type"] != "event"]
+    kept = Counter([*ids, *refused_ids, *(i for _, i in events.elements())])
     unclear = [item for item in items if isinstance(item, Ambiguous)]
     sent = Counter(_id(item) for item in items if not isinstance(item, Ambiguous))
     if sent - kept or kept.total() != sent.total() + len(unclear):
-        raise Lost(f"accounts: sent and not kept {dict(sent - kept)}, kept and not sent {dict(kept - sent)}")
-    sessions = sum(1 for pages in inputs if pages[0].header.parent)
-    lost = sessions - tables["sessions"].num_rows - sum(row["object_type"] == "session" for row in rejects)
-    if lost:
-        raise Lost(f"{lost} sessions")
-    if any(not row["reason"] or row["raw"] is None for row in rejects):
-        raise Lost("a reject that does not say why, or what it is")
-    wanted = set(ids) - {*refused, *map(_id, unclear)}
-    amounts = Counter(found for item in items if _id(item) in wanted for found in _amounts_of(item))
-    if amounts != (known := _balances(tables["balances"], wanted)):
-        raise Lost(f"amounts: {dict(amounts - known)} became {dict(known - amounts)}")
-    if disagree := disagreement([page for pages in inputs for page in pages], tables):
-        raise Lost(f"sums: {disagree}")
-    _readable(tables, views)
-    return {"accounts": len(ids), "sessions": tables["sessions"].num_rows, "rejects": len(rejects)}
+        raise Lost(f"{kind}: sent and not kept {dict(sent - kept)}, kept and not sent {dict(kept - sent)}")
+    if kind == "owners" and (none := sum(not items_of(chain, events) for chain in chains)) != len(rows) - len(
+        ids
+    ):
+        raise Lost(f"ownerless: {none} accounts without owners became {len(rows) - len(ids)}")
+    wanted = set(ids) - {*refused_ids, *map(_id, unclear)}
+    found = [item for item in items if _id(item) in wanted]
+    if kind == "accounts":
+        authorizations = {*tables["authorizations"]["authorization_id"].to_pylist()}
+        amounts = Counter(a for item in found if _id(item) not in authorizations for a in _amounts_of(item))
+        known = _balances(tables["balances"], wanted)
+    else:
+        names = ("id", *TEXTS[kind], *(("amount", "currency") if kind == "transactions" else ()))
+        amounts = Counter(tuple(item.get(name) for name in names) for item in found)
+        columns = (*KEPT[kind].values(), *names[1:])
+        known = Counter(tuple(row[name] for name in columns) for row in rows if row[columns[0]] in wanted)
+    if amounts != known:
+        raise Lost(f"values of {kind}: {dict(amounts - known)} became {dict(known - amounts)}")
+
+
+def _micros(at: datetime) -> int:
+    return (at - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
+
+
+def _find_planted(pages: list[Page], tables: dict[str, pa.Table]) -> None:
+    """Find every attribute that nobody knows: in ``extra`` of its object, or with the whole of it in ``rejects``.
+
+    Raises:
+        Lost: one is nowhere.
+    """
+    sent = {mark for page in pages for mark in PLANTED.findall(page.body.decode())}
+    texts = (tables[name][column].to_pylist() for name, columns in JSON_COLUMNS.items() for column in columns)
+    raws = (row["raw"] for row in tables["rejects"].select(["raw"]).to_pylist())
+    kept = {mark for column in (*texts, raws) for text in column if text for mark in PLANTED.findall(text)}
+    if lost := sent - kept:
+        raise Lost(f"planted: {sorted(lost)[:5]}")
 
 
 def disagreement(pages: list[Page], tables: dict[str, pa.Table]) -> list[tuple[str, str, int, int]]:
