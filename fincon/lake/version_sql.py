@@ -7,6 +7,7 @@ from string import Template
 from typing import NamedTuple
 
 import duckdb
+import pyarrow as pa
 
 from fincon.transforms.schemas import ACCOUNTS, BALANCES, SEEN, TABLES, Table
 
@@ -204,7 +205,13 @@ def _completed(table: Table) -> Iterator[str]:
 def _content_hashes(table: Table, *, grouped: bool) -> tuple[str, str]:
     """Write two hashes of what is compared between versions, of one row or of a version's rows together."""
     not_compared = {*table.full_key, *(c.name for c in SEEN)}
-    content = ", ".join(c.name for c in table.columns if c.name not in not_compared) or "true"
+    # As text: DuckDB's hash takes an empty list, and an object of nulls, for null. Text quotes what could be mistaken.
+    compared = (
+        f"{c.name}::VARCHAR" if pa.types.is_nested(c.type) else c.name
+        for c in table.columns
+        if c.name not in not_compared
+    )
+    content = ", ".join(compared) or "true"
     first, second = f"hash({content})", f"hash('other', {content})"
     if grouped:
         # Rows of one version have no order: their hashes are added up, and counted, as two equal rows are two.
