@@ -37,6 +37,7 @@ SLOW = (
     "test_inline_owners",
     "test_listing",
     "test_maintenance",
+    "test_moving_worlds",
     "test_personal",
     "test_prefect",
     "test_questions_of_features",

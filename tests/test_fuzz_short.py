@@ -9,3 +9,5 @@ def test_no_spoiled_page_crashes_or_loses_an_object() -> None:
     assert fuzz.findings == {}
     assert fuzz.counts["inputs"] >= 1000
     assert fuzz.counts["rejects"] > 100
+    kinds = ("accounts", "sessions", "authorizations", "transactions", "owners")
+    assert {kind for kind in kinds if fuzz.counts[kind] > 50} == {*kinds}

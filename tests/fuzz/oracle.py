@@ -221,7 +221,7 @@ def _micros(at: datetime) -> int:
 
 
 def _find_planted(pages: list[Page], tables: dict[str, pa.Table]) -> None:
-    """Find every attribute that was planted and still stands under such a name: in ``extra`` of its object, or with the whole of it in ``rejects``.
+    """Find what was planted and still has such a name: in ``extra`` of its object, or with all of it in ``rejects``.
 
     Raises:
         Lost: one is nowhere.
