@@ -1,5 +1,6 @@
 """Ctrl-C and SIGTERM, at any moment of any command: one line, the exit code of the signal, within two seconds."""
 
+import itertools
 import os
 import re
 import signal
@@ -26,6 +27,7 @@ COMMANDS: dict[str, list[str]] = {
     "check": ["check"],
     "compact": ["compact"],
     "erase": ["erase", "--yes", "--account", "ACCOUNT"],
+    "privacy": ["privacy", "--rewrite"],
     "demo": ["demo", "--accounts", "20"],
     "sandbox": ["sandbox", "--port", "0"],
     "serve": ["serve"],
@@ -34,13 +36,16 @@ LINE = re.compile(
     r"^fincon: (interrupted|ended by SIGTERM)\.( What was fetched is kept: .*| A run that .*)?$", re.M
 )
 WITHIN_SECONDS = 2.0
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+ACCOUNTS = itertools.count()
+"""Each erasure is of another account, so that it has something to remove."""
 
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, Sandbox]]:
     """A folder with a synced lake, ids and schedules, and the sandbox that it was synced from."""
     folder = tmp_path_factory.mktemp("site")
-    with running(World(seed=1, clock=START, accounts=60, sessions=20)) as sandbox:
+    with running(World(seed=1, clock=START, accounts=120, sessions=20)) as sandbox:
         (folder / "ids.txt").write_text("\n".join(sandbox.world.session_ids()))
         (folder / "prefect.yaml").write_text(
             "deployments: [{name: a, entrypoint: 'fincon.flows.sync.sync', schedules: [{cron: '* * * * * *'}]}]"
@@ -53,7 +58,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, Sandb
 
 def run(arguments: list[str], folder: Path, sandbox: Sandbox) -> "subprocess.Popen[str]":
     clean = {k: v for k, v in os.environ.items() if not k.startswith(("STRIPE_", "FINCON_", "PREFECT_"))}
-    arguments = [sandbox.world.account_id(3) if a == "ACCOUNT" else a for a in arguments]
+    arguments = [sandbox.world.account_id(next(ACCOUNTS)) if a == "ACCOUNT" else a for a in arguments]
     return subprocess.Popen(
         [str(FINCON), *arguments],
         cwd=folder,
@@ -112,21 +117,31 @@ def lasts(name: str, folder: Path, sandbox: Sandbox) -> float:
     return time.monotonic() - began
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["INT", "TERM"])
+def spread(name: str, moments: int, folder: Path, sandbox: Sandbox) -> None:
+    """Interrupt the command at so many moments, evenly over the time that it takes, by Ctrl-C and SIGTERM in turn."""
+    seconds = lasts(name, folder, sandbox)
+    codes = [interrupt(name, SIGNALS[n % 2], seconds * n / moments, folder, sandbox) for n in range(moments)]
+    assert sum(code > 2 for code in codes) >= moments // 4, codes
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+@pytest.mark.parametrize("name", ["sync", "sql"])
+def test_a_command_can_be_interrupted_at_its_first_moment(
+    name: str, number: int, site: tuple[Path, Sandbox]
+) -> None:
+    assert interrupt(name, number, 0, *site) == 128 + number
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("name", COMMANDS)
-def test_a_command_can_be_interrupted(name: str, number: int, site: tuple[Path, Sandbox]) -> None:
-    """At its first moment, and a little later."""
-    folder, sandbox = site
-    assert interrupt(name, number, 0, folder, sandbox) == 128 + number
-    interrupt(name, number, 0.4, folder, sandbox)
+def test_a_command_can_be_interrupted(name: str, site: tuple[Path, Sandbox]) -> None:
+    """At four moments, the first among them."""
+    spread(name, 4, *site)
 
 
 @pytest.mark.slow
 @pytest.mark.minutes
 @pytest.mark.parametrize("name", COMMANDS)
 def test_a_command_can_be_interrupted_at_fifty_moments(name: str, site: tuple[Path, Sandbox]) -> None:
-    """Spread over the time that it takes."""
-    folder, sandbox = site
-    seconds = lasts(name, folder, sandbox)
-    codes = [interrupt(name, signal.SIGINT, seconds * n / 50, folder, sandbox) for n in range(50)]
-    assert codes.count(130) > 10
+    """``python -m pytest -m minutes tests/cli/test_interrupts.py``: about a minute a command."""
+    spread(name, 50, *site)
