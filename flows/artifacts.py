@@ -20,6 +20,7 @@ from prefect.logging import get_run_logger
 
 from fincon.pipeline.context import Advance, Progress
 from fincon.pipeline.request import SyncResult
+from fincon.transforms.wording import pluralize
 
 UPDATE_SECONDS = 5.0
 """How long a stage lasts before its progress is shown, and how often that is renewed. An update takes 20 ms."""
@@ -48,18 +49,21 @@ def summary(result: SyncResult, seconds: Mapping[str, float]) -> str:
     """Tell the run in a few lines of Markdown."""
     run = result.run
     lines = [
-        f"## {run['mode']}: {run['rows_added']:,} rows added",
+        f"## {run['mode']}: {pluralize(run['rows_added'], 'row')} added",
         "",
         f"Run `{run['run_id']}`, {sum(seconds.values()):,.1f} s.",
         "",
-        f"- **Seen:** {run['sessions_seen']:,} sessions, {run['accounts_seen']:,} accounts.",
-        f"- **Asked:** {run['requests']:,} requests, {run['retries']:,} of them again, {run['throttled']:,} throttled.",
-        f"- **Rejected:** {run['rejected']:,} objects"
+        f"- **Seen:** {pluralize(run['sessions_seen'], 'session')}, {pluralize(run['accounts_seen'], 'account')}.",
+        f"- **Asked:** {pluralize(run['requests'], 'request')}, {run['retries']:,} of them again, "
+        f"{run['throttled']:,} throttled.",
+        f"- **Rejected:** {pluralize(run['rejected'], 'object')}"
         + (' (`fincon sql "FROM rejects"` says why).' if run["rejected"] else "."),
         f"- **Checks:** {_failed(result.failed_checks)}.",
     ]
     if result.resumed_pages:
-        lines.append(f"- **Resumed:** {result.resumed_pages:,} pages were on disk already.")
+        lines.append(
+            f"- **Resumed:** {pluralize(result.resumed_pages, 'page was', 'pages were')} on disk already."
+        )
     if result.unknown_sessions:
         lines.append(f"- **Unknown to Stripe:** {len(result.unknown_sessions):,} of the sessions.")
     return "\n".join(lines)
@@ -67,14 +71,17 @@ def summary(result: SyncResult, seconds: Mapping[str, float]) -> str:
 
 def _failed(checks: Mapping[str, int]) -> str:
     """Name the checks that failed, or say that none did."""
-    return ", ".join(f"{name} failed ({rows:,} rows)" for name, rows in checks.items()) or "all passed"
+    return (
+        ", ".join(f"{name} failed ({pluralize(rows, 'row')})" for name, rows in checks.items())
+        or "all passed"
+    )
 
 
 def show_sync(result: SyncResult, seconds: Mapping[str, float]) -> None:
     """Create the table ``fincon-figures`` and the summary ``fincon-summary``."""
     run = result.run
-    brief = f"{run['rows_added']:,} rows added, {run['rejected']:,} rejected"
-    cost = f"{run['requests']:,} requests in {sum(seconds.values()):,.0f} s, {run['throttled']:,} throttled"
+    brief = f"{pluralize(run['rows_added'], 'row')} added, {run['rejected']:,} rejected"
+    cost = f"{pluralize(run['requests'], 'request')} in {sum(seconds.values()):,.0f} s, {run['throttled']:,} throttled"
     _safely(create_markdown_artifact, summary(result, seconds), key="fincon-summary", description=brief)
     _safely(create_table_artifact, figures(result, seconds), key="fincon-figures", description=cost)
 
@@ -83,7 +90,12 @@ def show_checks(found: Sequence[tuple[str, str, int]]) -> None:
     """Create the table ``fincon-checks``: each check, its promise, and how many rows break it."""
     rows = [{"check": name, "promise": promise, "rows at fault": rows} for name, promise, rows in found]
     failed = _failed({name: rows for name, _, rows in found if rows})
-    _safely(create_table_artifact, rows, key="fincon-checks", description=f"{len(found)} checks: {failed}")
+    _safely(
+        create_table_artifact,
+        rows,
+        key="fincon-checks",
+        description=f"{pluralize(len(found), 'check')}: {failed}",
+    )
 
 
 def show_compacted(files: Mapping[str, tuple[int, int]], runs_pruned: int) -> None:
@@ -93,7 +105,7 @@ def show_compacted(files: Mapping[str, tuple[int, int]], runs_pruned: int) -> No
         create_table_artifact,
         rows,
         key="fincon-compacted",
-        description=f"Pages of {runs_pruned:,} runs removed.",
+        description=f"Pages of {pluralize(runs_pruned, 'run')} removed.",
     )
 
 

@@ -11,6 +11,7 @@ from prefect import flow  # noqa: E402 - after quiet_prefect, which must come fi
 
 from fincon.errors import RunFailed  # noqa: E402
 from fincon.flows.flow_options import run_name  # noqa: E402
+from fincon.transforms.wording import pluralize  # noqa: E402
 
 
 @flow(name="check", flow_run_name=run_name, persist_result=False)
@@ -28,7 +29,7 @@ def check(data: str | None = None) -> dict[str, int]:
     found = run_checks(folder)
     found.append(("pages_agree", PAGES_AGREE, len(pages_disagree(folder) or ())))
     artifacts.show_checks(found)
-    failed = [f"{name} ({rows} rows)" for name, _, rows in found if rows]
+    failed = [f"{name} ({pluralize(rows, 'row')})" for name, _, rows in found if rows]
     if failed:
         raise RunFailed(f"Checks failed: {', '.join(failed)}.", "`fincon check` shows the rows.")
     return {name: rows for name, _, rows in found}

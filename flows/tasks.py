@@ -32,6 +32,7 @@ from fincon.pipeline.sync import run_sync  # noqa: E402
 from fincon.storage.data_folder import DataFolder  # noqa: E402
 from fincon.storage.lock import retry_while_locked  # noqa: E402
 from fincon.storage.s3 import DataPath  # noqa: E402
+from fincon.transforms.wording import pluralize  # noqa: E402
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -97,8 +98,8 @@ def sync_as_tasks(
         log.info("run %(run_id)s, which an earlier sync had fetched, was loaded first", before)
     if result.unknown_sessions:
         log.info(
-            "Stripe does not know %d of the sessions: the view rejects names them",
-            len(result.unknown_sessions),
+            "Stripe does not know %s: the view rejects names them",
+            pluralize(len(result.unknown_sessions), "session"),
         )
     return result
 

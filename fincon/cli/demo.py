@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from fincon.cli.options import command, current_options, echo_status
+from fincon.cli.options import command, current_options, echo_status, pluralize
 from fincon.cli.output import render_result
 from fincon.cli.sync import print_summary, run_once
 from fincon.errors import UsageError
@@ -75,7 +75,7 @@ def demo(accounts: int) -> None:
                 sandbox.set_clock(now)
             ids = tuple(sandbox.world.session_ids())
             echo_status(
-                f"Syncing {len(ids)} sessions and {'what happened since' if later else 'every account'}"
+                f"Syncing {pluralize(len(ids), 'session')} and {'what happened since' if later else 'every account'}"
                 f" from {sandbox.url}, as they were {day}."
             )
             # Nobody is real: their names may be kept.

@@ -11,6 +11,7 @@ from typing import Any
 from fincon.cli.terminal import terminal_width, visible
 from fincon.cli.text import cut, pad, width_of, wrap
 from fincon.transforms.money import format_amount
+from fincon.transforms.wording import pluralize
 from fincon.warehouse.read_only import ReadOnlyConnection
 
 ROWS_SHOWN = 1000
@@ -140,7 +141,9 @@ def render_table(rows: Rows, width: int | None = None) -> str:
         for cells in zip(*([column.name, *column.cells] for column in columns), strict=True)
     ]
     if rows.more:
-        notes.append(f"… more than {rows.count:,} rows: --limit N shows N, --output FILE.csv writes all.")
+        notes.append(
+            f"… more than {pluralize(rows.count, 'row')}: --limit N shows N, --output FILE.csv writes all."
+        )
     return "\n".join([*lines, *(line for note in notes for line in wrap(note, width, "  "))])
 
 

@@ -245,7 +245,8 @@ def print_summary(result: SyncResult) -> None:
     for session_id in result.unknown_sessions[:10]:
         echo_status(f"Stripe does not know the session {session_id}.")
     if len(result.unknown_sessions) > 10:
-        echo_status(f'… nor {len(result.unknown_sessions) - 10} others: see `fincon sql "FROM rejects"`.')
+        others = pluralize(len(result.unknown_sessions) - 10, "other")
+        echo_status(f'… nor {others}: see `fincon sql "FROM rejects"`.')
     parts = [
         f"{pluralize(run['sessions_seen'], 'session')}, {pluralize(run['accounts_seen'], 'account')}",
         f"{pluralize(run['rows_added'], 'row')} added",

@@ -30,6 +30,7 @@ from fincon.extract.server_clock import ServerClock
 from fincon.extract.stopping import StopSignal
 from fincon.extract.timeouts import SILENCES, PatientAdapter
 from fincon.settings import LOOPBACK, Settings
+from fincon.transforms.wording import pluralize
 
 ADVICE = {
     "certificate": "Name the file of your own authority's certificates with FINCON_CA_BUNDLE.",
@@ -84,7 +85,7 @@ class RequestBudget:
                 raise Stopped
             if self.max_requests is not None and self._spent >= self.max_requests:
                 raise BudgetExhausted(
-                    f"{self.max_requests:,} requests were made, as --max-requests allows.",
+                    f"{pluralize(self.max_requests, 'request was', 'requests were')} made, as --max-requests allows.",
                     "What was fetched is kept: run the same command again to go on.",
                 )
             self._spent += 1

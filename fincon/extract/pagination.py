@@ -17,6 +17,7 @@ from fincon.landing.page_store import PageStore
 from fincon.transforms.list_page import ListPage, list_page
 from fincon.transforms.page import Header, Page
 from fincon.transforms.streams import STREAMS
+from fincon.transforms.wording import pluralize
 
 PAGE_SIZE = 100
 """The largest that Stripe serves: the fewest requests."""
@@ -92,7 +93,8 @@ def fetch_next_page(
         if is_next(found[1]):
             return found
     raise StripeError(
-        f"GET {listed.path}: the list cannot go on, for Stripe knows none of the {tried} objects before the next page.",
+        f"GET {listed.path}: the list cannot go on, for Stripe does not know "
+        f"the last {pluralize(tried, 'object')} before the next page any more.",
         "Run the same command again with --restart.",
     )
 

@@ -5,6 +5,7 @@ import time
 from email.utils import parsedate_to_datetime
 
 from fincon.errors import StripeError
+from fincon.transforms.wording import pluralize
 
 DRIFT_SECONDS = 600
 """How much the clocks of Stripe's servers may differ from each other within a run."""
@@ -59,9 +60,8 @@ def _parse(date: str | None) -> int | None:
 
 
 def _absurd(request: str, date: str | None, seconds: float, other: str) -> StripeError:
-    apart = (
-        f"{abs(seconds) / 86_400:,.0f} days" if abs(seconds) > 86_400 else f"{abs(seconds) / 60:,.0f} minutes"
-    )
+    unit, size = ("day", 86_400) if abs(seconds) > 86_400 else ("minute", 60)
+    apart = pluralize(round(abs(seconds) / size), unit)
     where = "after" if seconds > 0 else "before"
     shown = "".join(c for c in (date or "")[:40] if c.isprintable())
     return StripeError(

@@ -26,6 +26,7 @@ from fincon.storage.data_folder import DataFolder, prepare
 from fincon.transforms.reconcile import Sums
 from fincon.transforms.schemas import ERASURES
 from fincon.transforms.streams import stream_of
+from fincon.transforms.wording import pluralize
 
 MANY_SESSIONS = 250
 """While more sessions than this are fetched, ten seconds' worth, the listing of accounts begins beside them."""
@@ -86,7 +87,9 @@ def extract_in_rounds(
             results[result.run.run_id] = replace(result, resumed_pages=kept)
         unanswered = sum(isinstance(result.failure, RetriesExhausted) for result in results.values())
         if unanswered:
-            raise RetriesExhausted(f"Of {len(jobs):,} Stripe accounts {unanswered:,} had no good answer.")
+            raise RetriesExhausted(
+                f"Of {pluralize(len(jobs), 'Stripe account')} {unanswered:,} had no good answer."
+            )
 
     with suppress(RetriesExhausted):  # each result says it of its own Stripe account
         ctx.run_step("fetch", fetch_what_is_left)
@@ -159,7 +162,10 @@ def fetch_job(ctx: SyncContext, job: ExtractJob, erased: privacy.Erased) -> Extr
     failure: FinconError | None = None
     try:
         resumed = page_store.catch_up()
-        LOG.info("run %s (%s): %d pages are on disk already", run.run_id, run.mode, resumed)
+        LOG.info(
+            "run %s (%s): %s on disk already",
+            *(run.run_id, run.mode, pluralize(resumed, "page is", "pages are")),
+        )
         fetch_all(ctx, job, stripe, page_store)
     except (StripeError, BudgetExhausted) as error:
         failure = error
@@ -193,8 +199,13 @@ def fetch_all(ctx: SyncContext, job: ExtractJob, stripe: StripeClient, page_stor
         folder = RunFolder(ctx.data, job.run.run_id)
         costs = folder.add_costs(stripe.counts)
         LOG.info(
-            "run %s: %d requests, %d of them retries, the last with Request-Id %s",
-            *(job.run.run_id, stripe.counts["requests"], stripe.counts["retries"], stripe.last_request_id),
+            "run %s: %s, %d of them tried again, the last with Request-Id %s",
+            *(
+                job.run.run_id,
+                pluralize(stripe.counts["requests"], "request"),
+                stripe.counts["retries"],
+                stripe.last_request_id,
+            ),
         )
     folder.mark_fetched({**costs, "requests": max(costs["requests"], page_store.count_requests())})
 

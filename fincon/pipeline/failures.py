@@ -8,6 +8,7 @@ from deltalake.exceptions import DeltaError
 
 from fincon.errors import AccountsFailed, BudgetExhausted, FinconError, RunFailed, reason_of
 from fincon.storage.s3 import DataPath
+from fincon.transforms.wording import pluralize
 
 FAILURES_SHOWN = 10
 """How many of the Stripe accounts that failed are named."""
@@ -43,7 +44,7 @@ def failed_accounts(failures: Mapping[str, FinconError]) -> FinconError:
     ]
     if more := len(real) - len(lines):
         lines.append(f"… and {more:,} more.")
-    count = "1 Stripe account" if len(real) == 1 else f"{len(real):,} Stripe accounts"
+    count = pluralize(len(real), "Stripe account")
     return AccountsFailed(
         f"{count} could not be fetched; what was fetched of them is kept.", "\n        ".join(lines)
     )

@@ -19,6 +19,7 @@ from fincon.landing.run_folder import refuse_half_loaded
 from fincon.pipeline.recovery import recovered_lake
 from fincon.storage.data_folder import DataFolder, atomic_write
 from fincon.storage.s3 import DataPath
+from fincon.transforms.wording import pluralize
 from fincon.warehouse.views import publish
 
 SCHEMA = pa.schema(
@@ -91,7 +92,7 @@ def read_rates(file: str) -> Rates:
             wrong.append(f"line {number}: {said}")
         first_lines.setdefault(pair, number)
     if wrong:
-        more = f"; and {len(wrong) - LINES_TOLD:,} more lines" if len(wrong) > LINES_TOLD else ""
+        more = f"; and {pluralize(len(wrong) - LINES_TOLD, 'more line')}" if len(wrong) > LINES_TOLD else ""
         raise UsageError(f"{name}: {'; '.join(wrong[:LINES_TOLD])}{more}.", HINT)
     if not rates:
         raise UsageError(f"{name} holds no rate.", HINT)

@@ -9,6 +9,7 @@ from fincon.lake.incremental import Refetch
 from fincon.pipeline.failures import failed_accounts
 from fincon.transforms.redaction import Choice
 from fincon.transforms.streams import Feature, stream_of
+from fincon.transforms.wording import pluralize
 
 COUNTS = (
     "requests", "retries", "throttled", "pages", "sessions_seen", "accounts_seen", "rows_added", "rejected",
@@ -121,18 +122,13 @@ class SyncResult:
         run = self.run
         if self.failed_checks:
             names = ", ".join(
-                f"{name} ({rows} {'row' if rows == 1 else 'rows'})"
-                for name, rows in self.failed_checks.items()
+                f"{name} ({pluralize(rows, 'row')})" for name, rows in self.failed_checks.items()
             )
             raise RunFailed(f"Run {run['run_id']}: checks failed: {names}.", "`fincon check` shows the rows.")
         if self.failures:
             raise failed_accounts(self.failures)
         if strict and run["rejected"]:
             raise RunFailed(
-                f"Run {run['run_id']}: {_rejected(run['rejected'])} rejected (--strict).",
+                f"Run {run['run_id']}: {pluralize(run['rejected'], 'object was', 'objects were')} rejected (--strict).",
                 '`fincon sql "FROM rejects"` says which and why.',
             )
-
-
-def _rejected(count: int) -> str:
-    return "1 object was" if count == 1 else f"{count:,} objects were"
