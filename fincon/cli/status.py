@@ -185,7 +185,8 @@ def render_status(found: dict[str, Any], width: int | None) -> str:
     if len(accounts) > 1:
         lines += ["", f"Stripe accounts: {len(accounts):,}, the longest unsynced first"]
         lines += [
-            f"  {of['stripe_account'] or '(the key itself)':<24} {pluralize(of['accounts'], 'account'):>19}   synced {second(of['last_run'])}"
+            f"  {of['stripe_account'] or '(the key itself)':<24} {pluralize(of['accounts'], 'account'):>19}"
+            f"   synced {second(of['last_run'])}"
             for of in accounts[:STRIPE_ACCOUNTS_SHOWN]
         ]
         if len(accounts) > STRIPE_ACCOUNTS_SHOWN:
