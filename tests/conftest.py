@@ -42,6 +42,7 @@ SLOW = (
     "test_prefect",
     "test_questions_of_features",
     "test_reconcile",
+    "test_report_page",
     "test_resume",
     "test_s3",
     "test_scheduled_runs",

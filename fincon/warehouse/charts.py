@@ -3,127 +3,159 @@
 No axis carries two currencies. The colours are Okabe and Ito's, which colour-blind people can tell apart.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import wraps
+from typing import ParamSpec
 
 import altair as alt
 import pandas as pd
 
-from fincon.transforms.money import minor_unit_digits
+from fincon.warehouse.chart_axes import (
+    NARROW,
+    WIDTH,
+    amounts_axis,
+    as_written,
+    days,
+    room_for_labels,
+    styled,
+    whole_numbers,
+    written,
+)
 
 BLUE, ORANGE, RED, GREY = "#0072B2", "#E69F00", "#D55E00", "#8A8F98"
-FONT = "DejaVu Sans, Helvetica, Arial, sans-serif"
-WIDTH = 560
-
+CASH_BY_DAY = (
+    "Cash at the end of each day",
+    "Sum of current balances; the last day is not over; axes do not begin at zero",
+)
+P = ParamSpec("P")
 AGES = ("under 6 hours", "under a day", "under a week", "a week or more", "never")
 
 
-def _as_written(currency: str, sign: str = "") -> str:
-    """Write the Vega expression that writes a tick as a person would: 0.60, 1.2 k, 3.4 M, 1.9 bn; 0 for zero."""
-    digits = minor_unit_digits(currency) or 0
-    steps = " : ".join(
-        f"abs(datum.value) >= {size} ? format(datum.value / {size}, '{sign},.4~f') + ' {unit}'"
-        for size, unit in (("1e12", "tn"), ("1e9", "bn"), ("1e6", "M"), ("1e3", "k"))
-    )
-    small = f"format(datum.value, floor(datum.value) == datum.value ? '{sign},.0f' : '{sign},.{digits}f')"
-    return f"datum.value == 0 ? '0' : {steps} : {small}"
+def _or_nothing(draw: Callable[P, alt.TopLevelMixin]) -> Callable[P, alt.TopLevelMixin]:
+    """Have a plot of a frame without rows say that there is nothing, in place of axes of nothing."""
+
+    @wraps(draw)
+    def drawn(*arguments: P.args, **more: P.kwargs) -> alt.TopLevelMixin:
+        frame = arguments[0] if arguments else more["frame"]
+        if not isinstance(frame, pd.DataFrame) or len(frame):
+            return draw(*arguments, **more)
+        said = alt.Chart(pd.DataFrame({"text": ["Nothing is known yet."]})).mark_text(align="left", x=0)
+        return styled(said.encode(text="text:N").properties(height=20), draw.__name__.capitalize(), "")
+
+    return drawn
 
 
-def _styled(
-    chart: alt.Chart | alt.LayerChart | alt.VConcatChart, title: str, subtitle: str
+def _by_currency(
+    frame: pd.DataFrame,
+    draw: Callable[[pd.DataFrame, str, int], alt.Chart | alt.LayerChart],
+    title: tuple[str, str],
+    width: int,
 ) -> alt.TopLevelMixin:
-    """Give a chart its title and the looks that all share."""
-    styled: alt.TopLevelMixin = (
-        chart.properties(title=alt.Title(title, subtitle=subtitle))
-        .configure(font=FONT, background="white", padding=8)
-        .configure_title(anchor="start", fontSize=15, subtitleFontSize=12, subtitleColor="#555", offset=14)
-        .configure_axis(
-            labelFontSize=11,
-            labelLimit=220,
-            titleFontSize=11,
-            titleFontWeight="normal",
-            titleColor="#333",
-            gridColor="#e6e6e6",
-            domainColor="#999",
-            tickColor="#999",
-        )
-        .configure_view(stroke=None)
-        .configure_legend(labelFontSize=11, titleFontSize=11, titleFontWeight="normal", orient="top")
-    )
-    return styled
+    """Draw a panel for each currency of a frame, in the order in which they come."""
+    panels = [
+        draw(frame[frame["currency"] == currency], currency, width)
+        for currency in frame["currency"].drop_duplicates()
+    ]
+    if len(panels) == 1:
+        return styled(panels[0], *title, width)
+    return styled(alt.vconcat(*(panel.properties(width=width) for panel in panels), spacing=18), *title)
 
 
-def holdings(frame: pd.DataFrame) -> alt.TopLevelMixin:
+@_or_nothing
+def holdings(frame: pd.DataFrame, width: int = WIDTH) -> alt.TopLevelMixin:
     """Draw bars of what is held and owed: ``currency``, ``category``, ``amount`` in major units. A panel for each currency."""
-    panels = []
-    for currency in frame["currency"].drop_duplicates():
-        own = frame[frame["currency"] == currency]
-        base = alt.Chart(own).encode(
-            y=alt.Y("category:N", title=None, sort=["cash", "credit", "investment", "other"]),
-            x=alt.X(
-                "amount:Q",
-                title=f"{currency.upper()}, major units",
-                axis=alt.Axis(labelExpr=_as_written(currency), tickCount=6, labelOverlap=True),
-                scale=alt.Scale(domain=_room_for_labels(own["amount"]), nice=False),
-            ),
-        )
-        number = f",.{minor_unit_digits(currency) or 0}f"
-        panels.append(_bars_both_ways(base, "amount", number).properties(width=WIDTH, height=alt.Step(22)))
-    chart = alt.vconcat(*panels, spacing=18)
-    return _styled(
-        chart,
-        "What is held and owed",
-        "One panel for each currency; blue is held, red is owed by the holders",
+    title = ("What is held and owed", "One panel for each currency; blue is held, red is owed by the holders")
+    return _by_currency(frame, _held, title, width)
+
+
+def _held(frame: pd.DataFrame, currency: str, width: int) -> alt.LayerChart:
+    room = room_for_labels(frame["amount"], currency, width)
+    base = alt.Chart(frame).encode(
+        y=alt.Y("category:N", title=None, sort=["cash", "credit", "investment", "other"]),
+        x=alt.X(
+            "amount:Q",
+            scale=alt.Scale(domain=room, nice=False),
+            **amounts_axis(pd.Series([*frame["amount"], 0]), currency, 3 if width <= NARROW else 6),
+        ),
+    )
+    return _bars_both_ways(base, "amount", "category", written(currency, width, "amount")).properties(
+        height=alt.Step(24)
     )
 
 
-def _bars_both_ways(base: alt.Chart, field: str, number: str) -> alt.LayerChart:
+def _bars_both_ways(base: alt.Chart, field: str, name: str, written: str) -> alt.LayerChart:
     """Draw bars of a field, red where it is negative, with their numbers beyond their ends."""
+    base = base.transform_calculate(label=written, told=f"datum.{name} + ': ' + {written}")
     negative = alt.datum[field] < 0
     bars = base.mark_bar(height=15).encode(
-        color=alt.when(negative).then(alt.value(RED)).otherwise(alt.value(BLUE))
+        color=alt.when(negative).then(alt.value(RED)).otherwise(alt.value(BLUE)),
+        description=alt.Description("told:N"),
     )
-    label = alt.Text(f"{field}:Q", format=number)
     right = base.transform_filter(~negative).mark_text(align="left", dx=5, fontSize=11)
     left = base.transform_filter(negative).mark_text(align="right", dx=-5, fontSize=11)
-    layers: alt.LayerChart = bars + right.encode(text=label) + left.encode(text=label)
+    layers: alt.LayerChart = bars + right.encode(text="label:N") + left.encode(text="label:N")
     return layers
 
 
-def _room_for_labels(amounts: pd.Series) -> list[float]:
-    """Return a domain with 0 in it, and room beside the longest bars for their numbers."""
-    low, high = min(0.0, float(amounts.min())), max(0.0, float(amounts.max()))
-    room = 0.3 * (high - low or 1.0)
-    return [low - room if low < 0 else 0.0, high + room]
-
-
-def daily(frame: pd.DataFrame) -> alt.TopLevelMixin:
+@_or_nothing
+def daily(frame: pd.DataFrame, width: int = WIDTH, title: tuple[str, str] = CASH_BY_DAY) -> alt.TopLevelMixin:
     """Draw lines by day: ``day``, ``currency``, ``amount`` in major units. A panel for each currency, each on its own scale."""
-    panels = []
-    for currency in frame["currency"].drop_duplicates():
-        line = (
-            alt.Chart(frame[frame["currency"] == currency])
-            .mark_line(color=BLUE, point=alt.OverlayMarkDef(color=BLUE, size=30))
-            .encode(
-                x=alt.X(
-                    "day:T", title="Day (UTC)", axis=alt.Axis(format="%-d %b", tickCount=8, labelOverlap=True)
-                ),
-                y=alt.Y(
-                    "amount:Q",
-                    title=f"{currency.upper()}, major units",
-                    scale=alt.Scale(zero=False, nice=True),
-                    axis=alt.Axis(labelExpr=_as_written(currency), tickCount=4),
-                ),
-            )
+    return _by_currency(frame, _line, title, width)
+
+
+def _line(frame: pd.DataFrame, currency: str, width: int) -> alt.LayerChart:
+    base = (
+        alt.Chart(frame)
+        .transform_calculate(
+            told=f"timeFormat(datum.day, '%-d %b %Y') + ': ' + {written(currency, WIDTH, 'amount')}"
         )
-        panels.append(line.properties(width=WIDTH, height=120))
-    chart = alt.vconcat(*panels, spacing=18)
-    return _styled(
-        chart,
-        "Cash at the end of each day",
-        "Sum of current balances; the last day is not over; axes do not begin at zero",
+        .encode(
+            x=alt.X("day:T", title="Day (UTC)", axis=days(frame["day"], width)),
+            y=alt.Y(
+                "amount:Q",
+                scale=alt.Scale(zero=False, nice=True),
+                **amounts_axis(frame["amount"], currency, 4),
+            ),
+        )
     )
+    points = base.mark_point(color=BLUE, filled=True, size=30, opacity=1).encode(
+        description=alt.Description("told:N")
+    )
+    layers: alt.LayerChart = base.mark_line(color=BLUE) + points
+    return layers.properties(height=120)
 
 
+@_or_nothing
+def flows(frame: pd.DataFrame, width: int = WIDTH) -> alt.TopLevelMixin:
+    """Draw bars by month: ``month``, ``currency``, ``money_in`` and ``money_out`` (negative) in major units."""
+    title = (
+        "What came in and went out",
+        "By month (UTC); blue came in, red went out; the last month is not over",
+    )
+    return _by_currency(frame, _flow, title, width)
+
+
+def _flow(frame: pd.DataFrame, currency: str, width: int) -> alt.Chart:
+    long = frame.assign(name=frame["month"].dt.strftime("%b %Y")).melt(
+        "name", ["money_in", "money_out"], "way", "amount"
+    )
+    names = list(dict.fromkeys(long["name"]))
+    chart = (
+        alt.Chart(long)
+        .transform_calculate(told=f"datum.name + ': ' + {written(currency, WIDTH, 'amount', '+')}")
+        .mark_bar(size=min(28, (width - 90) // max(len(names), 1) - 4))
+        .encode(
+            x=alt.X("name:O", title=None, sort=names, axis=alt.Axis(labelAngle=0, labelOverlap=True)),
+            y=alt.Y("amount:Q", **amounts_axis(long["amount"], currency, 4)),
+            color=alt.when(alt.datum["amount"] < 0).then(alt.value(RED)).otherwise(alt.value(BLUE)),
+            description=alt.Description("told:N"),
+        )
+    )
+    panel: alt.Chart = chart.properties(height=130)
+    return panel
+
+
+@_or_nothing
 def distribution(frame: pd.DataFrame, currency: str, step: int) -> alt.TopLevelMixin:
     """Draw a histogram: ``bin`` (its lower end, in major units, ``step`` wide) and ``accounts``, of one currency."""
     wide = frame.assign(end=frame["bin"] + step)
@@ -136,17 +168,18 @@ def distribution(frame: pd.DataFrame, currency: str, step: int) -> alt.TopLevelM
                 "bin:Q",
                 bin="binned",
                 title=f"Current balance, {code}, major units",
-                axis=alt.Axis(labelExpr=_as_written(currency)),
+                axis=alt.Axis(labelExpr=as_written(currency)),
             ),
             x2="end:Q",
             y=alt.Y("accounts:Q", title="Accounts", axis=alt.Axis(tickMinStep=1)),
             color=alt.when(alt.datum["bin"] < 0).then(alt.value(RED)).otherwise(alt.value(BLUE)),
         )
-        .properties(width=WIDTH, height=220)
+        .properties(height=220)
     )
-    return _styled(chart, f"How cash balances spread, {code}", "Red is overdrawn")
+    return styled(chart, f"How cash balances spread, {code}", "Red is overdrawn")
 
 
+@_or_nothing
 def changes(frame: pd.DataFrame, currency: str, since: str) -> alt.TopLevelMixin:
     """Draw bars of what came and went: ``institution`` and ``change`` in major units, of one currency."""
     order = list(frame.sort_values("change", ascending=False)["institution"])
@@ -155,55 +188,68 @@ def changes(frame: pd.DataFrame, currency: str, since: str) -> alt.TopLevelMixin
         x=alt.X(
             "change:Q",
             title=f"Change since {since}, {currency.upper()}, major units",
-            axis=alt.Axis(labelExpr=_as_written(currency, "+"), labelOverlap=True),
-            scale=alt.Scale(domain=_room_for_labels(frame["change"]), nice=False),
+            axis=alt.Axis(labelExpr=as_written(currency, "+"), labelOverlap=True),
+            scale=alt.Scale(domain=room_for_labels(frame["change"], "jpy", WIDTH - 110), nice=False),
         ),
     )
-    chart = _bars_both_ways(base, "change", "+,.0f").properties(width=WIDTH - 120, height=alt.Step(22))
-    return _styled(
-        chart, f"Cash since {since}", "Sum of current balances by institution; blue rose, red fell"
+    chart = _bars_both_ways(base, "change", "institution", "format(datum.change, '+,.0f')")
+    return styled(
+        chart.properties(height=alt.Step(24)),
+        f"Cash since {since}",
+        "Sum of current balances by institution; blue rose, red fell",
     )
 
 
-def failures(frame: pd.DataFrame) -> alt.TopLevelMixin:
+@_or_nothing
+def failures(frame: pd.DataFrame, width: int = WIDTH) -> alt.TopLevelMixin:
     """Draw a heatmap of refreshes: ``institution``, ``feature``, ``share_failed`` (0 to 1) and ``accounts``."""
-    base = alt.Chart(frame).encode(
-        x=alt.X("feature:N", title=None, axis=alt.Axis(labelAngle=0, orient="top")),
-        y=alt.Y(
-            "institution:N",
-            title=None,
-            sort=alt.EncodingSortField("share_failed", op="max", order="descending"),
-        ),
-    )
-    top = max(0.05, float(frame["share_failed"].max()))  # below, the legend would say 0% and 1% several times
-    cells = base.mark_rect(stroke="white", strokeWidth=2).encode(
-        color=alt.Color(
-            "share_failed:Q",
-            title="Share of accounts whose last refresh failed",
-            scale=alt.Scale(scheme="oranges", domain=[0, top]),
-            legend=alt.Legend(format=".0%", tickCount=4, gradientLength=220, titleLimit=400),
+    top = max(0.05, float(frame["share_failed"].max()))
+    base = (
+        alt.Chart(frame)
+        .transform_calculate(
+            label="format(datum.share_failed, '.0%')"
+            + ("" if width <= NARROW else " + ' of ' + format(datum.accounts, ',')"),
+            told="datum.institution + ', ' + datum.feature + ': ' + format(datum.share_failed, '.1%')"
+            " + ' of ' + format(datum.accounts, ',') + ' failed'",
+        )
+        .encode(
+            x=alt.X("feature:N", title=None, axis=alt.Axis(labelAngle=0, orient="top")),
+            y=alt.Y(
+                "institution:N",
+                title=None,
+                sort=alt.EncodingSortField("share_failed", op="max", order="descending"),
+            ),
         )
     )
+    cells = base.mark_rect(stroke="white", strokeWidth=2).encode(
+        # Each cell says its share, so that a legend would say nothing more.
+        color=alt.Color("share_failed:Q", scale=alt.Scale(scheme="oranges", domain=[0, top]), legend=None),
+        description=alt.Description("told:N"),
+    )
     dark = alt.datum["share_failed"] > 0.7 * top
-    text = base.transform_calculate(
-        label="format(datum.share_failed, '.0%') + ' of ' + datum.accounts"
-    ).mark_text(fontSize=11)
-    labels = text.encode(
+    labels = base.mark_text(fontSize=11).encode(
         text="label:N", color=alt.when(dark).then(alt.value("white")).otherwise(alt.value("#222"))
     )
-    chart = (cells + labels).properties(width=390, height=alt.Step(24))
-    return _styled(chart, "Where refreshes fail", "Last attempt of each account, by institution and feature")
+    chart = (cells + labels).properties(height=alt.Step(24))
+    return styled(
+        chart, "Where refreshes fail", "Last attempt of each account, by institution and feature", width
+    )
 
 
-def ages(frame: pd.DataFrame) -> alt.TopLevelMixin:
+@_or_nothing
+def ages(frame: pd.DataFrame, width: int = WIDTH) -> alt.TopLevelMixin:
     """Draw bars of how old balances are: ``age`` (one of `AGES`), ``last_refresh`` and ``accounts``."""
     order = ["succeeded", "pending", "failed", "no attempt"]
     chart = (
         alt.Chart(frame)
         .mark_bar(height=20)
         .encode(
-            y=alt.Y("age:N", title="Age of the balance", sort=list(AGES), scale=alt.Scale(domain=list(AGES))),
-            x=alt.X("accounts:Q", title="Active accounts that permit balances", axis=alt.Axis(tickMinStep=1)),
+            y=alt.Y("age:N", title=None, sort=list(AGES), scale=alt.Scale(domain=list(AGES))),
+            x=alt.X(
+                "accounts:Q",
+                title="Active accounts that permit balances",
+                axis=whole_numbers(frame.groupby("age")["accounts"].sum(), width),
+            ),
             color=alt.Color(
                 "last_refresh:N",
                 title="Last attempt to refresh",
@@ -211,11 +257,15 @@ def ages(frame: pd.DataFrame) -> alt.TopLevelMixin:
                 scale=alt.Scale(domain=order, range=[BLUE, ORANGE, RED, GREY]),
             ),
             order=alt.Order("rank:Q"),
+            description=alt.Description("told:N"),
         )
-        .transform_calculate(rank=f"indexof({order!r}, datum.last_refresh)")
-        .properties(width=WIDTH - 80, height=alt.Step(30))
+        .transform_calculate(
+            rank=f"indexof({order!r}, datum.last_refresh)",
+            told="datum.age + ', last attempt: ' + datum.last_refresh + ': ' + format(datum.accounts, ',')",
+        )
+        .properties(height=alt.Step(28))
     )
-    return _styled(chart, "How old the balances are", "Accounts by the age of what we know")
+    return styled(chart, "How old the balances are", "Accounts by the age of what we know", width)
 
 
 def _largest_first(frame: pd.DataFrame, by: str) -> list[str]:
@@ -223,24 +273,38 @@ def _largest_first(frame: pd.DataFrame, by: str) -> list[str]:
     return list(frame.sort_values(by, ascending=False)["name"])
 
 
+@_or_nothing
 def counts(
-    frame: pd.DataFrame, title: str, subtitle: str, axis: str, order: Sequence[str] | None = None
+    frame: pd.DataFrame,
+    title: tuple[str, str],
+    axis: str,
+    order: Sequence[str] | None = None,
+    width: int = WIDTH,
 ) -> alt.TopLevelMixin:
     """Draw bars of counts with their numbers: ``name`` and ``count``; ``share`` (0 to 1) is written behind if there."""
     base = alt.Chart(frame).encode(
         y=alt.Y("name:N", title=None, sort=list(order or _largest_first(frame, "count"))),
-        x=alt.X("count:Q", title=axis, axis=alt.Axis(tickMinStep=1)),
+        x=alt.X(
+            "count:Q",
+            title=axis,
+            axis=whole_numbers(frame["count"], width),
+            scale=alt.Scale(
+                domain=[0, float(frame["count"].max()) * (1 + 110 / (width * 0.6)) or 1], nice=False
+            ),
+        ),
     )
     said = "format(datum.count, ',')" + (
         " + '  (' + format(datum.share, '.0%') + ')'" if "share" in frame else ""
     )
-    labels = base.transform_calculate(label=said).mark_text(align="left", dx=5, fontSize=11)
-    bars = base.mark_bar(height=18, color=BLUE) + labels.encode(text="label:N")
-    return _styled(bars.properties(width=WIDTH - 130, height=alt.Step(27)), title, subtitle)
+    base = base.transform_calculate(label=said, told=f"datum.name + ': ' + {said}")
+    labels = base.mark_text(align="left", dx=5, fontSize=11).encode(text="label:N")
+    bars = base.mark_bar(height=18, color=BLUE).encode(description=alt.Description("told:N"))
+    return styled((bars + labels).properties(height=alt.Step(27)), *title, width)
 
 
+@_or_nothing
 def pairs(
-    frame: pd.DataFrame, names: tuple[str, str], title: str, subtitle: str, axis: str
+    frame: pd.DataFrame, names: tuple[str, str], title: tuple[str, str], axis: str
 ) -> alt.TopLevelMixin:
     """Draw two bars for each ``name``: ``first`` and ``second``, called ``names``."""
     long = frame.rename(columns={"first": names[0], "second": names[1]}).melt(
@@ -249,11 +313,11 @@ def pairs(
     base = alt.Chart(long).encode(
         y=alt.Y("name:N", title=None, sort=_largest_first(frame, "first")),
         yOffset=alt.YOffset("which:N", sort=list(names)),
-        x=alt.X("count:Q", title=axis, axis=alt.Axis(tickMinStep=1)),
+        x=alt.X("count:Q", title=axis, axis=whole_numbers(long["count"], WIDTH)),
     )
     bars = base.mark_bar().encode(
         color=alt.Color("which:N", title=None, sort=list(names), scale=alt.Scale(range=[GREY, BLUE]))
     )
     labels = base.mark_text(align="left", dx=4, fontSize=11).encode(text=alt.Text("count:Q", format=","))
-    chart = (bars + labels).properties(width=WIDTH - 130, height=alt.Step(18))
-    return _styled(chart, title, subtitle)
+    chart = (bars + labels).properties(height=alt.Step(18))
+    return styled(chart, *title)
