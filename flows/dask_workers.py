@@ -51,7 +51,7 @@ def _fetch_lots(ctx: SyncContext, jobs: Sequence[ExtractJob], advance: Advance) 
     results = []
     for lot, future in zip(lots, futures, strict=True):
         found = future.result()
-        ctx.budget.spent_elsewhere(sum(result.requests for result in found))
+        ctx.budget.spent_elsewhere(sum(result.counts["requests"] for result in found))
         advance(len(lot))
         results += found
     return results

@@ -37,9 +37,8 @@ def task_runner() -> TaskRunner[Any] | None:
 
 @dataclass(frozen=True, kw_only=True)
 class Patience:
-    """Say how long a flow run waits for the data folder, and how often it tries a step again."""
+    """Say how often a flow run tries a step again."""
 
-    wait_seconds: float = 0
     retries: int = 0
     retry_seconds: float = 0
 

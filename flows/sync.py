@@ -81,9 +81,11 @@ def sync(  # so many parameters: they are the options of the command, and what P
         connected=connected,
         transactions=transactions,
         owners=owners,
+        strict=strict,
+        wait_seconds=wait_seconds,
         pii=pii,
     )
-    patience = Patience(wait_seconds=wait_seconds, retries=retries, retry_seconds=retry_seconds)
+    patience = Patience(retries=retries, retry_seconds=retry_seconds)
     try:
         result = sync_as_tasks(request, data, patience)
     except DataFolderLocked as error:
@@ -94,9 +96,7 @@ def sync(  # so many parameters: they are the options of the command, and what P
     return {name: value for name, value in result.run.items() if value is not None}
 
 
-def sync_as_flow(
-    request: "SyncRequest", data: DataPath, progress: "Progress | None" = None, wait_seconds: float = 0
-) -> "SyncResult":
+def sync_as_flow(request: "SyncRequest", data: DataPath, progress: "Progress | None" = None) -> "SyncResult":
     """Run `fincon sync` as a flow run. Of what it is asked for, Prefect is told the mode and how many sessions.
 
     Raises:
@@ -107,7 +107,7 @@ def sync_as_flow(
         from fincon.flows.tasks import cancelled, sync_as_tasks
 
         try:
-            results.append(sync_as_tasks(request, data, Patience(wait_seconds=wait_seconds), progress))
+            results.append(sync_as_tasks(request, data, Patience(), progress))
         except Stopped as error:
             return cancelled(error)
         return None

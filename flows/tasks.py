@@ -1,13 +1,12 @@
 """Run a sync under Prefect: its steps as task runs, its log, its artifacts, its key, and how it ends when it is not its turn."""
 
 import logging
-import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, ParamSpec, TypeVar
 
-from fincon.settings import dask_scheduler, load_settings, quiet_prefect
+from fincon.settings import dask_scheduler, data_folder, load_settings, quiet_prefect
 
 quiet_prefect()
 
@@ -25,13 +24,14 @@ from fincon.flows.dask_workers import extract_on_workers  # noqa: E402
 from fincon.flows.flow_options import Patience  # noqa: E402
 from fincon.lake.incremental import count_accounts  # noqa: E402
 from fincon.lake.tables import Lake  # noqa: E402
+from fincon.pipeline.attempts import recorded_if_refused  # noqa: E402
 from fincon.pipeline.context import NoProgress, Progress, StepRunner  # noqa: E402
 from fincon.pipeline.extract_step import extract_here  # noqa: E402
 from fincon.pipeline.request import SyncRequest, SyncResult  # noqa: E402
 from fincon.pipeline.sync import run_sync  # noqa: E402
 from fincon.storage.data_folder import DataFolder  # noqa: E402
-from fincon.storage.lock import retry_while_locked  # noqa: E402
 from fincon.storage.s3 import DataPath  # noqa: E402
+from fincon.transforms.identities import mask_ids  # noqa: E402
 from fincon.transforms.wording import pluralize  # noqa: E402
 
 P = ParamSpec("P")
@@ -39,9 +39,6 @@ R = TypeVar("R")
 
 LOG = logging.getLogger("fincon")
 """What fincon's modules log to."""
-
-IDS = re.compile(r"\b(fca|fcsess|cus|acct)_\w+")
-"""Ids that no log on a server needs: a Request-Id says which request it was."""
 
 KEY_BLOCK = "stripe-api-key"
 """The name of the Prefect Secret block that holds the key, where the environment does not."""
@@ -78,16 +75,15 @@ def sync_as_tasks(
     Raises:
         Stopped: the flow run was cancelled.
     """
-    settings = load_settings(data=data, other_key=key_of_block)
+    with recorded_if_refused(data_folder(data), request.mode):
+        settings = load_settings(data=data, other_key=key_of_block)
     extract = extract_on_workers if dask_scheduler() else extract_here
     seconds: dict[str, float] = {}
     shown = artifacts.ProgressArtifacts(progress or NoProgress(), _known_accounts(settings.data))
     stop = StopSignal()
     run_step = as_tasks(seconds, patience)
     with logged_to_run(), stopped_when_cancelled(stop):
-        result = retry_while_locked(
-            lambda: run_sync(settings, request, run_step, shown, extract, stop), patience.wait_seconds
-        )
+        result = run_sync(settings, request, run_step, shown, extract, stop)
     shown.end()
     artifacts.show_sync(result, seconds)
     log = get_run_logger()
@@ -169,4 +165,4 @@ class _ToRun(logging.Handler):
         self._log = log
 
     def emit(self, record: logging.LogRecord) -> None:
-        self._log.log(record.levelno, IDS.sub(r"\1_…", record.getMessage()))
+        self._log.log(record.levelno, mask_ids(record.getMessage()))

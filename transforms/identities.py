@@ -13,6 +13,14 @@ CELLS_APART = "\x1f"
 _DISTINCT = re.compile(r"[A-Za-z]+_[^\x00-\x1f\x7f]{1,250}")
 
 
+_STRIPE_ID = re.compile(r"\b(fca|fcsess|cus|acct)_\w+")
+
+
+def mask_ids(text: str) -> str:
+    """Return a text without the ids in it: a ``Request-Id`` says which request it was."""
+    return _STRIPE_ID.sub(r"\1_…", text)
+
+
 def is_distinct(identity: str) -> bool:
     """Return whether an id has a prefix, as all of Stripe's have: any other (`active`, say) may be another word of a text."""
     return _DISTINCT.fullmatch(identity) is not None

@@ -521,6 +521,41 @@ REJECTS = Table(
     ),
 )
 
+ATTEMPTS = Table(
+    "attempts",
+    "One row per attempt at a run, whatever became of it; of an attempt that failed before it knew its runs, one.",
+    (),
+    (),
+    (
+        Column("attempt_id", pa.string(), "The attempt: of several Stripe accounts, of all of them."),
+        Column("mode", pa.string(), "What was asked for, as in `runs`."),
+        Column(
+            "status",
+            pa.string(),
+            "`succeeded`; `failed`; `interrupted`, where the next run goes on: it was stopped, killed, or had no request left;"
+            " or `skipped`: another run held the data folder.",
+        ),
+        Column("started_at", TIMESTAMP, "When it began, by this machine's clock (UTC)."),
+        Column("ended_at", TIMESTAMP, "When it ended; of one that was killed, when it last asked (UTC)."),
+        Column(
+            "requests",
+            pa.int64(),
+            "Requests that this attempt sent; `runs` has those of all of a run's attempts.",
+        ),
+        Column("retries", pa.int64(), "Of these, sent again."),
+        Column("throttled", pa.int64(), "Answers 429."),
+        Column("requests_by_endpoint", JSON, "Requests that this attempt sent, per endpoint.", json=True),
+        Column("error", pa.string(), "What went wrong, without ids; null = nothing."),
+        Column("request_id", pa.string(), "The `Request-Id` of the answer at fault, for Stripe's support."),
+        Column("hint", pa.string(), "What to do about it."),
+        STRIPE_ACCOUNT,
+        Column("fincon_version", pa.string(), "The version of fincon."),
+        Column("run_id", pa.string(), "The run; null = it had not come so far."),
+        Column("observed_at", TIMESTAMP, "When this row was written, by this machine's clock (UTC)."),
+        SEQUENCE,
+    ),
+)
+
 ERASURES = Table(
     "erasures",
     "What was erased, without saying whom: one row per erasure, table and run that lost rows.",
@@ -566,7 +601,7 @@ OBJECT_TABLES = (
 PERSONAL = frozenset(column.source for table in OBJECT_TABLES for column in table.columns if column.personal)
 """The attributes that are personal; so is each one that fincon does not know."""
 
-LOGS = (RUNS, ERASURES)
+LOGS = (RUNS, ATTEMPTS, ERASURES)
 """Tables to which rows are only added; they have no versions."""
 
 TABLES = (*OBJECT_TABLES, *LOGS)

@@ -18,7 +18,14 @@ from fincon.storage.data_folder import DataFolder
 from fincon.storage.s3 import DataPath
 from fincon.transforms.schemas import OBJECT_TABLES
 from fincon.warehouse.connection import connect
-from fincon.warehouse.status import last_synced, summary, waiting_runs
+from fincon.warehouse.status import (
+    SHOWN_DAYS,
+    attempts,
+    last_synced,
+    pending_attempts,
+    summary,
+    waiting_runs,
+)
 
 JSON_FORMAT = 2
 """Of what ``--json`` writes. It is raised where a key goes or means something else; new keys may come at any time."""
@@ -89,11 +96,13 @@ def _found(data: DataPath, runs: int) -> dict[str, Any]:
     # Views that are gone are no first run that is under way: `connect` says what to do then.
     is_first = not folder.views.exists() and not any((folder.lake / "runs").glob("*.parquet"))
     waiting = waiting_runs(data, None) if is_first else []
-    if waiting:
-        found: dict[str, Any] = {"runs": [], "waiting": waiting}
+    pending = pending_attempts(data, None) if is_first else []
+    if waiting or pending:
+        found: dict[str, Any] = {**attempts(pending, [], [], runs), "runs": [], "waiting": waiting}
     else:
         with connect(data) as connection:
-            found = summary(connection, runs) | {"waiting": waiting_runs(data, connection)}
+            pending = pending_attempts(data, connection)
+            found = summary(connection, runs, pending) | {"waiting": waiting_runs(data, connection)}
     return found | {"set_aside": runs_set_aside(data)}
 
 
@@ -155,13 +164,14 @@ REJECTS_SHOWN = 5
 
 def render_status(found: dict[str, Any], width: int | None) -> str:
     """Lay out what `fincon status` tells."""
-    lines = [line for run in found["waiting"] for line in _waiting(run, width)]
+    lines = _not_succeeded(found["not_succeeded"], width)
+    lines += [line for run in found["waiting"] for line in _waiting(run, width)]
     if set_aside := found["set_aside"]:
         lines.append(f"Runs that could not be loaded, in pages/quarantine: {len(set_aside):,}")
         for run_id, reason in set_aside.items():
             lines += wrap(visible(f"  {run_id}: {reason}"), width, "    ")
     if not found["runs"]:
-        return "\n".join(["No run is finished yet.", *lines])
+        return "\n".join(["No run is finished yet.", *lines]).rstrip()
     lines += ["Runs, newest first:"]
     for run in found["runs"]:
         figures = [
@@ -216,6 +226,20 @@ def render_unknown(found: Sequence[dict[str, Any]], width: int | None) -> list[s
     if len(found) > REJECTS_SHOWN:
         lines.append('  … `fincon sql "FROM unknown_attributes"` has all')
     return lines
+
+
+def _not_succeeded(attempts: Sequence[dict[str, Any]], width: int | None) -> list[str]:
+    """Say of the last attempts that did not succeed what went wrong, and what to do."""
+    if not attempts:
+        return []
+    lines = [f"Did not succeed in the last {SHOWN_DAYS} days, newest first:"]
+    for one in attempts:
+        names = (second(one["started_at"]), one["status"], one["mode"], one["stripe_account"])
+        lines.append("  " + "  ".join(filter(None, names)))
+        for text in (one["error"], one["hint"]):
+            if text:
+                lines += wrap(visible(f"    {text}"), width, "    ")
+    return [*lines, ""]
 
 
 def _waiting(run: dict[str, Any], width: int | None) -> list[str]:

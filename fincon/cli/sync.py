@@ -12,6 +12,7 @@ from fincon.cli.options import add_options, command, current_options, echo_statu
 from fincon.cli.progress import show_progress
 from fincon.errors import UsageError
 from fincon.lake.incremental import Refetch
+from fincon.pipeline.attempts import recorded_if_refused
 from fincon.pipeline.context import Progress
 from fincon.pipeline.dry_run import dry_run
 from fincon.pipeline.id_files import SessionIds, read_session_ids, read_stripe_accounts
@@ -21,11 +22,11 @@ from fincon.settings import (
     STRIPE_ACCOUNT_ID,
     Settings,
     dask_scheduler,
+    data_folder,
     load_settings,
     prefect_api_url,
     quiet_prefect,
 )
-from fincon.storage.lock import retry_while_locked
 from fincon.storage.s3 import S3Path
 from fincon.transforms.redaction import Choice
 
@@ -132,7 +133,6 @@ def sync(
             raise UsageError(f"{one!r} is not a Stripe account.", "It looks like acct_….")
     ids = read_session_ids(sessions) if sessions else SessionIds()
     named = (*stripe_account, *(read_stripe_accounts(accounts_file) if accounts_file else ()))
-    settings = load_settings(data=current_options().data)
     request = SyncRequest(
         session_ids=ids.plain,
         sessions_of=ids.of,
@@ -145,12 +145,14 @@ def sync(
         connected=connected,
         transactions=transactions,
         owners=owners,
+        strict=strict,
+        wait_seconds=wait_seconds,
         pii=pii,
     )
     if dry_run:
-        _dry_run(settings, request)
+        _dry_run(load_settings(data=current_options().data), request)
         return
-    _sync(settings, request, wait_seconds, strict=strict)
+    _sync(_settings(request.mode), request)
 
 
 @command("fincon events", "fincon events --transactions --owners --pii hash")
@@ -175,15 +177,22 @@ def owners(**asked: Any) -> None:
     _run_events(owners=True, **asked)
 
 
-def _run_events(*, strict: bool, wait_seconds: float, **asked: Any) -> None:
-    settings = load_settings(data=current_options().data)
-    _sync(settings, SyncRequest(events=True, **asked), wait_seconds, strict=strict)
+def _run_events(**asked: Any) -> None:
+    request = SyncRequest(events=True, **asked)
+    _sync(_settings(request.mode), request)
 
 
-def _sync(settings: Settings, request: SyncRequest, wait_seconds: float, *, strict: bool) -> None:
-    result = run_once(settings, request, wait_seconds, quiet=current_options().quiet)
+def _settings(mode: str) -> Settings:
+    """Read the settings; what is wrong with them is put on record as well."""
+    data = data_folder(current_options().data)
+    with recorded_if_refused(data, mode):
+        return load_settings(data=data)
+
+
+def _sync(settings: Settings, request: SyncRequest) -> None:
+    result = run_once(settings, request, quiet=current_options().quiet)
     print_summary(result)
-    result.raise_for_failures(strict=strict)
+    result.raise_for_failures(strict=request.strict)
 
 
 class _NoPandas(MetaPathFinder):
@@ -206,9 +215,7 @@ def without_pandas() -> None:
         sys.meta_path.remove(finder)
 
 
-def run_once(
-    settings: Settings, request: SyncRequest, wait_seconds: float = 0, *, quiet: bool = False
-) -> SyncResult:
+def run_once(settings: Settings, request: SyncRequest, *, quiet: bool = False) -> SyncResult:
     """Do one run and show its progress; as a flow run where there is a Prefect server."""
     without_pandas()
     interrupt.expect("What was fetched is kept: run the same command again to go on.")
@@ -221,17 +228,15 @@ def run_once(
     told = bool(prefect_api_url()) or isinstance(settings.data, S3Path)
     with interrupt.unwinding(when=told), show_progress(quiet=quiet) as progress:
         if not prefect_api_url():
-            return retry_while_locked(lambda: run_sync(settings, request, progress=progress), wait_seconds)
-        return _run_as_flow(settings, request, progress, wait_seconds)
+            return run_sync(settings, request, progress=progress)
+        return _run_as_flow(settings, request, progress)
 
 
-def _run_as_flow(
-    settings: Settings, request: SyncRequest, progress: Progress, wait_seconds: float
-) -> SyncResult:
+def _run_as_flow(settings: Settings, request: SyncRequest, progress: Progress) -> SyncResult:
     quiet_prefect()
     from fincon.flows.sync import sync_as_flow  # Prefect takes seconds to import, and most runs do without
 
-    return sync_as_flow(request, settings.data, progress, wait_seconds)
+    return sync_as_flow(request, settings.data, progress)
 
 
 def print_summary(result: SyncResult) -> None:

@@ -59,9 +59,17 @@ class RequestBudget:
     None at all may be made once ``is_active`` says no: the sync that they are made for has ended.
     """
 
-    def __init__(self, max_requests: int | None = None, is_active: Callable[[], bool] = lambda: True) -> None:
+    def __init__(
+        self,
+        max_requests: int | None = None,
+        is_active: Callable[[], bool] = lambda: True,
+        on_count: Callable[[Mapping[str, int]], object] = lambda counts: None,
+    ) -> None:
         self.max_requests = max_requests
+        self.counts: Counter[str] = Counter()
+        """What all clients have cost together: as `StripeClient.counts`."""
         self._is_active = is_active
+        self._on_count = on_count
         self._spent = 0
         self._lock = threading.Lock()
 
@@ -73,6 +81,14 @@ class RequestBudget:
         """Take off what clients on other machines have made of their share."""
         with self._lock:
             self._spent += requests
+            self.counts["requests"] += requests
+            self._on_count(self.counts)
+
+    def count(self, names: Sequence[str]) -> None:
+        """Count what a client did."""
+        with self._lock:
+            self.counts.update(names)
+            self._on_count(self.counts)
 
     def spend(self) -> None:
         """Take one request off.
@@ -102,6 +118,8 @@ class StripeClient:
         self._stop_signal = stop or StopSignal()
         self.counts: Counter[str] = Counter()
         """``requests``, ``retries``, ``throttled``, and requests by ``endpoint:…``."""
+        self.on_count: Callable[[Mapping[str, int]], object] = lambda counts: None
+        """Called with them whenever they have changed."""
         self._lock = threading.Lock()
         self._stop = threading.Event()
         self._answered = False
@@ -216,10 +234,13 @@ class StripeClient:
 
     def _count(self, endpoint: str, *, again: bool) -> None:
         self._budget.spend()
+        self._add("requests", f"endpoint:{endpoint}", *(["retries"] if again else []))
+
+    def _add(self, *names: str) -> None:
         with self._lock:
-            self.counts["requests"] += 1
-            self.counts["retries"] += again
-            self.counts[f"endpoint:{endpoint}"] += 1
+            self.counts.update(names)
+            self.on_count(self.counts)
+        self._budget.count(names)
 
     def _send(self, endpoint: str, request: str) -> StripeResponse | FailedAttempt:
         """Send the request and classify what comes, if anything does."""
@@ -238,8 +259,7 @@ class StripeClient:
         if body is None:
             return too_large(request, self.last_request_id)
         if response.status_code == 429:
-            with self._lock:
-                self.counts["throttled"] += 1
+            self._add("throttled")
             self._limiter.slow_down(endpoint, response.headers.get("Stripe-Rate-Limited-Reason", ""))
         date = self._clock.read(response.headers.get("Date"), request)
         return classify_response(request, response.status_code, response.headers, body, date)

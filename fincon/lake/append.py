@@ -1,7 +1,7 @@
 """Add what runs saw: versions that differ from the one before, each run's once, however often it is loaded."""
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from itertools import chain
 from pathlib import Path
@@ -32,6 +32,7 @@ from fincon.transforms.page import Origin
 from fincon.transforms.reconcile import Sums
 from fincon.transforms.schemas import (
     ACCOUNTS,
+    ATTEMPTS,
     BALANCES,
     ERASURES,
     OBJECT_TABLES,
@@ -213,6 +214,15 @@ def record_runs(lake: Lake, runs: Sequence[dict[str, Any]]) -> list[dict[str, An
     if new:
         lake.append(RUNS, lake.in_sequence(RUNS, new), [row["run_id"] for row in new])
     return rows
+
+
+def record_attempts(lake: Lake, attempts: Mapping[str, list[dict[str, Any]]]) -> None:
+    """Write the rows of ``attempts`` (id → rows), each attempt's once, however often they are given."""
+    new = [attempt_id for attempt_id in attempts if not lake.contains_run(ATTEMPTS, attempt_id)]
+    if new:
+        now = datetime.now(UTC)
+        rows = [{**row, "observed_at": now} for attempt_id in new for row in attempts[attempt_id]]
+        lake.append(ATTEMPTS, lake.in_sequence(ATTEMPTS, rows), new)
 
 
 def _count_rows_added(lake: Lake, run_ids: Sequence[str]) -> dict[str, int]:

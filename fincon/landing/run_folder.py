@@ -3,7 +3,8 @@
 import secrets
 import shutil
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Self
@@ -21,6 +22,7 @@ from fincon.storage.data_folder import (
     make_folder,
     sync_names,
 )
+from fincon.storage.in_place import InPlaceFile
 from fincon.storage.s3 import DataPath
 from fincon.transforms.page import Origin
 
@@ -156,15 +158,24 @@ class RunFolder:
         except (FileNotFoundError, msgspec.DecodeError):
             return None  # without it the run is gone on with, and nothing is left to fetch
 
-    def add_costs(self, counts: Mapping[str, int]) -> Counter[str]:
-        """Add what an attempt to fetch the run cost to what earlier ones did, and return the sum."""
-        path = self.path / COSTS_FILE
+    def costs(self) -> Counter[str]:
+        """Return what all attempts to fetch the run have cost."""
         try:
-            before = Counter(msgspec.json.decode(path.read_bytes(), type=dict[str, int]))
+            return Counter(msgspec.json.decode((self.path / COSTS_FILE).read_bytes(), type=dict[str, int]))
         except (FileNotFoundError, msgspec.DecodeError):
-            before = Counter()
-        costs = before + Counter(counts)
-        _write_json(path, dict(costs))
+            return Counter()
+
+    @contextmanager
+    def keep_costs(self) -> Iterator[Callable[[Mapping[str, int]], None]]:
+        """Yield what notes the costs of an attempt so far, added to those of earlier ones: a kill loses none."""
+        before = self.costs()
+        with InPlaceFile(self.path / COSTS_FILE) as file:
+            yield lambda counts: file.write(msgspec.json.encode(dict(before + Counter(counts))))
+
+    def add_costs(self, counts: Mapping[str, int]) -> Counter[str]:
+        """Add a cost to those of the run, and return the sum."""
+        costs = self.costs() + Counter(counts)
+        _write_json(self.path / COSTS_FILE, dict(costs))
         return costs
 
     def set_aside(self, reason: str) -> Path:

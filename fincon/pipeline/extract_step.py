@@ -47,8 +47,8 @@ class ExtractResult:
     """Why not all is fetched."""
     asked: bool = True
     """Whether the job began at all."""
-    requests: int = 0
-    """How many were made."""
+    counts: Counter[str] = field(default_factory=Counter)
+    """What was asked of Stripe: as `StripeClient.counts`."""
 
     @property
     def may_pass(self) -> bool:
@@ -161,12 +161,13 @@ def fetch_job(ctx: SyncContext, job: ExtractJob, erased: privacy.Erased) -> Extr
     )
     failure: FinconError | None = None
     try:
-        resumed = page_store.catch_up()
-        LOG.info(
-            "run %s (%s): %s on disk already",
-            *(run.run_id, run.mode, pluralize(resumed, "page is", "pages are")),
-        )
-        fetch_all(ctx, job, stripe, page_store)
+        with folder.keep_costs() as stripe.on_count:
+            resumed = page_store.catch_up()
+            LOG.info(
+                "run %s (%s): %s on disk already",
+                *(run.run_id, run.mode, pluralize(resumed, "page is", "pages are")),
+            )
+            fetch_all(ctx, job, stripe, page_store)
     except (StripeError, BudgetExhausted) as error:
         failure = error
     finally:
@@ -178,7 +179,7 @@ def fetch_job(ctx: SyncContext, job: ExtractJob, erased: privacy.Erased) -> Extr
         sums=stager.sums,
         resumed_pages=resumed,
         failure=failure,
-        requests=stripe.counts["requests"],
+        counts=stripe.counts,
     )
 
 
@@ -196,8 +197,6 @@ def fetch_all(ctx: SyncContext, job: ExtractJob, stripe: StripeClient, page_stor
     finally:
         stripe.stop()
         stripe.close()
-        folder = RunFolder(ctx.data, job.run.run_id)
-        costs = folder.add_costs(stripe.counts)
         LOG.info(
             "run %s: %s, %d of them tried again, the last with Request-Id %s",
             *(
@@ -207,6 +206,8 @@ def fetch_all(ctx: SyncContext, job: ExtractJob, stripe: StripeClient, page_stor
                 stripe.last_request_id,
             ),
         )
+    folder = RunFolder(ctx.data, job.run.run_id)
+    costs = folder.costs()
     folder.mark_fetched({**costs, "requests": max(costs["requests"], page_store.count_requests())})
 
 

@@ -41,6 +41,10 @@ class SyncRequest:
     """Read the transactions of the accounts whose transactions were refreshed since."""
     owners: bool = False
     """Read the owners of the accounts whose ownership was refreshed since."""
+    strict: bool = False
+    """Fail where an object was rejected."""
+    wait_seconds: float = 0
+    """While another run holds the data folder, wait so long at most."""
     pii: Choice | None = None
     """What becomes of personal data; None = as before (`fincon.privacy.choose`)."""
 
@@ -116,19 +120,29 @@ class SyncResult:
         """Fail where the numbers cannot be trusted or are not all there.
 
         Raises:
-            RunFailed: a check failed, a Stripe account is not in; or, with ``strict``, an object was rejected.
-            BudgetExhausted: a Stripe account is not in, for there was no request left.
+            FinconError: as `failure` says.
+        """
+        if error := self.failure(strict=strict):
+            raise error
+
+    def failure(self, *, strict: bool) -> FinconError | None:
+        """Return a `RunFailed` where a check failed, a Stripe account is not in or, with ``strict``, an object was rejected.
+
+        A `BudgetExhausted` where a Stripe account is not in, for there was no request left; None where all is well.
         """
         run = self.run
         if self.failed_checks:
             names = ", ".join(
                 f"{name} ({pluralize(rows, 'row')})" for name, rows in self.failed_checks.items()
             )
-            raise RunFailed(f"Run {run['run_id']}: checks failed: {names}.", "`fincon check` shows the rows.")
+            return RunFailed(
+                f"Run {run['run_id']}: checks failed: {names}.", "`fincon check` shows the rows."
+            )
         if self.failures:
-            raise failed_accounts(self.failures)
+            return failed_accounts(self.failures)
         if strict and run["rejected"]:
-            raise RunFailed(
+            return RunFailed(
                 f"Run {run['run_id']}: {pluralize(run['rejected'], 'object was', 'objects were')} rejected (--strict).",
                 '`fincon sql "FROM rejects"` says which and why.',
             )
+        return None

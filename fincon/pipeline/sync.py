@@ -8,7 +8,9 @@ from fincon.extract.stopping import StopSignal
 from fincon.lake.incremental import last_pii
 from fincon.lake.snapshots import latest_files_by_table, renew_snapshots
 from fincon.lake.tables import Lake
+from fincon.landing.attempts import forget
 from fincon.landing.run_folder import RunFolder
+from fincon.pipeline.attempts import OpenAttempt, publish_ended, record_ended, recorded
 from fincon.pipeline.check import failed_checks
 from fincon.pipeline.context import NoProgress, Progress, StepRunner, SyncContext, call_directly
 from fincon.pipeline.extract_step import Extract, extract_here
@@ -20,6 +22,8 @@ from fincon.pipeline.recovery import recovered_lake
 from fincon.pipeline.request import SyncRequest, SyncResult
 from fincon.pipeline.rewrite_privacy import is_stricter
 from fincon.settings import Settings
+from fincon.storage.data_folder import prepare
+from fincon.storage.lock import retry_while_locked
 from fincon.storage.s3 import DataPath
 from fincon.warehouse import views
 
@@ -38,45 +42,68 @@ def run_sync(
         UsageError: nothing can be asked so; nothing was sent.
         StripeError, RunFailed: no Stripe account is in; what is on disk stays, and the next run goes on from there.
         Stopped: ``stop`` said so; likewise.
+        DataFolderLocked: another run holds the data folder, for longer than ``request`` waits.
     """
-    stop = stop or StopSignal()
-    stop.check()
-    with machine_errors(settings.data), recovered_lake(settings.data) as lake, lake.staging() as staging:
-        ctx = SyncContext(
-            settings=settings,
-            lake=lake,
-            staging=staging,
-            budget=RequestBudget(request.max_requests),
-            stop=stop,
-            run_step=run_step,
-            progress=progress or NoProgress(),
-        )
-        refuse_other_mode(settings, lake)
-        interrupted, failures = load_interrupted(ctx)  # they come first: what is fetched now must be newer
-        jobs = plan_sync(ctx, request)
-        before, is_first = last_pii(lake), not lake.run_ids()
-        results = extract(ctx, jobs)
-        loaded = load(ctx, results)
+    data, stop = settings.data, stop or StopSignal()
+    prepare(data)
+    with recorded(data, request.mode or "sessions", settings.stripe_account) as attempt:
 
-        failures |= {result.run.stripe_account: result.failure for result in results if result.failure}
-        failures |= loaded.failures
-        if not loaded.rows and not interrupted:
-            raise failure_of(jobs, failures)
-        note_closed_sessions(ctx, [*(run for run, _ in interrupted), *(result.run for result in results)])
-        failed = publish_and_check(ctx)
+        def sync_locked() -> SyncResult:
+            stop.check()
+            with machine_errors(data), recovered_lake(data) as lake, lake.staging() as staging:
+                ctx = SyncContext(
+                    settings=settings,
+                    lake=lake,
+                    staging=staging,
+                    budget=RequestBudget(request.max_requests, on_count=attempt.count),
+                    stop=stop,
+                    run_step=run_step,
+                    progress=progress or NoProgress(),
+                )
+                return extract_and_load(ctx, request, extract, attempt)
 
-        if not loaded.rows:  # what was fetched before is published all the same
-            raise failure_of(jobs, failures)
-        page_stores = [RunFolder(ctx.data, row["run_id"]).pages for row in loaded.rows]
-        return SyncResult(
-            runs=tuple(loaded.rows),
-            loaded_first=tuple(row for _, row in interrupted),
-            unknown_sessions=tuple(one for store in page_stores for one in store.missing_sessions()),
-            failed_checks=failed,
-            resumed_pages=sum(result.resumed_pages for result in results),
-            failures=failures,
-            left_in_clear=not is_first and is_stricter(last_pii(lake), before),
-        )
+        result = retry_while_locked(sync_locked, request.wait_seconds)
+        failure = result.failure(strict=request.strict)
+        attempt.end(failure)
+    if failure:
+        publish_ended(data)
+    return result
+
+
+def extract_and_load(
+    ctx: SyncContext, request: SyncRequest, extract: Extract, attempt: OpenAttempt
+) -> SyncResult:
+    """Do a sync in a data folder that this process holds."""
+    lake = ctx.lake
+    refuse_other_mode(ctx.settings, lake)
+    interrupted, failures = load_interrupted(ctx)  # they come first: what is fetched now must be newer
+    jobs = plan_sync(ctx, request)
+    before, is_first = last_pii(lake), not lake.run_ids()
+    results = extract(ctx, jobs)
+    loaded = load(ctx, results)
+
+    failures |= {result.run.stripe_account: result.failure for result in results if result.failure}
+    failures |= loaded.failures
+    attempt.end_runs(results, failures)
+    if not loaded.rows and not interrupted:
+        raise failure_of(jobs, failures)
+    note_closed_sessions(ctx, [*(run for run, _ in interrupted), *(result.run for result in results)])
+    recorded_now = record_ended(ctx.data, lake)
+    failed = publish_and_check(ctx)
+    forget(recorded_now)
+
+    if not loaded.rows:  # what was fetched before is published all the same
+        raise failure_of(jobs, failures)
+    page_stores = [RunFolder(ctx.data, row["run_id"]).pages for row in loaded.rows]
+    return SyncResult(
+        runs=tuple(loaded.rows),
+        loaded_first=tuple(row for _, row in interrupted),
+        unknown_sessions=tuple(one for store in page_stores for one in store.missing_sessions()),
+        failed_checks=failed,
+        resumed_pages=sum(result.resumed_pages for result in results),
+        failures=failures,
+        left_in_clear=not is_first and is_stricter(last_pii(lake), before),
+    )
 
 
 def failure_of(jobs: Sequence[ExtractJob], failures: Mapping[str, FinconError]) -> FinconError:

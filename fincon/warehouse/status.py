@@ -1,9 +1,13 @@
 """Ask the views what ``fincon status`` shows."""
 
 import json
-from datetime import UTC, datetime
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from importlib.metadata import version
 from typing import Any
 
+from fincon.landing.attempts import Attempt, by_endpoint, ended_attempts, row
 from fincon.landing.run_folder import RESUMED_WITHIN, RunFolder, unfinished_runs
 from fincon.storage.s3 import DataPath
 from fincon.transforms.schemas import OBJECT_TABLES
@@ -11,13 +15,27 @@ from fincon.warehouse.read_only import ReadOnlyConnection
 
 RUNS = "FROM runs ORDER BY finished_at DESC LIMIT ?"
 
+SHOWN_DAYS = 7
+"""For how long an attempt that did not succeed is shown first."""
+
 REQUESTS_THIS_MONTH = """
 SELECT endpoint, sum((requests_by_endpoint->>endpoint)::BIGINT)::BIGINT AS requests
 FROM (
     SELECT requests_by_endpoint, unnest(json_keys(requests_by_endpoint)) AS endpoint
-    FROM runs WHERE date_trunc('month', finished_at) = date_trunc('month', now())
+    FROM (
+        SELECT requests_by_endpoint, started_at AS since FROM attempts
+        UNION ALL -- runs of a fincon that kept no attempts
+        SELECT requests_by_endpoint, finished_at FROM runs ANTI JOIN attempts USING (run_id)
+    )
+    WHERE date_trunc('month', since) = date_trunc('month', now())
 )
 GROUP BY ALL ORDER BY ALL"""
+
+ATTEMPTS = "FROM attempts ORDER BY started_at DESC, ended_at DESC, stripe_account LIMIT ?"
+
+NOT_SUCCEEDED = f"""
+FROM attempts WHERE status != 'succeeded' AND started_at > now() - INTERVAL {SHOWN_DAYS} DAY
+ORDER BY started_at DESC, ended_at DESC, stripe_account LIMIT ?"""
 
 STRIPE_ACCOUNTS = """
 SELECT
@@ -61,14 +79,13 @@ SELECT
 FROM unknown_attributes GROUP BY ALL ORDER BY ALL"""
 
 
-def summary(views: ReadOnlyConnection, runs: int) -> dict[str, Any]:
-    """Return last runs, size and freshness of each table and Stripe account, and the newest rejects."""
+def summary(views: ReadOnlyConnection, runs: int, pending: Sequence[Attempt]) -> dict[str, Any]:
+    """Return attempts, those ``pending`` of no table yet too, runs, size and age of each table, and rejects."""
     synced = last_synced(views)
     return {
+        **attempts(pending, _rows(views, ATTEMPTS, runs), _rows(views, NOT_SUCCEEDED, runs), runs),
         "runs": _rows(views, RUNS, runs),
-        "requests_this_month": {
-            row["endpoint"]: row["requests"] for row in _rows(views, REQUESTS_THIS_MONTH)
-        },
+        "requests_this_month": requests_this_month(views, pending),
         "stripe_accounts": _rows(views, STRIPE_ACCOUNTS),
         "tables": {
             table.name: {
@@ -80,6 +97,46 @@ def summary(views: ReadOnlyConnection, runs: int) -> dict[str, Any]:
         "rejects": _rows(views, REJECTS),
         "unknown_attributes": unknown_attributes(views),
     }
+
+
+def attempts(
+    pending: Sequence[Attempt],
+    known: Sequence[dict[str, Any]],
+    known_bad: Sequence[dict[str, Any]],
+    count: int,
+) -> dict[str, Any]:
+    """Return the newest ``attempts``, and of the last days the newest ``not_succeeded``."""
+    rows = [row(one, version("fincon")) for one in pending]
+    for one in rows:
+        one["requests_by_endpoint"] = json.loads(one["requests_by_endpoint"])
+    since = datetime.now(UTC) - timedelta(days=SHOWN_DAYS)
+    bad = [one for one in rows if one["status"] != "succeeded" and one["started_at"] > since]
+    return {
+        "attempts": sorted((*rows, *known), key=_began, reverse=True)[:count],
+        "not_succeeded": sorted((*bad, *known_bad), key=_began, reverse=True)[:count],
+    }
+
+
+def _began(attempt: Mapping[str, Any]) -> datetime:
+    began: datetime = attempt["started_at"]
+    return began
+
+
+def requests_this_month(views: ReadOnlyConnection, pending: Sequence[Attempt]) -> dict[str, int]:
+    """Return endpoint → how many requests were sent to it this month, by whatever attempt."""
+    found = Counter({row["endpoint"]: row["requests"] for row in _rows(views, REQUESTS_THIS_MONTH)})
+    now = datetime.now(UTC)
+    for attempt in pending:
+        if (attempt.started_at.year, attempt.started_at.month) == (now.year, now.month):
+            found.update(by_endpoint(attempt.counts))
+    return dict(sorted(found.items()))
+
+
+def pending_attempts(data: DataPath, views: ReadOnlyConnection | None) -> list[Attempt]:
+    """Return the attempts of this machine that have ended and are in no table yet; ``views`` is None before the first."""
+    found = [attempt for attempts in ended_attempts(data).values() for attempt in attempts]
+    known = {one["attempt_id"] for one in _rows(views, "SELECT attempt_id FROM attempts")} if views else set()
+    return [attempt for attempt in found if attempt.attempt_id not in known]
 
 
 def last_synced(views: ReadOnlyConnection) -> dict[str, datetime]:

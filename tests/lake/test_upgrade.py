@@ -99,7 +99,7 @@ def test_it_is_read_before_any_sync(old: Path, commit: str) -> None:
         assert ask(old, table.name, known["columns"]) == known["rows"]
         assert len(rows(old, f"FROM history.{table.name}")) == expected["versions"].get(table.name, 0)
     for table in LOGS:
-        log = expected["logs"][table.name]
+        log = expected["logs"].get(table.name, {"columns": ["run_id"], "rows": []})
         whom = log["columns"].index("stripe_account") if "stripe_account" in log["columns"] else None
         # 41fa4b9 had null for the key's own account, which has been "" since.
         expected_rows = [["" if at == whom else v for at, v in enumerate(row)] for row in log["rows"]]
