@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from fincon.storage.data_folder import DataFolder, make_folder
+from fincon.storage.data_folder import DataFolder, make_folder, sync_names
 from fincon.storage.in_place import InPlaceFile
 from fincon.storage.s3 import DataPath
 from fincon.transforms.identities import mask_ids
@@ -73,6 +73,7 @@ class AttemptFile:
             with suppress(FileNotFoundError):
                 (folder / SPARE).rename(path)
             self._file = InPlaceFile(path)
+            sync_names(folder)
             fcntl.flock(self._file.descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         self.write([attempt])
 
@@ -126,6 +127,7 @@ def forget(files: Iterable[Path]) -> None:
     for path in files:
         with suppress(OSError):
             path.rename(path.with_name(SPARE))
+            sync_names(path.parent)
 
 
 def row(attempt: Attempt, fincon_version: str) -> dict[str, Any]:

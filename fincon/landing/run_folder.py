@@ -168,9 +168,19 @@ class RunFolder:
     @contextmanager
     def keep_costs(self) -> Iterator[Callable[[Mapping[str, int]], None]]:
         """Yield what notes the costs of an attempt so far, added to those of earlier ones: a kill loses none."""
-        before = self.costs()
-        with InPlaceFile(self.path / COSTS_FILE) as file:
-            yield lambda counts: file.write(msgspec.json.encode(dict(before + Counter(counts))))
+        path, costs = self.path / COSTS_FILE, self.costs()
+        before = costs.copy()
+
+        def note(counts: Mapping[str, int]) -> None:
+            costs.clear()
+            costs.update(before + Counter(counts))
+            file.write(msgspec.json.encode(dict(costs)))
+
+        try:
+            with InPlaceFile(path) as file:
+                yield note
+        finally:
+            _write_json(path, dict(costs))  # what was written in place a crash of the machine may undo
 
     def add_costs(self, counts: Mapping[str, int]) -> Counter[str]:
         """Add a cost to those of the run, and return the sum."""

@@ -8,6 +8,7 @@ from fincon.extract.stopping import StopSignal
 from fincon.lake.incremental import last_pii
 from fincon.lake.snapshots import latest_files_by_table, renew_snapshots
 from fincon.lake.tables import Lake
+from fincon.lake.upgrade import refuse_newer
 from fincon.landing.attempts import forget
 from fincon.landing.run_folder import RunFolder
 from fincon.pipeline.attempts import OpenAttempt, publish_ended, record_ended, recorded
@@ -45,6 +46,7 @@ def run_sync(
         DataFolderLocked: another run holds the data folder, for longer than ``request`` waits.
     """
     data, stop = settings.data, stop or StopSignal()
+    refuse_newer(data)  # of which nothing is touched
     prepare(data)
     with recorded(data, request.mode or "sessions", settings.stripe_account) as attempt:
 
