@@ -27,6 +27,7 @@ test-slow: install
 
 soak: install
 	$(BIN)/python -m tests.soak --syncs 200 --seed 1
+	$(BIN)/python -m tests.soak.observations --sequences 10000 --seed 1
 
 fuzz: install
 	$(BIN)/python -m tests.fuzz --seconds 600

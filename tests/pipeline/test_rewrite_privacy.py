@@ -3,8 +3,6 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
 from fincon.errors import UsageError
@@ -14,6 +12,7 @@ from fincon.pipeline.rewrite_privacy import rewrite
 from fincon.pipeline.sync import run_sync
 from fincon.settings import Secret
 from fincon.transforms.redaction import Choice
+from tests.at_rest import files_holding
 from tests.conftest import fincon, rows, settings_for
 from tests.pipeline.test_erase import full, owner
 from tests.scripted_stripe import ScriptedStripe, account, serving
@@ -41,17 +40,7 @@ def fetch(stripe: ScriptedStripe, data: Path, pii: Choice) -> SyncResult:
 
 def holding(data: Path, texts: tuple[str, ...]) -> list[str]:
     """The files that hold any of the texts, unpacked."""
-    found = []
-    for path in (path for path in data.rglob("*") if path.is_file()):
-        if path.name.endswith(".json.zst"):
-            with pa.input_stream(str(path), compression="zstd") as file:
-                content = bytes(file.read()).decode()
-        elif path.suffix == ".parquet":
-            content = str(pq.read_table(path).to_pylist())
-        else:
-            content = path.read_bytes().decode(errors="replace")
-        found += [f"{path}: {text}" for text in texts if text in content]
-    return found
+    return [f"{path}: {text}" for path, text in files_holding(data, texts)]
 
 
 @pytest.mark.parametrize("choice", ["hash", "drop"])
