@@ -1,5 +1,6 @@
 """A stricter choice about personal data reaches back when it is asked to."""
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,7 +15,8 @@ from fincon.settings import Secret
 from fincon.transforms.redaction import Choice
 from tests.at_rest import files_holding
 from tests.conftest import fincon, rows, settings_for
-from tests.pipeline.test_erase import full, owner
+from tests.killed import kill_at_change
+from tests.pipeline.test_erase import full, owner, restore
 from tests.scripted_stripe import ScriptedStripe, account, serving
 
 KEY = "0123456789abcdef0123"
@@ -58,6 +60,47 @@ def test_nothing_that_was_kept_is_left_in_clear(stripe: ScriptedStripe, data: Pa
     assert rewrite(data, Secret(KEY)) == 0
     assert rows(data, "FROM history.accounts ORDER BY ALL") == before
     assert fetch(stripe, data, choice).failed_checks == {}
+
+
+def rewrite_all(data: Path) -> int:
+    """Rewrite with the key of these tests, in a process that may be killed."""
+    return rewrite(data, Secret(KEY))
+
+
+def said(data: Path) -> dict[str, list[str]]:
+    """What the lake says, table by table, every version."""
+    return {
+        table: sorted(map(str, rows(data, f"FROM history.{table}")))
+        for table in ("accounts", "balances", "owners")
+    } | {"rejects": sorted(str(row["raw"]) for row in rows(data, "FROM rejects"))}
+
+
+@pytest.mark.parametrize(
+    "first", [1, pytest.param(5, marks=pytest.mark.slow), pytest.param(9, marks=pytest.mark.slow)]
+)
+def test_a_rewrite_that_is_killed_anywhere_is_finished_by_the_next(
+    stripe: ScriptedStripe, data: Path, tmp_path: Path, first: int
+) -> None:
+    """At every twelfth change of a file in turn: a sync may come between, and after the next rewrite all is as it should be."""
+    fetch(stripe, data, "keep")
+    fetch(stripe, data, "hash")
+    backup, number = tmp_path / "backup", first
+    shutil.copytree(data, backup)
+    rewrite_all(data)
+    expected = said(data)
+    restore(backup, data)
+    while kill_at_change(number, data, rewrite_all, data):
+        assert failed_checks(data) == {}
+        if number % 24 == first:
+            assert fetch(stripe, data, "hash").failed_checks == {}
+        rewrite_all(data)
+        assert holding(data, CLEAR) == []
+        assert failed_checks(data) == {}
+        assert said(data) == expected
+        assert not [path for path in data.rglob("*") if path.name.endswith(".part")]
+        restore(backup, data)
+        number += 12
+    assert number > 24
 
 
 def test_where_all_is_kept_there_is_nothing_to_rewrite(stripe: ScriptedStripe, data: Path) -> None:

@@ -17,6 +17,7 @@ from typing import Any
 import duckdb
 import msgspec
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import requests
 from deltalake.exceptions import DeltaError
@@ -27,16 +28,21 @@ from fincon.pipeline.check import failed_checks
 from fincon.pipeline.compact import compact
 from fincon.pipeline.erase import erase, traces
 from fincon.pipeline.recovery import recover
+from fincon.pipeline.request import SyncRequest
+from fincon.pipeline.rewrite_privacy import rewrite
+from fincon.pipeline.sync import run_sync
 from fincon.sandbox.server import Sandbox, running
 from fincon.sandbox.world import World
-from fincon.settings import data_folder
+from fincon.settings import Secret, data_folder
 from fincon.storage.data_folder import prepare
 from fincon.storage.duckdb_s3 import OpenObject
 from fincon.storage.lease import LeaseRecord
 from fincon.storage.lock import writer_lock
 from fincon.storage.s3 import S3Path
+from fincon.transforms.redaction import Choice
 from fincon.transforms.schemas import ACCOUNTS, OBJECT_TABLES
 from fincon.warehouse.connection import connect
+from tests.at_rest import files_holding
 from tests.conftest import (
     FINCON,
     OBJECTS,
@@ -45,6 +51,7 @@ from tests.conftest import (
     fincon,
     known_after,
     rows,
+    settings_for,
     state,
     sync,
     truth,
@@ -211,6 +218,46 @@ def test_compacting_and_erasing_in_a_bucket(sandbox: Sandbox, machines: tuple[S3
     assert {done["files"][table][1] for table in OBJECTS} == {1}
     sync(sandbox.url, other, ids)
     assert traces(lake, [identity]) == traces(other, [identity]) == []
+    assert failed_checks(lake) == {}
+
+
+def in_clear(lake: S3Path, names: set[str]) -> set[str]:
+    """Which of the names any object or file of the lake holds, unpacked."""
+    found = {name for _, name in files_holding(lake.bucket.work, names)}
+    for path in lake.rglob("*"):
+        content = path.read_bytes()
+        is_table = path.suffix == ".parquet"
+        text = (
+            str(pq.read_table(pa.BufferReader(content)).to_pylist())
+            if is_table
+            else content.decode(errors="replace")
+        )
+        found |= {name for name in names if name in text}
+    return found
+
+
+def test_a_rewrite_in_a_bucket_that_is_killed_is_finished_by_the_next(
+    sandbox: Sandbox, machines: tuple[S3Path, S3Path], tmp_path: Path
+) -> None:
+    """Once the first table is rewritten it is killed; in the end no object and no page says in clear who anybody is."""
+    lake, key = machines[0], "0123456789abcdef0123"
+    choices: tuple[Choice, ...] = ("keep", "hash")
+    for choice in choices:
+        run_sync(settings_for(sandbox.url, lake, FINCON_PII_KEY=key), SyncRequest(owners=True, pii=choice))
+        sandbox.advance(LATER)
+    names = {row["display_name"] for row in truth(sandbox.world.at(START))["accounts"] if row["display_name"]}
+    names |= {row["email"] for row in sandbox.world.at(START).owners_truth() if row["email"]}
+    assert len(in_clear(lake, names)) == len(names)
+    env = {**os.environ, **on_the_way(lake), "FINCON_PII_KEY": key}
+    rewritten = lake / "lake" / "accounts" / "_delta_log" / "_last_checkpoint"
+    with subprocess.Popen([str(FINCON), "privacy", "--rewrite"], cwd=tmp_path, env=env) as process:
+        wait_for(rewritten.exists)
+        process.send_signal(signal.SIGKILL)
+    assert process.returncode == -signal.SIGKILL
+    assert in_clear(lake, names)
+    assert failed_checks(lake) == {}
+    rewrite(lake, Secret(key))
+    assert in_clear(lake, names) == set()
     assert failed_checks(lake) == {}
 
 
