@@ -1,15 +1,18 @@
 """On a real Prefect server with a real worker: deployed, run, seen in its API, told when it breaks."""
 
+import json
 import os
 import re
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 
 from fincon.extract.responses import FIRST_ATTEMPTS
 from fincon.sandbox.faults import Fault, Faults, Rule
@@ -18,6 +21,7 @@ from fincon.sandbox.world import World
 from fincon.storage.lock import writer_lock
 from tests.conftest import KEY, START, environ, fincon, rows
 from tests.prefect_server import ENDED, PREFECT, ask, holds_no_secret, messages, of_run, served, tasks, until
+from tests.scripted_stripe import Answer, ScriptedStripe, account, serving
 
 ROOT = Path(__file__).parents[2]
 WORLD = World(seed=3, clock=START, accounts=300, sessions=5)
@@ -70,9 +74,10 @@ def clean() -> dict[str, str]:
     return {k: v for k, v in os.environ.items() if not k.startswith(("STRIPE_", "FINCON_", "PREFECT_"))}
 
 
-def trigger(server: dict[str, str], deployment: str) -> str:
-    """Start a run of a deployment now, which others may be doing too; its id."""
-    command = [PREFECT, "deployment", "run", deployment]
+def trigger(server: dict[str, str], deployment: str, **env: str) -> str:
+    """Start a run of a deployment now, which others may be doing too, with more in its environment; its id."""
+    more = ["--job-variable", f"env={json.dumps(env)}"] if env else []
+    command = [PREFECT, "deployment", "run", deployment, *more]
     done = subprocess.run(command, env=clean() | server, check=True, capture_output=True, text=True)
     (new,) = re.findall(r"UUID: ([0-9a-f-]{36})", done.stdout)
     return str(new)
@@ -188,6 +193,37 @@ def test_a_run_whose_process_is_killed_is_crashed(
     os.kill(child_of(worker, run_id), signal.SIGKILL)
     assert ended(server, run_id)["state_type"] == "CRASHED"
     world.faults = None
+
+
+@pytest.mark.usefixtures("worker")
+def test_a_run_of_a_worker_that_is_cancelled_stops_and_the_next_goes_on(
+    server: dict[str, str], tmp_path: Path
+) -> None:
+    """Though Stripe does not answer. Of 57 pages it asks for no more, the folder is free, and what is there is kept."""
+    released, reached = threading.Event(), threading.Event()
+
+    def intercept(path: str, query: object) -> Answer | None:
+        if len(stripe.requests) >= 5 and not released.is_set():
+            reached.set()
+            released.wait(120)
+        return None
+
+    accounts = [account(f"fca_{n:04d}", created=1_795_000_000 - n) for n in range(570)]
+    with serving(ScriptedStripe(accounts, page_size=10, intercept=intercept)) as stripe:
+        env = environ(stripe.url, FINCON_DATA=str(tmp_path / "data"))
+        run_id = trigger(server, "sync/full-listing", **env)
+        assert reached.wait(120)
+        url = f"{server['PREFECT_API_URL']}/flow_runs/{run_id}/set_state"
+        requests.post(url, json={"state": {"type": "CANCELLING"}}, timeout=30).raise_for_status()
+        assert ended(server, run_id, 100)["state_type"] == "CANCELLED"
+        with writer_lock(tmp_path / "data"):
+            assert len(stripe.requests) <= 6
+        assert not released.is_set()
+        released.set()
+        again = trigger(server, "sync/full-listing", **env)
+        assert ended(server, again)["state_type"] == "COMPLETED"
+        assert "4 pages are on disk already" in messages(server, {"id": again}, "rows added")
+    assert rows(tmp_path / "data", "SELECT count(*) AS n FROM accounts") == [{"n": 570}]
 
 
 def child_of(worker: int, run_id: str) -> int:
