@@ -16,11 +16,11 @@ STRIPE_VERSION = "2026-10-28.endive"
 """The API version whose shapes `transforms.stripe_objects` describes."""
 
 IDENTITIES = {
-    "account": re.compile(r"fca_[A-Za-z0-9]{1,200}"),
-    "session": re.compile(r"fcsess_[A-Za-z0-9_]{1,200}"),
-    "customer": re.compile(r"(cus|acct)_[A-Za-z0-9]{1,200}"),
+    "account": re.compile(r"fca_[^\x00-\x1f\x7f]{1,200}"),
+    "session": re.compile(r"fcsess_[^\x00-\x1f\x7f]{1,200}"),
+    "customer": re.compile(r"(cus|acct)_[^\x00-\x1f\x7f]{1,200}"),
 }
-"""What the ids look like that `fincon erase` takes."""
+"""What the ids look like that `fincon erase` takes: any that the lake may have got, however odd what follows the prefix."""
 
 ID_EXAMPLES = {
     "account": "fca_1Nq4tKAbCdEfGhIj",

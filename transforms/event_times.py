@@ -15,7 +15,7 @@ COUNT_FROM = 900_000
 """The microsecond of its second from which an event counts."""
 
 NEARBY = 16
-"""Where order decides, an event takes a place in the nearest sixteenth of the room there is: more may come between."""
+"""Where order decides, an event takes a place within a sixteenth of the room there is: more may come on either side."""
 
 
 class EventOf(NamedTuple):
@@ -107,8 +107,13 @@ class EventTimes:
             room = max(1, (above - below) // NEARBY)
             if at >= above:
                 at = max(below + 1, above - 1 - _number(event_id) % room)
-            elif at <= below:
-                at = min(above - 1, below + 1 + _number(event_id) % room)
+            elif (
+                at <= below
+            ):  # in the middle: the next ones of this account and second are between it and what is known
+                at = min(above - 1, (below + above + 1) // 2 + _number(event_id) % room)
+            if above - below < 2:  # no microsecond is left between: two events of one moment would be worse
+                taken = {*known.values(), above}
+                at = next(free for free in range(below - 1, first, -1) if free not in taken)
         self._above[account, created] = at
         return at
 

@@ -215,6 +215,26 @@ def test_an_odd_id_is_no_pattern(stripe: ScriptedStripe, synced: Path, odd: str)
     assert failed_checks(synced) == {}
 
 
+@pytest.mark.parametrize("odd", ["_.*", "_'x", "_(", "_é [a]", "_a;b--"])
+def test_an_odd_id_is_erased_by_itself(stripe: ScriptedStripe, synced: Path, odd: str) -> None:
+    """An account, a session and a customer of an odd id each go when they are named, and take nobody with them."""
+    stripe.accounts += [full(f"fca{odd}", f"cus{odd}"), full("fca_x", f"cus{odd}")]
+    stripe.sessions[f"fcsess{odd}"] = session(f"fcsess{odd}", **of("cus_12"))
+    stripe.session_accounts[f"fcsess{odd}"] = ["fca_ab"]
+    fetch(stripe, synced)
+    kept = {"fca_a", "fca_b", "fca_c", "fca_ab"}
+    for kind, identity, left in (
+        ("account", f"fca{odd}", {*kept, "fca_x"}),
+        ("session", f"fcsess{odd}", {*kept, "fca_x"}),
+        ("customer", f"cus{odd}", kept),
+    ):
+        erase(synced, kind, identity)
+        assert traces(synced, [identity]) == []
+        assert ids(synced, "accounts", "account_id") == left
+    assert ids(synced, "sessions", "session_id") == {"fcsess_1", "fcsess_12"}
+    assert failed_checks(synced) == {}
+
+
 def test_an_id_that_may_be_any_word_is_refused_before_anything_is_touched(
     stripe: ScriptedStripe, synced: Path
 ) -> None:

@@ -223,6 +223,8 @@ def test_erase_and_compact_at_the_command_line(sandbox: Sandbox, synced: Path) -
 @pytest.mark.quick
 def test_a_wrong_id_is_refused_before_anything_is_touched(synced: Path) -> None:
     with pytest.raises(UsageError, match="not the id of an account"):
+        erase(synced, "account", "1' OR '1'='1")
+    with pytest.raises(UsageError, match="Nothing here names"):
         erase(synced, "account", "fca_1' OR '1'='1")
 
 
