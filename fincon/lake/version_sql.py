@@ -72,12 +72,14 @@ def no_rows_sql(table: Table) -> str:
 @cache
 def _types() -> dict[tuple[str, str], str]:
     """Return (table, column) → DuckDB's type, which DuckDB itself derives from the Arrow schema."""
+    types = {}
     with duckdb.connect() as connection:
-        return {
-            (table.name, column.name): str(kind)
-            for table in TABLES
-            for column, kind in zip(table.columns, connection.from_arrow(table.empty).types, strict=True)
-        }
+        for table in TABLES:
+            # A reader without batches: to make an array, even an empty one, pyarrow imports pandas.
+            nothing = pa.RecordBatchReader.from_batches(table.schema, [])
+            for column, kind in zip(table.columns, connection.from_arrow(nothing).types, strict=True):
+                types[table.name, column.name] = str(kind)
+    return types
 
 
 def narrowed(relation: str, clause: str) -> str:

@@ -160,15 +160,20 @@ def named_files(data: DataPath, files: Mapping[str, LatestFiles], made_of: str) 
             "Which fincon made this file: a hash of all views it makes.",
         ),
     }
-    for table in TABLES:
-        for view, paths in _files_by_view(table, files[table.name]).items():
-            macros[f"lake.{view}_files"] = (
-                f"[{sql_literals(paths)}]",
-                f"The Parquet files that lake.{view} reads.",
-            )
+    every = {view: f"[{sql_literals(paths)}]" for view, paths in _views_of(files)}
+    for view, paths in every.items():
+        macros[f"lake.{view}_files"] = (paths, f"The Parquet files that lake.{view} reads.")
+    pairs = ", ".join(f"{sql_literal(view)}: {paths}" for view, paths in every.items())
+    macros["lake.files_by_view"] = (f"MAP {{{pairs}}}", "View of lake → the Parquet files that it reads.")
     for name, (value, meaning) in macros.items():
         yield f"CREATE OR REPLACE MACRO {name}() AS {value}"
         yield f"COMMENT ON MACRO {name} IS {sql_literal(meaning)}"
+
+
+def _views_of(files: Mapping[str, LatestFiles]) -> Iterator[tuple[str, list[str]]]:
+    """Yield each view of ``lake`` with its files."""
+    for table in TABLES:
+        yield from _files_by_view(table, files[table.name]).items()
 
 
 def _files_by_view(table: Table, files: LatestFiles) -> dict[str, list[str]]:
@@ -185,15 +190,26 @@ def published_files(connection: duckdb.DuckDBPyConnection) -> dict[str, LatestFi
     Raises:
         duckdb.Error: they are of a fincon that did not name files in macros.
     """
-    known = {
-        name for (name,) in connection.execute("SELECT function_name FROM duckdb_functions()").fetchall()
+    try:
+        found = connection.execute("SELECT lake.files_by_view()").fetchall()[0][0]
+    except duckdb.CatalogException:  # they are of a fincon that named them one by one
+        found = _files_named(connection)
+    return {
+        t.name: LatestFiles(*(found.get(f"{t.name}{part}", []) for part in ("_base", "_tail", "")))
+        for t in TABLES
     }
 
-    def read(view: str) -> list[str]:
-        macro = f"{view}_files"
-        return connection.execute(f"SELECT lake.{macro}()").fetchall()[0][0] if macro in known else []
 
-    return {t.name: LatestFiles(read(f"{t.name}_base"), read(f"{t.name}_tail"), read(t.name)) for t in TABLES}
+def _files_named(connection: duckdb.DuckDBPyConnection) -> dict[str, list[str]]:
+    """Return view of ``lake`` → its files, by the macro of each."""
+    rows = connection.execute(
+        "SELECT DISTINCT function_name FROM duckdb_functions() WHERE schema_name = 'lake'"
+    ).fetchall()
+    return {
+        name.removesuffix("_files"): connection.execute(f"SELECT lake.{name}()").fetchall()[0][0]
+        for (name,) in rows
+        if name.endswith("_files")
+    }
 
 
 def statements(files: Mapping[str, LatestFiles]) -> Iterator[str]:
