@@ -8,7 +8,7 @@ FinconError
 │   │   └── AccountDisconnected 403: the key may not act for this Stripe account
 │   ├── CursorNotFound      400: the object to go on after is no more; the run goes on from one before it
 │   ├── RetriesExhausted    5xx, 429, silence: no good answer within the tries; a later run may succeed
-│   └── NotFound            404: no such object; for a session the run goes on
+│   └── NotFound            404: no such object; for a session or an account the run goes on
 ├── BudgetExhausted         --max-requests is used up; the next run goes on                 exit 0
 └── RunFailed               the run cannot go on for a reason of this machine or its data  exit 1
     ├── CorruptPage         a page on disk is not what was written: cut short, or changed
@@ -20,6 +20,7 @@ FinconError
 
 import errno
 import os
+from dataclasses import dataclass
 
 
 def printable(text: str) -> str:
@@ -48,8 +49,30 @@ class UsageError(FinconError):
     exit_code = 2
 
 
+@dataclass(frozen=True, kw_only=True)
+class Refusal:
+    """What Stripe answered in place of what was asked for."""
+
+    status: int
+    """The HTTP status; `transforms.page.UNREADABLE` where it was 200, with a body that is not what the API promises."""
+    code: str
+    """Stripe's code, or empty."""
+    words: str
+    """What Stripe said, or what is wrong with the answer, in one line without personal data; or empty."""
+    request: str
+    """Path and query, as sent."""
+    request_id: str
+    date: int
+    """When, by Stripe's clock; Unix seconds."""
+
+
 class StripeError(FinconError):
     """Stripe refused, or did not answer as its API says. The message names the request and its ``Request-Id``."""
+
+    def __init__(self, message: str, hint: str = "", refusal: Refusal | None = None) -> None:
+        super().__init__(message, hint)
+        self.refusal = refusal
+        """The answer; None where there was none that could be read as far as its headers."""
 
 
 class InvalidKey(StripeError):
@@ -73,15 +96,9 @@ class RetriesExhausted(StripeError):
 
 
 class NotFound(StripeError):
-    """404: there is no such object. ``request_id`` and ``body`` are what Stripe answered."""
+    """404: there is no such object. Stripe said so: there always is a ``refusal``."""
 
-    def __init__(
-        self, message: str, hint: str = "", request_id: str = "", body: bytes = b"", observed_at: int = 0
-    ) -> None:
-        super().__init__(message, hint)
-        self.request_id = request_id
-        self.body = body
-        self.observed_at = observed_at
+    refusal: Refusal
 
 
 class UnexpectedAnswer(Exception):

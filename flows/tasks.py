@@ -97,6 +97,11 @@ def sync_as_tasks(
             "Stripe does not know %s: the view rejects names them",
             pluralize(len(result.unknown_sessions), "session"),
         )
+    for stream, refusal, accounts in result.set_aside:
+        log.warning(
+            "Stripe refused the %s of %s (%s), set aside",
+            *(stream, pluralize(accounts, "account"), refusal),
+        )
     return result
 
 

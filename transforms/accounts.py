@@ -18,7 +18,7 @@ from fincon.transforms.columns import (
 )
 from fincon.transforms.page import Page
 from fincon.transforms.parsed_objects import ParsedObjects
-from fincon.transforms.rejects import unknown
+from fincon.transforms.rejects import refused
 from fincon.transforms.schemas import ACCOUNTS, BALANCES, FEATURES, REFRESHES
 from fincon.transforms.stripe_objects import (
     Account,
@@ -37,7 +37,7 @@ def read_accounts(parsed: ParsedObjects, pages: Sequence[Page]) -> None:
         if header.status == 200:
             parsed.read_list(parsed.accounts, body, header.observed_at)
         else:
-            parsed.rejects.append(unknown("account", header.parent, header.observed_at))
+            parsed.rejects.append(refused("account", header))
 
 
 def account_tables(parsed: ParsedObjects) -> dict[str, Columns]:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from fincon.transforms.columns import Columns, with_rows
 from fincon.transforms.page import Page
 from fincon.transforms.parsed_objects import ParsedObjects
-from fincon.transforms.rejects import unknown
+from fincon.transforms.rejects import refusal_code, refused
 from fincon.transforms.schemas import OWNERS, TRANSACTIONS, WATERMARKS
 from fincon.transforms.stripe_objects import StatusTransitions
 
@@ -32,12 +32,12 @@ def read_owners(parsed: ParsedObjects, chain: Sequence[Page]) -> None:
 
 
 def _there(parsed: ParsedObjects, chain: Sequence[Page]) -> list[Page]:
-    """The pages of a chain but for the answer that there is no such account; records that, and the watermark."""
+    """The pages of a chain but for the answer that the account cannot be read; records that, and the watermark."""
     for header, _ in chain:
         if header.number == 0 and header.watermark:
-            parsed.watermarks.append((header.parent, header.watermark, header.observed_at))
+            parsed.watermarks.append((header.watermark, header))
         if header.status != 200:
-            parsed.rejects.append(unknown("account", header.parent, header.observed_at, header.parent))
+            parsed.rejects.append(refused("account", header, header.parent))
     return [page for page in chain if page.header.status == 200]
 
 
@@ -90,14 +90,23 @@ def _owner_columns(parsed: ParsedObjects) -> Columns:
 
 
 def _watermark_columns(parsed: ParsedObjects) -> Columns:
-    marks = [mark for _, mark, _ in parsed.watermarks]
+    marks = [mark for mark, _ in parsed.watermarks]
+    headers = [header for _, header in parsed.watermarks]
+    is_refused = [header.status not in (200, 404) for header in headers]
     return {
-        "account_id": [account_id for account_id, _, _ in parsed.watermarks],
+        "account_id": [header.parent for header in headers],
         "feature": [m.feature for m in marks],
         "last_attempted_at": [m.last_attempted_at for m in marks],
         "status": [m.status for m in marks],
         "refresh_id": [m.refresh_id for m in marks],
         "ownership_id": [m.ownership_id for m in marks],
         "pii": [m.pii or None for m in marks],
-        "observed_at": [at for _, _, at in parsed.watermarks],
+        "refused_at": [
+            header.observed_at // 1_000_000 if is_so else None
+            for header, is_so in zip(headers, is_refused, strict=True)
+        ],
+        "refusal": [
+            refusal_code(header) if is_so else None for header, is_so in zip(headers, is_refused, strict=True)
+        ],
+        "observed_at": [header.observed_at for header in headers],
     }

@@ -10,6 +10,10 @@ ERASED = 410
 """The status of a page that was answered but is not kept: its session belongs to someone who was erased."""
 
 
+UNREADABLE = 502
+"""The status of a page in place of an answer 200 whose body is not what the API promises, however often it was asked for."""
+
+
 class Watermark(Struct, frozen=True, kw_only=True):
     """How far an account's transactions or owners are in once the pages of a chain are."""
 
@@ -33,6 +37,8 @@ class DueAccount(NamedTuple):
     after: str
     """The last refresh whose transactions are in; empty where all are to be read, and for owners."""
     watermark: Watermark
+    refused_before: bool = False
+    """Whether it could not be read the last time either."""
 
 
 class Header(Struct, frozen=True, kw_only=True):
@@ -55,7 +61,11 @@ class Header(Struct, frozen=True, kw_only=True):
     request_id: str
     """Stripe's ``Request-Id``."""
     status: int
-    """The HTTP status: 200; or 404 for a session or account that is not there; or `ERASED`."""
+    """The HTTP status: 200; or 404 for a session or account that is not there, another where it was refused; or `ERASED`."""
+    code: str = ""
+    """Stripe's code of a refusal."""
+    words: str = ""
+    """What Stripe said of it."""
     observed_at: int
     """Microseconds since the Unix epoch: the second by Stripe's clock (the response's ``Date``), and the page's
     place in its run below that, so that every page of a run has a time of its own."""

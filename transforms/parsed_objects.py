@@ -8,7 +8,7 @@ import msgspec
 from msgspec import Raw
 
 from fincon.transforms.decode import Decoders, ObjectDecoder, T, compact, raw_items
-from fincon.transforms.page import Watermark
+from fincon.transforms.page import Header, Watermark
 from fincon.transforms.rejects import REPEATED, Reject, deleted_id, object_id, says_more, unreadable
 
 _ID = attrgetter("id")
@@ -55,8 +55,8 @@ class ParsedObjects:
         """Of each owner, whose account it was asked for."""
         self.ownerless: list[tuple[str, int]] = []
         """(account, when that was seen in microseconds) of those that have no owner."""
-        self.watermarks: list[tuple[str, Watermark, int]] = []
-        """(account, how far it is in, when that was seen in microseconds)."""
+        self.watermarks: list[tuple[Watermark, Header]] = []
+        """(how far an account is in, the first page of its list, or the refusal in its place)."""
         self.rejects: list[Reject] = []
 
     def read_list(self, into: Parsed[T], body: bytes, at: int, parent: str | None = None) -> int:

@@ -233,6 +233,17 @@ def _without_bearer_ids(raw: Raw) -> bytes:
     return bytes(raw) if kept == text else msgspec.json.encode(kept)
 
 
+_PERSONAL_WORDS = re.compile(
+    r"[^\s@<>\"'(,;]+@[^\s@>\"'),;]+|\b(?:sk|rk|pk)_(?:live|test)_\w+|(?<!\w)\+?\d[\d ().-]{7,}\d\b", re.ASCII
+)
+"""In what Stripe says of an error: an e-mail address, a key, a long number. Ids stay, so that one can ask for them."""
+
+
+def without_personal(words: str) -> str:
+    """Return what Stripe said of an error as it may be kept under every choice."""
+    return _PERSONAL_WORDS.sub(REMOVED, _BEARER_ID.sub(REMOVED, words))
+
+
 # -- who was erased
 
 

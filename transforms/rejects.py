@@ -5,6 +5,8 @@ from typing import NamedTuple
 import msgspec
 
 from fincon.transforms.decode import compact
+from fincon.transforms.page import UNREADABLE, Header
+from fincon.transforms.streams import STREAMS
 
 
 class Reject(NamedTuple):
@@ -55,9 +57,36 @@ def unreadable(kind: str, raw: msgspec.Raw, message: str, at: int, parent: str |
     return Reject(kind, object_id(raw), parent, path.rstrip("`") or "$", reason, compact(raw), at)
 
 
-def unknown(kind: str, identity: str, at: int, parent: str | None = None) -> Reject:
-    """An object that is not there."""
-    return Reject(kind, identity, parent, None, "Stripe does not know it (404)", None, at)
+ABOUT_THE_ACCOUNT = {
+    "financial_connections_account_inactive": (
+        "The account is inactive: its holder must link it again before more can be read."
+    ),
+    "financial_connections_no_successful_transaction_refresh": (
+        "No refresh of its transactions has succeeded yet; after the first that does they can be read."
+    ),
+}
+"""Stripe's codes that are about the account that was asked for, and what they mean."""
+
+
+def refused(kind: str, header: Header, parent: str | None = None) -> Reject:
+    """An object that is not there, or that Stripe does not let be read: what it said, in its words."""
+    words = f": {header.words}" if header.words else ""
+    if header.status == 404:
+        reason = f"Stripe does not know it (404){words}"
+    elif header.status == UNREADABLE:
+        reason = f"Stripe's answer is not what its API promises{words}"
+    else:
+        reason = f"Stripe answered {refusal_code(header)}{words}"
+    if STREAMS[header.stream].feature and header.status != 404:
+        reason = f"Its {header.stream} cannot be read. {reason}"
+    if meaning := ABOUT_THE_ACCOUNT.get(header.code):
+        reason += f" ({meaning})"
+    return Reject(kind, header.parent or None, parent, None, reason, None, header.observed_at)
+
+
+def refusal_code(header: Header) -> str:
+    """A refusal's status and code, as ``watermarks.refusal`` has them."""
+    return f"{header.status} {header.code}".strip()
 
 
 def object_id(raw: msgspec.Raw) -> str | None:

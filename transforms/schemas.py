@@ -450,8 +450,17 @@ WATERMARKS = Table(
             pa.string(),
             "The last transaction refresh known to have succeeded then: the next run asks for what came after it.",
         ),
-        Column("ownership_id", pa.string(), "The ownership whose owners were read."),
+        Column("ownership_id", pa.string(), "The ownership whose owners were asked for."),
         Column("pii", pa.string(), "What became of the owners' personal data, as in `runs`."),
+        Column(
+            "refused_at",
+            TIMESTAMP,
+            "When Stripe refused them (UTC): they are in as far as before, and are asked for again after a day, or once"
+            " they were refreshed; null = they were read.",
+        ),
+        Column(
+            "refusal", pa.string(), "The status of that answer, and Stripe's code; `rejects` has its words."
+        ),
     ),
 )
 
@@ -516,7 +525,7 @@ REJECTS = Table(
         Column("object_id", pa.string(), "Its id, if that could be read."),
         Column("parent_id", pa.string(), "Of a transaction or an owner: the account that was asked for."),
         Column("path", pa.string(), "The field at fault (`$.balance.current[...]`)."),
-        Column("reason", pa.string(), "What is wrong with it."),
+        Column("reason", pa.string(), "What is wrong with it, or what Stripe said in its place."),
         Column("raw", JSON, "The object as sent, without secrets.", json=True),
     ),
 )

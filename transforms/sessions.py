@@ -10,7 +10,7 @@ from fincon.transforms.list_page import SESSION_LIST
 from fincon.transforms.odd_json import is_marked
 from fincon.transforms.page import ERASED, Page
 from fincon.transforms.parsed_objects import ParsedObjects
-from fincon.transforms.rejects import unknown
+from fincon.transforms.rejects import refused
 from fincon.transforms.schemas import SESSION_ACCOUNTS, SESSIONS
 from fincon.transforms.stripe_objects import Filters
 
@@ -24,7 +24,7 @@ def read_sessions(parsed: ParsedObjects, chain: Sequence[Page]) -> None:
     if first.header.status == ERASED:
         return
     if first.header.status != 200:
-        parsed.rejects.append(unknown("session", first.header.parent, at))
+        parsed.rejects.append(refused("session", first.header))
         return
     own = _without_accounts(first.body) if is_marked(first.body) else first.body
     session = parsed.read(parsed.sessions, msgspec.Raw(own), at)

@@ -206,11 +206,18 @@ def render_status(found: dict[str, Any], width: int | None) -> str:
         f"  {name:<17} {of['rows']:>10,} {of['versions']:>13,}   {second(of['newest'])}"
         for name, of in found["tables"].items()
     ]
+    refused = found["accounts_set_aside"]
+    lines += ["", f"Accounts set aside: {sum(of['accounts'] for of in refused):,}"]
+    lines += [
+        f"  {of['accounts']:>10,}   whose {of['table_name']} Stripe refused ({of['refusal']})"
+        for of in refused
+    ]
     rejects = found["rejects"]
     where = ' (the newest below; `fincon sql "FROM rejects"` has all)' if rejects else ""
     lines += ["", f"Rejected objects: {len(rejects):,}{where}"]
     for r in rejects[:REJECTS_SHOWN]:
-        reject = f"  {r['object_type']} {r['object_id'] or '(no id)'}: {r['reason']} at {r['path'] or '$'}"
+        where = f" at {r['path']}" if r["path"] else ""
+        reject = f"  {r['object_type']} {r['object_id'] or '(no id)'}: {r['reason']}{where}"
         lines += wrap(visible(reject), width, "    ")
     return "\n".join([*lines, "", *render_unknown(found["unknown_attributes"], width)])
 

@@ -61,6 +61,10 @@ run_options = add_options(
 """What every command that fetches takes."""
 
 
+OTHER_MODE = " mode"
+"""In Stripe's words on an object that is not there, where there is one in the other mode (test, live)."""
+
+
 @command(
     "fincon sync",
     "fincon sync --sessions sessions.csv --dry-run",
@@ -247,8 +251,9 @@ def print_summary(result: SyncResult) -> None:
         echo_status(
             f"Run {before['run_id']}, which an earlier sync had fetched, was loaded first: {added} added."
         )
-    for session_id in result.unknown_sessions[:10]:
-        echo_status(f"Stripe does not know the session {session_id}.")
+    for session_id, words in [*result.unknown_sessions.items()][:10]:
+        said = f" It says: {words}" if OTHER_MODE in words else ""
+        echo_status(f"Stripe does not know the session {session_id}.{said}")
     if len(result.unknown_sessions) > 10:
         others = pluralize(len(result.unknown_sessions) - 10, "other")
         echo_status(f'… nor {others}: see `fincon sql "FROM rejects"`.')
@@ -259,6 +264,9 @@ def print_summary(result: SyncResult) -> None:
     ]
     if result.resumed_pages:
         parts.append(f"{pluralize(result.resumed_pages, 'page')} kept from the interrupted run")
+    for stream, refusal, accounts in result.set_aside:
+        said = f"Stripe refused the {stream} of {pluralize(accounts, 'account')} ({refusal}), set aside for a day"
+        echo_status(f'{said} or until they are refreshed: see `fincon sql "FROM rejects"`.')
     if run["rejected"]:
         parts.append(f"{run['rejected']:,} rejected")
     if result.left_in_clear:

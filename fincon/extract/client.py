@@ -203,7 +203,7 @@ class StripeClient:
             for sign, advice in ADVICE.items():
                 if sign in str(error):
                     hint = advice
-        return RetriesExhausted(f"{error} ({tries} tries).", hint)
+        return RetriesExhausted(f"{error} ({tries} tries).", hint, error.refusal)
 
     def stop(self) -> None:
         """Make no more requests: every thread ends with its answer, and one that waits at once."""
@@ -256,12 +256,12 @@ class StripeClient:
             return FailedAttempt(error=StripeError(f"GET {request}: {_plain(error)}"), retryable=True)
         self._answered = True
         self.last_request_id = request_id_of(response.headers)
-        if body is None:
-            return too_large(request, self.last_request_id)
         if response.status_code == 429:
             self._add("throttled")
             self._limiter.slow_down(endpoint, response.headers.get("Stripe-Rate-Limited-Reason", ""))
         date = self._clock.read(response.headers.get("Date"), request)
+        if body is None:
+            return too_large(request, self.last_request_id, date)
         return classify_response(request, response.status_code, response.headers, body, date)
 
 

@@ -7,7 +7,7 @@ from datetime import timedelta
 import msgspec
 from msgspec.structs import replace as replace_header
 
-from fincon.errors import NotFound
+from fincon.errors import StripeError
 from fincon.extract.client import Params, StripeClient
 from fincon.extract.pagination import (
     ListEndpoint,
@@ -15,9 +15,10 @@ from fincon.extract.pagination import (
     fetch_page,
     fetch_remaining,
     no_page,
-    store_missing,
     store_page,
+    store_refusal,
 )
+from fincon.extract.refusals import Refusals, RefusedAlike, drop_unread, refusal_of_one
 from fincon.extract.responses import StripeResponse
 from fincon.landing.page_store import PageStore
 from fincon.transforms.decode import ObjectDecoder
@@ -92,21 +93,36 @@ def fetch_events(
 def fetch_unreadable_accounts(stripe: StripeClient, page_store: PageStore) -> None:
     """Fetch each account once that an event shows in a shape that cannot be read: one of another API version, say.
 
+    One that is refused is kept as that answer, and the others go on.
+
     Raises:
-        StripeError: a request failed for good; pages fetched stay on disk.
+        StripeError: a request failed for good, and not for its account alone; pages fetched stay on disk.
     """
-    for account_id in _unreadable_accounts(page_store):
-        before = no_page(SINGLE_ACCOUNTS.name, account_id)
-        if page_store.last(SINGLE_ACCOUNTS.name, account_id) or page_store.erased.is_erased(account_id):
-            continue
-        path, _ = SINGLE_ACCOUNTS.request(account_id)
-        try:
-            answer, _ = stripe.get(SINGLE_ACCOUNTS.endpoint, path, lambda body: None)
-        except NotFound as missing:
-            store_missing(page_store, missing, path, before)
-        else:
-            listed = b'{"object": "list", "has_more": false, "data": [%b]}' % answer.body
-            store_page(page_store, replace(answer, body=listed), list_page(listed), before)
+    refusals = Refusals("accounts", "What was fetched is kept: run the same command again to go on.")
+    wanted = [one for one in _unreadable_accounts(page_store) if not page_store.erased.is_erased(one)]
+    try:
+        for account_id in wanted:
+            last = page_store.last(SINGLE_ACCOUNTS.name, account_id)
+            refusals.take(last or _fetch_account(stripe, page_store, account_id))
+        refusals.check_all(len(wanted))
+    except RefusedAlike as alike:
+        drop_unread(page_store, SINGLE_ACCOUNTS.name, alike)
+        raise alike.error from None
+
+
+def _fetch_account(stripe: StripeClient, page_store: PageStore, account_id: str) -> Header:
+    """Fetch and store one account, as a list of one, or the refusal in its place; return the page's header."""
+    before = no_page(SINGLE_ACCOUNTS.name, account_id)
+    path, _ = SINGLE_ACCOUNTS.request(account_id)
+    try:
+        answer, _ = stripe.get(SINGLE_ACCOUNTS.endpoint, path, lambda body: None)
+    except StripeError as error:
+        refusal = refusal_of_one(error)
+        if refusal is None:
+            raise
+        return store_refusal(page_store, refusal, before)
+    listed = b'{"object": "list", "has_more": false, "data": [%b]}' % answer.body
+    return store_page(page_store, replace(answer, body=listed), list_page(listed), before)
 
 
 def _unreadable_accounts(page_store: PageStore) -> list[str]:

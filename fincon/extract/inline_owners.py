@@ -14,7 +14,7 @@ from msgspec.structs import replace as replace_header
 from fincon.errors import AccountDisconnected, CursorNotFound, InvalidKey, StripeError, UnexpectedAnswer
 from fincon.extract.client import LOG, StripeClient
 from fincon.extract.concurrency import fetch_each
-from fincon.extract.features import fetch_features
+from fincon.extract.features import FeatureJob, fetch_features
 from fincon.extract.pagination import (
     PAGE_SIZE,
     Progress,
@@ -46,16 +46,14 @@ class Stretch:
     """Those of them whose owners are due, at least two."""
 
 
-def fetch_owners(
-    stripe: StripeClient, page_store: PageStore, due: Sequence[DueAccount], progress: Progress
-) -> None:
+def fetch_owners(stripe: StripeClient, page_store: PageStore, job: FeatureJob, progress: Progress) -> None:
     """Fetch the owners of each account: as many as may be with the list, where this run walked it, the others one by one.
 
     Raises:
         StripeError: as `fetch_features`.
     """
-    fetch_first_pages(stripe, page_store, due)
-    fetch_features(stripe, page_store, due, progress)
+    fetch_first_pages(stripe, page_store, job.due)
+    fetch_features(stripe, page_store, job, progress)
 
 
 def fetch_first_pages(stripe: StripeClient, page_store: PageStore, due: Sequence[DueAccount]) -> None:

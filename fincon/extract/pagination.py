@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import msgspec
 from msgspec.structs import replace as replace_header
 
-from fincon.errors import CursorNotFound, NotFound, StripeError, UnexpectedAnswer
+from fincon.errors import CursorNotFound, Refusal, StripeError, UnexpectedAnswer
 from fincon.extract.client import Params, StripeClient
 from fincon.extract.responses import StripeResponse
 from fincon.landing.page_store import PageStore
@@ -24,8 +24,6 @@ PAGE_SIZE = 100
 
 CURSORS_TRIED = 10
 """How many objects of a page are tried as a cursor when its last ones are gone."""
-
-NO_ITEMS = ListPage([], [], 0, False)
 
 Progress = Callable[[int], object]
 """Told how many more objects have been fetched."""
@@ -83,12 +81,13 @@ def fetch_next_page(
     Raises:
         StripeError: as `fetch_page`, or none of the cursors is there any more.
     """
-    tried = 0
+    tried, refusal = 0, None
     for cursor in cursors:
         tried += 1
         try:
             found = fetch_page(stripe, listed, cursor, seen)
-        except CursorNotFound:
+        except CursorNotFound as gone:
+            refusal = gone.refusal
             continue
         if is_next(found[1]):
             return found
@@ -96,6 +95,7 @@ def fetch_next_page(
         f"GET {listed.path}: the list cannot go on, for Stripe does not know "
         f"the last {pluralize(tried, 'object')} before the next page any more.",
         "Run the same command again with --restart.",
+        refusal,
     )
 
 
@@ -191,10 +191,28 @@ def store_page(
     return header
 
 
-def store_missing(page_store: PageStore, missing: NotFound, path: str, before: Header) -> Header:
-    """Write Stripe's answer that ``path`` is not there, as the only page of its chain; return its header."""
-    answer = StripeResponse(missing.body, path, missing.request_id, missing.observed_at)
-    return store_page(page_store, answer, NO_ITEMS, replace_header(before, status=404))
+def store_refusal(page_store: PageStore, refusal: Refusal, of: Header) -> Header:
+    """Write a refusal as the only page of the chain that ``of`` is of; return its header, which says what Stripe said.
+
+    The pages of the chain that are there go first, the last one first: whenever this is stopped, what is left goes on to
+    the list's end, or is the refusal. Half a list never passes for whole.
+    """
+    page_store.drop(of.stream, of.parent, keep_first=True)
+    header = replace_header(
+        of,
+        number=0,
+        offset=0,
+        count=0,
+        request=refusal.request,
+        request_id=refusal.request_id,
+        status=refusal.status,
+        code=refusal.code,
+        words=refusal.words,
+        observed_at=page_store.next_observed_at(refusal.date),
+        cursor=None,
+    )
+    page_store.write(Page(header, b"{}"))
+    return header
 
 
 def _next_cursor(page_store: PageStore, page: ListPage) -> str:

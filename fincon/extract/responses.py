@@ -18,6 +18,7 @@ a commit to a table      none: another writer was there              never      
 """
 
 import random
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -29,10 +30,13 @@ from fincon.errors import (
     InvalidKey,
     NotFound,
     PermissionDenied,
+    Refusal,
     StripeError,
     UnexpectedAnswer,
 )
 from fincon.transforms.odd_json import readable
+from fincon.transforms.page import UNREADABLE
+from fincon.transforms.redaction import without_personal
 
 ATTEMPTS = 7
 """Attempts at one request. With the default backoff, the last comes some 33 s after the first has failed."""
@@ -53,6 +57,9 @@ RETRIED = frozenset({409, 429, 500, 502, 503, 504})
 """Statuses that may pass, where the answer does not say it itself with ``Stripe-Should-Retry``."""
 
 SHOULD_RETRY = {"true": True, "false": False}
+
+CODE = re.compile(r"[a-z0-9_]{1,100}")
+"""How Stripe's codes look; whatever else stands in their place is not kept."""
 
 SHOWN = 1_000
 """Characters of Stripe's own words that are shown."""
@@ -111,54 +118,74 @@ def classify_response(
             msgspec.json.decode(body, type=msgspec.Raw)
             body.decode("utf-8")
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            broken = StripeError(f"{said} with a body that is not JSON: {error}")
-            return FailedAttempt(error=broken, retryable=True)
+            broken = f"{said} with a body that is not JSON: {error}"
+            refusal = _unreadable("a body that is not JSON", request, request_id, date)
+            return FailedAttempt(error=StripeError(broken, refusal=refusal), retryable=True)
         return StripeResponse(body, request, request_id, date)
-    refusal = _read_error(body)
-    if refusal.message:
-        said += f": {refusal.message}"
-    if refused := _refusal(said, status, refusal):
+    told = _read_error(body)
+    if told.message:
+        said += f": {told.message}"
+    refusal = Refusal(
+        status=status,
+        code=told.code if told.code and CODE.fullmatch(told.code) else "",
+        words=without_personal(told.message),
+        request=request,
+        request_id=request_id,
+        date=date,
+    )
+    if refused := _final(said, refusal, told.param):
         return FailedAttempt(error=refused, retryable=False)
-    missing = refusal.param if refusal.code == "resource_missing" else None
-    if status == 404 or (status == 400 and missing in PARENTS):
-        hint = "Check the id and the key's account and mode."
-        gone = NotFound(said, hint, request_id, body, date)
-        return FailedAttempt(error=gone, retryable=False)
+    hint = "Nothing fetched so far is lost: run the same command again to go on."
     return FailedAttempt(
-        error=StripeError(said, "Nothing fetched so far is lost: run the same command again to go on."),
+        error=StripeError(said, hint, refusal),
         retryable=SHOULD_RETRY.get(headers.get("Stripe-Should-Retry", ""), status in RETRIED),
         retry_after=_retry_after(headers),
     )
 
 
-def _refusal(said: str, status: int, refusal: ErrorBody) -> StripeError | None:
+def _final(said: str, refusal: Refusal, param: str | None) -> StripeError | None:
     """Return the error for an answer that no other attempt changes; None for any other."""
+    status = refusal.status
     if status == 401:
         hint = "Check STRIPE_API_KEY: it is wrong, expired or revoked, or not of this account."
-        return InvalidKey(said, hint)
+        return InvalidKey(said, hint, refusal)
     if status == 403 and refusal.code == "account_invalid":
         hint = "It was disconnected from the platform, or never was of it: connect it again, or leave it out."
-        return AccountDisconnected(said, hint)
+        return AccountDisconnected(said, hint, refusal)
     if status == 403:
         hint = "Give the restricted key the permission that Stripe names (Dashboard, Developers, API keys)."
-        return PermissionDenied(said, hint)
-    if refusal.code == "resource_missing" and refusal.param in CURSORS:
-        return CursorNotFound(said)
+        return PermissionDenied(said, hint, refusal)
+    missing = param if refusal.code == "resource_missing" else None
+    if missing in CURSORS:
+        return CursorNotFound(said, refusal=refusal)
+    if status == 404 or (status == 400 and missing in PARENTS):
+        return NotFound(said, "Check the id and the key's account and mode.", refusal)
     return None
 
 
 def unexpected_body(answer: StripeResponse, error: UnexpectedAnswer) -> FailedAttempt:
     """Return the failure for a body that is JSON but not what the API promises."""
     said = f"GET {answer.request}: {error} (Request-Id {answer.request_id})"
-    return FailedAttempt(error=StripeError(said), retryable=True, max_attempts=UNEXPECTED_ATTEMPTS)
-
-
-def too_large(request: str, request_id: str) -> FailedAttempt:
-    """Return the failure for a body that is larger than any the API sends."""
-    said = (
-        f"GET {request}: the answer is larger than {BODY_BYTES >> 20} MB unpacked (Request-Id {request_id})"
+    refusal = _unreadable(str(error), answer.request, answer.request_id, answer.date)
+    return FailedAttempt(
+        error=StripeError(said, refusal=refusal), retryable=True, max_attempts=UNEXPECTED_ATTEMPTS
     )
-    return FailedAttempt(error=StripeError(said), retryable=True, max_attempts=UNEXPECTED_ATTEMPTS)
+
+
+def too_large(request: str, request_id: str, date: int) -> FailedAttempt:
+    """Return the failure for a body that is larger than any the API sends."""
+    what = f"the answer is larger than {BODY_BYTES >> 20} MB unpacked"
+    error = StripeError(
+        f"GET {request}: {what} (Request-Id {request_id})",
+        refusal=_unreadable(what, request, request_id, date),
+    )
+    return FailedAttempt(error=error, retryable=True, max_attempts=UNEXPECTED_ATTEMPTS)
+
+
+def _unreadable(what: str, request: str, request_id: str, date: int) -> Refusal:
+    """Return what stands for an answer 200 with which nothing can be done."""
+    words = without_personal(_one_line(what))
+    return Refusal(status=UNREADABLE, code="", words=words, request=request, request_id=request_id, date=date)
 
 
 def backoff_seconds(first: float, failures: int) -> float:

@@ -11,8 +11,8 @@ from fincon.extract.pagination import (
     list_accounts,
     no_page,
     parse_list_page,
-    store_missing,
     store_page,
+    store_refusal,
 )
 from fincon.landing.page_store import PageStore
 from fincon.transforms.page import Header
@@ -61,7 +61,7 @@ def _fetch_first_page(stripe: StripeClient, page_store: PageStore, session_id: s
             SESSIONS.endpoint, path, lambda body: parse_list_page(body, of_session=True)
         )
     except NotFound as missing:
-        return store_missing(page_store, missing, path, before)
+        return store_refusal(page_store, missing.refusal, before)
     if page_store.erased.is_erased(*ids_named(answer.body)):
         return before  # a page of it would keep its id
     return store_page(page_store, answer, page, before)

@@ -4,8 +4,9 @@ A session is **closed** once it was fetched a day or more after it was first see
 whoever links again does so in a new session. Until then it is open, and every sync fetches it.
 """
 
-from collections.abc import Iterable, Mapping, Set
-from datetime import datetime, timedelta
+from collections.abc import Iterable, Mapping, Sequence, Set
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from operator import itemgetter
 from typing import Literal
 
@@ -16,14 +17,14 @@ from fincon.lake.sightings import load_sightings
 from fincon.lake.snapshots import latest_files
 from fincon.lake.staging import batches
 from fincon.lake.tables import Lake
-from fincon.lake.version_sql import from_template, read_parquet_sql, table_sql
+from fincon.lake.version_sql import from_template, read_parquet_sql, sql_literals, table_sql
 from fincon.landing.page_store import PageStore
 from fincon.storage.data_folder import DataFolder, atomic_write, make_folder
 from fincon.transforms.event_times import COUNT_FROM, SECOND
 from fincon.transforms.flatten import flatten
 from fincon.transforms.page import DueAccount, Origin, Page, Watermark
 from fincon.transforms.schemas import ACCOUNTS, OBJECT_TABLES, REFRESHES, RUNS, SESSIONS, WATERMARKS, Table
-from fincon.transforms.streams import Feature
+from fincon.transforms.streams import Feature, stream_of
 
 Refetch = Literal["never", "open", "all"]
 """``--sessions-refetch``: of the sessions that are known already, fetch none, those still open, or all again."""
@@ -32,6 +33,9 @@ Session = tuple[str, str]
 """The Stripe account (empty: the key's own) and the id: another Stripe account may have a session of the same id."""
 
 OPEN_FOR = timedelta(days=1)
+
+REFUSED_FOR = timedelta(days=1)
+"""How long an account that Stripe refused is left alone, unless it is refreshed before."""
 
 CLOSED_SCHEMA = pa.schema({"stripe_account": pa.string(), "session_id": pa.string()})
 
@@ -129,17 +133,32 @@ def read_refreshes(pages: Iterable[Page], origin: Origin) -> Mapping[Table, pa.T
     return {table: pa.concat_tables(parts) for table, parts in found.items()}
 
 
-def due_accounts(
-    lake: Lake, stripe_account: str, feature: Feature, refreshes: Mapping[Table, pa.Table], pii: str
-) -> list[DueAccount]:
-    """List the accounts whose ``feature`` was refreshed since its rows were read, by the lake and this run's pages.
+@dataclass(frozen=True, kw_only=True)
+class DueQuery:
+    """Ask which accounts of a Stripe account are due."""
+
+    stripe_account: str
+    feature: Feature
+    pii: str
+    """The run's choice about personal data, `transforms.redaction.Privacy.policy_id`."""
+    now: int
+    """By Stripe's clock, in microseconds."""
+
+
+def due_accounts(lake: Lake, asked: DueQuery, refreshes: Mapping[Table, pa.Table]) -> list[DueAccount]:
+    """List the accounts whose feature was refreshed since its rows were read, by the lake and this run's pages.
 
     An account was refreshed since where another attempt was made than the last one when its rows were read, whatever
     became of it: of the attempts between two runs only the last can be seen, and one before it may have succeeded.
-    ``refreshes`` is what `read_refreshes` made of this run's pages; ``pii`` is this run's choice about personal data,
-    `transforms.redaction.Privacy.policy_id`, which makes owners due where it differs from the one they were read under.
+    Owners are due as well where the choice about personal data is another than the one they were read under; and so is,
+    after a day, what Stripe refused. ``refreshes`` is what `read_refreshes` made of this run's pages.
     """
-    pii = pii if feature == "ownership" else ""
+    pii = asked.pii if asked.feature == "ownership" else ""
+    params = {
+        "stripe_account": asked.stripe_account,
+        "pii": pii,
+        "refused_until": utc(asked.now) - REFUSED_FOR,
+    }
     with lake.query() as query:
         for table, rows in refreshes.items():
             query.register(f"seen_{table.name}", rows)
@@ -148,25 +167,62 @@ def due_accounts(
             query.register(f"no_{table.name}", table.schema.empty_table())
             now = latest_files(lake, table)
             known[table.name] = now.sql(table) if now.all else f"FROM no_{table.name}"
-        found = query.execute(
-            from_template("due", **known, feature=feature), {"stripe_account": stripe_account, "pii": pii}
-        ).fetchall()
+        found = query.execute(from_template("due", **known, feature=asked.feature), params).fetchall()
     return [
         DueAccount(
             account_id,
             after or "",
             Watermark(
-                feature=feature,
+                feature=asked.feature,
                 last_attempted_at=attempted,
                 status=status,
                 refresh_id=refresh_id,
-                ownership_id=ownership_id if feature == "ownership" else None,
+                ownership_id=ownership_id if asked.feature == "ownership" else None,
                 pii=pii,
             ),
+            refused_before,
         )
-        for account_id, attempted, status, after, refresh_id, ownership_id in found
-        if feature != "ownership" or ownership_id
+        for account_id, attempted, status, after, refresh_id, ownership_id, refused_before in found
+        if asked.feature != "ownership" or ownership_id
     ]
+
+
+def readable_account(lake: Lake, asked: DueQuery, due: Iterable[DueAccount]) -> DueAccount | None:
+    """Return the account whose feature was read last, of those that are not ``due``; None where there is none."""
+    now = latest_files(lake, WATERMARKS)
+    if not now.all:
+        return None
+    with lake.query() as query:
+        query.register(
+            "due", pa.table({"account_id": pa.array([one.account_id for one in due], pa.string())})
+        )
+        found = query.execute(
+            "SELECT account_id, epoch_us(last_attempted_at) // 1000000, status, ownership_id"
+            f" FROM ({now.sql(WATERMARKS)}) ANTI JOIN due USING (account_id)"
+            " WHERE stripe_account = ? AND feature = ? AND refused_at IS NULL"
+            " ORDER BY observed_at DESC, account_id LIMIT 1",
+            [asked.stripe_account, asked.feature],
+        ).fetchone()
+    if found is None:
+        return None
+    account_id, attempted, status, ownership_id = found
+    mark = Watermark(
+        feature=asked.feature, last_attempted_at=attempted, status=status, ownership_id=ownership_id
+    )
+    return DueAccount(account_id, "", mark)
+
+
+def accounts_set_aside(lake: Lake, run_ids: Sequence[str]) -> list[tuple[str, str, int]]:
+    """List (stream, status and code, how many accounts) of what Stripe refused in these runs."""
+    files = lake.files(WATERMARKS)
+    if not files:
+        return []
+    with lake.query() as query:
+        found = query.execute(
+            f"SELECT feature, refusal, count(*) FROM {table_sql(WATERMARKS, files)}"
+            f" WHERE refused_at IS NOT NULL AND run_id IN ({sql_literals(run_ids)}) GROUP BY ALL ORDER BY ALL"
+        ).fetchall()
+    return [(stream_of(feature).name, refusal, count) for feature, refusal, count in found]
 
 
 def sessions_to_skip(lake: Lake, refetch: Refetch) -> Set[Session]:
@@ -223,3 +279,8 @@ def _first_observed(lake: Lake) -> dict[Session, int]:
     first = f"SELECT stripe_account, session_id, epoch_us(min(observed_at)) FROM {table_sql(SESSIONS, files)} GROUP BY ALL"
     with lake.query() as query:
         return {(account, session): at for account, session, at in query.execute(first).fetchall()}
+
+
+def utc(micros: int) -> datetime:
+    """Return a time that is given in microseconds since the Unix epoch."""
+    return datetime.fromtimestamp(0, UTC) + timedelta(microseconds=micros)

@@ -126,6 +126,11 @@ class PageStore:
             self._latest = max(at, self._newest + 1, self._latest + 1)
             return self._latest
 
+    @property
+    def latest(self) -> int:
+        """Return the latest time (microseconds) of a page that was written, or read by `catch_up`; 0 where there is none."""
+        return self._latest
+
     def write(self, page: Page) -> Page:
         """Write ``page`` and return it as it is kept: without secrets and who was erased, personal data redacted.
 
@@ -166,10 +171,11 @@ class PageStore:
             pass
         return header
 
-    def drop(self, stream: str, parent: str) -> None:
-        """Remove the pages of one chain."""
-        for path in self.folder.glob(Chain(stream, parent).files):
-            path.unlink()
+    def drop(self, stream: str, parent: str, *, keep_first: bool = False) -> None:
+        """Remove the pages of one chain, its last one first: what is left at any moment is how the chain begins."""
+        for path in sorted(self.folder.glob(Chain(stream, parent).files), reverse=True):
+            if not (keep_first and path.name.endswith(FIRST)):
+                path.unlink()
 
     def redact(self, privacy: Privacy) -> int:
         """Write the pages anew that ``privacy`` keeps less of, and remove those that are damaged; return how many those are."""
@@ -225,9 +231,10 @@ class PageStore:
             found += 1
         return found
 
-    def missing_sessions(self) -> tuple[str, ...]:
-        """List the sessions that Stripe answered 404 to."""
-        return tuple(page.header.parent for page in self.read_sessions() if page.header.status == 404)
+    def missing_sessions(self) -> list[tuple[str, str]]:
+        """List the sessions that Stripe answered 404 to, each with what it said."""
+        headers = (page.header for page in self.read_sessions())
+        return [(header.parent, header.words) for header in headers if header.status == 404]
 
     def read_sessions(self) -> Iterator[Page]:
         """Yield the own page of each session."""

@@ -30,6 +30,9 @@ RESUMED_WITHIN = timedelta(hours=24)
 """An interrupted run older than this is not gone on with: half of its pages would pass for fresh."""
 
 
+REFUSED = "refused:"
+"""How a count begins that says that a kind of list, named behind it, was asked for and refused altogether."""
+
 REASON_FILE = "reason.txt"
 """Why a run was set aside, beside its pages."""
 

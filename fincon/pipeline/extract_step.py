@@ -1,6 +1,7 @@
 """Extract: fetch what was planned of each Stripe account onto disk; here, or on other machines with the same disk."""
 
 import shutil
+import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -14,11 +15,12 @@ from fincon.extract import accounts as listing
 from fincon.extract import events, features, inline_owners, sessions
 from fincon.extract.client import LOG, RequestBudget, StripeClient
 from fincon.extract.concurrency import MAX_CONSECUTIVE_FAILURES, run_all
+from fincon.extract.refusals import refusal_of_one
 from fincon.lake import incremental, sightings
 from fincon.lake.staging import Stager
 from fincon.lake.tables import Lake
 from fincon.landing.page_store import PageStore
-from fincon.landing.run_folder import Run, RunFolder
+from fincon.landing.run_folder import REFUSED, Run, RunFolder
 from fincon.pipeline.context import Advance, NoProgress, SyncContext, call_directly
 from fincon.pipeline.plan import ExtractJob, known_accounts, run_spec
 from fincon.settings import load_settings
@@ -45,6 +47,8 @@ class ExtractResult:
     """Pages that an earlier attempt had left on disk."""
     failure: FinconError | None = None
     """Why not all is fetched."""
+    refused: tuple[StripeError, ...] = ()
+    """Why the transactions or owners of all accounts are left out of what is; each kind of list apart."""
     asked: bool = True
     """Whether the job began at all."""
     counts: Counter[str] = field(default_factory=Counter)
@@ -160,6 +164,7 @@ def fetch_job(ctx: SyncContext, job: ExtractJob, erased: privacy.Erased) -> Extr
         folder.path, erased=erased, privacy=policy, newest=job.newest, on_page_written=stager.take
     )
     failure: FinconError | None = None
+    refused: dict[str, StripeError] = {}
     try:
         with folder.keep_costs() as stripe.on_count:
             resumed = page_store.catch_up()
@@ -167,7 +172,7 @@ def fetch_job(ctx: SyncContext, job: ExtractJob, erased: privacy.Erased) -> Extr
                 "run %s (%s): %s on disk already",
                 *(run.run_id, run.mode, pluralize(resumed, "page is", "pages are")),
             )
-            fetch_all(ctx, job, stripe, page_store)
+            refused = fetch_all(ctx, job, stripe, page_store)
     except (StripeError, BudgetExhausted) as error:
         failure = error
     finally:
@@ -180,12 +185,19 @@ def fetch_job(ctx: SyncContext, job: ExtractJob, erased: privacy.Erased) -> Extr
         resumed_pages=resumed,
         failure=failure,
         counts=stripe.counts,
+        refused=tuple(refused.values()),
     )
 
 
-def fetch_all(ctx: SyncContext, job: ExtractJob, stripe: StripeClient, page_store: PageStore) -> None:
-    """Fetch every page that the job asks for and that is not on disk yet; then mark that all are there."""
+def fetch_all(
+    ctx: SyncContext, job: ExtractJob, stripe: StripeClient, page_store: PageStore
+) -> dict[str, StripeError]:
+    """Fetch every page that the job asks for and that is not on disk yet; then mark that all are there.
+
+    Returns ``transactions`` or ``owners`` → why Stripe refused those of one account after another, where it did.
+    """
     request = job.request
+    refused: dict[str, StripeError] = {}
     try:
         # An earlier attempt may have asked for more: what it began is finished, for a half would pass for all.
         if session_ids := list(dict.fromkeys([*request.session_ids, *page_store.started_parents()])):
@@ -193,7 +205,7 @@ def fetch_all(ctx: SyncContext, job: ExtractJob, stripe: StripeClient, page_stor
         if request.accounts or request.events:
             fetch_accounts_or_events(ctx, job, stripe, page_store)
         if request.features:
-            fetch_features(ctx, job, stripe, page_store)
+            refused = fetch_features(ctx, job, stripe, page_store)
     finally:
         stripe.stop()
         stripe.close()
@@ -208,7 +220,9 @@ def fetch_all(ctx: SyncContext, job: ExtractJob, stripe: StripeClient, page_stor
         )
     folder = RunFolder(ctx.data, job.run.run_id)
     costs = folder.costs()
-    folder.mark_fetched({**costs, "requests": max(costs["requests"], page_store.count_requests())})
+    counts = {**costs, "requests": max(costs["requests"], page_store.count_requests())}
+    folder.mark_fetched(counts | {f"{REFUSED}{name}": 1 for name in refused})
+    return refused
 
 
 def fetch_sessions(
@@ -241,20 +255,39 @@ def fetch_accounts_or_events(
     ctx.run_step("fetch accounts", listing.fetch_accounts, stripe, page_store, known, advance)
 
 
-def fetch_features(ctx: SyncContext, job: ExtractJob, stripe: StripeClient, page_store: PageStore) -> None:
-    """Fetch the transactions and the owners, as far as they are asked for, of the accounts that were refreshed since."""
-    whose = job.run.stripe_account
+def fetch_features(
+    ctx: SyncContext, job: ExtractJob, stripe: StripeClient, page_store: PageStore
+) -> dict[str, StripeError]:
+    """Fetch the transactions and the owners, as far as they are asked for, of the accounts that were refreshed since.
+
+    Returns ``transactions`` or ``owners`` → why Stripe refused those of one account after another: all else is whole.
+    """
     refreshes = incremental.read_refreshes(page_store.read_accounts(), job.run.origin)
+    now = page_store.latest or time.time_ns() // 1_000
+    refused: dict[str, StripeError] = {}
     for feature in job.request.features:
+        asked = incremental.DueQuery(
+            stripe_account=job.run.stripe_account,
+            feature=feature,
+            pii=page_store.privacy.policy_id,
+            now=now,
+        )
         due = [
             account
-            for account in incremental.due_accounts(
-                ctx.lake, whose, feature, refreshes, page_store.privacy.policy_id
-            )
+            for account in incremental.due_accounts(ctx.lake, asked, refreshes)
             if not page_store.erased.is_erased(account.account_id)
         ]
+        lists = features.FeatureJob(
+            feature=feature, due=due, readable=incremental.readable_account(ctx.lake, asked, due)
+        )
         name = stream_of(feature).name
         advance = ctx.progress.stage(f"{name} of accounts", len(due))
-        features.finish_started(stripe, page_store, name, {one.account_id for one in due})
         fetch = inline_owners.fetch_owners if feature == "ownership" else features.fetch_features
-        ctx.run_step(f"fetch {name}", fetch, stripe, page_store, due, advance)
+        try:
+            ctx.run_step(f"fetch {name}", fetch, stripe, page_store, lists, advance)
+        except StripeError as error:
+            if refusal_of_one(error) is None:
+                raise
+            LOG.info("%s %s", error, error.hint)
+            refused[name] = error
+    return refused

@@ -1,6 +1,6 @@
 """Tell what went wrong in a sync: of the machine, or of some of several Stripe accounts."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import duckdb
@@ -28,23 +28,32 @@ def machine_errors(data: DataPath) -> Iterator[None]:
         ) from error
 
 
-def failed_accounts(failures: Mapping[str, FinconError]) -> FinconError:
+def failed_accounts(
+    failures: Mapping[str, FinconError], refused: Mapping[str, Sequence[FinconError]] | None = None
+) -> FinconError:
     """Make one error of why some of several Stripe accounts are not in, each named with its own.
 
-    Where all that was missing were requests (``--max-requests``), return that error as it is.
+    Of those ``refused`` only the transactions or owners are not. Where all that was missing were requests
+    (``--max-requests``), return that error as it is.
     """
-    real = {account: e for account, e in failures.items() if not isinstance(e, BudgetExhausted)}
-    if not real:
+    real = [(account, e) for account, e in failures.items() if not isinstance(e, BudgetExhausted)]
+    parts = [(account, error) for account, errors in (refused or {}).items() for error in errors]
+    if not real and not parts:
         return next(iter(failures.values()))
-    if list(real) == [""]:
-        return real[""]
+    if len(real + parts) == 1 and (not real or real[0][0] == ""):
+        return (real + parts)[0][1]
     lines = [
         f"{account or 'the own account of the key'}: {error}\n        {error.hint}"
-        for account, error in list(real.items())[:FAILURES_SHOWN]
+        for account, error in (real + parts)[:FAILURES_SHOWN]
     ]
-    if more := len(real) - len(lines):
+    if more := len(real + parts) - len(lines):
         lines.append(f"… and {more:,} more.")
-    count = pluralize(len(real), "Stripe account")
-    return AccountsFailed(
-        f"{count} could not be fetched; what was fetched of them is kept.", "\n        ".join(lines)
-    )
+    told = []
+    if real:
+        told.append(
+            f"{pluralize(len(real), 'Stripe account')} could not be fetched; what was fetched of them is kept."
+        )
+    if parts:
+        of = pluralize(len({account for account, _ in parts}), "Stripe account")
+        told.append(f"Of {of} Stripe refused transactions or owners; all else of them is in.")
+    return AccountsFailed(" ".join(told), "\n        ".join(lines))

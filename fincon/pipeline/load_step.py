@@ -4,7 +4,7 @@ import json
 import shutil
 import traceback
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,11 +16,11 @@ from fincon.errors import CorruptPage, FinconError, RunFailed, UnloadableRun
 from fincon.lake import incremental
 from fincon.lake.absence import stage_absent
 from fincon.lake.append import load_staged, record_runs, remove_run
-from fincon.lake.incremental import close_sessions
+from fincon.lake.incremental import close_sessions, utc
 from fincon.lake.sightings import remember
 from fincon.lake.staging import stage
 from fincon.landing.page_store import PageStore
-from fincon.landing.run_folder import Run, RunFolder, unfinished_runs
+from fincon.landing.run_folder import REFUSED, Run, RunFolder, unfinished_runs
 from fincon.pipeline.check import agree_with_pages
 from fincon.pipeline.context import Advance, SyncContext
 from fincon.pipeline.extract_step import ExtractResult
@@ -162,7 +162,7 @@ def _complete_until(ctx: SyncContext, runs: Sequence[Run]) -> dict[str, datetime
         micros = RunFolder(ctx.data, run.run_id).pages.complete_until()
         if micros is not None:
             until[run.stripe_account] = max(micros, until.get(run.stripe_account, micros))
-    return {whose: _utc(micros) for whose, micros in until.items()}
+    return {whose: utc(micros) for whose, micros in until.items()}
 
 
 def stage_run(ctx: SyncContext, result: ExtractResult, advance: Advance) -> None:
@@ -178,7 +178,7 @@ def stage_run(ctx: SyncContext, result: ExtractResult, advance: Advance) -> None
     agree_with_pages(ctx.lake, on_pages, origin, ctx.staging)
     listed_from = pages.complete_until()
     if pages.parts() and listed_from is not None:
-        stage_absent(ctx.lake, ctx.staging, origin, _utc(listed_from))
+        stage_absent(ctx.lake, ctx.staging, origin, utc(listed_from))
 
 
 def note_closed_sessions(ctx: SyncContext, runs: Iterable[Run]) -> None:
@@ -211,15 +211,19 @@ def _row(data: DataPath, run: Run, seen: Mapping[str, int]) -> dict[str, Any]:
     until = pages.complete_until()
     return {
         "run_id": run.run_id,
-        "mode": run.mode.replace("events", "accounts") if pages.parts() else run.mode,
+        "mode": _what_was_fetched(run, pages, counts),
         "status": "succeeded",
         "started_at": run.started_at,
         "finished_at": datetime.now(UTC),
         **{name: counts.get(name, 0) for name in ("requests", "retries", "throttled")},
         "requests_by_endpoint": json.dumps(
-            {name.partition(":")[2]: count for name, count in sorted(counts.items()) if ":" in name}
+            {
+                name.removeprefix("endpoint:"): count
+                for name, count in sorted(counts.items())
+                if name.startswith("endpoint:")
+            }
         ),
-        "complete_until": None if until is None else _utc(until),
+        "complete_until": None if until is None else utc(until),
         "pages": pages.count(),
         **seen,
         "stripe_version": run.stripe_version,
@@ -229,5 +233,7 @@ def _row(data: DataPath, run: Run, seen: Mapping[str, int]) -> dict[str, Any]:
     }
 
 
-def _utc(micros: int) -> datetime:
-    return datetime.fromtimestamp(0, UTC) + timedelta(microseconds=micros)
+def _what_was_fetched(run: Run, pages: PageStore, counts: Mapping[str, int]) -> str:
+    """Return a run's mode without what Stripe refused, and with the listing where that took the place of events."""
+    mode = run.mode.replace("events", "accounts") if pages.parts() else run.mode
+    return "+".join(name for name in mode.split("+") if f"{REFUSED}{name}" not in counts)

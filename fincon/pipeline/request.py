@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from fincon.errors import FinconError, RunFailed, UsageError
+from fincon.errors import FinconError, RunFailed, StripeError, UsageError
 from fincon.lake.incremental import Refetch
 from fincon.pipeline.failures import failed_accounts
 from fincon.transforms.redaction import Choice
@@ -100,14 +100,18 @@ class SyncResult:
     """The row of ``runs`` of each Stripe account that is in."""
     loaded_first: tuple[dict[str, Any], ...] = ()
     """The row of ``runs`` of each run that an earlier sync had fetched, and that was loaded before anything was asked."""
-    unknown_sessions: tuple[str, ...] = ()
-    """The sessions that Stripe does not know."""
+    unknown_sessions: dict[str, str] = field(default_factory=dict)
+    """Session that Stripe does not know → its words."""
+    set_aside: Sequence[tuple[str, str, int]] = ()
+    """(``transactions`` or ``owners``, Stripe's status and code, accounts) of those that it refused, and that are set aside."""
     failed_checks: dict[str, int] = field(default_factory=dict)
     """Check → how many rows it found."""
     resumed_pages: int = 0
     """Pages that an interrupted run had left on disk."""
     failures: dict[str, FinconError] = field(default_factory=dict)
     """Stripe account → why it is not in; the others are."""
+    refused: dict[str, tuple[StripeError, ...]] = field(default_factory=dict)
+    """Stripe account → why its transactions or owners were not read at all; else it is in."""
     left_in_clear: bool = False
     """Whether it chose to keep less of personal data than what is in the folder from before."""
 
@@ -128,7 +132,8 @@ class SyncResult:
     def failure(self, *, strict: bool) -> FinconError | None:
         """Return a `RunFailed` where a check failed, a Stripe account is not in or, with ``strict``, an object was rejected.
 
-        A `BudgetExhausted` where a Stripe account is not in, for there was no request left; None where all is well.
+        A `StripeError` where Stripe refused transactions or owners altogether; a `BudgetExhausted` where a Stripe account is
+        not in, for there was no request left; None where all is well.
         """
         run = self.run
         if self.failed_checks:
@@ -138,8 +143,8 @@ class SyncResult:
             return RunFailed(
                 f"Run {run['run_id']}: checks failed: {names}.", "`fincon check` shows the rows."
             )
-        if self.failures:
-            return failed_accounts(self.failures)
+        if self.failures or self.refused:
+            return failed_accounts(self.failures, self.refused)
         if strict and run["rejected"]:
             return RunFailed(
                 f"Run {run['run_id']}: {pluralize(run['rejected'], 'object was', 'objects were')} rejected (--strict).",

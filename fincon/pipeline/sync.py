@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from fincon.errors import FinconError
 from fincon.extract.client import RequestBudget
 from fincon.extract.stopping import StopSignal
-from fincon.lake.incremental import last_pii
+from fincon.lake.incremental import accounts_set_aside, last_pii
 from fincon.lake.snapshots import latest_files_by_table, renew_snapshots
 from fincon.lake.tables import Lake
 from fincon.lake.upgrade import refuse_newer
@@ -100,10 +100,12 @@ def extract_and_load(
     return SyncResult(
         runs=tuple(loaded.rows),
         loaded_first=tuple(row for _, row in interrupted),
-        unknown_sessions=tuple(one for store in page_stores for one in store.missing_sessions()),
+        unknown_sessions=dict(one for store in page_stores for one in store.missing_sessions()),
+        set_aside=accounts_set_aside(lake, [row["run_id"] for row in loaded.rows]),
         failed_checks=failed,
         resumed_pages=sum(result.resumed_pages for result in results),
         failures=failures,
+        refused={result.run.stripe_account: result.refused for result in results if result.refused},
         left_in_clear=not is_first and is_stricter(last_pii(lake), before),
     )
 

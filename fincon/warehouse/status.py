@@ -70,6 +70,16 @@ READ_BY = {
 }
 """Table → the parts of a run's mode any of which read it; of any other table, every run does."""
 
+SET_ASIDE = """
+SELECT
+    CASE feature WHEN 'transaction' THEN 'transactions' ELSE 'owners' END AS table_name,
+    refusal,
+    count(*) AS accounts
+FROM watermarks
+SEMI JOIN (FROM accounts WHERE absent_since IS NULL) USING (stripe_account, account_id)
+WHERE refused_at IS NOT NULL
+GROUP BY ALL ORDER BY ALL"""
+
 UNKNOWN_ATTRIBUTES = """
 SELECT
     table_name, attribute, sum(objects)::BIGINT AS objects,
@@ -94,6 +104,7 @@ def summary(views: ReadOnlyConnection, runs: int, pending: Sequence[Attempt]) ->
             }
             for table in OBJECT_TABLES
         },
+        "accounts_set_aside": _rows(views, SET_ASIDE),
         "rejects": _rows(views, REJECTS),
         "unknown_attributes": unknown_attributes(views),
     }

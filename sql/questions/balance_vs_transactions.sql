@@ -18,7 +18,7 @@ steps AS (
         lag(as_of) OVER one_account AS from_as_of,
         lag(current) OVER one_account AS from_current
     FROM known
-    SEMI JOIN (FROM watermarks WHERE feature = 'transaction') USING (stripe_account, account_id)
+    SEMI JOIN (FROM lake.watermarks WHERE feature = 'transaction' AND refused_at IS NULL) USING (stripe_account, account_id)
     WINDOW one_account AS (PARTITION BY stripe_account, account_id, currency ORDER BY as_of)
 ),
 posted AS (
@@ -32,7 +32,7 @@ posted AS (
 read AS (
     SELECT stripe_account, account_id, max(last_attempted_at) AS read_until
     FROM lake.watermarks
-    WHERE feature = 'transaction' AND status = 'succeeded'
+    WHERE feature = 'transaction' AND status = 'succeeded' AND refused_at IS NULL
     GROUP BY ALL
 )
 SELECT

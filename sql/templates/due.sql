@@ -1,5 +1,5 @@
 -- The accounts whose $feature refresh moved on since its rows were read: another attempt than then, or that attempt has
--- succeeded since. Of owners also: another ownership, or another choice about personal data.
+-- succeeded since. Of owners also: another ownership, or another choice about personal data. And what Stripe refused a day ago.
 WITH states AS (
     FROM ($refreshes) WHERE feature = '$feature' AND stripe_account = $$stripe_account
     UNION ALL BY NAME
@@ -32,7 +32,8 @@ SELECT
     latest.status,
     watermark.refresh_id AS after,
     CASE WHEN latest.status = 'succeeded' THEN latest.refresh_id ELSE watermark.refresh_id END AS refresh_id,
-    ownerships.ownership_id
+    ownerships.ownership_id,
+    watermark.refused_at IS NOT NULL AS refused_before
 FROM latest
 LEFT JOIN ownerships USING (account_id)
 LEFT JOIN watermark USING (account_id)
@@ -41,5 +42,6 @@ WHERE latest.status IS NOT NULL
     OR watermark.last_attempted_at IS DISTINCT FROM latest.last_attempted_at
     OR (latest.status = 'succeeded' AND watermark.status IS DISTINCT FROM 'succeeded')
     OR ('$feature' = 'ownership' AND watermark.ownership_id IS DISTINCT FROM ownerships.ownership_id)
-    OR ('$feature' = 'ownership' AND watermark.pii IS DISTINCT FROM nullif($$pii, '')))
+    OR ('$feature' = 'ownership' AND watermark.pii IS DISTINCT FROM nullif($$pii, ''))
+    OR watermark.refused_at <= $$refused_until)
 ORDER BY account_id

@@ -115,7 +115,7 @@ def test_a_listing_that_is_refused_beside_the_sessions_ends_the_run(
 def test_an_unknown_session_is_reported_and_the_run_goes_on(sandbox: Sandbox, data: Path) -> None:
     known = sandbox.world.session_ids()[:5]
     outcome = sync(sandbox.url, data, [*known, "fcsess_gone"], accounts=False)
-    assert outcome.unknown_sessions == ("fcsess_gone",)
+    assert list(outcome.unknown_sessions) == ["fcsess_gone"]
     assert {row["session_id"] for row in rows(data, "FROM sessions")} == set(known)
     assert [(r["object_type"], r["object_id"]) for r in rows(data, "FROM rejects")] == [
         ("session", "fcsess_gone")
