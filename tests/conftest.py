@@ -43,6 +43,7 @@ SLOW = (
     "test_questions_of_features",
     "test_reconcile",
     "test_report_page",
+    "test_refused",
     "test_resume",
     "test_s3",
     "test_scheduled_runs",

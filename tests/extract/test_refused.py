@@ -179,6 +179,7 @@ def test_an_account_that_is_refused_is_set_aside_and_the_others_are_in(
         result.raise_for_failures(strict=True)
 
 
+@pytest.mark.quick
 def test_it_is_asked_for_again_after_a_day_or_once_it_is_refreshed_and_then_counts_no_more(
     stripe: ScriptedStripe, data: Path
 ) -> None:
@@ -245,6 +246,7 @@ def refuse_the_rest(folder: Path) -> None:
     store_refusal(page_store, failed.error.refusal, last)
 
 
+@pytest.mark.quick
 def test_whenever_it_is_killed_half_a_list_never_passes_for_whole(tmp_path: Path) -> None:
     """What is left on disk is how the list begins, with its cursor, so that it is gone on with; or it is the refusal."""
     number, killed, left = 1, True, set()
@@ -411,6 +413,7 @@ def test_the_command_tells_and_status_counts(stripe: ScriptedStripe, tmp_path: P
     assert "All else that was fetched is in" in denied.stderr
 
 
+@pytest.mark.quick
 def test_a_session_of_the_other_mode_is_told_in_stripes_words(stripe: ScriptedStripe, tmp_path: Path) -> None:
     words = (
         "No such financial connections session: 'fcsess_1'; a similar object exists in live mode, but a test mode key"
@@ -427,6 +430,7 @@ def test_a_session_of_the_other_mode_is_told_in_stripes_words(stripe: ScriptedSt
     assert (row["object_id"], row["reason"]) == ("fcsess_1", f"Stripe does not know it (404): {words}")
 
 
+@pytest.mark.quick
 def test_pages_from_before_headers_told_what_stripe_said_are_read() -> None:
     """A run that an older fincon fetched is loaded as ever."""
     mark = Watermark(feature="transaction", last_attempted_at=1, status="succeeded")
