@@ -73,7 +73,7 @@ def check() -> None:
 @click.option("--dry-run", is_flag=True, help="Say what would be removed, and remove nothing.")
 @click.option("--yes", is_flag=True, help="Do not ask; without a terminal nothing is removed otherwise.")
 @click.option("--allow", is_flag=True, help="Let a later sync bring it back; nothing is removed.")
-def erase(
+def erase(  # its parameters are the options of the command
     account: str | None,
     customer: str | None,
     session: str | None,

@@ -56,7 +56,7 @@ from fincon.sandbox.world import World
     type=click.Path(dir_okay=False, path_type=Path),
     help="Write the ids of its sessions to this file.",
 )
-def sandbox(
+def sandbox(  # its parameters are the options of the command
     port: int,
     seed: int,
     accounts: int,

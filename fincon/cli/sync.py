@@ -106,7 +106,7 @@ OTHER_MODE = " mode"
 )
 @details_options
 @run_options
-def sync(
+def sync(  # its parameters are the options of the command
     sessions: str | None,
     stripe_account: tuple[str, ...],
     accounts_file: str | None,

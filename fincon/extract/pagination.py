@@ -142,7 +142,7 @@ def no_page(stream: str, parent: str = "", part: int = 0) -> Header:
     )  # fmt: skip
 
 
-def fetch_remaining(
+def fetch_remaining(  # six: a chain is a client, a place, a list and where it stands, and two that most leave out
     stripe: StripeClient,
     page_store: PageStore,
     listed: ListEndpoint,

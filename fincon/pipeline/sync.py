@@ -29,7 +29,7 @@ from fincon.storage.s3 import DataPath
 from fincon.warehouse import views
 
 
-def run_sync(
+def run_sync(  # the last four are who runs it: by itself, a flow, many machines, and who may stop it
     settings: Settings,
     request: SyncRequest,
     run_step: StepRunner = call_directly,
