@@ -117,16 +117,21 @@ def fincon(
 
 def rows(data: Path, query: str) -> list[Row]:
     """What a query answers, as dicts; JSON columns parsed."""
-    with connect(data) as connection:
-        cursor = connection.execute(query)
-        described = cursor.description or []
-        return [
-            {
-                name: json.loads(value) if str(kind) == "JSON" and value is not None else value
-                for (name, kind, *_), value in zip(described, row, strict=True)
-            }
-            for row in cursor.fetchall()
-        ]
+    with connect(data) as views:
+        return rows_of(views, query)
+
+
+def rows_of(views: Any, query: str) -> list[Row]:
+    """What a query answers on views that are open, as `rows` says it."""
+    cursor = views.execute(query)
+    described = cursor.description or []
+    return [
+        {
+            name: json.loads(value) if str(kind) == "JSON" and value is not None else value
+            for (name, kind, *_), value in zip(described, row, strict=True)
+        }
+        for row in cursor.fetchall()
+    ]
 
 
 OBJECTS = ("sessions", "session_accounts", "accounts", "balances", "refreshes")
