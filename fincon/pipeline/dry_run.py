@@ -11,6 +11,7 @@ from fincon.extract.rate_limiter import rates
 from fincon.extract.sessions import session_path
 from fincon.lake.incremental import Session, count_accounts, requests_since, sessions_to_skip
 from fincon.lake.tables import Lake
+from fincon.pipeline.key_mode import refuse_other_mode
 from fincon.pipeline.request import SyncRequest
 from fincon.settings import Settings
 from fincon.storage.data_folder import DataFolder
@@ -47,13 +48,18 @@ class DryRun:
 
 
 def dry_run(settings: Settings, request: SyncRequest) -> DryRun:
-    """Tell what a sync would do, from the lake's tables alone: its views may name another folder, or be another's."""
+    """Tell what a sync would do, from the lake's tables alone: its views may name another folder, or be another's.
+
+    Raises:
+        UsageError: the folder holds data of the other mode than the key's.
+    """
     folder = DataFolder(settings.data)
     known: Mapping[str, int] = {}
     skipped: set[Session] = set()
     spent = 0
     if folder.views.exists():
         with Lake(folder.lake) as lake:
+            refuse_other_mode(settings, lake)
             known = count_accounts(lake)
             skipped = set(sessions_to_skip(lake, request.refetch))
             spent = requests_since(lake, datetime.now(UTC).replace(day=1, hour=0, minute=0, second=0))

@@ -36,6 +36,8 @@ def test_a_key_of_the_other_mode_is_refused_before_anything_is_sent(
                 in what
             )
             assert "--data" in then
+        if pages == "kept":
+            assert fincon("sync", "--dry-run", cwd=tmp_path, env=other).returncode == 2
         assert len(stripe.requests) == sent
         assert fincon("sync", cwd=tmp_path, env=own).returncode == 0
     assert len(rows(tmp_path / "data", "FROM accounts")) == 3

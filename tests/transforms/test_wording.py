@@ -27,7 +27,9 @@ def test_a_duration_is_said_in_the_unit_that_fits(seconds: float, said: str) -> 
 
 def test_no_message_says_1_requests() -> None:
     """Counts before a plural are written by `pluralize`, everywhere; numbers that are never one aside."""
-    never_one = re.compile(r"\{(EXCEL_ROWS|MAX_CONSECUTIVE_FAILURES|kind\.count|READS_A_MONTH|many|name)\b")
+    never_one = re.compile(
+        r"\{(EXCEL_ROWS|MAX_CONSECUTIVE_FAILURES|kind\.count|READS_A_MONTH|SHOWN_DAYS|many|name)\b"
+    )
     counted = re.compile(rf"\{{[^{{}}]*\}}( [A-Za-z]+)? ({NOUNS})\b|%d ({NOUNS})\b")
     found = [
         f"{path.relative_to(ROOT)}:{number}: {line.strip()}"
