@@ -34,10 +34,12 @@ from fincon.transforms.wording import pluralize
 
 ADVICE = {
     "certificate": "Name the file of your own authority's certificates with FINCON_CA_BUNDLE.",
+    "for another name": "Check the name in STRIPE_API_BASE: who answers there is not the server of that name.",
+    "at this time": "Check this machine's clock; else whoever runs the server has to renew its certificate.",
     "proxy": "Check FINCON_PROXY, or unset it to reach the server without one.",
     "https at this port": "Check the port and http or https in STRIPE_API_BASE.",
 }
-"""What a failure says that came before the first answer → what to do."""
+"""What a failure says that came before the first answer → what to do; the last one that fits."""
 
 T = TypeVar("T")
 
@@ -304,7 +306,7 @@ def _plain(error: Exception) -> str:
     if isinstance(error, requests.exceptions.SSLError):
         if "WRONG_VERSION_NUMBER" in text or "RECORD_LAYER" in text:
             return "the server does not speak https at this port"
-        return "the server's certificate is not trusted" if "CERTIFICATE" in text else "no secure connection"
+        return _of_certificate(text) if "CERTIFICATE" in text else "no secure connection"
     if "NameResolution" in text or "Failed to resolve" in text:
         return "the server's name is not known"
     if "Connection refused" in text:
@@ -312,3 +314,12 @@ def _plain(error: Exception) -> str:
     if isinstance(error, requests.ConnectionError):
         return "the connection failed or broke off"
     return f"the answer broke off ({type(error).__name__})"
+
+
+def _of_certificate(text: str) -> str:
+    """Say what is wrong with a certificate, by OpenSSL's words."""
+    if "mismatch" in text:
+        return "the server's certificate is for another name"
+    if "expired" in text or "not yet valid" in text:
+        return "the server's certificate is not valid at this time"
+    return "the server's certificate is not trusted"
