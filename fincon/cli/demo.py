@@ -49,8 +49,8 @@ QUESTIONS = (
 @command("fincon demo", "fincon demo --accounts 50 --data /tmp/demo")
 @click.option(
     "--accounts",
-    type=click.IntRange(min=10),
-    default=400,
+    type=click.IntRange(10, 1_000_000),
+    default=750,
     show_default=True,
     help="Accounts that the sandbox had a week ago; it grows.",
 )

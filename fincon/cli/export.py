@@ -18,7 +18,14 @@ import duckdb
 from duckdb.sqltypes import VARCHAR
 
 from fincon.cli import interrupt
-from fincon.cli.output import ROWS_SHOWN, read_rows, render_markdown, render_table, render_vertical
+from fincon.cli.output import (
+    ROWS_SHOWN,
+    nested_as_json,
+    read_rows,
+    render_markdown,
+    render_table,
+    render_vertical,
+)
 from fincon.cli.terminal import terminal_width, visible
 from fincon.errors import UsageError
 from fincon.warehouse.read_only import ReadOnlyConnection
@@ -262,7 +269,7 @@ def _plain(value: Any) -> Any:
     if isinstance(value, bytes):
         return value.hex()
     if isinstance(value, list | dict):
-        return json.dumps(value, default=_plain, ensure_ascii=False)
+        return nested_as_json(value)
     if value is None or isinstance(value, int | float | str):
         return value
     return str(value)

@@ -24,6 +24,9 @@ from fincon.warehouse.checks import checks
 from fincon.warehouse.connection import connect
 from fincon.warehouse.status import unknown_attributes
 
+MOST_DAYS = 36_500
+"""A century: longer than a date can be subtracted from is no age."""
+
 ROWS_SHOWN = 10
 """Of the rows that a check finds."""
 
@@ -133,13 +136,17 @@ def _show_what_goes(data: DataPath, kind: str, identity: str, *, dry_run: bool) 
 @command("fincon compact", "fincon compact --retention-days 0 --pages-days 30")
 @click.option(
     "--retention-days",
-    type=click.IntRange(min=0),
+    type=click.IntRange(0, MOST_DAYS),
     default=7,
     show_default=True,
     help="How long old files stay for older views.",
 )
 @click.option(
-    "--pages-days", type=click.IntRange(min=0), default=7, show_default=True, help="How long raw pages stay."
+    "--pages-days",
+    type=click.IntRange(0, MOST_DAYS),
+    default=7,
+    show_default=True,
+    help="How long raw pages stay.",
 )
 @wait_option
 def compact(retention_days: int, pages_days: int, wait_seconds: float) -> None:

@@ -1,5 +1,6 @@
 """What every command shares: the global options, and lines for the person who typed it."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -45,6 +46,17 @@ def add_options(*options: Callable[[F], F]) -> Callable[[F], F]:
     return add
 
 
+class NumberRange(click.FloatRange):
+    """A range of numbers; `nan`, which no comparison keeps out, is in none."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Read the number."""
+        number: float = super().convert(value, param, ctx)
+        if math.isnan(number):
+            self.fail(f"{value!r} is not a number.", param, ctx)
+        return number
+
+
 global_options = add_options(
     click.option(
         "--data",
@@ -71,7 +83,7 @@ global_options = add_options(
 
 wait_option = click.option(
     "--wait-seconds",
-    type=click.FloatRange(min=0),
+    type=NumberRange(min=0),
     default=0,
     metavar="N",
     help="While another run holds the data folder, wait so long at most.",

@@ -1,6 +1,7 @@
 """Rows as a person reads them: a table that fits the terminal, one column a line, or Markdown."""
 
 import json
+import math
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -114,8 +115,25 @@ def _cell(value: Any, currency: object = None) -> str:
         iso = value.isoformat(sep=" ", timespec="seconds") if hasattr(value, "date") else value.isoformat()
         return str(iso).replace("+00:00", "Z")
     if isinstance(value, list | dict):
-        return visible(json.dumps(value, default=str, ensure_ascii=False))
+        return visible(nested_as_json(value))
     return visible(re.sub(r"[\r\n\t]+", " ", str(value)))
+
+
+def nested_as_json(value: object) -> str:
+    """Return a list, struct or map as JSON; keys, and what JSON has no word for, as text."""
+    return json.dumps(_as_json(value), ensure_ascii=False)
+
+
+def _as_json(value: object) -> object:
+    if isinstance(value, dict):
+        return {str(key): _as_json(one) for key, one in value.items()}
+    if isinstance(value, list):
+        return [_as_json(one) for one in value]
+    if value is None or isinstance(value, int | str) or (isinstance(value, float) and math.isfinite(value)):
+        return value
+    if hasattr(value, "isoformat"):
+        return value.isoformat()
+    return value.hex() if isinstance(value, bytes) else str(value)
 
 
 def render_table(rows: Rows, width: int | None = None) -> str:

@@ -11,6 +11,9 @@ from fincon.cli.options import Command, command, current_options, echo_status, p
 from fincon.errors import UsageError
 from fincon.warehouse.connection import ask, connect
 
+MOST_ROWS = 10**15
+"""More than any table has, and few enough for DuckDB to count."""
+
 COMMENT = re.compile(r"--(\s|[^=]*\n)")
 """How a query begins that begins with a comment; an option has no line break before its value."""
 
@@ -48,7 +51,7 @@ class QueryCommand(Command):
     type=click.Path(dir_okay=False, path_type=Path, allow_dash=True),
     help=f"Write all rows to this file, as its name says: {' '.join(ENDINGS)} (.json is one array); - = standard output.",
 )
-@click.option("--limit", type=click.IntRange(min=1), metavar="N", help="So many rows at most.")
+@click.option("--limit", type=click.IntRange(1, MOST_ROWS), metavar="N", help="So many rows at most.")
 def sql(
     query: str | None, file: Path | None, style: str | None, output: Path | None, limit: int | None
 ) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from fincon.cli.options import command, echo_status, pluralize
+from fincon.cli.options import NumberRange, command, echo_status, pluralize
 from fincon.errors import UsageError
 from fincon.sandbox.server import serve
 from fincon.sandbox.state import MOST_SPEED
@@ -27,15 +27,17 @@ from fincon.sandbox.world import World
 @click.option("--seed", default=1, show_default=True, help="Another seed, another world.")
 @click.option(
     "--accounts",
-    type=click.IntRange(min=1),
+    type=click.IntRange(1, 100_000_000),
     default=1000,
     show_default=True,
     help="At its first moment; in a day 0.5 % more are linked.",
 )
-@click.option("--sessions", type=click.IntRange(min=0), default=300, show_default=True, help="Likewise.")
+@click.option(
+    "--sessions", type=click.IntRange(0, 100_000_000), default=300, show_default=True, help="Likewise."
+)
 @click.option(
     "--connected",
-    type=click.IntRange(min=0),
+    type=click.IntRange(0, 1_000_000),
     default=0,
     show_default=True,
     help="Connected accounts, each with a world of its own as large.",
@@ -45,7 +47,7 @@ from fincon.sandbox.world import World
 )
 @click.option(
     "--speed",
-    type=click.FloatRange(0, MOST_SPEED),
+    type=NumberRange(0, MOST_SPEED),
     default=1,
     show_default=True,
     metavar="N",
@@ -118,4 +120,6 @@ def _time(text: str | None) -> datetime:
         at = datetime.fromisoformat(text) if text else datetime.now(UTC).replace(microsecond=0)
     except ValueError as error:
         raise UsageError(f"--clock {text!r} is not a time.", "Write it like 2026-06-01T12:00.") from error
+    if at.year not in range(2000, 2200):
+        raise UsageError(f"--clock {text!r} is not of this age.", "Write it like 2026-06-01T12:00.")
     return at if at.tzinfo else at.replace(tzinfo=UTC)

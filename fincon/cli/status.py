@@ -58,7 +58,11 @@ class TooOld(FinconError):
 @command("fincon status", "fincon status --json --runs 50", "fincon status --max-age 2h --table balances")
 @click.option("--json", "as_json", is_flag=True, help="For scripts.")
 @click.option(
-    "--runs", type=click.IntRange(min=1), default=5, show_default=True, help="How many of the last runs."
+    "--runs",
+    type=click.IntRange(1, 1_000_000),
+    default=5,
+    show_default=True,
+    help="How many of the last runs.",
 )
 @click.option(
     "--max-age",

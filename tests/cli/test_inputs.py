@@ -32,6 +32,8 @@ def sql(query: str, *more: str) -> list[str]:
 AMOUNTS = """SELECT unnest([1250::DECIMAL(38, 4), 1234567.5, 0.0005]) AS a, unnest(['usd', 'jpy', 'kwd']) AS currency"""
 BAD_TEXT = "SELECT chr(27) || '[31mred' || chr(155) || '2J' || chr(8238) || chr(7) || chr(8295) AS t"
 
+NESTED = "SELECT MAP {1.5: MAP {DATE '2026-01-01': 'nan'::DOUBLE}} AS m, ['inf'::DOUBLE, NULL] AS l, {'a': 0.10} AS s"
+
 ON_A_LAKE = [
     # -- a table that fits
     Case(sql("SELECT 1 AS one"), r"^one\n  1$", width=80),
@@ -83,6 +85,14 @@ ON_A_LAKE = [
     Case(sql("SELECT 1 AS a", "--format", "arrow"), r"^fincon: Arrow is not for a terminal\.", 2, 80),
     Case(sql("SELECT 1 AS a", "--format", "xml"), r"Invalid value for '--format'", 2),
     Case(sql("SELECT 1 AS a", "--limit", "0"), r"Invalid value for '--limit'", 2),
+    *(
+        Case(sql(NESTED, "--format", style), r"2026-01-01.*nan.*inf.*(?<!\d)0\.10(?!\d)", width=width)
+        for style in ("table", "vertical", "markdown", "csv")
+        for width in (None, 200)
+    ),
+    Case(sql(NESTED, "--format", "json"), r'^\{"m": \{"1\.5": \{"2026-01-01": null\}\}, "l": \[null, .*2 values'),
+    Case(sql("SELECT 1 AS a", "--limit", "1" + "0" * 30), r"Invalid value for '--limit'", 2),
+    Case(sql("SELECT 1 AS a", "--limit", "-1"), r"Invalid value for '--limit'", 2),
     # -- files that say what they are
     Case(sql("SELECT 1 AS a", "--output", "a.zip"), r"^fincon: a\.zip: its ending says no format\.\n .*\.parquet", 2),
     Case(sql("SELECT 1 AS a", "--output", "a"), r"^fincon: a: its ending says no format\.", 2),
@@ -131,6 +141,16 @@ ON_A_LAKE = [
     Case(["erase", "--account", "fca_1"], r"^fincon: An erasure asks .* no terminal\.\n +Add --yes", 2),
     Case(["erase", "--account", "fca_1", "--dry-run"], r"^fincon: Nothing here names fca_1\.", 2),
     Case(["compact", "--retention-days", "-1"], r"Invalid value for '--retention-days'", 2),
+    Case(["compact", "--retention-days", "1" + "0" * 30], r"Invalid value for '--retention-days'", 2),
+    Case(["compact", "--pages-days", "1" + "0" * 30], r"Invalid value for '--pages-days'", 2),
+    Case(["compact", "--wait-seconds", "nan"], r"'--wait-seconds': 'nan' is not a number", 2),
+    Case(["status", "--runs", "1" + "0" * 30], r"Invalid value for '--runs'", 2),
+    Case(["sandbox", "--speed", "nan"], r"'--speed': 'nan' is not a number", 2),
+    Case(["sandbox", "--speed", "-1"], r"Invalid value for '--speed'", 2),
+    Case(["sandbox", "--accounts", "1" + "0" * 30], r"Invalid value for '--accounts'", 2),
+    Case(["sandbox", "--clock", "9999-12-31"], r"--clock '9999-12-31' is not of this age", 2),
+    Case(["sandbox", "--clock", "soon"], r"--clock 'soon' is not a time", 2),
+    Case(["sandbox", "--session-ids", "no/such/ids"], r"^fincon: no/such/ids cannot be written: No such", 2),
     Case(["compact", "--pages-days", "-1"], r"Invalid value for '--pages-days'", 2),
     Case(["sync", "--max-requests", "0"], r"Invalid value for '--max-requests'", 2),
     Case(["sync", "--wait-seconds", "-1"], r"Invalid value for '--wait-seconds'", 2),
