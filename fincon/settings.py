@@ -1,5 +1,6 @@
 """The environment as one frozen value. Nothing else in fincon reads ``os.environ``."""
 
+import logging
 import os
 import re
 import ssl
@@ -95,6 +96,10 @@ class Settings:
     """A file of certificates to trust instead of those that come with `requests`."""
     proxy: Secret | None = None
     """Through which proxy Stripe is reached; the address may hold a password."""
+    metrics: Path | None = None
+    """Where a file of metrics is written after each run."""
+    ping_url: Secret | None = None
+    """What is asked for after a run that succeeded; whoever knows the address may do so too."""
     requests_per_second: float | None = None
     concurrency: int = 8
     read_seconds: float = 30.0
@@ -133,6 +138,8 @@ def load_settings(
         ca_bundle=_ca_bundle(env),
         proxy=_proxy(env),
         pii_key=pii_key(env),
+        metrics=Path(env["FINCON_METRICS"]).expanduser() if env.get("FINCON_METRICS") else None,
+        ping_url=_ping_url(env),
         data=data_folder(data, env),
         requests_per_second=_positive(env, "FINCON_REQUESTS_PER_SECOND", float, None),
         concurrency=_positive(env, "FINCON_CONCURRENCY", int, 8) or 8,
@@ -287,6 +294,38 @@ def _proxy(env: Mapping[str, str]) -> Secret | None:
             "It looks like http://proxy.example.com:3128.",
         )
     return Secret(text) if text else None
+
+
+def _ping_url(env: Mapping[str, str]) -> Secret | None:
+    """Read the address to ping, which is never shown."""
+    text = env.get("FINCON_PING_URL", "").strip()
+    if text and not _is_address(text):
+        raise UsageError(
+            "FINCON_PING_URL is no http(s) address.", "It looks like https://hc-ping.com/… of your own."
+        )
+    return Secret(text) if text else None
+
+
+LOG_LEVELS = ("debug", "info", "warning", "error")
+
+
+def log_settings(environ: Mapping[str, str] | None = None) -> tuple[int | None, str]:
+    """Return from which level on the log is written (``FINCON_LOG``; None = no log), and its form (``FINCON_LOG_FORMAT``).
+
+    Raises:
+        UsageError: there is no such level or form.
+    """
+    env = os.environ if environ is None else environ
+    level, form = (env.get(name, "").strip().lower() for name in ("FINCON_LOG", "FINCON_LOG_FORMAT"))
+    for name, value, known in (
+        ("FINCON_LOG", level, LOG_LEVELS),
+        ("FINCON_LOG_FORMAT", form, ("text", "json")),
+    ):
+        if value and value not in known:
+            raise UsageError(
+                f"{name} is {value!r}; it takes {', '.join(known)}.", f"Unset {name} to have no log."
+            )
+    return (getattr(logging, level.upper()) if level else None), form
 
 
 def _is_address(text: str) -> bool:

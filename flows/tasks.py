@@ -1,7 +1,6 @@
 """Run a sync under Prefect: its steps as task runs, its log, its artifacts, its key, and how it ends when it is not its turn."""
 
 import logging
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, ParamSpec, TypeVar
@@ -78,14 +77,13 @@ def sync_as_tasks(
     with recorded_if_refused(data_folder(data), request.mode):
         settings = load_settings(data=data, other_key=key_of_block)
     extract = extract_on_workers if dask_scheduler() else extract_here
-    seconds: dict[str, float] = {}
     shown = artifacts.ProgressArtifacts(progress or NoProgress(), _known_accounts(settings.data))
     stop = StopSignal()
-    run_step = as_tasks(seconds, patience)
+    run_step = as_tasks(patience)
     with logged_to_run(), stopped_when_cancelled(stop):
         result = run_sync(settings, request, run_step, shown, extract, stop)
     shown.end()
-    artifacts.show_sync(result, seconds)
+    artifacts.show_sync(result, result.seconds)
     log = get_run_logger()
     log.info(
         "run %(run_id)s: %(requests)d requests, %(rows_added)d rows added, %(rejected)d rejected", result.run
@@ -114,8 +112,8 @@ def _known_accounts(data: DataPath) -> int:
         return sum(count_accounts(lake).values())
 
 
-def as_tasks(seconds: dict[str, float], patience: Patience) -> StepRunner:
-    """Return the `StepRunner` that makes task runs; how long each took is added to ``seconds``.
+def as_tasks(patience: Patience) -> StepRunner:
+    """Return the `StepRunner` that makes task runs.
 
     They are never cached and their results never stored: the pages are the checkpoint.
     """
@@ -130,11 +128,7 @@ def as_tasks(seconds: dict[str, float], patience: Patience) -> StepRunner:
             retry_delay_seconds=patience.retry_seconds,
             retry_condition_fn=may_pass,
         )
-        began = time.monotonic()
-        try:
-            return as_run(do)(*args, **kwargs)
-        finally:
-            seconds[name] = seconds.get(name, 0.0) + time.monotonic() - began
+        return as_run(do)(*args, **kwargs)
 
     return step
 

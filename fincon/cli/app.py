@@ -2,6 +2,7 @@
 
 import atexit
 import importlib
+import logging
 import os
 import sys
 import traceback
@@ -15,6 +16,9 @@ from fincon.cli import interrupt
 from fincon.cli.options import GlobalOptions, global_options
 from fincon.cli.terminal import encode_all, visible
 from fincon.errors import FinconError, reason_of
+
+LOG = logging.getLogger("fincon")
+LOG.addHandler(logging.NullHandler())
 
 ENGINES = ("duckdb", "deltalake", "pyarrow")
 """Whose errors tell of files and of the machine."""
@@ -163,6 +167,7 @@ def _of_machine(error: BaseException) -> tuple[str, str]:
 
 
 def _tell(message: str, hint: str, options: GlobalOptions) -> None:
+    LOG.error("%s", f"{message} {hint}".strip())
     if options.verbose:
         traceback.print_exc()
     told = f"fincon: {message}" + (f"\n        {hint}" if hint else "")

@@ -22,6 +22,7 @@ class GlobalOptions:
     data: str | None = None
     quiet: bool = False
     verbose: bool = False
+    log_format: str | None = None
 
 
 def current_options() -> GlobalOptions:
@@ -77,7 +78,7 @@ global_options = add_options(
         is_flag=True,
         expose_value=False,
         callback=_keep,
-        help="Show tracebacks.",
+        help="Write a log of what happens, and tracebacks.",
     ),
 )
 
@@ -90,10 +91,27 @@ wait_option = click.option(
 )
 
 
+log_option = click.option(
+    "--log-format",
+    type=click.Choice(["text", "json"]),
+    expose_value=False,
+    callback=_keep,
+    help="Write a log to standard error: lines, or an object a line [FINCON_LOG_FORMAT, FINCON_LOG].",
+)
+
+
 class Command(click.Command):
     """A command whose help shows its own options, then those that all have, then examples."""
 
     examples: Sequence[str] = ()
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command, with a log where one is asked for."""
+        from fincon.cli.logs import write_log  # after the options are known; help does without
+
+        options = ctx.ensure_object(GlobalOptions)
+        write_log(options.log_format, verbose=options.verbose)
+        return super().invoke(ctx)
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the options in two lists."""

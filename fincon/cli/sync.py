@@ -8,7 +8,15 @@ import click
 import pyarrow as pa
 
 from fincon.cli import interrupt
-from fincon.cli.options import add_options, command, current_options, echo_status, pluralize, wait_option
+from fincon.cli.options import (
+    add_options,
+    command,
+    current_options,
+    echo_status,
+    log_option,
+    pluralize,
+    wait_option,
+)
 from fincon.cli.progress import show_progress
 from fincon.errors import UsageError
 from fincon.lake.incremental import Refetch
@@ -46,6 +54,7 @@ details_options = add_options(
 
 run_options = add_options(
     wait_option,
+    log_option,
     click.option("--strict", is_flag=True, help="Fail if an object was rejected."),
     click.option(
         "--max-requests",
@@ -260,7 +269,7 @@ def print_summary(result: SyncResult) -> None:
     parts = [
         f"{pluralize(run['sessions_seen'], 'session')}, {pluralize(run['accounts_seen'], 'account')}",
         f"{pluralize(run['rows_added'], 'row')} added",
-        pluralize(run["requests"], "request"),
+        pluralize(run["requests"], "request") + _trouble(run),
     ]
     if result.resumed_pages:
         parts.append(f"{pluralize(result.resumed_pages, 'page')} kept from the interrupted run")
@@ -276,6 +285,16 @@ def print_summary(result: SyncResult) -> None:
     many = len(result.runs)
     what = f"Run {run['run_id']}" if many == 1 else f"{many:,} Stripe accounts"
     echo_status(f"{what}: {', '.join(parts)}.")
+
+
+def _trouble(run: dict[str, Any]) -> str:
+    """Say how many of the requests met trouble; nothing where none did."""
+    met = [
+        f"{run[name]:,} {said}"
+        for name, said in (("retries", "tried again"), ("throttled", "throttled"))
+        if run[name]
+    ]
+    return f" ({', '.join(met)})" if met else ""
 
 
 def _dry_run(settings: Settings, request: SyncRequest) -> None:

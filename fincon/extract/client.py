@@ -120,6 +120,8 @@ class StripeClient:
         self._stop_signal = stop or StopSignal()
         self.counts: Counter[str] = Counter()
         """``requests``, ``retries``, ``throttled``, and requests by ``endpoint:…``."""
+        self.run_id = ""
+        """For the log."""
         self.on_count: Callable[[Mapping[str, int]], object] = lambda counts: None
         """Called with them whenever they have changed."""
         self._lock = threading.Lock()
@@ -174,7 +176,7 @@ class StripeClient:
             if attempt >= allowed:
                 break
             wait = max(outcome.retry_after, backoff_seconds(self.settings.backoff_seconds, attempt))
-            LOG.info("%s; tried again in %.1f s", error, wait)
+            LOG.warning("%s; tried again in %.1f s", error, wait, extra={"run_id": self.run_id})
             self._stop.wait(wait)
         raise self._retries_exhausted(error, attempt)
 

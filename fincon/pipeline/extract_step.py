@@ -159,6 +159,7 @@ def fetch_job(ctx: SyncContext, job: ExtractJob, erased: privacy.Erased) -> Extr
     policy = privacy.resolve_policy(run.pii, ctx.settings.pii_key)
     own = replace(ctx.settings, stripe_account=run.stripe_account)
     stripe = StripeClient(own, ctx.budget, ctx.stop)
+    stripe.run_id = run.run_id
     stager = Stager(run.origin, ctx.staging)
     page_store = PageStore(
         folder.path, erased=erased, privacy=policy, newest=job.newest, on_page_written=stager.take
@@ -171,6 +172,7 @@ def fetch_job(ctx: SyncContext, job: ExtractJob, erased: privacy.Erased) -> Extr
             LOG.info(
                 "run %s (%s): %s on disk already",
                 *(run.run_id, run.mode, pluralize(resumed, "page is", "pages are")),
+                extra={"run_id": run.run_id},
             )
             refused = fetch_all(ctx, job, stripe, page_store)
     except (StripeError, BudgetExhausted) as error:
@@ -217,6 +219,7 @@ def fetch_all(
                 stripe.counts["retries"],
                 stripe.last_request_id,
             ),
+            extra={"run_id": job.run.run_id},
         )
     folder = RunFolder(ctx.data, job.run.run_id)
     costs = folder.costs()

@@ -112,6 +112,8 @@ class SyncResult:
     """Stripe account → why it is not in; the others are."""
     refused: dict[str, tuple[StripeError, ...]] = field(default_factory=dict)
     """Stripe account → why its transactions or owners were not read at all; else it is in."""
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    """Stage → how long it took."""
     left_in_clear: bool = False
     """Whether it chose to keep less of personal data than what is in the folder from before."""
 

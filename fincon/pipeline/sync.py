@@ -1,6 +1,7 @@
 """Run a sync: recover → plan → extract → load → publish → check. Prefect's flow and the command line both run it."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from fincon.errors import FinconError
 from fincon.extract.client import RequestBudget
@@ -11,6 +12,7 @@ from fincon.lake.tables import Lake
 from fincon.lake.upgrade import refuse_newer
 from fincon.landing.attempts import forget
 from fincon.landing.run_folder import RunFolder
+from fincon.pipeline.announce import announce, timed
 from fincon.pipeline.attempts import OpenAttempt, publish_ended, record_ended, recorded
 from fincon.pipeline.check import failed_checks
 from fincon.pipeline.context import NoProgress, Progress, StepRunner, SyncContext, call_directly
@@ -48,27 +50,37 @@ def run_sync(  # the last four are who runs it: by itself, a flow, many machines
     data, stop = settings.data, stop or StopSignal()
     refuse_newer(data)  # of which nothing is touched
     prepare(data)
-    with recorded(data, request.mode or "sessions", settings.stripe_account) as attempt:
+    seconds: dict[str, float] = {}
 
-        def sync_locked() -> SyncResult:
-            stop.check()
-            with machine_errors(data), recovered_lake(data) as lake, lake.staging() as staging:
-                ctx = SyncContext(
-                    settings=settings,
-                    lake=lake,
-                    staging=staging,
-                    budget=RequestBudget(request.max_requests, on_count=attempt.count),
-                    stop=stop,
-                    run_step=run_step,
-                    progress=progress or NoProgress(),
-                )
-                return extract_and_load(ctx, request, extract, attempt)
+    def attempt_it() -> tuple[SyncResult, FinconError | None]:
+        with recorded(data, request.mode or "sessions", settings.stripe_account) as attempt:
+            result = retry_while_locked(lambda: sync_locked(attempt), request.wait_seconds)
+            failure = result.failure(strict=request.strict)
+            attempt.end(failure)
+        if failure:
+            publish_ended(data)
+        return replace(result, seconds=seconds), failure
 
-        result = retry_while_locked(sync_locked, request.wait_seconds)
-        failure = result.failure(strict=request.strict)
-        attempt.end(failure)
-    if failure:
-        publish_ended(data)
+    def sync_locked(attempt: OpenAttempt) -> SyncResult:
+        stop.check()
+        with machine_errors(data), recovered_lake(data) as lake, lake.staging() as staging:
+            ctx = SyncContext(
+                settings=settings,
+                lake=lake,
+                staging=staging,
+                budget=RequestBudget(request.max_requests, on_count=attempt.count),
+                stop=stop,
+                run_step=timed(run_step, seconds),
+                progress=progress or NoProgress(),
+            )
+            return extract_and_load(ctx, request, extract, attempt)
+
+    try:
+        result, failure = attempt_it()
+    except FinconError as error:
+        announce(settings, None, error)
+        raise
+    announce(settings, result, failure)
     return result
 
 
