@@ -262,7 +262,7 @@ ACCOUNTS = Table(
         Column(
             "absent_since",
             TIMESTAMP,
-            "Since when Stripe's whole list does not show it any more (UTC); null = listed.",
+            "Since when Stripe's whole list does not show it, or its Stripe account has revoked access (UTC); null = listed.",
         ),
         Column("extra", JSON, "Attributes this version of fincon does not know, nested as sent.", json=True),
     ),

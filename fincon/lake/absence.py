@@ -1,4 +1,4 @@
-"""Accounts that Stripe's whole list does not show any more: an observation too, at the list's end."""
+"""Accounts that Stripe's whole list does not show any more, or that are refused all together: an observation too."""
 
 from datetime import datetime
 from pathlib import Path
@@ -48,3 +48,13 @@ def stage_absent(lake: Lake, staging: Path, origin: Origin, listed_from: datetim
         folder.mkdir(mode=0o700, exist_ok=True)
         rows = pa.concat_tables([ACCOUNTS.staged_schema.empty_table(), absent], promote_options="permissive")
         pq.write_table(rows.cast(ACCOUNTS.staged_schema), folder / f"{ACCOUNTS.name}-z000001.parquet")
+
+
+def knows_listed(lake: Lake, stripe_account: str) -> bool:
+    """Return whether accounts of a Stripe account are known as listed."""
+    now = latest_files(lake, ACCOUNTS)
+    if not now.all:
+        return False
+    with lake.query() as query:
+        listed = f"FROM ({now.sql(ACCOUNTS)}) WHERE stripe_account = ? AND absent_since IS NULL LIMIT 1"
+        return query.execute(f"SELECT 1 {listed}", [stripe_account]).fetchone() is not None

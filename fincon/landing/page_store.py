@@ -245,6 +245,11 @@ class PageStore:
         """Return the time (microseconds) of the first page of the listing or of events: all before it is in this run."""
         lists = [stream for stream in STREAMS.values() if stream.has_accounts and not stream.parent]
         first = [_decode(self.folder / chain.file(0)) for stream in lists for chain in self._chains(stream)]
+        return min((page.header.observed_at for page in first if page.header.status == 200), default=None)
+
+    def listed_from(self) -> int | None:
+        """Return the time (microseconds) of the first page of the listing, or of the refusal in its place; None without one."""
+        first = [_decode(self.folder / chain.file(0)) for chain in self._chains(STREAMS["accounts"])]
         return min((page.header.observed_at for page in first), default=None)
 
     def read(

@@ -176,8 +176,8 @@ def stage_run(ctx: SyncContext, result: ExtractResult, advance: Advance) -> None
     on_pages = sums_of_pages(pages.read_accounts(skip=result.staged))
     on_pages.update(result.sums)  # adds; "+" would drop what is negative
     agree_with_pages(ctx.lake, on_pages, origin, ctx.staging)
-    listed_from = pages.complete_until()
-    if pages.parts() and listed_from is not None:
+    listed_from = pages.listed_from()
+    if listed_from is not None:
         stage_absent(ctx.lake, ctx.staging, origin, utc(listed_from))
 
 

@@ -23,6 +23,7 @@ from fincon.pipeline.load_step import load, load_interrupted, note_closed_sessio
 from fincon.pipeline.plan import ExtractJob, plan_sync
 from fincon.pipeline.recovery import recovered_lake
 from fincon.pipeline.request import SyncRequest, SyncResult
+from fincon.pipeline.revoked import note_revoked
 from fincon.pipeline.rewrite_privacy import is_stricter
 from fincon.settings import Settings
 from fincon.storage.data_folder import prepare
@@ -94,7 +95,8 @@ def extract_and_load(
     jobs = plan_sync(ctx, request)
     before, is_first = last_pii(lake), not lake.run_ids()
     results = extract(ctx, jobs)
-    loaded = load(ctx, results)
+    revoked = note_revoked(ctx, results)
+    loaded = load(ctx, [*results, *revoked])
 
     failures |= {result.run.stripe_account: result.failure for result in results if result.failure}
     failures |= loaded.failures
@@ -106,14 +108,15 @@ def extract_and_load(
     failed = publish_and_check(ctx)
     forget(recorded_now)
 
-    if not loaded.rows:  # what was fetched before is published all the same
+    rows = [row for row in loaded.rows if row["run_id"] not in {result.run.run_id for result in revoked}]
+    if not rows:  # what was fetched before is published all the same
         raise failure_of(jobs, failures)
-    page_stores = [RunFolder(ctx.data, row["run_id"]).pages for row in loaded.rows]
+    page_stores = [RunFolder(ctx.data, row["run_id"]).pages for row in rows]
     return SyncResult(
-        runs=tuple(loaded.rows),
+        runs=tuple(rows),
         loaded_first=tuple(row for _, row in interrupted),
         unknown_sessions=dict(one for store in page_stores for one in store.missing_sessions()),
-        set_aside=accounts_set_aside(lake, [row["run_id"] for row in loaded.rows]),
+        set_aside=accounts_set_aside(lake, [row["run_id"] for row in rows]),
         failed_checks=failed,
         resumed_pages=sum(result.resumed_pages for result in results),
         failures=failures,

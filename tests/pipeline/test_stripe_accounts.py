@@ -108,6 +108,39 @@ def test_one_that_was_revoked_is_told_and_the_others_are_in(platform: Sandbox, d
     assert len(outcome.runs) == 3
 
 
+@pytest.mark.quick
+def test_accounts_of_one_that_revoked_access_are_absent_until_it_grants_it_again(
+    platform: Sandbox, data: Path
+) -> None:
+    """It is noted once, however often it is refused; what was known stays, and no other Stripe account's accounts change."""
+    gone, *_ = platform.connected
+    sync(platform, data, SyncRequest(connected=True))
+    absent = "SELECT DISTINCT stripe_account, absent_since FROM accounts WHERE absent_since IS NOT NULL"
+    before = rows(data, "FROM balances ORDER BY ALL")
+    platform.revoke(gone)
+    platform.advance(timedelta(hours=1))
+    outcome = sync(platform, data, SyncRequest(connected=True))
+    assert isinstance(outcome.failures[gone], AccountDisconnected)
+    assert len(outcome.runs) == 2
+    [first] = rows(data, absent)
+    assert (first["stripe_account"], first["absent_since"] > before[0]["observed_at"]) == (gone, True)
+    assert rows(data, f"FROM accounts WHERE stripe_account = '{gone}' AND absent_since IS NULL") == []
+    held = rows(data, f"FROM balances WHERE stripe_account = '{gone}' ORDER BY ALL")
+    assert held == [row for row in before if row["stripe_account"] == gone]
+    platform.advance(timedelta(hours=1))
+    for _ in range(2):
+        with pytest.raises(AccountDisconnected):
+            sync(platform, data, SyncRequest(stripe_accounts=(gone,)))
+    assert rows(data, absent) == [first]
+    assert rows(
+        data, f"SELECT count(*) AS n FROM runs WHERE stripe_account = '{gone}' AND status = 'succeeded'"
+    ) == [{"n": 2}]
+
+    platform.state.revoked.clear()
+    sync(platform, data, SyncRequest(connected=True))
+    assert rows(data, absent) == []
+
+
 def test_none_is_in_and_each_is_told_where_all_fail(platform: Sandbox, data: Path) -> None:
     for account in platform.connected:
         platform.revoke(account)
