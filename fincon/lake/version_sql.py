@@ -176,6 +176,8 @@ def late_sql(table: Table, seen: str, known: str) -> str:
         known=known,
         same_seen=same("seen", "version"),
         same_said=same("version", "said"),
+        same_nothing=same("nothing", "newest"),
+        may_be_nothing=str(table.name in NOTHING).lower(),
         same_object=same_object(table),
         completed=", ".join(_completed(table)) or "observed_at AS observed_at",
         says_something="created_at IS NOT NULL" if table is ACCOUNTS else "true",

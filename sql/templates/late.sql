@@ -19,12 +19,22 @@ said AS (
     FROM seen
     ASOF JOIN (SELECT DISTINCT $key, observed_at FROM known) AS version
         ON $same_seen AND seen.observed_at >= version.observed_at
+),
+-- What was seen before anything was known of an object had nothing, which is no version as long as it is the first.
+nothing AS (
+    SELECT seen.* EXCLUDE (first_at)
+    FROM seen
+    ANTI JOIN known AS version ON $same_seen AND seen.observed_at >= version.observed_at
+    WHERE $may_be_nothing
 )
 SELECT version.* REPLACE (said.observed_at AS observed_at, said.run_id AS run_id), said.absent
 FROM known AS version
 JOIN said ON $same_said AND version.observed_at = said.version_at
 ANTI JOIN staged AS newest ON $same_object AND said.observed_at = newest.observed_at
-WHERE said.observed_at <> said.version_at;
+WHERE said.observed_at <> said.version_at
+UNION ALL BY NAME
+FROM nothing
+ANTI JOIN staged AS newest ON $same_nothing AND nothing.observed_at = newest.observed_at;
 
 -- An attribute of which a row says nothing is what was known of it then. Of an object of which nothing is known, a row
 -- that says only that it is gone says nothing.

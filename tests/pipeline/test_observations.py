@@ -52,6 +52,30 @@ def test_an_event_that_left_no_row_is_said_again_after_a_page_of_its_second(tmp_
         assert rows(data, "SELECT current FROM balances") == [{"current": 200}]
 
 
+def test_a_listing_that_showed_no_balance_outlasts_a_late_event_of_before(tmp_path: Path) -> None:
+    """That there is none is no version while nothing else is known; it is the last thing that was seen all the same."""
+    data = tmp_path / "data"
+    bare = account("fca_1", balance_refresh=None)
+    bare["balance"] |= {"current": {}, "cash": None}
+    with serving(ScriptedStripe([bare, account("fca_2")])) as stripe:
+
+        def sync(*, events: bool = False) -> None:
+            stripe.clock += 10
+            result = run_sync(settings_for(stripe.url, data), SyncRequest(accounts=not events, events=events))
+            assert result.failed_checks == {}
+
+        late = event("evt_1", account("fca_1", 100), stripe.clock + 5)
+        sync()
+        stripe.events = [late]
+        sync(events=True)
+    for table in ("balances", "refreshes"):
+        found = rows(
+            data, f"SELECT valid_to IS NOT NULL AS ended FROM history.{table} WHERE account_id = 'fca_1'"
+        )
+        assert found == [{"ended": True}]
+        assert rows(data, f"SELECT account_id FROM {table}") == [{"account_id": "fca_2"}]
+
+
 def test_what_is_gone_keeps_what_a_late_event_of_before_says_of_it(tmp_path: Path) -> None:
     """That an account is listed no more says nothing of its name, which is what the last observation says that does."""
     data = tmp_path / "data"

@@ -2,12 +2,12 @@
 
     python -m tests.soak.observations --sequences 10000 --seed 1
 
-A sequence is one Stripe account that is scripted at random: balances and names that flip back and forth, accounts that go
-and come back, events that come late, of one second, or twice; and some syncs of it, full, of sessions, or of events, cut
-short by a budget of requests or stopped anywhere, and gone on with. Many are synced into one lake at a time, over HTTP, as
-connected accounts whose objects have the same ids. The model reads the raw pages of the runs that are finished, by
-means of its own, and knows nothing of the lake. Whatever a sync published is compared: history, the latest state, and
-what was known at some moments. Exits 1 if anything differs.
+A sequence is one Stripe account that is scripted at random: balances, currencies, refreshes and names that flip back and forth,
+or end, accounts that go and come back, events that come late, of one second, or twice; and some syncs of it, full, of
+sessions, or of events, cut short by a budget of requests or stopped anywhere, and gone on with. Many are synced into one lake
+at a time, over HTTP, as connected accounts whose objects have the same ids. The model reads the raw pages of the runs
+that are finished, by means of its own, and knows nothing of the lake. Whatever a sync published is compared: history, the latest
+state, and what was known at some moments. Exits 1 if anything differs.
 """
 
 # ruff: noqa: S311 - worlds, not secrets
@@ -41,6 +41,8 @@ SECOND = 1_000_000
 BEFORE_EVENTS = 899_999
 """Microseconds within a second up to which its pages count; its events come after them."""
 
+REFRESHED = ("succeeded", "failed")
+
 MOMENTS = 4
 """How many moments are asked for after a sync."""
 
@@ -52,7 +54,15 @@ SYNCS = 8
 Key = tuple[str, str, str]
 """Stripe account, table, account."""
 
-CONTENT = {"accounts": "display_name", "balances": "current"}
+CONTENT = {
+    "accounts": "display_name",
+    "balances": "{'currency': currency, 'current': current}",
+    "refreshes": "CASE WHEN feature = 'balance' THEN status END",
+}
+"""Table → what is compared of a row; a version is all its rows that say something."""
+
+NOTHING = "[]"
+"""The content of an object of which there is nothing any more: it has no row, but it ends what there was."""
 
 
 @dataclass
@@ -115,6 +125,8 @@ class World:
         self.steps = 0
         stripe.page_size = 2
         stripe.accounts = [account(f"fca_{n}", 1, created=stripe.clock - n) for n in range(5)]
+        for one in stripe.accounts:
+            del one["balance"]["cash"]
         for n in range(3):
             stripe.sessions[f"fcsess_{n}"] = session(f"fcsess_{n}")
             stripe.session_accounts[f"fcsess_{n}"] = [f"fca_{n}", f"fca_{n + 1}"]
@@ -135,10 +147,24 @@ class World:
     def flip(self) -> None:
         """One account says something else than before; mostly there is an event of it, sometimes a late one."""
         one = self.random.choice(self.stripe.accounts)
-        if self.random.random() < 0.3:
+        what = self.random.choice(["name", "name", "usd", "usd", "usd", "eur", "none", "refresh"])
+        current = one["balance"]["current"]
+        if what == "name":
             one["display_name"] = {"A": "B"}.get(one["display_name"], "A")
-        else:
-            one["balance"]["current"]["usd"] ^= 3
+        elif what == "usd":
+            current["usd"] = current.get("usd", 1) ^ 3
+        elif what == "eur" and not current.pop("eur", 0):
+            current["eur"] = self.random.choice([1, 2])
+        elif what == "none":
+            current.clear()
+        elif what == "refresh":
+            refresh = {
+                "last_attempted_at": one["created"],
+                "next_refresh_available_at": one["created"] + 3600,
+            }
+            one["balance_refresh"] = self.random.choice(
+                [None, *({**refresh, "status": s} for s in REFRESHED)]
+            )
         if self.random.random() < 0.8:
             place = len(self.places)
             made = event(f"evt_{self.random.getrandbits(40):x}", copy.deepcopy(one), self.stripe.clock)
@@ -200,7 +226,9 @@ class Worlds:
             max_requests=budget and budget * len(self.of),
             **whose,  # type: ignore[arg-type]
         )
-        stop = StoppedAt(self.random.randint(1, 10 * len(self.of)) if self.random.random() < 0.3 else 0)
+        stop = StoppedAt(
+            self.random.randint(1, max(60, 10 * len(self.of))) if self.random.random() < 0.3 else 0
+        )
         settings = settings_for(self.platform.url, self.data, FINCON_CONCURRENCY="1")
         try:
             result = run_sync(settings, request, self.run_step, stop=stop)
@@ -233,8 +261,11 @@ class Worlds:
 
 def note(known: Observations, whose: str, one: dict[str, Any], at: int, place: int) -> None:
     """Add what an account says at one moment."""
-    known.add((whose, "accounts", one["id"]), at, place, one["display_name"])
-    known.add((whose, "balances", one["id"]), at, place, one["balance"]["current"]["usd"])
+    balance = [{"currency": name, "current": amount} for name, amount in one["balance"]["current"].items()]
+    refresh = one["balance_refresh"]
+    known.add((whose, "accounts", one["id"]), at, place, [one["display_name"]])
+    known.add((whose, "balances", one["id"]), at, place, sorted(balance, key=str))
+    known.add((whose, "refreshes", one["id"]), at, place, [refresh["status"]] if refresh else [])
 
 
 def place_in_second(at: int) -> int:
@@ -262,37 +293,43 @@ def differences(worlds: Worlds) -> list[str]:
                 if found.get(key) != expected.get(key)
             )
 
+        def versions(source: str, table: str, of: str = "NULL") -> dict[tuple[Key, Any], str]:
+            """What a view says: the object, and ``of`` its rows, → the content of all rows that are alike in both."""
+            found: dict[tuple[Key, Any], list[Any]] = {}
+            whose = "coalesce(stripe_account, ''), account_id"
+            rows = ask(f"SELECT {whose}, {of}, to_json({CONTENT[table]})::VARCHAR FROM {source}")
+            for account, i, at, value in rows:
+                found.setdefault(((account, table, i), at), []).extend([json.loads(value)] if value else [])
+            return {key: json.dumps(sorted(rows, key=str), sort_keys=True) for key, rows in found.items()}
+
         known = worlds.observed(ask("SELECT coalesce(stripe_account, ''), run_id FROM runs"))
         held: dict[Key, list[tuple[int, str]]] = {}
-        for table, content in CONTENT.items():
-            of = f"coalesce(stripe_account, ''), account_id, {content}"
-            for whose, account_id, value, at in ask(
-                f"SELECT {of}, epoch_us(valid_from) FROM history.{table} ORDER BY valid_from"
+        for table in CONTENT:
+            for (key, at), content in sorted(
+                versions(f"history.{table}", table, "epoch_us(valid_from)").items()
             ):
-                versions = held.setdefault((whose, table, account_id), [])
-                text = json.dumps(value)
-                if table == "accounts" and versions and versions[-1][1] == text:
+                before = held.setdefault(key, [])
+                if table == "accounts" and before and before[-1][1] == content:
                     continue  # what differs is absent_since
-                versions.append((place_in_second(at), text))
-        compare("history", held, {key: known.changes(key) for key in known.seen})
+                if content != NOTHING:
+                    before.append((place_in_second(at), content))
+        changes = {key: [one for one in known.changes(key) if one[1] != NOTHING] for key in known.seen}
+        compare("history", {k: v for k, v in held.items() if v}, {k: v for k, v in changes.items() if v})
         moments = {at for seen in known.seen.values() for at, _, _ in seen}
         moments |= {at - at % SECOND + SECOND - 1 for at in moments}
         between = {at for at in moments if at % SECOND != BEFORE_EVENTS + 1}  # not among events of one second
-        for at in worlds.random.sample(sorted(between), min(MOMENTS, len(between))):
+        chosen = worlds.random.sample(sorted(between), min(MOMENTS, len(between)))
+        for at in [*chosen, max(moments)]:
             when = (EPOCH + timedelta(microseconds=at)).isoformat()
-            for table, content in CONTENT.items():
-                of = f"coalesce(stripe_account, ''), account_id, {content}"
-                found = ask(f"SELECT {of} FROM {table}_as_of('{when}')")
+            now = at == max(moments)
+            for table in CONTENT:
+                found = versions(f"main.{table}" if now else f"{table}_as_of('{when}')", table)
                 expected = {key: known.as_of(key, at) for key in known.seen if key[1] == table}
                 compare(
-                    f"as of {when}",
-                    {(whose, table, i): json.dumps(value) for whose, i, value in found},
-                    {key: value for key, value in expected.items() if value},
+                    "now" if now else f"as of {when}",
+                    {key: content for (key, _), content in found.items() if content != NOTHING},
+                    {key: content for key, content in expected.items() if content not in (None, NOTHING)},
                 )
-        for table, content in CONTENT.items():
-            found = ask(f"SELECT coalesce(stripe_account, ''), account_id, {content} FROM main.{table}")
-            latest = {(whose, table, i): json.dumps(value) for whose, i, value in found}
-            compare("now", latest, {key: known.changes(key)[-1][1] for key in known.seen if key[1] == table})
     return wrong
 
 

@@ -4,11 +4,13 @@ import copy
 import json
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from msgspec import Raw
+from msgspec import DecodeError, Raw
 
 from fincon.transforms.decode import MAX_LEARNED, ObjectDecoder, compact, raw_items, split
+from fincon.transforms.odd_json import readable
 from fincon.transforms.stripe_objects import Account
 from tests.transforms.test_reference import ACCOUNT
 
@@ -74,3 +76,11 @@ def test_more_names_than_any_object_has_are_not_learned_but_kept() -> None:
         raw = Raw(json.dumps({**ACCOUNT, f"key_{number}": number}).encode())
         assert decoder.decode(raw)[1] == f'{{"key_{number}":{number}}}'
     assert sum(map(len, decoder._learned.values())) <= MAX_LEARNED
+
+
+def test_a_page_with_an_odd_object_is_not_read_as_a_whole() -> None:
+    """Of half a character another stands in its place: the object is read by itself, and rejected, and no other is."""
+    it = copy.deepcopy(ACCOUNT) | {"display_name": "@"}
+    odd = readable(json.dumps({"data": [it]}).replace('"@"', r'"\ud83d"').encode())
+    with pytest.raises(DecodeError, match="Half a character"):
+        ObjectDecoder(Account, "account").decode_list(odd)
