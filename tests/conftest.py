@@ -41,6 +41,7 @@ SLOW = (
     "test_personal",
     "test_prefect",
     "test_questions_of_features",
+    "test_questions_of_worlds",
     "test_reconcile",
     "test_report_page",
     "test_refused",

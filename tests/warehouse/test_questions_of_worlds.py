@@ -1,0 +1,20 @@
+"""Each question is answered as plain Python answers it over the sandbox's own state: two of the seeds of `python -m tests.questions`."""
+
+import pytest
+
+from tests.questions import differences
+from tests.questions.answers import ANSWERS
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_the_views_say_what_the_world_says(seed: int) -> None:
+    """Of a world that moves on, and of one that stands still."""
+    assert list(differences(seed)) == []
+
+
+def test_the_questions_about_money_are_all_compared() -> None:
+    assert ANSWERS.keys() >= {
+        *("account_balances", "account_holders", "balance_change", "balance_daily", "balance_totals"),
+        *("balance_vs_transactions", "cash_flow_daily", "duplicate_accounts", "holder_totals"),
+        *("low_balance_risk", "recurring_transactions", "running_balance", "transaction_monthly"),
+    }
