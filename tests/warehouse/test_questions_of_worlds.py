@@ -1,4 +1,4 @@
-"""Each question is answered as plain Python answers it over the sandbox's own state: two of the seeds of `python -m tests.questions`."""
+"""Each question is answered as plain Python answers it over the sandbox's own state: `python -m tests.questions`, in short."""
 
 import pytest
 
