@@ -1,13 +1,12 @@
--- The latest known version of every object of $table: what stood in the last snapshot and was not seen changed
--- since, and the newest of what was.
-WITH touched AS (SELECT DISTINCT $key FROM $since),
-candidates AS (
-    FROM $since
-    UNION ALL BY NAME
-    (FROM $snapshot AS version SEMI JOIN touched AS newest ON $same_object)
-),
-newest AS (SELECT $key, max(observed_at) AS observed_at FROM candidates GROUP BY ALL)
+-- The latest known version of every object of $table: what stood in the last snapshot and was not seen changed since, and
+-- the newest of what was, unless the snapshot's is newer. Each relation is the left side of its joins, so that a filter on
+-- any column reaches its files; the snapshot is read a second time by its key and time alone.
+WITH newest AS (SELECT $key, max(observed_at) AS observed_at FROM $since GROUP BY ALL)
 FROM $snapshot AS version
-ANTI JOIN touched AS newest ON $same_object
+ANTI JOIN newest ON $same_object AND newest.observed_at >= version.observed_at
 UNION ALL BY NAME
-(FROM candidates AS version SEMI JOIN newest ON $same_object AND version.observed_at = newest.observed_at)
+(
+    FROM (FROM $since AS version SEMI JOIN newest ON $same_object AND version.observed_at = newest.observed_at) AS version
+    ANTI JOIN (SELECT $key, observed_at FROM $snapshot) AS newest
+    ON $same_object AND newest.observed_at > version.observed_at
+)
