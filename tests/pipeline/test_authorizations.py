@@ -13,6 +13,7 @@ from fincon.sandbox.evolution import Evolution
 from fincon.sandbox.server import running
 from fincon.sandbox.world import World
 from fincon.settings import STRIPE_VERSION
+from fincon.transforms.event_times import own_time
 from tests.conftest import START, Row, canonical, rows, settings_for
 from tests.scripted_stripe import ScriptedStripe, account, event, serving
 
@@ -176,3 +177,30 @@ def whole(row: Row) -> Row:
     details = row["status_details"] or {}
     said = {k: {n: v for n, v in part.items() if v is not None} for k, part in details.items() if part}
     return {**row, "status_details": {k: part for k, part in said.items() if part}}
+
+
+def test_an_event_of_an_authorization_keeps_its_time_though_a_late_one_of_its_second_comes_before_it(
+    data: Path,
+) -> None:
+    """By their ids alone the late one would be the older: what an earlier run has told stands."""
+    newer, older = sorted((f"evt_{n}" for n in range(2)), key=lambda one: own_time(one, 0))
+    with serving(ScriptedStripe(accounts=[account("fca_1")])) as stripe:
+        sync(stripe, data, accounts=True)
+        second = stripe.clock
+        told(stripe, older, status="active")
+        sync(stripe, data)
+        before = rows(data, "FROM history.authorizations")
+        stripe.clock, now = second, stripe.clock
+        told(stripe, newer, status="inactive")  # Stripe lists it above the other
+        stripe.clock = now
+        sync(stripe, data)
+        sync(stripe, data)
+    assert (
+        rows(data, "FROM history.authorizations ORDER BY observed_at LIMIT 1")[0]["observed_at"]
+        == (before[0]["observed_at"])
+    )
+    assert [row["status"] for row in rows(data, "FROM history.authorizations ORDER BY observed_at")] == [
+        "active",
+        "inactive",
+    ]
+    assert [row["status"] for row in rows(data, "FROM authorizations")] == ["inactive"]
