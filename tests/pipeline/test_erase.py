@@ -6,10 +6,12 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
+from deltalake import DeltaTable
 
 from fincon.errors import FinconError, UsageError
 from fincon.pipeline import erasing
@@ -266,6 +268,30 @@ def test_a_customer_that_is_allowed_comes_back_with_all_that_went_with_them(
     fetch(stripe, synced)
     assert ids(synced, "accounts", "account_id") == {"fca_a", "fca_b", "fca_ab"}  # fca_c was erased by itself
     assert ids(synced, "sessions", "session_id") == {"fcsess_1", "fcsess_12"}
+
+
+def noted_in(data: Path, year: int) -> None:
+    """Have it that the clock was wrong when the newest rows of ``erasures`` were written."""
+    table = DeltaTable(data / "lake" / "erasures")
+    newest = max(table.to_pyarrow_table()["sequence"].to_pylist())
+    table.update(
+        new_values={"observed_at": datetime(year, 1, 1, tzinfo=UTC)}, predicate=f"sequence = {newest}"
+    )
+
+
+def test_what_was_said_last_of_an_erasure_counts_whatever_the_clock_said(
+    stripe: ScriptedStripe, synced: Path
+) -> None:
+    """Erased when the clock was far ahead, then allowed; and erased again when it was far behind."""
+    erase(synced, "customer", "cus_1")
+    noted_in(synced, 2100)
+    allow(synced, "customer", "cus_1")
+    fetch(stripe, synced)
+    assert "fca_a" in ids(synced, "accounts", "account_id")
+    erase(synced, "customer", "cus_1")
+    noted_in(synced, 1990)
+    fetch(stripe, synced)
+    assert ids(synced, "accounts", "account_id") == {"fca_ab"}
 
 
 def test_an_unknown_session_of_an_erased_customer_leaves_no_id_behind(
