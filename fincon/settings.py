@@ -306,6 +306,30 @@ def _ping_url(env: Mapping[str, str]) -> Secret | None:
     return Secret(text) if text else None
 
 
+def alert_urls(environ: Mapping[str, str] | None = None) -> list[Secret]:
+    """Return whom alerts are told to, as Apprise names them (``FINCON_ALERT_URLS``, blanks between): each holds a secret."""
+    env = os.environ if environ is None else environ
+    return [Secret(url) for url in env.get("FINCON_ALERT_URLS", "").split()]
+
+
+def own_queries(name: str, environ: Mapping[str, str] | None = None) -> Path | None:
+    """Return the user's own folder of queries: ``FINCON_CHECKS_DIR`` or ``FINCON_ALERTS_DIR``; None where there is none.
+
+    Raises:
+        UsageError: the variable names no folder.
+    """
+    env = os.environ if environ is None else environ
+    text = env.get(name, "")
+    if not text:
+        return None
+    folder = Path(text).expanduser()
+    if not folder.is_dir():
+        raise UsageError(
+            f"{name} is {text!r}, which is no folder.", f"Name a folder of .sql files, or unset {name}."
+        )
+    return folder
+
+
 LOG_LEVELS = ("debug", "info", "warning", "error")
 
 

@@ -20,7 +20,7 @@ from fincon.settings import ID_EXAMPLES, data_folder, pii_key
 from fincon.storage.data_folder import DataFolder
 from fincon.storage.lock import retry_while_locked
 from fincon.storage.s3 import DataPath, S3Path
-from fincon.warehouse.checks import checks
+from fincon.warehouse.checks import checks, rows_at_fault
 from fincon.warehouse.connection import connect
 from fincon.warehouse.status import unknown_attributes
 
@@ -40,7 +40,7 @@ def check() -> None:
     failed = 0
     with connect(data) as connection:
         for name, promise, query in checks():
-            found = len(connection.execute(query).fetchall())
+            found = len(rows_at_fault(connection, name, query))
             click.echo(f"{'FAIL' if found else 'ok':4}  {name}: {promise}")
             if found:
                 failed += 1

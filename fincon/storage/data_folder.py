@@ -5,6 +5,7 @@
     snapshots/                    the latest state of each table, snapshots.json, settled.parquet,
                                   sightings.parquet
     loading/<run_id>              runs that are being loaded
+    alerts.json                   what was told, by hashes
     rates.parquet                 the exchange rates that `fincon rates` was given
     fincon.duckdb                 the views
     .erasure-key                  the key of the hashes that stand for who was erased
@@ -63,6 +64,7 @@ class DataFolder:
         self.settled_sessions = self.snapshots / "settled.parquet"
         self.sightings = self.snapshots / "sightings.parquet"
         self.loading = root / "loading"
+        self.alerts = root / "alerts.json"
         self.rates = root / "rates.parquet"
         self.views = root / "fincon.duckdb"
         self.erasure_key = root / ".erasure-key"

@@ -10,11 +10,16 @@ from collections.abc import Iterator, Sequence
 from string import Template
 from typing import Any
 
+import duckdb
+
+from fincon.errors import UsageError, reason_of
 from fincon.lake.version_sql import SQL
+from fincon.settings import own_queries
 from fincon.storage.s3 import DataPath
 from fincon.transforms.schemas import OBJECT_TABLES, Table
 from fincon.transforms.streams import STREAMS
 from fincon.warehouse.connection import open_views
+from fincon.warehouse.read_only import ReadOnlyConnection
 
 FOR_EACH_TABLE = re.compile(
     r"-- For each table(?: with (?P<with>a feature|\w+))?(?: except (?P<except>[\w, ]+))?\n(?P<query>.*?)-- End\n",
@@ -23,8 +28,16 @@ FOR_EACH_TABLE = re.compile(
 
 
 def checks() -> Iterator[tuple[str, str, str]]:
-    """Yield (name, promise, query) of each file in ``sql/checks``; a row that the query returns is a failure."""
-    for path in sorted((SQL / "checks").glob("*.sql")):
+    """Yield (name, promise, query) of each file in ``sql/checks``, then in ``FINCON_CHECKS_DIR``; a row found is a failure.
+
+    Raises:
+        UsageError: one of the user's own is called as one of ours.
+    """
+    ours, own = sorted((SQL / "checks").glob("*.sql")), own_queries("FINCON_CHECKS_DIR")
+    more = sorted(own.glob("*.sql")) if own else []
+    if same := {path.name for path in ours} & {path.name for path in more}:
+        raise UsageError(f"{own} has {min(same)}, as fincon's own checks do.", "Give it another name.")
+    for path in [*ours, *more]:
         query = path.read_text(encoding="utf-8")
         yield path.stem, query.split("\n", 1)[0].removeprefix("-- "), written_out(query, OBJECT_TABLES)
 
@@ -61,5 +74,17 @@ def run_checks(data: DataPath, **config: Any) -> list[tuple[str, str, int]]:
     """Return (name, promise, how many rows it found wrong) of each check; ``config`` is DuckDB's (memory_limit, …)."""
     with open_views(data, **config) as connection:
         return [
-            (name, promise, len(connection.execute(query).fetchall())) for name, promise, query in checks()
+            (name, promise, len(rows_at_fault(connection, name, query))) for name, promise, query in checks()
         ]
+
+
+def rows_at_fault(connection: ReadOnlyConnection, name: str, query: str) -> list[tuple[Any, ...]]:
+    """Return the rows that a check finds.
+
+    Raises:
+        UsageError: DuckDB cannot answer it.
+    """
+    try:
+        return connection.execute(query).fetchall()  # type: ignore[no-any-return]  # DuckDB's own, by its name
+    except (duckdb.BinderException, duckdb.CatalogException, duckdb.ParserException) as error:
+        raise UsageError(f"The check {name} cannot be asked: {reason_of(error)}", "Mend its file.") from error

@@ -4,6 +4,8 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from difflib import get_close_matches
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import duckdb
@@ -16,6 +18,7 @@ from fincon.storage.lock import retry_while_locked
 from fincon.storage.s3 import DataPath
 from fincon.transforms.schemas import TABLES
 from fincon.warehouse.read_only import ReadOnlyConnection, shut_in
+from fincon.warehouse.relocation import relocate
 from fincon.warehouse.views import made_by, published_files
 
 AGAIN = "`fincon compact` or the next `fincon sync` makes the views anew."
@@ -82,17 +85,23 @@ def _attach(folder: DataPath, path: DataPath, config: Mapping[str, Any]) -> duck
     connection = open_duckdb(folder, **config)
     try:
         with local_copy(path) as file:
-            connection.execute(
-                f"SET TimeZone = 'UTC'; ATTACH {sql_literal(str(file))} AS fincon (READ_ONLY); USE fincon"
-            )
-        published_in = connection.execute("SELECT published_in()").fetchall()[0][0]
+            published_in = _attach_file(connection, file)
+            if published_in != str(folder):  # the folder was moved, copied or mounted elsewhere
+                with TemporaryDirectory(prefix="fincon-") as scratch:
+                    connection.execute("USE memory; DETACH fincon")
+                    _attach_file(connection, relocate(file, Path(scratch) / file.name, str(folder)))
     except duckdb.Error as error:
         connection.close()
         raise UsageError(f"{path} cannot be read: {str(error).splitlines()[0]}", AGAIN) from error
-    if published_in != str(folder):
-        connection.close()
-        raise UsageError(f"{path} was made for {published_in}: the folder was moved or copied.", AGAIN)
     return connection
+
+
+def _attach_file(connection: duckdb.DuckDBPyConnection, file: Path) -> str:
+    """Attach a file of views, and return for which data folder it was made. It may be removed from then on."""
+    connection.execute(
+        f"SET TimeZone = 'UTC'; ATTACH {sql_literal(str(file))} AS fincon (READ_ONLY); USE fincon"
+    )
+    return str(connection.execute("SELECT published_in()").fetchall()[0][0])
 
 
 def _made_by(connection: duckdb.DuckDBPyConnection) -> str | None:

@@ -147,7 +147,7 @@ def _attached_copy(connection: duckdb.DuckDBPyConnection, target: DataPath, part
     return False
 
 
-def named_files(data: DataPath, files: Mapping[str, LatestFiles], made_of: str) -> Iterator[str]:
+def named_files(data: DataPath | str, files: Mapping[str, LatestFiles], made_of: str) -> Iterator[str]:
     """Yield the SQL of the macros that differ from one run to the next: above all, which files each view of ``lake`` reads."""
     macros = {
         "main.published_in": (sql_literal(str(data)), "The data folder for which this file was made."),

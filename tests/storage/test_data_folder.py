@@ -29,10 +29,13 @@ LAYOUT = {
     "work_id": ".work-id",
     "pages": "pages",
     "quarantine": "pages/quarantine",
+    "attempts": "attempts",
+    "alerts": "alerts.json",
+    "rates": "rates.parquet",
 }
 """What lakes that exist rest on: attribute of `DataFolder` → path in it."""
 
-OF_THIS_MACHINE = ("lock", "work_id", "pages", "quarantine")
+OF_THIS_MACHINE = ("lock", "work_id", "pages", "quarantine", "attempts")
 
 
 def test_the_names_on_disk_stay_and_what_is_under_way_stays_on_this_machine(tmp_path: Path) -> None:
@@ -46,7 +49,12 @@ def test_the_names_on_disk_stay_and_what_is_under_way_stays_on_this_machine(tmp_
 
 def test_one_module_alone_names_the_files_of_the_data_folder() -> None:
     """Docstrings and messages aside."""
-    names = {part for path in LAYOUT.values() for part in path.split("/")} - {"lake", "snapshots", "pages"}
+    names = {part for path in LAYOUT.values() for part in path.split("/")} - {
+        "lake",
+        "snapshots",
+        "pages",
+        "attempts",
+    }
     names |= {"run.json", "fetched.json", "costs.json", "parts.json"}
     found = set()
     for path in Path(fincon.__file__).parent.rglob("*.py"):

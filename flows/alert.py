@@ -1,0 +1,29 @@
+"""Tell people what is new in a lake, as a Prefect flow. It needs no key; what leads to DuckDB is imported within the flow."""
+
+from typing import Any
+
+from fincon.settings import alert_urls, data_folder, quiet_prefect
+
+quiet_prefect()
+
+from prefect import flow  # noqa: E402 - after quiet_prefect, which must come first
+from prefect.client.schemas.objects import State  # noqa: E402
+from prefect.states import Completed  # noqa: E402
+
+from fincon.flows.flow_options import run_name  # noqa: E402
+
+
+@flow(name="alert", flow_run_name=run_name, persist_result=False)
+def alert(data: str | None = None, details: bool = False) -> "dict[str, int] | State[Any]":
+    """Tell what is new by the addresses in FINCON_ALERT_URLS, each row once; return alert → how many.
+
+    Args:
+        data: The data folder; FINCON_DATA if not given.
+        details: Put rows into the message, which name accounts and their holders.
+    """
+    from fincon.pipeline.alert import tell
+
+    urls = alert_urls()
+    if not urls:
+        return Completed(name="Nobody to tell", message="FINCON_ALERT_URLS is not set.")
+    return {one.name: len(one.rows) for one in tell(data_folder(data), urls, details=details)}

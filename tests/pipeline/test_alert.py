@@ -1,0 +1,196 @@
+"""News is told once, to local receivers in the forms of a webhook, of Slack and of mail, and names nobody unless asked."""
+
+import json
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from email import message_from_string
+from email.policy import default
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+import pytest
+
+from fincon.pipeline.request import SyncRequest
+from fincon.pipeline.sync import run_sync
+from tests.conftest import fincon, settings_for, sync
+from tests.scripted_stripe import Answer, ScriptedStripe, account, serving
+
+
+@pytest.fixture
+def stripe() -> Iterator[ScriptedStripe]:
+    """One account, of whom an attribute is new to fincon."""
+    with serving(ScriptedStripe(accounts=[account("fca_1", category="credit", mood="sunny")])) as served:
+        yield served
+
+
+@contextmanager
+def webhook(status: int = 200) -> Iterator[tuple[str, list[Any]]]:
+    """A receiver of JSON: its host and port, and what it got."""
+    got: list[Any] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            got.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+            self.send_response(status)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, *args: object) -> None:
+            """Say nothing."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+    try:
+        yield f"127.0.0.1:{server.server_address[1]}", got
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+@contextmanager
+def mailbox() -> Iterator[tuple[int, list[str]]]:
+    """A server of mail that takes all: its port, and the messages."""
+    got: list[str] = []
+    listening = socket.create_server(("127.0.0.1", 0))
+
+    def serve() -> None:
+        connection, _ = listening.accept()
+        with connection, connection.makefile("rwb") as talk:
+            talk.write(b"220 here\r\n")
+            talk.flush()
+            for line in talk:
+                word = line[:4].upper()
+                if word == b"DATA":
+                    talk.write(b"354 go on\r\n")
+                    talk.flush()
+                    text = b""
+                    while (part := talk.readline()) != b".\r\n":
+                        text += part
+                    got.append(text.decode())
+                talk.write(b"221 bye\r\n" if word == b"QUIT" else b"250 ok\r\n")
+                talk.flush()
+                if word == b"QUIT":
+                    return
+
+    thread = Thread(target=serve, daemon=True)
+    thread.start()
+    yield listening.getsockname()[1], got
+    thread.join(10)
+    listening.close()
+
+
+def alert(data: Path, *arguments: str, **env: str) -> Any:
+    return fincon("alert", "--data", str(data), *arguments, cwd=data.parent, env=env)
+
+
+def test_a_row_is_told_once_and_again_when_it_comes_back(
+    stripe: ScriptedStripe, data: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own" / "unknown_attributes.sql").write_text(
+        "-- Somebody is in a mood.\n"
+        "SELECT account_id, 'mood' AS attribute FROM accounts WHERE json_exists(extra, '$.mood')"
+    )
+    sync(stripe.url, data)
+    with webhook() as (host, got):
+        urls = {"FINCON_ALERT_URLS": f"json://{host}/secret-path", "FINCON_ALERTS_DIR": str(tmp_path / "own")}
+        first = alert(data, **urls)
+        assert first.returncode == 0, first.stderr
+        [message] = got
+        assert message["title"] == "fincon: unknown_attributes (1)"
+        assert "fincon alert --dry-run" in message["message"]
+        assert "fca_1" not in message["message"]
+        assert alert(data, **urls).stderr == "Nothing is new.\n"
+        assert len(got) == 1
+        stripe.accounts = [account("fca_1", category="credit")]
+        sync(stripe.url, data)
+        assert alert(data, **urls).returncode == 0
+        stripe.accounts = [account("fca_1", category="credit", mood="grey")]
+        sync(stripe.url, data)
+        assert alert(data, "--details", **urls).returncode == 0
+        assert len(got) == 2
+        assert "account_id fca_1, attribute mood" in got[1]["message"]
+        assert "secret-path" not in first.stderr + first.stdout
+
+
+def test_what_no_receiver_took_is_told_the_next_time(stripe: ScriptedStripe, data: Path) -> None:
+    sync(stripe.url, data)
+    with webhook(500) as (host, _):
+        failed = alert(data, FINCON_ALERT_URLS=f"json://{host}/secret-path")
+    assert failed.returncode == 1
+    assert "number 1" in failed.stderr
+    assert "secret-path" not in failed.stderr
+    with webhook() as (host, got):
+        assert alert(data, FINCON_ALERT_URLS=f"json://{host}").returncode == 0
+    assert len(got) == 1
+
+
+def test_failures_slack_and_mail(stripe: ScriptedStripe, data: Path) -> None:
+    """A run that fails is news once for as long as it fails; Mattermost's hook has the form of Slack's."""
+    sync(stripe.url, data)
+    stripe.intercept = lambda path, query: Answer({"error": {"message": "no"}}, 401)
+    with webhook() as (host, got), mailbox() as (port, mails):
+        urls = f"mmost://{host}/token mailto://127.0.0.1:{port}?smtp=127.0.0.1&from=me@example.com&to=you@example.com"
+        env = {"STRIPE_API_KEY": "sk_test_sandboxkey", "STRIPE_API_BASE": stripe.url}
+        assert fincon("sync", cwd=data.parent, env=env).returncode == 1
+        done = alert(data, FINCON_ALERT_URLS=urls)
+        assert done.returncode == 0, done.stderr
+        assert fincon("sync", cwd=data.parent, env=env).returncode == 1
+        assert alert(data, FINCON_ALERT_URLS=urls).stderr == "Nothing is new.\n"
+    [slack], [mail] = got, mails
+    assert "failed_runs: 1 new row" in slack["text"]
+    parsed = message_from_string(mail, policy=default)
+    assert parsed["Subject"] == "fincon: failed_runs (1), unknown_attributes (1)"
+    assert "failed_runs: 1 new row" in str(parsed.get_body())
+
+
+def test_a_dry_run_shows_the_rows_and_remembers_nothing(stripe: ScriptedStripe, data: Path) -> None:
+    sync(stripe.url, data)
+    for _ in range(2):
+        shown = alert(data, "--dry-run")
+        assert "attribute mood" in shown.stdout
+        assert "1 new row would be told" in shown.stderr
+    assert alert(data).returncode == 2
+
+
+def test_own_alerts_stand_beside_ours_and_in_their_place(
+    stripe: ScriptedStripe, data: Path, tmp_path: Path
+) -> None:
+    sync(stripe.url, data)
+    own = tmp_path / "own"
+    own.mkdir()
+    (own / "many.sql").write_text("-- There are accounts.\nSELECT count(*) AS n, 'many' AS key FROM accounts")
+    (own / "unknown_attributes.sql").write_text("")
+    shown = alert(data, "--dry-run", FINCON_ALERTS_DIR=str(own))
+    assert shown.stdout.splitlines()[:3] == [
+        "fincon: many (1)",
+        "many: 1 new row. There are accounts.",
+        "  n 1",
+    ]
+    (own / "many.sql").write_text("FROM nowhere")
+    wrong = alert(data, "--dry-run", FINCON_ALERTS_DIR=str(own))
+    assert (wrong.returncode, "alert many" in wrong.stderr) == (2, True)
+
+
+def test_own_checks_are_run_by_a_sync_and_by_check(
+    stripe: ScriptedStripe, data: Path, tmp_path: Path
+) -> None:
+    own = tmp_path / "own"
+    own.mkdir()
+    (own / "nobody.sql").write_text("-- There is no account.\nFROM accounts")
+    env = {
+        "STRIPE_API_KEY": "sk_test_sandboxkey",
+        "STRIPE_API_BASE": stripe.url,
+        "FINCON_CHECKS_DIR": str(own),
+    }
+    done = fincon("sync", cwd=data.parent, env=env)
+    assert done.returncode == 1
+    assert "checks failed: nobody (1 row)" in done.stderr
+    checked = fincon("check", cwd=data.parent, env=env)
+    assert checked.returncode == 1
+    assert "FAIL  nobody: There is no account." in checked.stdout
+    result = run_sync(settings_for(stripe.url, data), SyncRequest())
+    assert result.failed_checks == {}
