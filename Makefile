@@ -3,7 +3,7 @@ PYTHON ?= python3
 SLOW ?= slow
 BIN := .venv/bin
 
-.PHONY: install demo test test-slow soak fuzz mutations bench docs lint lock clean
+.PHONY: install wheel demo test test-slow soak fuzz mutations bench docs lint lock clean
 
 install: .venv/.installed
 
@@ -15,6 +15,10 @@ install: .venv/.installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes --only-binary :all: \
 		--upgrade --target .venv/duckdb-1.2 --requirement tests/duckdb-1.2.lock
 	@touch $@
+
+wheel: install
+	$(BIN)/python -m hatchling build --target wheel --directory dist
+	@ls dist/*.whl
 
 demo: install
 	@$(BIN)/fincon demo

@@ -26,6 +26,7 @@ ENGINES = ("duckdb", "deltalake", "pyarrow")
 SECTIONS = {
     "Begin": {
         "demo": ("demo", "Sync a sandbox twice, and show what can be asked."),
+        "init": ("init", "Write the files of a deployment into a folder."),
     },
     "Fetch": {
         "sync": ("sync", "Fetch sessions and accounts; publish the views."),

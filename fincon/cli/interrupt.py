@@ -30,6 +30,9 @@ class _State:
     """The command hears of it by an exception."""
     raised = False
     """It has heard: once, so that nothing disturbs its end."""
+    unwinding_seconds = UNWINDING_SECONDS
+    ends_well = False
+    """SIGTERM is the usual end of the command that runs."""
     consequence = ""
     """What it means for the command that runs."""
     told = threading.Lock()
@@ -52,6 +55,11 @@ def catch_signals() -> None:
 def expect(consequence: str) -> None:
     """Say what an interruption means from here on, in the line that tells of it."""
     _State.consequence = consequence
+
+
+def end_well(seconds: float) -> None:
+    """Let SIGTERM be the usual end of this command, with 0; what it started has so long to stop."""
+    _State.ends_well, _State.unwinding_seconds = True, seconds
 
 
 @contextmanager
@@ -81,7 +89,7 @@ def leave() -> None:
             _State.standard_error, ("\x1b[?25h\n" if sys.stderr.isatty() else "").encode() + line.encode()
         )
     finally:
-        os._exit(128 + number)
+        os._exit(0 if _State.ends_well and number == signal.SIGTERM else 128 + number)
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
@@ -104,5 +112,9 @@ def _end_in_time(reader: int) -> None:
         pass  # another library listens to it
     _State.received = number
     if _State.unwinds or _State.raised:
-        select.select([reader], [], [], UNWINDING_SECONDS)
+        again, _, _ = select.select([reader], [], [], UNWINDING_SECONDS)
+        if (
+            _State.raised and not again
+        ):  # an exception that could not be raised, within an import, is not waited for
+            select.select([reader], [], [], _State.unwinding_seconds - UNWINDING_SECONDS)
     leave()

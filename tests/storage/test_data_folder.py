@@ -30,12 +30,13 @@ LAYOUT = {
     "pages": "pages",
     "quarantine": "pages/quarantine",
     "attempts": "attempts",
+    "served": "serve.json",
     "alerts": "alerts.json",
     "rates": "rates.parquet",
 }
 """What lakes that exist rest on: attribute of `DataFolder` → path in it."""
 
-OF_THIS_MACHINE = ("lock", "work_id", "pages", "quarantine", "attempts")
+OF_THIS_MACHINE = ("lock", "work_id", "pages", "quarantine", "attempts", "served")
 
 
 def test_the_names_on_disk_stay_and_what_is_under_way_stays_on_this_machine(tmp_path: Path) -> None:
