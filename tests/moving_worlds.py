@@ -117,7 +117,7 @@ class MovingWorld:
             seen_at = int(row["observed_at"].timestamp())
             is_gone = index is not None and world.things.presence(index, seen_at) != LISTED
             is_old = self.evolution.default_version == BEFORE_ALL and "institution_name" in row["reason"]
-            if row["object_type"] != "account" or not (is_old or (is_gone and "404" in row["reason"])):
+            if row["object_type"] != "account" or not (is_old or is_gone):
                 yield f"rejected: {row}"
 
     def _wrong_latest(self, world: World) -> Iterator[str]:
@@ -151,8 +151,10 @@ class MovingWorld:
             micros = at.microsecond
             if micros % SECOND >= COUNT_FROM:
                 self.counts["versions of accounts by events"] += 1
-                for name in old:  # what the event's version does not have stays as it was known
-                    expected[name] = last[name] if last else None
+                # What an event of another version leaves away stays as it was known; a null may be left away as well.
+                for name, value in expected.items():
+                    if name in old or (value is None and row[name] is not None):
+                        expected[name] = last[name] if last else None
             yield from _differences(f"account {account_id} at {at}", [expected], [row])
 
     def _account(self, world: World, account_id: str, at: datetime) -> Row:
