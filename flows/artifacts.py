@@ -16,10 +16,12 @@ from prefect.artifacts import (
     create_table_artifact,
     update_progress_artifact,
 )
+from prefect.events import emit_event
 from prefect.logging import get_run_logger
 
 from fincon.pipeline.context import Advance, Progress
 from fincon.pipeline.request import SyncResult
+from fincon.storage.s3 import DataPath
 from fincon.transforms.identities import mask_ids
 from fincon.transforms.wording import pluralize
 
@@ -91,6 +93,19 @@ def show_sync(result: SyncResult, seconds: Mapping[str, float]) -> None:
     cost = f"{pluralize(run['requests'], 'request')} in {sum(seconds.values()):,.0f} s, {run['throttled']:,} throttled"
     _safely(create_markdown_artifact, summary(result, seconds), key="fincon-summary", description=brief)
     _safely(create_table_artifact, figures(result, seconds), key="fincon-figures", description=cost)
+
+
+def tell_published(data: DataPath, result: SyncResult) -> None:
+    """Emit the event ``fincon.lake.published``, which automations and other flows may wait for; it has counts alone."""
+    run = result.run
+    payload = {name: run[name] for name in ("run_id", "mode", "rows_added", "rejected", "requests")}
+    place = str(data)
+    _safely(
+        emit_event,
+        "fincon.lake.published",
+        resource={"prefect.resource.id": f"fincon.lake.{place.strip('/')}", "prefect.resource.name": place},
+        payload=payload | {"checks_failed": len(result.failed_checks)},
+    )
 
 
 def show_checks(found: Sequence[tuple[str, str, int]]) -> None:

@@ -2,7 +2,7 @@
 
 from datetime import timedelta
 
-from fincon.errors import RunFailed, UsageError, reason_of
+from fincon.errors import UsageError
 from fincon.settings import HEARTBEAT_SECONDS, prefect_api_url, quiet_prefect
 
 quiet_prefect()
@@ -12,6 +12,8 @@ from prefect.client.schemas.objects import StateType  # noqa: E402
 from prefect.events.actions import ChangeFlowRunState  # noqa: E402
 from prefect.events.schemas.automations import AutomationCore, EventTrigger, Posture  # noqa: E402
 from prefect.events.schemas.events import ResourceSpecification  # noqa: E402
+
+from fincon.flows.server import refuse_without_server  # noqa: E402
 
 NAME = "fincon: mark runs whose process died"
 TAG = "fincon"
@@ -59,16 +61,12 @@ def set_up() -> bool:
     Raises:
         UsageError: no server is named. RunFailed: it does not answer.
     """
-    url = prefect_api_url()
-    if not url:
+    if not prefect_api_url():
         raise UsageError(
             "PREFECT_API_URL is not set.", "Set it to the Prefect server that runs the schedules."
         )
+    refuse_without_server("Start it, or set PREFECT_API_URL.")
     with get_client(sync_client=True) as client:
-        if error := client.api_healthcheck():
-            raise RunFailed(
-                f"No Prefect server answers at {url}: {reason_of(error)}", "Start it, or set PREFECT_API_URL."
-            )
         found = client.read_automations_by_name(NAME)
         if not found:
             client.create_automation(dead_runs())

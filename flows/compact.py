@@ -3,14 +3,16 @@
 What leads to DuckDB is imported within the flow, as in `fincon.flows.sync`.
 """
 
-from typing import Any
+from typing import Annotated, Any
 
 from fincon.settings import data_folder, quiet_prefect
 
 quiet_prefect()
 
-from prefect import flow  # noqa: E402 - after quiet_prefect, which must come first
+from prefect import flow, task  # noqa: E402 - after quiet_prefect, which must come first
+from prefect.cache_policies import NO_CACHE  # noqa: E402
 from prefect.client.schemas.objects import State  # noqa: E402
+from pydantic import Field  # noqa: E402
 
 from fincon.errors import DataFolderLocked  # noqa: E402
 from fincon.flows.flow_options import run_name  # noqa: E402
@@ -18,9 +20,19 @@ from fincon.flows.flow_options import run_name  # noqa: E402
 
 @flow(name="compact", flow_run_name=run_name, persist_result=False)
 def compact(
-    retention_days: int = 7, pages_days: int = 7, data: str | None = None, wait_seconds: float = 0
+    retention_days: Annotated[int, Field(ge=0)] = 7,
+    pages_days: Annotated[int, Field(ge=0)] = 7,
+    data: str | None = None,
+    wait_seconds: Annotated[float, Field(ge=0)] = 0,
 ) -> "dict[str, Any] | State[Any]":
-    """Merge small files, and remove old ones and old pages: `fincon compact`. Skipped while the folder is in use."""
+    """Merge small files, and remove old ones and old pages: `fincon compact`. Skipped while the folder is in use.
+
+    Args:
+        retention_days: How long old files stay for older views.
+        pages_days: How long raw pages stay.
+        data: The data folder, or s3://bucket/folder; FINCON_DATA if not given.
+        wait_seconds: While another run holds the data folder, wait so long at most.
+    """
     from fincon.flows import artifacts
     from fincon.flows.tasks import skipped
     from fincon.pipeline import compact as pipeline
@@ -28,12 +40,21 @@ def compact(
     from fincon.storage.lock import retry_while_locked
 
     folder = data_folder(data)
-    try:
-        with machine_errors(folder):
-            done = retry_while_locked(
-                lambda: pipeline.compact(folder, retention_days, pages_days), wait_seconds
-            )
-    except DataFolderLocked as error:
-        return skipped(error)
+    locked: list[DataFolderLocked] = []
+
+    def merge_and_prune() -> dict[str, Any] | None:
+        try:
+            with machine_errors(folder):
+                return retry_while_locked(
+                    lambda: pipeline.compact(folder, retention_days, pages_days), wait_seconds
+                )
+        except DataFolderLocked as error:
+            locked.append(error)
+            return None
+
+    as_run = task(name="merge and prune", cache_policy=NO_CACHE, persist_result=False)(merge_and_prune)
+    done = as_run()
+    if done is None:
+        return skipped(locked[0])
     artifacts.show_compacted(done["files"], done["runs_pruned"])
     return done

@@ -8,7 +8,7 @@ what its module names, until the process is gone; DuckDB then takes its own modu
 """
 
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from fincon.settings import quiet_prefect
 
@@ -17,8 +17,9 @@ quiet_prefect()
 from prefect import flow, tags  # noqa: E402 - after quiet_prefect, which must come first
 from prefect.client.schemas.objects import State  # noqa: E402
 from prefect.exceptions import CancelledRun  # noqa: E402
+from pydantic import Field  # noqa: E402
 
-from fincon.errors import DataFolderLocked, Stopped  # noqa: E402
+from fincon.errors import BudgetExhausted, DataFolderLocked, Stopped  # noqa: E402
 from fincon.flows.flow_options import InThisProcess, Patience, run_name, task_runner  # noqa: E402
 from fincon.lake.incremental import Refetch  # noqa: E402
 from fincon.storage.s3 import DataPath  # noqa: E402
@@ -43,7 +44,7 @@ def sync(  # so many parameters: they are the options of the command, and what P
     restart: bool = False,
     events: bool = False,
     sessions_refetch: Refetch = "open",
-    max_requests: int | None = None,
+    max_requests: Annotated[int, Field(ge=1)] | None = None,
     stripe_account: list[str] | None = None,
     stripe_accounts: str | None = None,
     connected: bool = False,
@@ -51,19 +52,35 @@ def sync(  # so many parameters: they are the options of the command, and what P
     owners: bool = False,
     pii: Choice | None = None,
     data: str | None = None,
-    wait_seconds: float = 0,
-    retries: int = 2,
-    retry_seconds: float = 60,
+    wait_seconds: Annotated[float, Field(ge=0)] = 0,
+    retries: Annotated[int, Field(ge=0, le=20)] = 2,
+    retry_seconds: Annotated[float, Field(ge=0)] = 60,
 ) -> "dict[str, Any] | State[Any]":
     """Sync Stripe Financial Connections → lake → views; return the run's row of ``runs``.
 
-    The parameters are the options of ``fincon sync``; ``sessions`` and ``stripe_accounts`` name files, ``data``
-    the data folder.
-    A fetch that Stripe or the network let down is tried again ``retries`` times, ``retry_seconds`` apart; pages
-    on disk are not fetched again. While another run holds the folder this one waits for ``wait_seconds``, and
-    then ends as Skipped.
+    A fetch that Stripe or the network let down is tried again; pages on disk are not fetched again. A run that finds the
+    data folder in use ends as Skipped, one that has no request left as Budget spent; neither is a failure.
+
+    Args:
+        sessions: A file of session ids: one a line, or CSV, Parquet or JSON with a column session_id or id.
+        accounts: List every account as well.
+        strict: Fail if an object was rejected.
+        restart: Do not go on with a run that was interrupted.
+        events: Read what changed since the last run instead of listing every account.
+        sessions_refetch: Of sessions known already, fetch again none, those still open, or all.
+        max_requests: Stop after this many requests; the next run goes on.
+        stripe_account: Connected accounts (acct_…) to act for; STRIPE_ACCOUNT if not given.
+        stripe_accounts: A file of connected accounts, with a column stripe_account or id.
+        connected: Every connected account of the platform.
+        transactions: Read the transactions of accounts whose transactions were refreshed.
+        owners: Read the owners of accounts whose ownership was refreshed.
+        pii: What becomes of names, addresses and last digits; as before if not given.
+        data: The data folder, or s3://bucket/folder; FINCON_DATA if not given.
+        wait_seconds: While another run holds the data folder, wait so long at most.
+        retries: How often a step is tried again that Stripe or the network let down.
+        retry_seconds: How long to wait before each of these tries.
     """
-    from fincon.flows.tasks import cancelled, skipped, sync_as_tasks
+    from fincon.flows.tasks import budget_spent, cancelled, skipped, sync_as_tasks
     from fincon.pipeline.id_files import SessionIds, read_session_ids, read_stripe_accounts
     from fincon.pipeline.request import SyncRequest
 
@@ -88,11 +105,13 @@ def sync(  # so many parameters: they are the options of the command, and what P
     patience = Patience(retries=retries, retry_seconds=retry_seconds)
     try:
         result = sync_as_tasks(request, data, patience)
+        result.raise_for_failures(strict=strict)
     except DataFolderLocked as error:
         return skipped(error)
+    except BudgetExhausted as error:
+        return budget_spent(error)
     except Stopped as error:
         return cancelled(error)
-    result.raise_for_failures(strict=strict)
     return {name: value for name, value in result.run.items() if value is not None}
 
 

@@ -15,7 +15,14 @@ from prefect.cache_policies import NO_CACHE  # noqa: E402
 from prefect.client.schemas.objects import State  # noqa: E402
 from prefect.states import Cancelled, Completed  # noqa: E402
 
-from fincon.errors import DataFolderLocked, FinconError, RetriesExhausted, Stopped  # noqa: E402
+from fincon.errors import (  # noqa: E402
+    BudgetExhausted,
+    DataFolderLocked,
+    FinconError,
+    RetriesExhausted,
+    Stopped,
+    UsageError,
+)
 from fincon.extract.stopping import StopSignal  # noqa: E402
 from fincon.flows import artifacts  # noqa: E402
 from fincon.flows.cancelling import stopped_when_cancelled  # noqa: E402
@@ -51,10 +58,31 @@ def key_of_block() -> str:
         return ""  # Prefect's answer to a block that is not there
 
 
+def key_of_block_or_hint() -> str:
+    """Read the key in the Secret block.
+
+    Raises:
+        UsageError: there is none, and the environment has none either, or this would not be asked.
+    """
+    key = key_of_block()
+    if not key:
+        raise UsageError(
+            f"There is no STRIPE_API_KEY in the worker's environment, and no Secret block {KEY_BLOCK!r}.",
+            f"Set the variable where the worker is started, or make the block: Blocks, Secret, name {KEY_BLOCK}.",
+        )
+    return key
+
+
 def skipped(error: DataFolderLocked) -> State[Any]:
     """End a run that found the folder in use: as no failure that wakes anyone, for the next one comes."""
     get_run_logger().info("%s", error)
     return Completed(name="Skipped", message=str(error))
+
+
+def budget_spent(error: BudgetExhausted) -> State[Any]:
+    """End a run that made as many requests as it was allowed: what it fetched is kept, and the next one goes on."""
+    get_run_logger().info("%s", error)
+    return Completed(name="Budget spent", message=str(error))
 
 
 def cancelled(error: Stopped) -> State[Any]:
@@ -75,7 +103,7 @@ def sync_as_tasks(
         Stopped: the flow run was cancelled.
     """
     with recorded_if_refused(data_folder(data), request.mode):
-        settings = load_settings(data=data, other_key=key_of_block)
+        settings = load_settings(data=data, other_key=key_of_block_or_hint)
     extract = extract_on_workers if dask_scheduler() else extract_here
     shown = artifacts.ProgressArtifacts(progress or NoProgress(), _known_accounts(settings.data))
     stop = StopSignal()
@@ -84,6 +112,7 @@ def sync_as_tasks(
         result = run_sync(settings, request, run_step, shown, extract, stop)
     shown.end()
     artifacts.show_sync(result, result.seconds)
+    artifacts.tell_published(settings.data, result)
     log = get_run_logger()
     log.info(
         "run %(run_id)s: %(requests)d requests, %(rows_added)d rows added, %(rejected)d rejected", result.run
@@ -147,7 +176,7 @@ def logged_to_run() -> Iterator[None]:
     LOG.propagate = False
     try:
         yield
-    except (DataFolderLocked, Stopped):
+    except (DataFolderLocked, Stopped, BudgetExhausted):
         raise
     except FinconError as error:
         LOG.error("%s %s", error, error.hint)  # noqa: TRY400 - two lines, and no traceback for a person

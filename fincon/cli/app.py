@@ -172,7 +172,8 @@ def _of_machine(error: BaseException) -> tuple[str, str]:
 
 
 def _tell(message: str, hint: str, options: GlobalOptions) -> None:
-    LOG.error("%s", f"{message} {hint}".strip())
+    if any(not isinstance(handler, logging.NullHandler) for handler in LOG.handlers):  # a log is written
+        LOG.error("%s", f"{message} {hint}".strip())
     if options.verbose:
         traceback.print_exc()
     told = f"fincon: {message}" + (f"\n        {hint}" if hint else "")

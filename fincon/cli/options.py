@@ -23,6 +23,7 @@ class GlobalOptions:
     quiet: bool = False
     verbose: bool = False
     log_format: str | None = None
+    no_prefect: bool = False
 
 
 def current_options() -> GlobalOptions:
@@ -30,7 +31,7 @@ def current_options() -> GlobalOptions:
     return click.get_current_context().ensure_object(GlobalOptions)
 
 
-def _keep(context: click.Context, parameter: click.Parameter, value: Any) -> None:
+def keep(context: click.Context, parameter: click.Parameter, value: Any) -> None:
     """Note a global option where it was given; its absence behind the command's name changes nothing."""
     if value and parameter.name:
         setattr(context.ensure_object(GlobalOptions), parameter.name, value)
@@ -63,21 +64,21 @@ global_options = add_options(
         "--data",
         type=click.Path(file_okay=False),
         expose_value=False,
-        callback=_keep,
+        callback=keep,
         help="The data folder, or s3://bucket/folder [FINCON_DATA, else ./data].",
     ),
     click.option(
         "--quiet",
         is_flag=True,
         expose_value=False,
-        callback=_keep,
+        callback=keep,
         help="Show results and errors alone.",
     ),
     click.option(
         "--verbose",
         is_flag=True,
         expose_value=False,
-        callback=_keep,
+        callback=keep,
         help="Write a log of what happens, and tracebacks.",
     ),
 )
@@ -95,7 +96,7 @@ log_option = click.option(
     "--log-format",
     type=click.Choice(["text", "json"]),
     expose_value=False,
-    callback=_keep,
+    callback=keep,
     help="Write a log to standard error: lines, or an object a line [FINCON_LOG_FORMAT, FINCON_LOG].",
 )
 

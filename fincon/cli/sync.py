@@ -13,6 +13,7 @@ from fincon.cli.options import (
     command,
     current_options,
     echo_status,
+    keep,
     log_option,
     pluralize,
     wait_option,
@@ -55,6 +56,13 @@ details_options = add_options(
 run_options = add_options(
     wait_option,
     log_option,
+    click.option(
+        "--no-prefect",
+        is_flag=True,
+        expose_value=False,
+        callback=keep,
+        help="Run in this process, though PREFECT_API_URL names a server.",
+    ),
     click.option("--strict", is_flag=True, help="Fail if an object was rejected."),
     click.option(
         "--max-requests",
@@ -232,23 +240,27 @@ def run_once(settings: Settings, request: SyncRequest, *, quiet: bool = False) -
     """Do one run and show its progress; as a flow run where there is a Prefect server."""
     without_pandas()
     interrupt.expect("What was fetched is kept: run the same command again to go on.")
-    if dask_scheduler() and not prefect_api_url():
+    server = "" if current_options().no_prefect else prefect_api_url()
+    if dask_scheduler() and not server:
         raise UsageError(
             "FINCON_DASK is set, but PREFECT_API_URL is not: it is a flow run that maps its tasks over Dask.",
             "Set PREFECT_API_URL, or unset FINCON_DASK.",
         )
     # A Prefect server, or who else waits for the bucket's lease, is told.
-    told = bool(prefect_api_url()) or isinstance(settings.data, S3Path)
+    told = bool(server) or isinstance(settings.data, S3Path)
     with interrupt.unwinding(when=told), show_progress(quiet=quiet) as progress:
-        if not prefect_api_url():
+        if not server:
             return run_sync(settings, request, progress=progress)
         return _run_as_flow(settings, request, progress)
 
 
 def _run_as_flow(settings: Settings, request: SyncRequest, progress: Progress) -> SyncResult:
     quiet_prefect()
-    from fincon.flows.sync import sync_as_flow  # Prefect takes seconds to import, and most runs do without
+    # Prefect takes seconds to import, and most runs do without.
+    from fincon.flows.server import refuse_without_server
+    from fincon.flows.sync import sync_as_flow
 
+    refuse_without_server("Start it, or run in this process: --no-prefect.")
     return sync_as_flow(request, settings.data, progress)
 
 

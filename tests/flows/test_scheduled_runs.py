@@ -307,6 +307,11 @@ check(data={str(data)!r})
     assert run["state_type"] == "FAILED"
     assert "rows_have_runs (1 rows)" in run["state"]["message"]
     assert "fincon-checks" in {artifact["key"] for artifact in of_run(server, "artifacts", run)}
+    states = {task["name"]: task["state"] for task in of_run(server, "task_runs", run)}
+    red = {name: state["message"] for name, state in states.items() if state["type"] == "FAILED"}
+    assert red.keys() >= {"rows_have_runs"}
+    assert "1 row found" in red["rows_have_runs"]
+    assert states["pages_agree"]["type"] == "COMPLETED"
 
 
 def test_a_key_from_a_secret_block_is_used_and_is_nowhere_in_clear(
@@ -332,3 +337,35 @@ def test_the_automation_for_dead_runs_is_one_however_often_it_is_set_up(
     assert found["enabled"]
     assert found["actions"][0]["state"] == "CRASHED"
     assert "prefect.flow-run.heartbeat" in found["trigger"]["expect"]
+
+
+def test_a_spent_budget_is_completed_by_that_name(
+    server: dict[str, str], sandbox: Sandbox, data: Path
+) -> None:
+    run = in_python(server, sync_code(data).replace("sync(", "sync(max_requests=1, "), environ(sandbox.url))
+    assert (run["state_type"], run["state_name"]) == ("COMPLETED", "Budget spent")
+
+
+def test_a_server_that_is_down_is_told_at_once_and_a_sync_goes_without(
+    sandbox: Sandbox, tmp_path: Path
+) -> None:
+    env = environ(sandbox.url, PREFECT_API_URL="http://127.0.0.1:1/api", PREFECT_HOME=str(tmp_path / "home"))
+    told = fincon("sync", cwd=tmp_path, env=env)
+    assert told.returncode == 1
+    assert len(told.stderr.splitlines()) == 2
+    assert "No Prefect server answers at http://127.0.0.1:1/api" in told.stderr
+    assert "--no-prefect" in told.stderr
+    assert fincon("sync", "--no-prefect", cwd=tmp_path, env=env).returncode == 0
+
+
+def test_every_parameter_of_a_flow_is_explained_and_bounded_in_the_form() -> None:
+    from prefect.utilities.callables import parameter_schema
+
+    from fincon.flows import alert, check, compact, sync
+
+    for flow in (sync.sync, check.check, compact.compact, alert.alert):
+        form = parameter_schema(flow.fn).model_dump()["properties"]
+        assert [name for name, of in form.items() if not of.get("description")] == []
+    form = parameter_schema(sync.sync.fn).model_dump()["properties"]
+    assert {"keep", "hash", "drop"} <= set(str(form["pii"]).replace("'", " ").split())
+    assert form["max_requests"]["anyOf"][0]["minimum"] == 1
