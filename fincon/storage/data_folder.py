@@ -7,6 +7,7 @@
     loading/<run_id>              runs that are being loaded
     alerts.json                   what was told, by hashes
     rates.parquet                 the exchange rates that `fincon rates` was given
+    patterns.csv                  by what texts a lender knows fees and payments of loans; people write it
     fincon.duckdb                 the views
     .erasure-key                  the key of the hashes that stand for who was erased
     .erasing                      who is being erased, until nothing names them any more
@@ -67,6 +68,7 @@ class DataFolder:
         self.loading = root / "loading"
         self.alerts = root / "alerts.json"
         self.rates = root / "rates.parquet"
+        self.patterns = root / "patterns.csv"
         self.views = root / "fincon.duckdb"
         self.erasure_key = root / ".erasure-key"
         self.erasing = root / ".erasing"

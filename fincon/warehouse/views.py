@@ -5,7 +5,7 @@ sees the lake as it was when the file was made, whatever happens meanwhile.
 """
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
@@ -30,6 +30,7 @@ from fincon.lake.version_sql import (
 from fincon.storage.data_folder import DataFolder, atomic_write, open_duckdb
 from fincon.storage.s3 import DataPath
 from fincon.transforms.money import THREE_DECIMAL, ZERO_DECIMAL
+from fincon.transforms.payment_patterns import KINDS, OURS, Pattern, combined
 from fincon.transforms.schemas import (
     ACCOUNTS,
     BALANCES,
@@ -42,6 +43,7 @@ from fincon.transforms.schemas import (
     Column,
     Table,
 )
+from fincon.warehouse.patterns import own_patterns
 
 VALID = (
     Column("valid_from", SEEN[0].type, "From when this version was the latest known (UTC)."),
@@ -82,18 +84,19 @@ def publish(data: DataPath, files: Mapping[str, LatestFiles]) -> DataPath:
     """
     target = DataFolder(data).views
     views = list(statements(files))
+    own = own_patterns(data)
     try:
-        rates = _rates_filled(data)
-        made_of = hashlib.sha256("\n".join([version("fincon"), *views, *rates]).encode()).hexdigest()
+        given = [*_rates_filled(data), *([_patterns_sql([*OURS, *own])] if own else [])]
+        made_of = hashlib.sha256("\n".join([version("fincon"), *views, *given]).encode()).hexdigest()
         with atomic_write(target) as part, open_duckdb(data, threads=1) as connection:
             _drop_wal(part)
             connection.execute("SET TimeZone = 'UTC'")
             if _attached_copy(connection, target, part, made_of):
-                views = rates = []
+                views = given = []
             else:
                 connection.execute(f"ATTACH {sql_literal(str(part))} AS warehouse (STORAGE_VERSION 'v1.2.0')")
             connection.execute("USE warehouse; BEGIN; CREATE SCHEMA IF NOT EXISTS lake")
-            for statement in [*named_files(data, files, made_of), *views, *rates]:
+            for statement in [*named_files(data, files, made_of), *views, *given]:
                 connection.execute(statement)
             connection.execute("COMMIT; USE memory; DETACH warehouse")
             _drop_wal(target)
@@ -221,6 +224,7 @@ def statements(files: Mapping[str, LatestFiles]) -> Iterator[str]:
         three_decimal="|".join(sorted(THREE_DECIMAL)),
     )
     yield from_template("rates")
+    yield _patterns_sql(OURS)
     for table in TABLES:
         yield _lake_view(table, table.name, filled=bool(files[table.name].all))
         yield from _comments(f"lake.{table.name}", table, "Its Parquet files, as they are.")
@@ -269,6 +273,16 @@ def _lake_view(table: Table, view: str, *, filled: bool) -> str:
     if filled:
         source += f" UNION ALL BY NAME FROM read_parquet(lake.{view}_files(), {PARQUET_OPTIONS})"
     return f"CREATE VIEW lake.{view} AS SELECT {', '.join(columns)} FROM ({source})"
+
+
+def _patterns_sql(patterns: Sequence[Pattern]) -> str:
+    """Return the SQL by which payments are known, with the patterns in it."""
+    cases = (
+        f"WHEN regexp_matches(lower(text), {sql_literal(combined(patterns, kind))}) THEN {sql_literal(kind)}"
+        for kind in KINDS
+    )
+    rows = ", ".join(f"({sql_literals(one)})" for one in patterns)
+    return from_template("patterns", rows=rows, cases=" ".join(cases))
 
 
 def _holder(table: Table) -> tuple[Column, ...]:

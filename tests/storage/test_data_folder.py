@@ -33,6 +33,7 @@ LAYOUT = {
     "served": "serve.json",
     "alerts": "alerts.json",
     "rates": "rates.parquet",
+    "patterns": "patterns.csv",
 }
 """What lakes that exist rest on: attribute of `DataFolder` → path in it."""
 

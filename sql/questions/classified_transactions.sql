@@ -1,0 +1,130 @@
+-- What each posted transaction is: a transfer between the holder's own accounts, a fee, the payment of a loan, or money in or out.
+-- Grain: one row per posted transaction with a time. A transfer is told by its counterpart: the same amount the other way, in the same
+--   currency, on another linked account of the holder, within five days. Equal amounts are taken together while no more than five days
+--   lie between them, and paired in the order of time where as many came as went; where not, what may be one is `unsure`, and counted
+--   neither as transfer nor as money in or out. So transfers of a holder add up to zero, always. Fees and loans are known by
+--   `payment_patterns`. `classified_transactions_as_of(ts)` knows what was known at ts.
+-- Units: minor units of the currency. Ask by `account_holder_id`, or by `account_id`; the first reads that holder's rows alone.
+-- Example: SELECT posted_at, description, amount FROM classified_transactions WHERE account_holder_id = 'cus_…' AND kind = 'own_transfer';
+CREATE MACRO classified_transactions_as_of(ts) AS TABLE
+WITH posted AS NOT MATERIALIZED (
+    SELECT
+        t.stripe_account,
+        t.account_id,
+        t.account_holder_id,
+        -- Without a holder an account stands for itself: nothing is paired with it.
+        coalesce(t.account_holder_id, 'account ' || t.account_id) AS owner,
+        t.transaction_id,
+        t.currency,
+        t.amount,
+        abs(t.amount::HUGEINT) AS size,
+        t.amount > 0 AS is_in,
+        t.posted_at,
+        lake.utc_day(t.posted_at) AS day,
+        t.description,
+        trim(regexp_replace(lower(t.description), '[^\pL]+', ' ', 'g')) AS payee,
+        lake.payment_kind(t.description) AS payment_kind
+    FROM (
+        -- Joined first, so that who asks for a holder reads the transactions of their accounts alone.
+        SELECT t.*, a.account_holder_id
+        FROM lake.transactions AS t
+        LEFT JOIN accounts AS a USING (stripe_account, account_id)
+        WHERE t.observed_at <= lake.utc(ts)
+        QUALIFY t.observed_at = max(t.observed_at) OVER (
+            PARTITION BY stripe_account, account_id, a.account_holder_id, t.transaction_id
+        )
+    ) AS t
+    WHERE t.status = 'posted' AND t.posted_at IS NOT NULL AND t.amount <> 0
+),
+near AS NOT MATERIALIZED (
+    SELECT
+        *,
+        coalesce(day - lag(day) OVER by_time > 5, false) AS is_apart,
+        -- Whether something of this size went the other way on another account, within five days.
+        CASE
+            WHEN is_in THEN coalesce(
+                min(account_id) FILTER (NOT is_in) OVER around <> account_id
+                OR max(account_id) FILTER (NOT is_in) OVER around <> account_id, false
+            )
+            ELSE coalesce(
+                min(account_id) FILTER (is_in) OVER around <> account_id
+                OR max(account_id) FILTER (is_in) OVER around <> account_id, false
+            )
+        END AS has_counterpart
+    FROM posted
+    WINDOW
+        by_time AS (PARTITION BY stripe_account, account_holder_id, owner, currency, size ORDER BY posted_at, transaction_id),
+        around AS (
+            PARTITION BY stripe_account, account_holder_id, owner, currency, size ORDER BY day
+            RANGE BETWEEN INTERVAL 5 DAY PRECEDING AND INTERVAL 5 DAY FOLLOWING
+        )
+),
+grouped AS NOT MATERIALIZED (
+    SELECT *, sum(is_apart::INTEGER) OVER (
+        PARTITION BY stripe_account, account_holder_id, owner, currency, size ORDER BY posted_at, transaction_id
+    ) AS cluster
+    FROM near
+),
+numbered AS NOT MATERIALIZED (
+    SELECT
+        *,
+        count(*) FILTER (is_in) OVER cluster_of = count(*) FILTER (NOT is_in) OVER cluster_of AS is_even,
+        row_number() OVER (
+            PARTITION BY stripe_account, account_holder_id, owner, currency, size, cluster, is_in ORDER BY posted_at, transaction_id
+        ) AS number
+    FROM grouped
+    WINDOW cluster_of AS (PARTITION BY stripe_account, account_holder_id, owner, currency, size, cluster)
+),
+paired AS NOT MATERIALIZED (
+    SELECT
+        *,
+        CASE
+            WHEN is_even
+                AND min(account_id) OVER pair <> max(account_id) OVER pair
+                AND max(day) OVER pair - min(day) OVER pair <= 5
+            THEN CASE
+                WHEN is_in THEN max(transaction_id) FILTER (NOT is_in) OVER pair
+                ELSE max(transaction_id) FILTER (is_in) OVER pair
+            END
+        END AS counterpart_id
+    FROM numbered
+    WINDOW pair AS (PARTITION BY stripe_account, account_holder_id, owner, currency, size, cluster, number)
+)
+SELECT
+    stripe_account,
+    account_id,
+    account_holder_id,
+    transaction_id,
+    currency,
+    amount,
+    posted_at,
+    day,
+    description,
+    payee,
+    CASE
+        WHEN counterpart_id IS NOT NULL THEN 'own_transfer'
+        WHEN payment_kind IS NOT NULL AND payment_kind <> 'loan_payment' THEN payment_kind
+        WHEN has_counterpart THEN 'unsure'
+        WHEN payment_kind = 'loan_payment' AND NOT is_in THEN payment_kind
+        WHEN is_in THEN 'money_in'
+        ELSE 'money_out'
+    END AS kind,
+    counterpart_id
+FROM paired;
+
+CREATE VIEW classified_transactions AS FROM classified_transactions_as_of('infinity');
+
+COMMENT ON MACRO TABLE classified_transactions_as_of IS 'As the view classified_transactions, by what was known at ts; a date or a time without a zone is UTC.';
+COMMENT ON VIEW classified_transactions IS 'One row per posted transaction: a transfer between the holder''s own accounts, a fee, the payment of a loan, or money in or out.';
+COMMENT ON COLUMN classified_transactions.stripe_account IS 'The Stripe account that was asked; empty = the key''s own.';
+COMMENT ON COLUMN classified_transactions.account_id IS 'The account.';
+COMMENT ON COLUMN classified_transactions.account_holder_id IS 'Whose it is (`cus_…` or `acct_…`); null = no holder, or the account is not known.';
+COMMENT ON COLUMN classified_transactions.transaction_id IS 'The transaction (`fctxn_…`).';
+COMMENT ON COLUMN classified_transactions.currency IS 'ISO code in lower case.';
+COMMENT ON COLUMN classified_transactions.amount IS 'In minor units; positive = to the account holder, negative = from it.';
+COMMENT ON COLUMN classified_transactions.posted_at IS 'When it was booked (UTC).';
+COMMENT ON COLUMN classified_transactions.day IS 'The day of that, in UTC.';
+COMMENT ON COLUMN classified_transactions.description IS 'The institution''s text.';
+COMMENT ON COLUMN classified_transactions.payee IS 'The letters of it, in lower case: who paid, or was paid.';
+COMMENT ON COLUMN classified_transactions.kind IS '`own_transfer`, `overdraft_fee`, `returned_fee` (positive = given back), `loan_payment`, `unsure` (it may be a transfer), `money_in`, `money_out`.';
+COMMENT ON COLUMN classified_transactions.counterpart_id IS 'Of a transfer: the transaction on the other account.';

@@ -1,0 +1,123 @@
+-- How much usually stands in an account: average daily balance, lowest, days below zero, over 30, 60 and 90 days.
+-- Grain: one row per account, currency and window; `underwriting_holder_balances` per holder over accounts of the category `cash`, on days
+--   on which all of them are known. A window is the so many days before the day asked for (today; that of ts). A day counts if its balance
+--   is known or reckoned, as `balance_backcast` has it; `coverage` says for how many that is so, and nothing is carried forward.
+--   `underwriting_balances(threshold)` and `underwriting_balances_as_of(ts, threshold)` count days below a threshold as well. Each figure is
+--   defined in docs/underwriting.md.
+-- Units: minor units of the currency, the average rounded to such; coverage between 0 and 1. The threshold is in minor units.
+-- Example: SELECT average_balance, lowest, days_below_zero, coverage FROM underwriting_balances WHERE account_id = 'fca_…' AND window_days = 90;
+CREATE MACRO lake.account_days_at(ts) AS TABLE
+SELECT stripe_account, account_id, account_holder_id, currency, day, balance, basis = 'backcast' AS is_backcast
+FROM balance_backcast_as_of(ts);
+
+CREATE MACRO lake.balance_windows_at(ts, threshold) AS TABLE
+WITH counted AS NOT MATERIALIZED (
+    SELECT stripe_account, account_holder_id, currency, count(DISTINCT account_id) AS accounts
+    FROM lake.account_days_at(ts)
+    SEMI JOIN (FROM accounts WHERE category = 'cash') USING (stripe_account, account_id)
+    WHERE account_holder_id IS NOT NULL
+    GROUP BY stripe_account, account_holder_id, currency
+),
+of_holders AS NOT MATERIALIZED (
+    SELECT
+        stripe_account,
+        account_holder_id,
+        currency,
+        day,
+        any_value(c.accounts) AS accounts,
+        sum(d.balance)::DECIMAL(38, 0) AS balance,
+        bool_or(d.is_backcast) AS is_backcast
+    FROM lake.account_days_at(ts) AS d
+    SEMI JOIN (FROM accounts WHERE category = 'cash') USING (stripe_account, account_id)
+    JOIN counted AS c USING (stripe_account, account_holder_id, currency)
+    GROUP BY stripe_account, account_holder_id, currency, day
+    HAVING count(*) = any_value(c.accounts)
+),
+balances_by_day AS NOT MATERIALIZED (
+    SELECT 'account' AS per, *, 1::BIGINT AS accounts FROM lake.account_days_at(ts)
+    UNION ALL BY NAME
+    SELECT 'holder' AS per, NULL::VARCHAR AS account_id, * FROM of_holders
+),
+windowed AS NOT MATERIALIZED (
+    SELECT
+        d.*,
+        w.window_days,
+        d.day >= lake.utc_day(least(lake.utc(ts), now())) - w.window_days
+            AND d.day < lake.utc_day(least(lake.utc(ts), now())) AS is_within
+    FROM balances_by_day AS d
+    CROSS JOIN (VALUES (30), (60), (90)) AS w (window_days)
+)
+SELECT
+    per,
+    stripe_account,
+    account_id,
+    account_holder_id,
+    currency,
+    window_days::BIGINT AS window_days,
+    any_value(accounts) AS accounts,
+    count(*) FILTER (is_within) AS days_observed,
+    count(*) FILTER (is_within AND is_backcast) AS days_backcast,
+    (lake.rounded_quotient(10000 * days_observed, window_days)::DECIMAL(9, 0) * 0.0001::DECIMAL(5, 4))::DECIMAL(9, 4) AS coverage,
+    CASE WHEN days_observed > 0 THEN lake.rounded_quotient(
+        sum(balance) FILTER (is_within)::HUGEINT, days_observed
+    ) END::DECIMAL(38, 0) AS average_balance,
+    major_units(average_balance, currency) AS average_balance_amount,
+    min(balance) FILTER (is_within) AS lowest,
+    major_units(lowest, currency) AS lowest_amount,
+    min_by(day, (balance, day)) FILTER (is_within) AS lowest_on,
+    CASE WHEN days_observed > 0 THEN count(*) FILTER (is_within AND balance < 0) END AS days_below_zero,
+    CASE
+        WHEN days_observed > 0 AND threshold IS NOT NULL THEN count(*) FILTER (is_within AND balance < threshold)
+    END AS days_below_threshold
+FROM windowed
+GROUP BY per, stripe_account, account_id, account_holder_id, currency, window_days;
+
+CREATE MACRO underwriting_balances_as_of(ts, threshold) AS TABLE
+SELECT * EXCLUDE (per, accounts) FROM lake.balance_windows_at(ts, threshold) WHERE per = 'account';
+
+CREATE MACRO underwriting_holder_balances_as_of(ts, threshold) AS TABLE
+SELECT * EXCLUDE (per, account_id) FROM lake.balance_windows_at(ts, threshold) WHERE per = 'holder';
+
+CREATE MACRO underwriting_balances(threshold) AS TABLE FROM underwriting_balances_as_of('infinity', threshold);
+CREATE MACRO underwriting_holder_balances(threshold) AS TABLE FROM underwriting_holder_balances_as_of('infinity', threshold);
+CREATE VIEW underwriting_balances AS FROM underwriting_balances_as_of('infinity', NULL);
+CREATE VIEW underwriting_holder_balances AS FROM underwriting_holder_balances_as_of('infinity', NULL);
+
+COMMENT ON MACRO TABLE lake.account_days_at IS 'The balances of each account by day.';
+COMMENT ON MACRO TABLE lake.balance_windows_at IS 'The figures of underwriting_balances and underwriting_holder_balances together.';
+COMMENT ON MACRO TABLE underwriting_balances_as_of IS 'As the view underwriting_balances, by what was known at ts, with days below a threshold; a date or a time without a zone is UTC.';
+COMMENT ON MACRO TABLE underwriting_balances IS 'As the view of the same name, with days below a threshold in minor units.';
+COMMENT ON VIEW underwriting_balances IS 'One row per account, currency and window of 30, 60, 90 days: average daily balance, lowest, days below zero, and on how many days that rests.';
+COMMENT ON COLUMN underwriting_balances.stripe_account IS 'The Stripe account that was asked; empty = the key''s own.';
+COMMENT ON COLUMN underwriting_balances.account_id IS 'The account.';
+COMMENT ON COLUMN underwriting_balances.account_holder_id IS 'Whose it is (`cus_…` or `acct_…`); null = no holder, or the account is not known.';
+COMMENT ON COLUMN underwriting_balances.currency IS 'ISO code in lower case; currencies are never added together.';
+COMMENT ON COLUMN underwriting_balances.window_days IS 'Length of the window: 30, 60 or 90 days before the day asked for.';
+COMMENT ON COLUMN underwriting_balances.days_observed IS 'Days of the window whose balance is known or reckoned.';
+COMMENT ON COLUMN underwriting_balances.days_backcast IS 'Of these, the reckoned ones.';
+COMMENT ON COLUMN underwriting_balances.coverage IS '`days_observed` as a share of the window.';
+COMMENT ON COLUMN underwriting_balances.average_balance IS 'Mean of the balances of the days observed, rounded; null = none is.';
+COMMENT ON COLUMN underwriting_balances.average_balance_amount IS '`average_balance` in major units.';
+COMMENT ON COLUMN underwriting_balances.lowest IS 'The lowest of them.';
+COMMENT ON COLUMN underwriting_balances.lowest_amount IS '`lowest` in major units.';
+COMMENT ON COLUMN underwriting_balances.lowest_on IS 'The first day on which it was.';
+COMMENT ON COLUMN underwriting_balances.days_below_zero IS 'Days observed on which it was negative; null = none is observed.';
+COMMENT ON COLUMN underwriting_balances.days_below_threshold IS 'Days observed on which it was below the threshold asked for; null = none was asked for.';
+COMMENT ON MACRO TABLE underwriting_holder_balances_as_of IS 'As the view underwriting_holder_balances, by what was known at ts, with days below a threshold; a date or a time without a zone is UTC.';
+COMMENT ON MACRO TABLE underwriting_holder_balances IS 'As the view of the same name, with days below a threshold in minor units.';
+COMMENT ON VIEW underwriting_holder_balances IS 'One row per holder, currency and window of 30, 60, 90 days: average daily balance, lowest, days below zero, and on how many days that rests.';
+COMMENT ON COLUMN underwriting_holder_balances.stripe_account IS 'The Stripe account that was asked; empty = the key''s own.';
+COMMENT ON COLUMN underwriting_holder_balances.account_holder_id IS 'Whose it is (`cus_…` or `acct_…`); null = no holder, or the account is not known.';
+COMMENT ON COLUMN underwriting_holder_balances.currency IS 'ISO code in lower case; currencies are never added together.';
+COMMENT ON COLUMN underwriting_holder_balances.window_days IS 'Length of the window: 30, 60 or 90 days before the day asked for.';
+COMMENT ON COLUMN underwriting_holder_balances.accounts IS 'Cash accounts that are added up: the balance of each is known on each day observed.';
+COMMENT ON COLUMN underwriting_holder_balances.days_observed IS 'Days of the window whose balance is known or reckoned.';
+COMMENT ON COLUMN underwriting_holder_balances.days_backcast IS 'Of these, the reckoned ones.';
+COMMENT ON COLUMN underwriting_holder_balances.coverage IS '`days_observed` as a share of the window.';
+COMMENT ON COLUMN underwriting_holder_balances.average_balance IS 'Mean of the balances of the days observed, rounded; null = none is.';
+COMMENT ON COLUMN underwriting_holder_balances.average_balance_amount IS '`average_balance` in major units.';
+COMMENT ON COLUMN underwriting_holder_balances.lowest IS 'The lowest of them.';
+COMMENT ON COLUMN underwriting_holder_balances.lowest_amount IS '`lowest` in major units.';
+COMMENT ON COLUMN underwriting_holder_balances.lowest_on IS 'The first day on which it was.';
+COMMENT ON COLUMN underwriting_holder_balances.days_below_zero IS 'Days observed on which it was negative; null = none is observed.';
+COMMENT ON COLUMN underwriting_holder_balances.days_below_threshold IS 'Days observed on which it was below the threshold asked for; null = none was asked for.';
