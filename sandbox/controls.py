@@ -14,7 +14,7 @@ from starlette.routing import Route
 
 from fincon.sandbox.faults import RETRYABLE, Fault, Faults, Rule
 from fincon.sandbox.query import ApiError
-from fincon.sandbox.state import CONTROL, MOST_SPEED, State, render
+from fincon.sandbox.state import AGE, CONTROL, MOST_SPEED, State, render
 
 Wish = TypeVar("Wish", bound=msgspec.Struct)
 
@@ -75,15 +75,20 @@ def _refused(error: Exception) -> Response:
     return render(ApiError(400, f"This cannot be set: {error}").body(), 400)
 
 
+def _of_this_age(at: datetime) -> datetime:
+    if at.year not in AGE:
+        raise ValueError(f"the year {at.year} is not from {AGE.start} to {AGE.stop - 1}")
+    return at
+
+
 async def clock(request: Request) -> Response:
     """Show the clock; set it (`{"at": "2026-06-02T12:00:00Z"}`), move it on (`{"advance_seconds": 60}`), have it run."""
     state = _state(request)
     if request.method == "POST":
         try:
             wish = await _wish(request, ClockWish)
-            if wish.at is not None:
-                state.set_clock(wish.at)
-            state.advance(timedelta(seconds=wish.advance_seconds))
+            at = (wish.at or state.world.clock) + timedelta(seconds=wish.advance_seconds)
+            state.set_clock(_of_this_age(at))
             if wish.speed is not None:
                 state.speed = wish.speed
         except (ValueError, OverflowError) as error:

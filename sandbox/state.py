@@ -18,6 +18,8 @@ from fincon.sandbox.world import World
 
 CONTROL = "/_sandbox"  # the path of the sandbox's own controls
 REMEMBERED = 100_000
+AGE = range(2000, 2200)
+"""The years in which a world's clock can begin or be set."""
 MOST_SPEED = 86_400
 """How fast the clock can run: a day in a second."""
 

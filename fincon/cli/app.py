@@ -2,19 +2,21 @@
 
 import atexit
 import importlib
+import io
 import logging
 import os
 import sys
 import traceback
 from collections.abc import Sequence
 from contextlib import suppress
+from difflib import get_close_matches
 
 import click
 from click.shell_completion import CompletionItem
 
 from fincon.cli import interrupt
 from fincon.cli.options import GlobalOptions, global_options
-from fincon.cli.terminal import encode_all, visible
+from fincon.cli.terminal import encode_all, fitted, visible
 from fincon.errors import FinconError, reason_of
 
 LOG = logging.getLogger("fincon")
@@ -77,6 +79,14 @@ class LazyGroup(click.Group):
         command: click.Command = getattr(module, cmd_name)
         return command
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command that is asked for; where there is none, name those that are spelled nearly like it."""
+        if args[0] not in COMMANDS and (near := get_close_matches(args[0], COMMANDS)):
+            ctx.fail(f"No such command '{args[0]}'. Did you mean {' or '.join(near)}?")
+        return super().resolve_command(ctx, args)
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the lists of commands from the table, which imports none of them."""
         for title, commands in SECTIONS.items():
@@ -137,7 +147,9 @@ def _told(error: BaseException, options: GlobalOptions) -> int:
         _tell("Nothing was removed.", "", options)
         return 1
     if isinstance(error, click.ClickException):
-        error.show()
+        said = io.StringIO()
+        error.show(said)
+        click.echo(fitted(visible(said.getvalue().rstrip(), keep="\n"), sys.stderr), err=True)
         return error.exit_code
     if isinstance(error, FinconError):
         _tell(str(error), error.hint, options)
@@ -177,7 +189,7 @@ def _tell(message: str, hint: str, options: GlobalOptions) -> None:
     if options.verbose:
         traceback.print_exc()
     told = f"fincon: {message}" + (f"\n        {hint}" if hint else "")
-    click.echo(visible(told, keep="\n"), err=True)
+    click.echo(fitted(visible(told, keep="\n"), sys.stderr, " " * 8), err=True)
 
 
 def end(code: int) -> None:

@@ -11,6 +11,7 @@ import click
 from fincon.cli.options import command, current_options, echo_status, pluralize
 from fincon.cli.output import render_result
 from fincon.cli.sync import print_summary, run_once
+from fincon.cli.terminal import fitted
 from fincon.errors import UsageError
 from fincon.pipeline.request import SyncRequest
 from fincon.sandbox.server import running
@@ -76,7 +77,7 @@ def demo(accounts: int) -> None:
             ids = tuple(sandbox.world.session_ids())
             echo_status(
                 f"Syncing {pluralize(len(ids), 'session')} and {'what happened since' if later else 'every account'}"
-                f" from {sandbox.url}, as they were {day}."
+                f" from {sandbox.url}, as they {'are' if later else 'were'} {day}."
             )
             # Nobody is real: their names may be kept.
             request = SyncRequest(session_ids=ids, events=later, transactions=True, owners=True, pii="keep")
@@ -103,7 +104,7 @@ def _show_demo(connection: ReadOnlyConnection, data: Path) -> None:
     where += "" if data == data_folder() else f" --data {shlex.quote(_short(data))}"
     click.echo()
     for title, query in QUESTIONS:
-        click.echo(title)
+        click.echo(fitted(title, sys.stdout))
         click.echo(render_result(connection.execute(query)))
         click.echo()
     click.echo("Ask more:")

@@ -157,8 +157,15 @@ def _write_text(
 
 
 def _write_for_person(result: ReadOnlyConnection, style: str, file: TextIO, limit: int | None) -> Written:
-    """Write rows to be read: on standard output the first thousand if nothing is said, within the terminal's width."""
+    """Write rows to be read: on standard output the first thousand if nothing is said, within the terminal's width.
+
+    A plan (EXPLAIN) is a drawing, and written as it is.
+    """
     on_screen = file is sys.stdout
+    if [name for name, *_ in result.description or ()] == ["explain_key", "explain_value"]:
+        plans = [str(plan) for _, plan in result.fetchall()]
+        file.write("\n".join(visible(plan, keep="\n").rstrip() for plan in plans) + "\n")
+        return Written(len(plans))
     rows = read_rows(result, limit or (ROWS_SHOWN if on_screen else None))
     if style == "table":
         text = render_table(rows, terminal_width() if on_screen else None)

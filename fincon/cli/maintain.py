@@ -9,6 +9,7 @@ from fincon.cli import interrupt
 from fincon.cli.options import command, current_options, echo_status, pluralize, wait_option
 from fincon.cli.output import render_result
 from fincon.cli.status import render_unknown
+from fincon.cli.terminal import fitted
 from fincon.errors import RunFailed, UsageError
 from fincon.pipeline import compact as compacting
 from fincon.pipeline import erase as erasing
@@ -41,28 +42,33 @@ def check() -> None:
     with connect(data) as connection:
         for name, promise, query in checks():
             found = len(rows_at_fault(connection, name, query))
-            click.echo(f"{'FAIL' if found else 'ok':4}  {name}: {promise}")
+            _echo_check(f"{'FAIL' if found else 'ok':4}  {name}: {promise}")
             if found:
                 failed += 1
                 click.echo(render_result(connection.execute(query), limit=ROWS_SHOWN))
     wrong = pages_disagree(data)
     if wrong is None:
-        click.echo(
+        _echo_check(
             "--    pages_agree: The raw pages of the last run are pruned, or on another machine: there is nothing to compare."
         )
     else:
-        click.echo(f"{'FAIL' if wrong else 'ok':4}  pages_agree: {PAGES_AGREE}")
+        _echo_check(f"{'FAIL' if wrong else 'ok':4}  pages_agree: {PAGES_AGREE}")
         failed += bool(wrong)
         for row in wrong[:ROWS_SHOWN]:
             click.echo("  " + "  ".join(map(str, row)))
     with connect(data) as connection:
         for line in render_unknown(unknown_attributes(connection), None):
-            click.echo(f"--    {line.strip()}")
+            _echo_check(f"--    {line.strip()}")
     if failed:
         raise RunFailed(
             f"{pluralize(failed, 'check')} failed.",
             "The rows above say where; no number that rests on them can be trusted.",
         )
+
+
+def _echo_check(line: str) -> None:
+    """Write what a check says, under its name where a terminal is too narrow for it."""
+    click.echo(fitted(line, sys.stdout, " " * 6))
 
 
 @command(

@@ -1,12 +1,14 @@
 """What every command shares: the global options, and lines for the person who typed it."""
 
 import math
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import click
 
+from fincon.cli.terminal import fitted
 from fincon.transforms.wording import pluralize as pluralize
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -147,4 +149,4 @@ def command(*examples: str, cls: type[Command] = Command) -> Callable[[Callable[
 def echo_status(line: str) -> None:
     """Write a line for the person to standard error; none with ``--quiet``."""
     if not current_options().quiet:
-        click.echo(line, err=True)
+        click.echo(fitted(line, sys.stderr), err=True)

@@ -9,6 +9,7 @@ import click
 from fincon.cli.export import BINARY, ENDINGS, FORMATS, choose_format, write_result
 from fincon.cli.options import Command, command, current_options, echo_status, pluralize
 from fincon.errors import UsageError
+from fincon.pipeline.id_files import decode_text
 from fincon.warehouse.connection import ask, connect
 
 MOST_ROWS = 10**15
@@ -86,27 +87,31 @@ def _read_query(query: str | None, file: Path | None) -> str:
     name = "Standard input" if file is None or file == Path("-") else str(file)
     try:
         content = sys.stdin.buffer.read() if name == "Standard input" else Path(name).read_bytes()
-        return content.decode("utf-8-sig")
+        return decode_text(content)
     except OSError as error:
         raise UsageError(
             f"{name} cannot be read: {error.strerror}.", "Name a file that holds a query."
         ) from error
     except UnicodeDecodeError as error:
         raise UsageError(
-            f"{name} is no text in UTF-8: {error.reason} at byte {error.start}.", "Save it as UTF-8."
+            f"{name} is no text in {error.encoding.upper()}: {error.reason} at byte {error.start}.",
+            "Save it as UTF-8.",
         ) from error
 
 
 @command("fincon report", "fincon report --output monday.html")
 @click.option(
     "--output",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=click.Path(dir_okay=False, path_type=Path, allow_dash=True),
     default=Path("report.html"),
     show_default=True,
-    help="Where to write it.",
+    help="Where to write it; - = standard output.",
 )
 def report(output: Path) -> None:
     """Write key tables and plots as one HTML page, to be opened in any browser."""
+    to_stdout = output == Path("-")
+    if to_stdout and sys.stdout.isatty():
+        raise UsageError("A page of HTML is not for a terminal.", "Name a file with --output.")
     try:
         from fincon.warehouse.report import page  # needs an extra, which the other commands do without
     except ModuleNotFoundError as error:
@@ -115,6 +120,9 @@ def report(output: Path) -> None:
         ) from error
     with connect(current_options().data) as connection:
         written = page(connection)
+    if to_stdout:
+        click.echo(written.encode())
+        return
     try:
         output.write_text(written, encoding="utf-8")
     except OSError as error:

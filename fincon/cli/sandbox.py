@@ -9,7 +9,7 @@ import click
 from fincon.cli.options import NumberRange, command, echo_status, pluralize
 from fincon.errors import UsageError
 from fincon.sandbox.server import serve
-from fincon.sandbox.state import MOST_SPEED
+from fincon.sandbox.state import AGE, MOST_SPEED
 from fincon.sandbox.world import World
 
 
@@ -55,8 +55,8 @@ from fincon.sandbox.world import World
 )
 @click.option(
     "--session-ids",
-    type=click.Path(dir_okay=False, path_type=Path),
-    help="Write the ids of its sessions to this file.",
+    type=click.Path(dir_okay=False, path_type=Path, allow_dash=True),
+    help="Write the ids of its sessions to this file; - = standard output, before its line.",
 )
 def sandbox(  # its parameters are the options of the command
     port: int,
@@ -87,7 +87,7 @@ def sandbox(  # its parameters are the options of the command
         _write_ids(session_ids, world)
 
     of_each = f"{pluralize(connected, 'connected account')} and the platform, each with " if connected else ""
-    runs = "" if speed == 1 else f", {speed:g} seconds a second" if speed else ", where it stands"
+    runs = "" if speed == 1 else f", {speed:,g} seconds a second" if speed else ", where it stands"
 
     def ready(url: str) -> None:
         click.echo(f"STRIPE_API_BASE={url} STRIPE_API_KEY=sk_test_sandbox fincon sync")
@@ -107,8 +107,12 @@ def sandbox(  # its parameters are the options of the command
 
 
 def _write_ids(file: Path, world: World) -> None:
+    lines = "".join(f"{one}\n" for one in world.session_ids())
+    if file == Path("-"):
+        click.echo(lines, nl=False)
+        return
     try:
-        file.write_text("".join(f"{one}\n" for one in world.session_ids()), encoding="utf-8")
+        file.write_text(lines, encoding="utf-8")
     except OSError as error:
         raise UsageError(
             f"{file} cannot be written: {error.strerror}.", "Name another file with --session-ids."
@@ -120,6 +124,6 @@ def _time(text: str | None) -> datetime:
         at = datetime.fromisoformat(text) if text else datetime.now(UTC).replace(microsecond=0)
     except ValueError as error:
         raise UsageError(f"--clock {text!r} is not a time.", "Write it like 2026-06-01T12:00.") from error
-    if at.year not in range(2000, 2200):
+    if at.year not in AGE:
         raise UsageError(f"--clock {text!r} is not of this age.", "Write it like 2026-06-01T12:00.")
     return at if at.tzinfo else at.replace(tzinfo=UTC)

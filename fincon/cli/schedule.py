@@ -45,6 +45,7 @@ def serve(schedules: Path | None) -> None:
         say=echo_status,
         begun=DataFolder(data_folder(data)).served,
     )
+    echo_status("Each run begins when it is due. Ctrl-C ends it.")
     with interrupt.unwinding():  # a command that runs is ended as well
         run_when_due(deployments, served)
     raise UsageError(f"Nothing in {file} is due at any time.", "Give a deployment a cron schedule.")

@@ -19,6 +19,7 @@ from fincon.cli.options import (
     wait_option,
 )
 from fincon.cli.progress import show_progress
+from fincon.cli.terminal import fitted
 from fincon.errors import UsageError
 from fincon.lake.incremental import Refetch
 from fincon.pipeline.attempts import recorded_if_refused
@@ -312,7 +313,7 @@ def _trouble(run: dict[str, Any]) -> str:
 def _dry_run(settings: Settings, request: SyncRequest) -> None:
     foretold = dry_run(settings, request)
     for line in foretold.lines:
-        click.echo(line)
+        click.echo(fitted(line, sys.stdout))
     if foretold.known_sessions:
         known = f"{pluralize(foretold.known_sessions, 'session')} known already"
         echo_status(f"{known} and need not be fetched again (--sessions-refetch {request.refetch}).")

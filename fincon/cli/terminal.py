@@ -5,6 +5,9 @@ import io
 import shutil
 import sys
 import unicodedata
+from typing import TextIO
+
+from fincon.cli.text import width_of, wrap
 
 STEERING = frozenset(("Cc", "Cf", "Cs", "Zl", "Zp"))
 """Categories of characters that steer a terminal or turn the direction of what follows: ESC, CSI, U+202E, …"""
@@ -28,9 +31,22 @@ def visible(text: str, keep: str = "") -> str:
     )
 
 
-def terminal_width() -> int | None:
-    """Return how many columns the terminal has; None where standard output is none."""
-    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+def terminal_width(stream: TextIO | None = None) -> int | None:
+    """Return how many columns the terminal has; None where the stream, by default standard output, is none."""
+    return shutil.get_terminal_size().columns if (stream or sys.stdout).isatty() else None
+
+
+def fitted(text: str, stream: TextIO, indent: str = "") -> str:
+    """Return text with each line that is wider than the stream's terminal broken between words."""
+    width = terminal_width(stream)
+    lines = text.split("\n")
+    if width:
+        lines = [
+            part
+            for line in lines
+            for part in (wrap(line, width, indent) if width_of(line) > width else [line])
+        ]
+    return "\n".join(lines)
 
 
 def encode_all() -> None:

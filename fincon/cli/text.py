@@ -1,18 +1,28 @@
 """Text in columns: how wide it is on a terminal, cut, filled up and wrapped."""
 
+import re
 from collections.abc import Iterable
 
-from rich.cells import cell_len, set_cell_size
+WORDS = re.compile(r"(\s*)(\S*`[^`\n]*`\S*|\S+)")
+"""What a line is not broken within: words, and commands in backticks, which are to be copied; each with what is before it."""
 
 
 def width_of(text: str) -> int:
     """Return how many columns of a terminal the text takes: a Chinese letter takes two, a combining accent none."""
-    return len(text) if text.isascii() else cell_len(text)
+    if text.isascii():
+        return len(text)
+    from rich.cells import cell_len  # help and version do without
+
+    return cell_len(text)
 
 
 def cut(text: str, width: int) -> str:
     """Return the text if it fits into ``width`` columns, else its beginning and ``…``."""
-    return text if width_of(text) <= width else set_cell_size(text, width - 1).rstrip() + "…"
+    if width_of(text) <= width:
+        return text
+    from rich.cells import set_cell_size  # as above
+
+    return set_cell_size(text, width - 1).rstrip() + "…"
 
 
 def pad(text: str, width: int, *, right: bool = False) -> str:
@@ -23,14 +33,12 @@ def pad(text: str, width: int, *, right: bool = False) -> str:
 
 def wrap(text: str, width: int | None, indent: str = "") -> list[str]:
     """Break a text between words into lines of ``width`` columns; ``indent`` begins all but the first."""
-    blanks = text[: len(text) - len(text.lstrip())]
-    first, *words = text.split()
-    lines = [blanks + first]
-    for word in words:
-        if width and width_of(lines[-1]) + 1 + width_of(word) > width:
+    lines = [""]
+    for blanks, word in WORDS.findall(text):
+        if lines[-1].strip() and width and width_of(lines[-1] + blanks + word) > width:
             lines.append(indent + word)
         else:
-            lines[-1] += " " + word
+            lines[-1] += blanks + word
     return lines
 
 

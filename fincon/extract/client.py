@@ -36,6 +36,7 @@ ADVICE = {
     "certificate": "Name the file of your own authority's certificates with FINCON_CA_BUNDLE.",
     "for another name": "Check the name in STRIPE_API_BASE: who answers there is not the server of that name.",
     "at this time": "Check this machine's clock; else whoever runs the server has to renew its certificate.",
+    "name is not known": "Check the name in STRIPE_API_BASE, and the network of this machine.",
     "proxy": "Check FINCON_PROXY, or unset it to reach the server without one.",
     "https at this port": "Check the port and http or https in STRIPE_API_BASE.",
 }

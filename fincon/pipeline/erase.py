@@ -11,7 +11,7 @@ from fincon.lake.snapshots import latest_files_by_table
 from fincon.lake.tables import Lake
 from fincon.lake.version_sql import table_sql
 from fincon.landing.run_folder import RunFolder, refuse_half_loaded, unfinished_runs
-from fincon.pipeline.erasing import Erasure, begun, finish, note, pages_naming, traces
+from fincon.pipeline.erasing import Erasure, begun, finish, note, pages_naming, refuse_others, traces
 from fincon.pipeline.recovery import recovered_lake
 from fincon.privacy import Erased, erasure_key
 from fincon.settings import ID_EXAMPLES, IDENTITIES
@@ -53,8 +53,10 @@ def foretell(data: DataPath, kind: str, identity: str) -> dict[str, int]:
         _refuse_indistinct(identity, kinds)
         found = Counter({t.name: sum(_lost(lake, t, kinds).values()) for t in OBJECT_TABLES})
     found["pages"] = len(pages_naming(data, list(kinds)))
-    if not any(found.values()) and not traces(data, list(kinds)):
+    named = traces(data, list(kinds))
+    if not any(found.values()) and not named:
         raise _nothing_names(identity)
+    refuse_others(data, identity, named)
     return dict(+found)
 
 
@@ -69,7 +71,8 @@ def erase(
     say of readers whose views are gone.
 
     Raises:
-        UsageError: the id is not of its kind, nothing names it, or one that goes with it cannot be told from other words.
+        UsageError: the id is not of its kind, nothing names it, one that goes with it cannot be told from other words, or
+            a file that is not this lake's names it.
         RunFailed: a fetched run waits to be loaded, or a trace is left.
     """
     _check(kind, identity)
@@ -81,8 +84,10 @@ def erase(
         _drop_unfinished(data, lake)
         kinds = {identity: kind, **_belonging(lake, kind, identity)}
         _refuse_indistinct(identity, kinds)
-        if not traces(data, list(kinds)):
+        named = traces(data, list(kinds))
+        if not named:
             raise _nothing_names(identity)
+        refuse_others(data, identity, named)
         erasure = _planned(data, lake, kinds)
         note(data, erasure)
         if finish(data, lake):

@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from fincon.errors import RunFailed
+from fincon.errors import RunFailed, UsageError
 from fincon.lake import erasure as lake_erasure
 from fincon.lake.incremental import closed_sessions, write_closed_sessions
 from fincon.lake.sightings import forget
@@ -25,7 +25,11 @@ from fincon.storage.readers import Readers
 from fincon.storage.s3 import DataPath, S3Path
 from fincon.transforms.identities import CELLS_APART, names_one_of
 from fincon.transforms.schemas import ERASURES, OBJECT_TABLES
+from fincon.transforms.wording import pluralize
 from fincon.warehouse.views import publish
+
+SHOWN = 3
+"""How many files are named where something is left."""
 
 
 class Erasure(msgspec.Struct, frozen=True, kw_only=True):
@@ -80,10 +84,42 @@ def finish(data: DataPath, lake: Lake) -> bool:
     for table in OBJECT_TABLES:
         lake_erasure.remove_old_files(lake, table, rewrite)
     if left := traces(data, identities):
-        raise RunFailed(f"Traces are left in {', '.join(left)}.", "Run the same command again.")
+        raise RunFailed(f"Traces are left in {some(left)}.", _what_to_do(data, left))
     DataFolder(data).erasing.unlink()
     sync_names(data)
     return is_held
+
+
+def refuse_others(data: DataPath, identity: str, found: list[str]) -> None:
+    """Refuse an erasure of which traces are in files that are not this lake's: what cannot be finished is not begun.
+
+    Raises:
+        UsageError: some of the files that were ``found`` are a lake of their own, or somebody's.
+    """
+    if others := [path for path in found if not DataFolder(data).owns(path)]:
+        raise UsageError(
+            f"{identity} is named in {some(others)} too, which is not of this lake.",
+            f"{_what_to_do(data, others)} Nothing was changed.",
+        )
+
+
+def _what_to_do(data: DataPath, left: list[str]) -> str:
+    """Return how to go on where these files name who must go."""
+    others = [path for path in left if not DataFolder(data).owns(path)]
+    if not others:
+        return "Run the same command again."
+    for folder in Path(others[0]).parents if isinstance(data, Path) else ():
+        if folder == data:
+            break
+        if DataFolder(folder).views.exists():
+            return f"{folder} is a lake of its own: erase there first, with --data, or remove it."
+    return "Remove what fincon did not write, then run the same command again."
+
+
+def some(paths: list[str]) -> str:
+    """Return the first few of the paths, and how many others there are."""
+    others = f" and {pluralize(len(paths) - SHOWN, 'other')}" if len(paths) > SHOWN else ""
+    return ", ".join(paths[:SHOWN]) + others
 
 
 def traces(data: DataPath, identities: list[str]) -> list[str]:

@@ -176,19 +176,28 @@ def _rows(content: bytes, kind: Kind) -> Iterator[Row]:
             raise _Unreadable(reason, hint)
     if content.startswith(b"PAR1"):
         return _rows_of_parquet(content, kind)
-    text = _decode(content)
+    try:
+        text = decode_text(
+            content, errors="replace"
+        )  # ids are ASCII: what cannot be read of others does no harm
+    except UnicodeDecodeError as error:
+        raise _Unreadable("is no text") from error
     return _rows_of_json(text, kind) if text.lstrip()[:1] in ("{", "[") else _rows_of_text(text, kind)
 
 
-def _decode(content: bytes) -> str:
-    """Return the text. Ids are ASCII: what cannot be read of other columns does no harm."""
+def decode_text(content: bytes, errors: str = "strict") -> str:
+    """Return the text of a file that a person made: UTF-8, -16 or -32, with a mark at its beginning or without.
+
+    Raises:
+        UnicodeDecodeError: it is no text, or, where ``errors`` is strict, not wholly in its encoding.
+    """
     encoding = next((named for mark, named in ENCODINGS.items() if content.startswith(mark)), "utf-8")
     for place, unmarked in ((1, "utf-16-le"), (0, "utf-16-be")):  # half of the bytes of ASCII are zero there
         if encoding == "utf-8" and 4 * content[place:100:2].count(0) > len(content[:100]):
             encoding = unmarked
-    text = content.decode(encoding, errors="replace").replace("\ufeff", "")
+    text = content.decode(encoding, errors=errors).replace("\ufeff", "")
     if "\0" in text[:100]:
-        raise _Unreadable("is no text")
+        raise UnicodeDecodeError(encoding, content, 0, len(content), "it holds zero bytes")
     return text
 
 

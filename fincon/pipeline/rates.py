@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 from fincon.errors import UsageError
 from fincon.lake.snapshots import latest_files_by_table
 from fincon.landing.run_folder import refuse_half_loaded
+from fincon.pipeline.id_files import decode_text
 from fincon.pipeline.recovery import recovered_lake
 from fincon.storage.data_folder import DataFolder, atomic_write
 from fincon.storage.s3 import DataPath
@@ -71,12 +72,12 @@ def read_rates(file: str) -> Rates:
     name = "standard input" if file == "-" else file
     try:
         content = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
-        lines = content.decode("utf-8-sig").splitlines()
+        lines = decode_text(content).splitlines()
     except OSError as error:
         raise UsageError(f"{name} cannot be read: {error.strerror}.", HINT) from error
     except UnicodeDecodeError as error:
         raise UsageError(
-            f"{name} is no text in UTF-8: {error.reason} at byte {error.start}.", HINT
+            f"{name} is no text in {error.encoding.upper()}: {error.reason} at byte {error.start}.", HINT
         ) from error
     rates: Rates = {}
     first_lines: dict[Pair, int] = {}

@@ -79,6 +79,15 @@ class DataFolder:
         self.attempts = self.work / "attempts"
         self.served = self.work / "serve.json"
 
+    def owns(self, file: DataPath | str) -> bool:
+        """Return whether a file below the data or the work folder is one of those that fincon makes there."""
+        below = str(file)
+        for root in (self.root, self.work):
+            below = below.removeprefix(f"{root}/")
+        top = below.partition("/")[0]
+        own = {path.name for path in vars(self).values() if path not in (self.root, self.work)}
+        return top in own or top.startswith(STAGING) or (top.startswith(".") and top.endswith(PART))
+
     def run_pages(self, run_id: str) -> Path:
         """Return the folder of a run's pages."""
         return self.pages / run_id

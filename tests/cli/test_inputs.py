@@ -114,6 +114,16 @@ ON_A_LAKE = [
     Case(["sql", "-"], r"^a\n1$", stdin=b"\xef\xbb\xbfSELECT 1 AS a"),
     Case(["sql", "-"], r"^fincon: There is no query\.", 2),
     Case(["sql", "-"], r"^fincon: Standard input is no text in UTF-8", 2, stdin=b"SELECT '\xff'"),
+    *(
+        Case(["sql", "-", "--format", "csv"], r"^a\né\n$", stdin="SELECT 'é' AS a".encode(encoding))
+        for encoding in ("utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-8-sig")
+    ),
+    Case(["sql", "-"], r"^fincon: Standard input is no text in UTF-16.*\n +Save it as UTF-8", 2, stdin=b"\xff\xfeS"),
+    Case(["sql", "-"], r"^fincon: Standard input is no text in UTF-8: it holds zero bytes", 2, stdin=b"SELECT 1\0"),
+    # -- a plan is a drawing
+    Case(sql("EXPLAIN SELECT 1"), r"^╭─.*╮\n│.*│\n", width=80),
+    Case(sql("EXPLAIN SELECT 1", "--format", "vertical"), r"^╭─.*╮\n│.*│\n"),
+    Case(sql("EXPLAIN SELECT 1", "--format", "csv"), r'^explain_key,explain_value\nphysical_plan,"╭─'),
     Case(["sql", "-f", "-", "--format", "csv"], r"^a\n1$", stdin=b"SELECT 1 AS a"),
     Case(["sql", "-f", "no.sql"], r"^fincon: no\.sql cannot be read: No such file", 2),
     Case(["sql"], r"^fincon: Give one query\.\n .*-f FILE", 2),
@@ -163,10 +173,17 @@ ON_A_LAKE = [
     Case(["sandbox", "--port", "99999"], r"Invalid value for '--port'", 2),
     Case(["sandbox", "--port", "-1"], r"Invalid value for '--port'", 2),
     Case(["demo", "--accounts", "0"], r"Invalid value for '--accounts'", 2),
-    Case(["statsu"], r"No such command 'statsu'", 2),
+    Case(["statsu"], r"No such command 'statsu'\. Did you mean status", 2),
+    Case(["xyz"], r"No such command 'xyz'\.$", 2),
     Case(["sql", "SELECT 1", "--fromat", "csv"], r"No such option", 2),
+    Case(["report", "--output", "-"], r"^<!doctype html>.*</html>\s*$"),
+    Case(["report", "--output", "-"], r"^fincon: A page of HTML is not for a terminal\.\n +Name a file", 2, width=80),
+    Case(["rates", "-"], r"^fincon: standard input is no text in UTF-8: it holds zero", 2, stdin=b"day,from,to\0"),
     Case(["report", "--output", "no/such/r.html"], r"^fincon: no/such/r\.html cannot be written: No such", 2),
     # -- nothing wraps within a word
+    Case(["check"], r"^ok    \w+: [^\n]+\n(      [^\n]+\n)*ok ", width=80),
+    Case(["erase", "--account", "fca_1"], r"and standard\n +input is no terminal", 2, width=60),
+    Case(["sync", "--no-such-option"], r"No such option", 2, width=80),
     Case(["status"], r"^Runs, newest first:\n  20", width=80),
     Case(["schema"], r"^sessions +One row per", width=80),
 ]  # fmt: skip
@@ -179,6 +196,8 @@ def test_what_is_typed_on_a_lake(case: Case, call: Call, synced: Path) -> None:
     assert re.search(case.says, shown.out + shown.err, re.DOTALL), shown
     assert shown.code == case.code
     assert "This is a bug" not in shown.err
+    if case.width:
+        assert all(len(line) <= case.width for line in shown.err.splitlines()), shown.err
     if case.width and "vertical" not in case.typed and not {"csv", "json", "jsonl"} & set(case.typed):
         assert all(len(line) <= case.width for line in shown.out.splitlines()), shown.out
 

@@ -4,6 +4,7 @@ import itertools
 import os
 import re
 import signal
+import socket
 import subprocess
 import time
 from collections.abc import Iterator
@@ -19,6 +20,8 @@ COMMANDS: dict[str, list[str]] = {
     "sync": ["sync", "--sessions", "ids.txt", "--transactions"],
     "dry-run": ["sync", "--sessions", "ids.txt", "--dry-run"],
     "events": ["events", "--owners", "--pii", "keep"],
+    "transactions": ["transactions"],
+    "owners": ["owners", "--pii", "keep"],
     "sql": ["sql", "SELECT count(*) FROM range(20000000000)"],
     "export": ["sql", "FROM range(20000000)", "--output", "x.csv"],
     "status": ["status"],
@@ -26,12 +29,16 @@ COMMANDS: dict[str, list[str]] = {
     "report": ["report"],
     "check": ["check"],
     "compact": ["compact"],
+    "rates": ["rates", "rates.csv"],
     "erase": ["erase", "--yes", "--account", "ACCOUNT"],
     "privacy": ["privacy", "--rewrite"],
     "demo": ["demo", "--accounts", "20"],
     "sandbox": ["sandbox", "--port", "0"],
     "serve": ["serve"],
+    "automations": ["automations"],
 }
+AROUND: dict[str, dict[str, str]] = {}
+"""Command → what is in its environment besides."""
 LINE = re.compile(
     r"^fincon: (interrupted|ended by SIGTERM)\.( What was fetched is kept: .*| A run that .*)?$", re.M
 )
@@ -45,8 +52,13 @@ ACCOUNTS = itertools.count()
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, Sandbox]]:
     """A folder with a synced lake, ids and schedules, and the sandbox that it was synced from."""
     folder = tmp_path_factory.mktemp("site")
-    with running(World(seed=1, clock=START, accounts=120, sessions=20)) as sandbox:
+    with (
+        socket.create_server(("127.0.0.1", 0)) as silent,  # takes connections and never answers
+        running(World(seed=1, clock=START, accounts=120, sessions=20)) as sandbox,
+    ):
+        AROUND["automations"] = {"PREFECT_API_URL": f"http://127.0.0.1:{silent.getsockname()[1]}/api"}
         (folder / "ids.txt").write_text("\n".join(sandbox.world.session_ids()))
+        (folder / "rates.csv").write_text("day,from,to,rate\n2026-06-01,eur,usd,1.0834\n")
         (folder / "prefect.yaml").write_text(
             "deployments: [{name: a, entrypoint: 'fincon.flows.sync.sync', schedules: [{cron: '* * * * * *'}]}]"
         )
@@ -62,7 +74,7 @@ def run(arguments: list[str], folder: Path, sandbox: Sandbox) -> "subprocess.Pop
     return subprocess.Popen(
         [str(FINCON), *arguments],
         cwd=folder,
-        env={**clean, **environ(sandbox.url)},
+        env={**clean, **environ(sandbox.url), **AROUND.get(arguments[0], {})},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,

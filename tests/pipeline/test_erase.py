@@ -316,6 +316,26 @@ def test_a_lake_behind_a_link_is_erased_too(synced: Path, tmp_path: Path) -> Non
     assert failed_checks(synced) == {}
 
 
+def test_what_other_files_of_the_folder_say_is_told_before_anything_is_touched(synced: Path) -> None:
+    """A lake within the lake, an export that a person put there: the erasure is refused, and no later run is held up."""
+    shutil.copytree(synced, synced / "demo")
+    (synced / "notes.csv").write_text("fca_a,hello\n")
+    before = known(synced)
+    for kind, identity in (("account", "fca_a"), ("customer", "cus_1")):
+        with pytest.raises(UsageError, match=rf"{identity} is named in .*demo/.* other") as refused:
+            erase(synced, kind, identity)
+        assert f"{synced / 'demo'} is a lake of its own" in refused.value.hint
+    assert known(synced) == before
+    assert not (synced / ".erasing").exists()
+    shutil.rmtree(synced / "demo")
+    with pytest.raises(UsageError, match=r"fca_a is named in [^ ]*notes\.csv too") as refused:
+        erase(synced, "account", "fca_a")
+    assert "Remove what fincon did not write" in refused.value.hint
+    (synced / "notes.csv").unlink()
+    erase(synced, "account", "fca_a")
+    assert traces(synced, ["fca_a"]) == []
+
+
 READER = """
 import json, sys
 from pathlib import Path
