@@ -2,6 +2,7 @@
 
 import sys
 from importlib.abc import MetaPathFinder
+from pathlib import Path
 from typing import Any
 
 import click
@@ -25,7 +26,7 @@ from fincon.lake.incremental import Refetch
 from fincon.pipeline.attempts import recorded_if_refused
 from fincon.pipeline.context import Progress
 from fincon.pipeline.dry_run import dry_run
-from fincon.pipeline.id_files import SessionIds, read_session_ids, read_stripe_accounts
+from fincon.pipeline.id_files import SessionIds, ask_session_ids, read_session_ids, read_stripe_accounts
 from fincon.pipeline.request import SyncRequest, SyncResult
 from fincon.pipeline.sync import run_sync
 from fincon.settings import (
@@ -92,7 +93,20 @@ OTHER_MODE = " mode"
 @click.option(
     "--sessions",
     metavar="FILE",
-    help="Session ids: one a line, or CSV, Parquet or JSON with a column session_id or id; - = standard input.",
+    help="Session ids: one a line, or CSV, Parquet or JSON with a column session_id or id; - = standard input; or s3://bucket/key.",
+)
+@click.option(
+    "--sessions-sql",
+    "sessions_query",
+    metavar="QUERY",
+    help="Session ids from your own database: what a query answers, with a column session_id or id.",
+)
+@click.option(
+    "--from",
+    "database",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="The DuckDB file that --sessions-sql asks; it is only read.",
 )
 @click.option(
     "--stripe-account",
@@ -126,6 +140,8 @@ OTHER_MODE = " mode"
 @run_options
 def sync(  # its parameters are the options of the command
     sessions: str | None,
+    sessions_query: str | None,
+    database: Path | None,
     stripe_account: tuple[str, ...],
     accounts_file: str | None,
     *,
@@ -143,7 +159,13 @@ def sync(  # its parameters are the options of the command
     pii: Choice | None,
 ) -> None:
     """Fetch sessions and accounts, add what changed to the lake, publish the views."""
-    if not any((sessions, accounts, events, transactions, owners)):
+    if sessions and sessions_query:
+        raise UsageError(
+            "Session ids come from a file or from a query.", "Leave out --sessions or --sessions-sql."
+        )
+    if database and not sessions_query:
+        raise UsageError("--from names a file, but there is no query.", "Add --sessions-sql.")
+    if not any((sessions, sessions_query, accounts, events, transactions, owners)):
         raise UsageError(
             "There is nothing to fetch.",
             "Name a file of session ids with --sessions, or leave out --no-accounts.",
@@ -153,7 +175,7 @@ def sync(  # its parameters are the options of the command
     for one in stripe_account:
         if not STRIPE_ACCOUNT_ID.fullmatch(one):
             raise UsageError(f"{one!r} is not a Stripe account.", "It looks like acct_….")
-    ids = read_session_ids(sessions) if sessions else SessionIds()
+    ids = _session_ids(sessions, sessions_query, database)
     named = (*stripe_account, *(read_stripe_accounts(accounts_file) if accounts_file else ()))
     request = SyncRequest(
         session_ids=ids.plain,
@@ -175,6 +197,13 @@ def sync(  # its parameters are the options of the command
         _dry_run(load_settings(data=current_options().data), request)
         return
     _sync(_settings(request.mode), request)
+
+
+def _session_ids(file: str | None, query: str | None, database: Path | None) -> SessionIds:
+    """Return the ids of the sessions that are named, wherever they are."""
+    if query:
+        return ask_session_ids(query, database)
+    return read_session_ids(file) if file else SessionIds()
 
 
 @command("fincon events", "fincon events --transactions --owners --pii hash")

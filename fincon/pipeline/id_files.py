@@ -11,17 +11,20 @@ import io
 import re
 import sys
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import duckdb
 import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from fincon.errors import UsageError
-from fincon.settings import STRIPE_ACCOUNT_ID
+from fincon.errors import UsageError, reason_of
+from fincon.settings import STRIPE_ACCOUNT_ID, data_folder
+from fincon.storage.s3 import SCHEME
 
 
 class Kind(NamedTuple):
@@ -96,12 +99,49 @@ def read_session_ids(file: str) -> SessionIds:
     Raises:
         UsageError: the file cannot be read, or holds something that is no session id.
     """
+    return _by_account(_name(file), _read(_name(file), partial(_content, file), SESSION))
+
+
+def ask_session_ids(query: str, database: Path | None) -> SessionIds:
+    """Return the session ids that a query answers, asked of a DuckDB file that is only read, or of none.
+
+    Raises:
+        UsageError: DuckDB cannot answer it, or the answer holds something that is no session id.
+    """
+
+    def answer() -> bytes:
+        try:
+            with duckdb.connect(str(database or ":memory:"), read_only=database is not None) as connection:
+                found = connection.sql(query)
+                if found is None:
+                    raise UsageError(
+                        "The query for session ids answers nothing.", "Begin with SELECT or FROM."
+                    )
+                written = io.BytesIO()
+                pq.write_table(found.to_arrow_table(), written)
+        except duckdb.Error as error:
+            raise UsageError(
+                f"The session ids cannot be asked: {reason_of(error)}",
+                "--from names the DuckDB file that is asked.",
+            ) from error
+        return written.getvalue()
+
+    name = "the answer to --sessions-sql"
+    return _by_account(name, _read(name, answer, SESSION))
+
+
+def _by_account(name: str, rows: Iterable[Row]) -> SessionIds:
+    """Gather session ids by the Stripe account that they belong to.
+
+    Raises:
+        UsageError: what says so is no Stripe account.
+    """
     of: dict[str | None, dict[str, None]] = {}
-    for place, session_id, account in _read(file, SESSION):
+    for place, session_id, account in rows:
         account = None if account is None else str(account).strip()
         if account and not STRIPE_ACCOUNT_ID.fullmatch(account):
             raise UsageError(
-                f"{_name(file)}, {place}: {account[:60]!r} of {session_id} is not a Stripe account.",
+                f"{name}, {place}: {account[:60]!r} of {session_id} is not a Stripe account.",
                 "It looks like acct_…, or is empty for the key's own.",
             )
         of.setdefault(account, {})[session_id] = None
@@ -119,22 +159,28 @@ def read_stripe_accounts(file: str) -> tuple[str, ...]:
     Raises:
         UsageError: the file cannot be read, or holds something that is no Stripe account.
     """
-    return tuple(dict.fromkeys(row.id for row in _read(file, STRIPE_ACCOUNT)))
+    return tuple(dict.fromkeys(row.id for row in _read(_name(file), partial(_content, file), STRIPE_ACCOUNT)))
 
 
 def _name(file: str) -> str:
     return "standard input" if file == "-" else file
 
 
-def _read(file: str, kind: Kind) -> Iterator[Row]:
+def _content(file: str) -> bytes:
+    """Return what is in a file, on standard input (``-``), or in an object (``s3://bucket/key``)."""
+    if file == "-":
+        return sys.stdin.buffer.read()
+    return (data_folder(file) if file.startswith(SCHEME) else Path(file)).read_bytes()
+
+
+def _read(name: str, content_of: Callable[[], bytes], kind: Kind) -> Iterator[Row]:
     """Yield the rows of a file, each with an id of the kind.
 
     Raises:
         UsageError: the file cannot be read, holds no id, or a row of it has none or something else.
     """
-    name = _name(file)
     try:
-        content = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
+        content = content_of()
         found = 0
         for row in _rows(content, kind):
             one = "" if row.id is None else str(row.id).strip()

@@ -10,6 +10,7 @@ import secrets
 import socket
 import threading
 import time
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
@@ -161,4 +162,5 @@ def _work_id(root: S3Path) -> str:
     path = DataFolder(root).work_id
     if not path.exists():
         path.write_text(secrets.token_hex(16), encoding="utf-8")
-    return path.read_text(encoding="utf-8")
+    # Of this folder on this machine: a clone of the folder, or of the machine, has the same file and is another.
+    return f"{path.read_text(encoding='utf-8')}-{path.parent.stat().st_ino:x}-{uuid.getnode():x}"

@@ -333,10 +333,28 @@ def test_the_automation_for_dead_runs_is_one_however_often_it_is_set_up(
     for _ in range(2):
         done = fincon("automations", cwd=tmp_path, env=server)
         assert done.returncode == 0, done.stderr
-    (found,) = [a for a in ask(server, "automations") if a["name"].startswith("fincon:")]
+    (found,) = [a for a in ask(server, "automations") if a["name"].startswith("fincon: mark")]
     assert found["enabled"]
     assert found["actions"][0]["state"] == "CRASHED"
     assert "prefect.flow-run.heartbeat" in found["trigger"]["expect"]
+
+
+def test_people_are_told_by_one_automation_each_however_often_it_is_set_up(
+    server: dict[str, str], tmp_path: Path
+) -> None:
+    code = "from prefect.blocks.notifications import SlackWebhook; SlackWebhook(url='http://127.0.0.1:1/hook').save('ops')"
+    subprocess.run([sys.executable, "-c", code], env=clean() | server, check=True)
+    for _ in range(2):
+        done = fincon(
+            "automations", "--notify", "slack-webhook/ops", "--within-hours", "2", cwd=tmp_path, env=server
+        )
+        assert done.returncode == 0, done.stderr
+    told = [a for a in ask(server, "automations") if a["name"].startswith("fincon: tell")]
+    assert len(told) == 3
+    assert {a["actions"][0]["type"] for a in told} == {"send-notification"}
+    assert 7200 in {a["trigger"]["within"] for a in told}
+    wrong = fincon("automations", "--notify", "slack-webhook/nobody", cwd=tmp_path, env=server)
+    assert (wrong.returncode, "no block" in wrong.stderr) == (2, True)
 
 
 def test_a_spent_budget_is_completed_by_that_name(
