@@ -140,12 +140,13 @@ def _flow(frame: pd.DataFrame, currency: str, width: int) -> alt.Chart:
         "name", ["money_in", "money_out"], "way", "amount"
     )
     names = list(dict.fromkeys(long["name"]))
+    month_over_year = alt.Axis(labelAngle=0, labelOverlap=True, labelExpr="split(datum.label, ' ')")
     chart = (
         alt.Chart(long)
         .transform_calculate(told=f"datum.name + ': ' + {written(currency, WIDTH, 'amount', '+')}")
         .mark_bar(size=min(28, (width - 90) // max(len(names), 1) - 4))
         .encode(
-            x=alt.X("name:O", title=None, sort=names, axis=alt.Axis(labelAngle=0, labelOverlap=True)),
+            x=alt.X("name:O", title=None, sort=names, axis=month_over_year),
             y=alt.Y("amount:Q", **amounts_axis(long["amount"], currency, 4)),
             color=alt.when(alt.datum["amount"] < 0).then(alt.value(RED)).otherwise(alt.value(BLUE)),
             description=alt.Description("told:N"),
@@ -166,9 +167,9 @@ def distribution(frame: pd.DataFrame, currency: str, step: int) -> alt.TopLevelM
         .encode(
             x=alt.X(
                 "bin:Q",
-                bin="binned",
+                bin=alt.BinParams(binned=True, step=step),  # ticks stand where bars meet
                 title=f"Current balance, {code}, major units",
-                axis=alt.Axis(labelExpr=as_written(currency)),
+                axis=alt.Axis(labelExpr=as_written(currency), labelOverlap=True, labelSeparation=8),
             ),
             x2="end:Q",
             y=alt.Y("accounts:Q", title="Accounts", axis=alt.Axis(tickMinStep=1)),
@@ -188,7 +189,7 @@ def changes(frame: pd.DataFrame, currency: str, since: str) -> alt.TopLevelMixin
         x=alt.X(
             "change:Q",
             title=f"Change since {since}, {currency.upper()}, major units",
-            axis=alt.Axis(labelExpr=as_written(currency, "+"), labelOverlap=True),
+            axis=alt.Axis(labelExpr=as_written(currency, "+"), labelOverlap=True, tickCount=6),
             scale=alt.Scale(domain=room_for_labels(frame["change"], "jpy", WIDTH - 110), nice=False),
         ),
     )

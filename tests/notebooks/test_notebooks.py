@@ -22,6 +22,13 @@ def test_a_notebook_is_kept_without_outputs(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_a_line_of_code_is_not_cut_where_a_notebook_is_shown(path: Path) -> None:
+    """JupyterLab at 1280 px and a page of HTML at 1000 px have room for so many characters."""
+    lines = [line for cell in cells(path) if cell["cell_type"] == "code" for line in cell["source"]]
+    assert [line for line in lines if len(line.rstrip("\n")) > 107] == []
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_a_notebook_reads_the_views_and_its_plots_need_no_network(path: Path) -> None:
     source = "\n".join("".join(cell["source"]) for cell in cells(path) if cell["cell_type"] == "code")
     assert "from fincon import connect" in source
