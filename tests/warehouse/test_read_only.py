@@ -1,5 +1,7 @@
 """Whoever asks the views reads them, and nothing else: no file but the lake's, no environment, and nothing is written."""
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -193,6 +195,18 @@ def test_a_reader_has_frames_parameters_cursors_and_a_time_zone(synced: Path) ->
         for write in (relation.to_parquet, relation.to_csv):
             with pytest.raises(duckdb.PermissionException):
                 write(str(synced.parent / "outside" / "x"))
+
+
+def test_no_bar_of_progress_is_written_between_the_rows_of_a_script(synced: Path) -> None:
+    """DuckDB draws one where a query takes long, on standard output, wherever no file is run: ``python -c``, a worker."""
+    script = f"""
+import duckdb, fincon
+ask = "SELECT current_setting('enable_progress_bar')"
+views = fincon.connect({str(synced)!r})
+print(*(one.execute(ask).fetchall()[0][0] for one in (duckdb.connect(), views, views.cursor())))
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout == "True False False\n"
 
 
 def test_output_goes_on_being_written_wherever_it_is_wanted(
