@@ -19,8 +19,10 @@ def relocate(views: Path, target: Path, root: str) -> Path:
     with duckdb.connect() as connection:
         connection.execute(f"ATTACH {sql_literal(str(target))} AS moved; USE moved")
         before = str(connection.execute("SELECT main.published_in()").fetchall()[0][0])
+        # Read before anything is changed: of views that an older fincon made, a question fails, which would end the transaction.
+        statements = list(_moved(connection, before, root))
         connection.execute("BEGIN")
-        for statement in _moved(connection, before, root):
+        for statement in statements:
             connection.execute(statement)
         connection.execute("COMMIT; USE memory; DETACH moved")
     return target

@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -285,8 +286,6 @@ def test_a_damaged_format_file_is_named(ours: Path, sandbox: Sandbox) -> None:
 
 def made_by_another(data: Path) -> None:
     """Make the views say that another fincon made them."""
-    import duckdb
-
     with duckdb.connect(str(data / "fincon.duckdb")) as views:
         views.execute("CREATE OR REPLACE MACRO made_by() AS 'another'")
 
@@ -305,6 +304,17 @@ def test_views_of_another_fincon_are_read_as_they_are_while_a_run_holds_the_fold
     made_by_another(ours)
     with writer_lock(ours):
         assert rows(ours, "FROM accounts")
+
+
+def test_a_lake_that_was_moved_is_read_though_its_views_name_files_as_an_older_fincon_did(
+    ours: Path,
+) -> None:
+    """One macro for each view, and none for all: asking for that one fails, which must end nothing."""
+    expected = rows(ours, "FROM accounts")
+    made_by_another(ours)
+    with duckdb.connect(str(ours / "fincon.duckdb")) as views:
+        views.execute("DROP MACRO lake.files_by_view")
+    assert rows(ours.rename(ours.with_name("moved")), "FROM accounts") == expected
 
 
 # An attribute more, in two files
