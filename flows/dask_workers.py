@@ -13,10 +13,15 @@ from typing import ParamSpec, TypeVar
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
+from fincon.errors import RunFailed
 from fincon.flows.flow_options import InThisProcess
 from fincon.pipeline.context import Advance, SyncContext
 from fincon.pipeline.extract_step import ExtractResult, extract_in_rounds, fetch_lot
 from fincon.pipeline.plan import ExtractJob
+from fincon.settings import dask_scheduler
+
+WORKER_SECONDS = 30.0
+"""How long a worker is waited for."""
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -29,14 +34,33 @@ def extract_on_workers(ctx: SyncContext, jobs: Sequence[ExtractJob]) -> list[Ext
     """Do jobs on the workers of the flow run that this is called in, whose task runner is Dask's.
 
     Raises:
-        Exception: what a worker failed with. Stopped: the sync was.
+        Exception: what a worker failed with. Stopped: the sync was. RunFailed: there is no worker.
     """
+    refuse_without_workers(dask_scheduler())
 
     def run_step(name: str, do: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         result: R = ctx.run_step(name, InThisProcess(do), *args, **kwargs)
         return result
 
     return extract_in_rounds(replace(ctx, run_step=run_step), jobs, partial(_fetch_lots, ctx))
+
+
+def refuse_without_workers(address: str, seconds: float = WORKER_SECONDS) -> None:
+    """Make sure that a scheduler has a worker, for whom it would else wait for ever.
+
+    Raises:
+        RunFailed: it has none after so many seconds.
+    """
+    from distributed import Client  # it comes with fincon[dask] alone
+
+    with Client(address, timeout=seconds) as client:  # type: ignore[no-untyped-call]  # it ships no types
+        try:
+            client.wait_for_workers(1, timeout=seconds)
+        except TimeoutError as error:
+            raise RunFailed(
+                f"The Dask scheduler {address} has no worker after {seconds:.0f} s.",
+                f"Start one (dask worker {address}), or unset FINCON_DASK to fetch in this process.",
+            ) from error
 
 
 def _fetch_lots(ctx: SyncContext, jobs: Sequence[ExtractJob], advance: Advance) -> list[ExtractResult]:

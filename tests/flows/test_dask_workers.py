@@ -176,3 +176,16 @@ def test_retries_of_a_flow_apply_on_workers_and_ask_those_alone_that_were_left_u
         task["name"].rsplit("-", 1)[0]: task["run_count"] for task in tasks_of_last_run(server, 5 + 1 + 4)
     }
     assert (tried["fetch"], tried["publish"]) == (2, 1)
+
+
+def test_a_scheduler_without_a_worker_is_told_and_not_waited_for_for_ever() -> None:
+    from distributed import LocalCluster
+
+    from fincon.errors import RunFailed
+    from fincon.flows.dask_workers import refuse_without_workers
+
+    with (
+        LocalCluster(n_workers=0, dashboard_address=None) as cluster,
+        pytest.raises(RunFailed, match="has no worker after 1 s"),
+    ):
+        refuse_without_workers(cluster.scheduler_address, 1)
