@@ -29,7 +29,8 @@ def stage_absent(lake: Lake, staging: Path, origin: Origin, listed_from: datetim
     listed = read_parquet_sql(accounts) if accounts else f"({no_rows_sql(ACCOUNTS)})"
     shown = f"SELECT account_id FROM {listed}"
     if rejects:
-        shown += f" UNION ALL SELECT object_id FROM {read_parquet_sql(rejects)}"
+        # Only of one that stood there is there a raw object: one that was asked for by its id may be refused because it is gone.
+        shown += f" UNION ALL SELECT object_id FROM {read_parquet_sql(rejects)} WHERE object_type = 'account' AND raw IS NOT NULL"
     with lake.query() as query:
         absent = query.sql(
             from_template(

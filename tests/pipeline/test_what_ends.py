@@ -11,7 +11,7 @@ from fincon.errors import StripeError
 from fincon.pipeline.request import SyncRequest
 from fincon.pipeline.sync import run_sync
 from tests.conftest import rows, settings_for
-from tests.scripted_stripe import START, Answer, ScriptedStripe, account, event, serving, session
+from tests.scripted_stripe import START, Answer, ScriptedStripe, account, event, missing, serving, session
 
 VERSION = "2026-06-24.dahlia"
 REFRESH = {"last_attempted_at": START - 100, "next_refresh_available_at": START + 3600, "status": "succeeded"}
@@ -70,6 +70,24 @@ def test_an_account_that_cannot_be_read_is_not_absent(stripe: ScriptedStripe, da
     stripe.accounts[1]["created"] = "odd"
     assert run(stripe, data)["rejected"] == 1
     assert rows(data, "FROM accounts WHERE absent_since IS NOT NULL") == []
+
+
+def test_an_account_that_is_gone_is_absent_though_its_transactions_were_asked_for_and_refused(
+    stripe: ScriptedStripe, data: Path
+) -> None:
+    """What Stripe answers of an account that it lists no more is no sign that it still does: not in this run, nor a day later."""
+    stripe.accounts[1]["transaction_refresh"] = {**REFRESH, "id": "fctxnref_1"}
+    run(stripe, data)
+    stripe.accounts.pop()
+    stripe.intercept = lambda path, query: (
+        missing("fca_B", "account", 400) if query.get("account") == ["fca_B"] else None
+    )
+    for _ in range(2):
+        run(stripe, data, accounts=True, transactions=True)
+        gone = rows(data, "FROM accounts WHERE absent_since IS NOT NULL")
+        assert [row["account_id"] for row in gone] == ["fca_B"]
+        stripe.clock += 2 * 86_400
+    assert any("account=fca_B" in request for request in stripe.requests)
 
 
 def test_an_empty_list_makes_every_account_absent(stripe: ScriptedStripe, data: Path) -> None:
