@@ -39,6 +39,7 @@ SECTIONS = {
     "Ask": {
         "status": ("status", "Show the last runs and how fresh each table is."),
         "sql": ("query", "Ask the views; write CSV, JSON, Parquet, …"),
+        "changes": ("changes", "Write every version that came, as JSON lines."),
         "explain": ("explain", "Say what became of an account, and why it has no balance."),
         "schema": ("schema", "Show what views, columns and macros mean."),
         "report": ("query", "Write key tables and plots as one HTML page."),
