@@ -73,6 +73,8 @@ class StripeError(FinconError):
         super().__init__(message, hint)
         self.refusal = refusal
         """The answer; None where there was none that could be read as far as its headers."""
+        self.ends_stage_alone = False
+        """Whether it ends the stage in which it came and no other: what is on disk is whole, and the run goes on."""
 
 
 class InvalidKey(StripeError):

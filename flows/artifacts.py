@@ -20,7 +20,7 @@ from prefect.events import emit_event
 from prefect.logging import get_run_logger
 
 from fincon.pipeline.context import Advance, Progress
-from fincon.pipeline.request import SyncResult
+from fincon.pipeline.request import SyncResult, name_set_aside
 from fincon.storage.s3 import DataPath
 from fincon.transforms.identities import mask_ids
 from fincon.transforms.wording import pluralize
@@ -67,10 +67,8 @@ def summary(result: SyncResult, seconds: Mapping[str, float]) -> str:
         lines.append(
             f"- **Resumed:** {pluralize(result.resumed_pages, 'page was', 'pages were')} on disk already."
         )
-    for stream, refusal, accounts in result.set_aside:
-        lines.append(
-            f"- **Set aside:** the {stream} of {pluralize(accounts, 'account')}, which Stripe refused ({refusal})."
-        )
+    for stream, refusal, count in result.set_aside:
+        lines.append(f"- **Set aside:** {name_set_aside(stream, count)}, which Stripe refused ({refusal}).")
     refused = (error for errors in result.refused.values() for error in errors)
     lines += [f"- **Refused:** {mask_ids(str(error))}" for error in refused]
     if result.unknown_sessions:

@@ -33,7 +33,7 @@ from fincon.lake.tables import Lake  # noqa: E402
 from fincon.pipeline.attempts import recorded_if_refused  # noqa: E402
 from fincon.pipeline.context import NoProgress, Progress, StepRunner  # noqa: E402
 from fincon.pipeline.extract_step import extract_here  # noqa: E402
-from fincon.pipeline.request import SyncRequest, SyncResult  # noqa: E402
+from fincon.pipeline.request import SyncRequest, SyncResult, name_set_aside  # noqa: E402
 from fincon.pipeline.sync import run_sync  # noqa: E402
 from fincon.storage.data_folder import DataFolder  # noqa: E402
 from fincon.storage.s3 import DataPath  # noqa: E402
@@ -124,11 +124,8 @@ def sync_as_tasks(
             "Stripe does not know %s: the view rejects names them",
             pluralize(len(result.unknown_sessions), "session"),
         )
-    for stream, refusal, accounts in result.set_aside:
-        log.warning(
-            "Stripe refused the %s of %s (%s), set aside",
-            *(stream, pluralize(accounts, "account"), refusal),
-        )
+    for stream, refusal, count in result.set_aside:
+        log.warning("Stripe refused %s (%s), set aside", name_set_aside(stream, count), refusal)
     return result
 
 

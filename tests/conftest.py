@@ -46,6 +46,7 @@ SLOW = (
     "test_reconcile",
     "test_report_page",
     "test_refused",
+    "test_refused_sessions",
     "test_resume",
     "test_s3",
     "test_scheduled_runs",

@@ -44,12 +44,20 @@ ROOMS = {
             for name in ("decode", "event_times", "flatten", "money", "personal", "redaction", "unknown_attributes")
         ),
     ),
-    "extract": Room(
-        tuple(f"fincon/extract/{name}.py" for name in ("pagination", "ranges", "accounts", "events", "responses")),
-        "tests/extract tests/pipeline/test_guards.py",
+    "paging": Room(
+        tuple(f"fincon/extract/{name}.py" for name in ("pagination", "ranges", "accounts")),
+        "tests/extract/test_listing.py tests/extract/test_hostile_answers.py tests/extract/test_hostile_api.py",
+    ),
+    "answers": Room(
+        ("fincon/extract/events.py", "fincon/extract/responses.py"), "tests/extract tests/pipeline/test_guards.py"
     ),
     "lake": Room(
-        tuple(f"fincon/lake/{name}.py" for name in ("append", "sightings", "absence", "version_sql")),
+        ("fincon/lake/append.py", "fincon/lake/incremental.py"),
+        "tests/pipeline/test_sync.py tests/pipeline/test_what_ends.py tests/pipeline/test_guards.py"
+        " tests/extract/test_refused.py tests/pipeline/test_resume.py",
+    ),
+    "observations": Room(
+        tuple(f"fincon/lake/{name}.py" for name in ("sightings", "absence", "version_sql")),
         "tests/lake tests/pipeline/test_guards.py tests/pipeline/test_what_ends.py tests/pipeline/test_observations.py",
     ),
     "erasure": Room(

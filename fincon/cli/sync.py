@@ -27,7 +27,7 @@ from fincon.pipeline.attempts import recorded_if_refused
 from fincon.pipeline.context import Progress
 from fincon.pipeline.dry_run import dry_run
 from fincon.pipeline.id_files import SessionIds, ask_session_ids, read_session_ids, read_stripe_accounts
-from fincon.pipeline.request import SyncRequest, SyncResult
+from fincon.pipeline.request import SyncRequest, SyncResult, name_set_aside
 from fincon.pipeline.sync import run_sync
 from fincon.settings import (
     STRIPE_ACCOUNT_ID,
@@ -315,9 +315,10 @@ def print_summary(result: SyncResult) -> None:
     ]
     if result.resumed_pages:
         parts.append(f"{pluralize(result.resumed_pages, 'page')} kept from the interrupted run")
-    for stream, refusal, accounts in result.set_aside:
-        said = f"Stripe refused the {stream} of {pluralize(accounts, 'account')} ({refusal}), set aside for a day"
-        echo_status(f'{said} or until they are refreshed: see `fincon sql "FROM rejects"`.')
+    for stream, refusal, count in result.set_aside:
+        until = "till the next sync" if stream == "sessions" else "for a day or until they are refreshed"
+        said = f"Stripe refused {name_set_aside(stream, count)} ({refusal}), set aside {until}"
+        echo_status(f'{said}: see `fincon sql "FROM rejects"`.')
     if run["rejected"]:
         parts.append(f"{run['rejected']:,} rejected")
     if result.left_in_clear:

@@ -34,16 +34,28 @@ def fetch_each(
     Raises:
         StripeError: one failed for good; those already fetched stay on disk.
     """
-    over = Event()
+    over, failed = Event(), Event()
+
+    def fetch_unless_failed(one: T) -> None:
+        if (
+            failed.is_set()
+        ):  # by the time that this thread's turn comes, which may be before the client is stopped
+            return
+        try:
+            fetch(one)
+        except BaseException:
+            failed.set()
+            raise
+
     with worker_threads(stripe, stripe.settings.concurrency + bool(meanwhile)) as pool:
         try:
             beside = {pool.submit(meanwhile, over.is_set)} if meanwhile else set()
-            waiting = {pool.submit(fetch, one) for one in wanted}
+            waiting = {pool.submit(fetch_unless_failed, one) for one in wanted}
             if not waiting:
                 over.set()
             for future in as_completed(beside | waiting):
                 future.result()
-                if future not in beside:
+                if future not in beside and not failed.is_set():
                     progress(1)
                 waiting.discard(future)
                 if not waiting:

@@ -50,7 +50,7 @@ def fetch_features(stripe: StripeClient, page_store: PageStore, job: FeatureJob,
             what is on disk is whole.
     """
     stream = stream_of(job.feature).name
-    refusals = Refusals(stream, "All else that was fetched is in; the next run asks for them again.")
+    refusals = Refusals(stream, "account")
 
     def fetch(due: DueAccount) -> None:
         before = replace(no_page(stream, due.account_id), watermark=due.watermark, after=due.after)

@@ -15,7 +15,7 @@ from fincon.extract.client import Params, StripeClient
 from fincon.extract.responses import StripeResponse
 from fincon.landing.page_store import PageStore
 from fincon.transforms.list_page import ListPage, list_page
-from fincon.transforms.page import Header, Page
+from fincon.transforms.page import ERASED, Header, Page
 from fincon.transforms.streams import STREAMS
 from fincon.transforms.wording import pluralize
 
@@ -205,7 +205,7 @@ def store_refusal(page_store: PageStore, refusal: Refusal, of: Header) -> Header
         count=0,
         request=refusal.request,
         request_id=refusal.request_id,
-        status=refusal.status,
+        status=404 if refusal.status == ERASED else refusal.status,  # gone: Stripe does not know it any more
         code=refusal.code,
         words=refusal.words,
         observed_at=page_store.next_observed_at(refusal.date),

@@ -1,4 +1,4 @@
-"""Tell whose a refusal is: one account's, which is set aside while the others go on, or everyone's, which ends the stage."""
+"""Tell whose a refusal is: one object's, which is set aside while the others go on, or everyone's, which ends the stage."""
 
 import threading
 from collections.abc import Callable
@@ -7,11 +7,17 @@ from dataclasses import dataclass
 from fincon.errors import AccountDisconnected, PermissionDenied, Refusal, RetriesExhausted, StripeError
 from fincon.extract.concurrency import MAX_CONSECUTIVE_FAILURES
 from fincon.landing.page_store import PageStore
-from fincon.transforms.page import UNREADABLE, Header
+from fincon.transforms.page import ERASED, UNREADABLE, Header
 from fincon.transforms.rejects import ABOUT_THE_ACCOUNT
 
 EVERYONES = frozenset({401, 407, 429})
 """Statuses that are of the key, the proxy or the limit, whatever was asked for."""
+
+READ = frozenset({200, 404, ERASED})
+"""Statuses of a page that only a key gets which may read what was asked for."""
+
+REST = "All else that was fetched is in; the next run asks for them again."
+"""What becomes of the rest where a stage ends."""
 
 
 def refusal_of_one(error: StripeError) -> Refusal | None:
@@ -42,33 +48,34 @@ class _Kind:
 
 
 class RefusedAlike(Exception):
-    """So many accounts were refused alike that it is not theirs. ``is_alike`` tells which pages hold such a refusal."""
+    """So many objects were refused alike that it is not theirs. ``is_alike`` tells which pages hold such a refusal."""
 
     def __init__(self, error: StripeError, is_alike: Callable[[Header], bool]) -> None:
         super().__init__(str(error))
         self.error = error
+        self.error.ends_stage_alone = True
         self.is_alike = is_alike
 
 
 class Refusals:
-    """Count the refusals of a stage, in which the lists of many accounts are asked for, from any thread."""
+    """Count the refusals of a stage, in which many sessions, or the lists of many accounts, are asked for, from any thread."""
 
-    def __init__(self, what: str, rest: str) -> None:
-        """Of ``what`` the lists are, and what becomes of the ``rest`` is said where the stage ends."""
-        self._what, self._rest = what, rest
+    def __init__(self, what: str, whose: str) -> None:
+        """Of ``what`` is asked for, each refusal is ``whose``: an ``account``, say."""
+        self._what, self._whose = what, whose
         self._lock = threading.Lock()
         self._in_a_row: list[_Kind] = []
         self._denied: list[Header] = []
         self._is_new = False
 
     def take(self, header: Header, *, refused_before: bool = False) -> None:
-        """Take note of how an account's list ended; that it was refused is no news where it was ``refused_before``.
+        """Take note of how a chain of pages ended; that it was refused is no news where it was ``refused_before``.
 
         Raises:
             RefusedAlike: so many in a row were.
         """
         with self._lock:
-            if header.status == 200 or header.status == 404 or header.code in ABOUT_THE_ACCOUNT:
+            if header.status in READ or header.code in ABOUT_THE_ACCOUNT:
                 self._in_a_row.clear()  # that the key may read them is certain
                 return
             if names_permission(header):
@@ -85,7 +92,7 @@ class Refusals:
                 raise RefusedAlike(error, lambda other: _Kind.of(other) == kind)
 
     def check_all(self, count: int, is_denied: Callable[[], bool] = lambda: True) -> None:
-        """Judge a stage of ``count`` accounts, which may have been too few to be ``MAX_CONSECUTIVE_FAILURES`` in a row.
+        """Judge a stage of ``count`` objects, which may have been too few to be ``MAX_CONSECUTIVE_FAILURES`` in a row.
 
         ``is_denied`` asks for an account that could be read before; it is called where nothing else tells.
 
@@ -97,7 +104,8 @@ class Refusals:
 
     def _error(self, header: Header, count: int) -> StripeError:
         how = "" if header.status == UNREADABLE else f" with {header.status}"
-        many = "the one account that was due" if count == 1 else f"{count} accounts one after another"
+        one = f"the one {self._whose} that was due"
+        many = one if count == 1 else f"{count} {self._whose}s one after another"
         said = (
             f"No more {self._what} were asked for: Stripe refused {many} alike,"
             f" the last{how} (GET {header.request}, Request-Id {header.request_id})"
@@ -115,16 +123,16 @@ class Refusals:
             mend = (
                 "Give the restricted key the permission that Stripe names (Dashboard, Developers, API keys)."
             )
-            return PermissionDenied(said, f"{mend} {self._rest}", refusal)
+            return PermissionDenied(said, f"{mend} {REST}", refusal)
         if header.status >= 500 and header.status != UNREADABLE:
             trouble = "Stripe may be in trouble (https://status.stripe.com)."
-            return RetriesExhausted(said, f"{trouble} {self._rest}", refusal)
-        return StripeError(said, self._rest, refusal)
+            return RetriesExhausted(said, f"{trouble} {REST}", refusal)
+        return StripeError(said, REST, refusal)
 
 
 def drop_unread(page_store: PageStore, stream: str, alike: RefusedAlike) -> None:
-    """Remove the lists of which not all is on disk, and the refusals that were not the accounts' own."""
-    for account_id in page_store.started_parents(stream):
-        last = page_store.last(stream, account_id)
+    """Remove the chains of which not all is on disk, and the refusals that were not of one object."""
+    for parent in page_store.started_parents(stream):
+        last = page_store.last(stream, parent)
         if last is None or last.cursor is not None or (last.status != 200 and alike.is_alike(last)):
-            page_store.drop(stream, account_id)
+            page_store.drop(stream, parent)

@@ -128,7 +128,7 @@ def classify_response(
     refusal = Refusal(
         status=status,
         code=told.code if told.code and CODE.fullmatch(told.code) else "",
-        words=without_personal(told.message),
+        words=told.message,
         request=request,
         request_id=request_id,
         date=date,
@@ -199,12 +199,12 @@ def backoff_seconds(first: float, failures: int) -> float:
 
 
 def _read_error(body: bytes) -> ErrorBody:
-    """Return what Stripe says of a failure; nothing where the body is not its error envelope."""
+    """Return what Stripe says of a failure, without personal data; nothing where the body is not its error envelope."""
     try:
         error = msgspec.json.decode(body, type=_Envelope).error
     except msgspec.DecodeError:
         return ErrorBody()
-    error.message = _one_line(error.message)
+    error.message = without_personal(_one_line(error.message))
     return error
 
 

@@ -253,6 +253,7 @@ def close_sessions(lake: Lake, page_stores: Mapping[str, Iterable[PageStore]]) -
         for stripe_account, of_account in page_stores.items()
         for page_store in of_account
         for page in page_store.read_sessions()
+        if page.header.status in (200, 404)  # one that was refused is asked for again
     }
     if not observed:
         return

@@ -23,8 +23,9 @@ from fincon.errors import CorruptPage, RunFailed
 from fincon.privacy import Erased
 from fincon.storage.data_folder import atomic_write, make_folder
 from fincon.transforms.identities import names_one_of
-from fincon.transforms.page import Header, Page
+from fincon.transforms.page import ERASED, Header, Page
 from fincon.transforms.redaction import Privacy, redact
+from fincon.transforms.rejects import refusal_code
 from fincon.transforms.streams import STREAMS, Stream, stream_named
 
 SUFFIX = ".json.zst"
@@ -235,6 +236,11 @@ class PageStore:
         """List the sessions that Stripe answered 404 to, each with what it said."""
         headers = (page.header for page in self.read_sessions())
         return [(header.parent, header.words) for header in headers if header.status == 404]
+
+    def refused_sessions(self) -> list[str]:
+        """List, of each session that Stripe refused, the status and code of its answer."""
+        headers = (page.header for page in self.read_sessions())
+        return [refusal_code(header) for header in headers if header.status not in (200, 404, ERASED)]
 
     def read_sessions(self) -> Iterator[Page]:
         """Yield the own page of each session."""

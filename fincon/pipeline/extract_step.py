@@ -3,8 +3,8 @@
 import shutil
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -15,7 +15,6 @@ from fincon.extract import accounts as listing
 from fincon.extract import events, features, inline_owners, sessions
 from fincon.extract.client import LOG, RequestBudget, StripeClient
 from fincon.extract.concurrency import MAX_CONSECUTIVE_FAILURES, run_all
-from fincon.extract.refusals import refusal_of_one
 from fincon.lake import incremental, sightings
 from fincon.lake.staging import Stager
 from fincon.lake.tables import Lake
@@ -48,7 +47,7 @@ class ExtractResult:
     failure: FinconError | None = None
     """Why not all is fetched."""
     refused: tuple[StripeError, ...] = ()
-    """Why the transactions or owners of all accounts are left out of what is; each kind of list apart."""
+    """Why sessions, or the transactions or owners of accounts, are left out of what is; each stage apart."""
     asked: bool = True
     """Whether the job began at all."""
     counts: Counter[str] = field(default_factory=Counter)
@@ -196,18 +195,19 @@ def fetch_all(
 ) -> dict[str, StripeError]:
     """Fetch every page that the job asks for and that is not on disk yet; then mark that all are there.
 
-    Returns ``transactions`` or ``owners`` → why Stripe refused those of one account after another, where it did.
+    Returns stream → why what is left of it was not asked for: Stripe refused one session, or account, after another alike.
     """
     request = job.request
     refused: dict[str, StripeError] = {}
     try:
         # An earlier attempt may have asked for more: what it began is finished, for a half would pass for all.
         if session_ids := list(dict.fromkeys([*request.session_ids, *page_store.started_parents()])):
-            fetch_sessions(ctx, job, stripe, page_store, session_ids)
+            with ending_alone("sessions", refused):
+                fetch_sessions(ctx, job, stripe, page_store, session_ids)
         if request.accounts or request.events:
             fetch_accounts_or_events(ctx, job, stripe, page_store)
         if request.features:
-            refused = fetch_features(ctx, job, stripe, page_store)
+            fetch_features(ctx, job, stripe, page_store, refused)
     finally:
         stripe.stop()
         stripe.close()
@@ -226,6 +226,18 @@ def fetch_all(
     counts = {**costs, "requests": max(costs["requests"], page_store.count_requests())}
     folder.mark_fetched(counts | {f"{REFUSED}{name}": 1 for name in refused})
     return refused
+
+
+@contextmanager
+def ending_alone(name: str, refused: dict[str, StripeError]) -> Iterator[None]:
+    """Add the error of the stage ``name`` to those ``refused`` where it ends that stage and no other."""
+    try:
+        yield
+    except StripeError as error:
+        if not error.ends_stage_alone:
+            raise
+        LOG.info("%s %s", error, error.hint)
+        refused[name] = error
 
 
 def fetch_sessions(
@@ -259,15 +271,18 @@ def fetch_accounts_or_events(
 
 
 def fetch_features(
-    ctx: SyncContext, job: ExtractJob, stripe: StripeClient, page_store: PageStore
-) -> dict[str, StripeError]:
+    ctx: SyncContext,
+    job: ExtractJob,
+    stripe: StripeClient,
+    page_store: PageStore,
+    refused: dict[str, StripeError],
+) -> None:
     """Fetch the transactions and the owners, as far as they are asked for, of the accounts that were refreshed since.
 
-    Returns ``transactions`` or ``owners`` → why Stripe refused those of one account after another: all else is whole.
+    Why Stripe refused those of one account after another is added to ``refused``: all else is whole.
     """
     refreshes = incremental.read_refreshes(page_store.read_accounts(), job.run.origin)
     now = page_store.latest or time.time_ns() // 1_000
-    refused: dict[str, StripeError] = {}
     for feature in job.request.features:
         asked = incremental.DueQuery(
             stripe_account=job.run.stripe_account,
@@ -286,11 +301,5 @@ def fetch_features(
         name = stream_of(feature).name
         advance = ctx.progress.stage(f"{name} of accounts", len(due))
         fetch = inline_owners.fetch_owners if feature == "ownership" else features.fetch_features
-        try:
+        with ending_alone(name, refused):
             ctx.run_step(f"fetch {name}", fetch, stripe, page_store, lists, advance)
-        except StripeError as error:
-            if refusal_of_one(error) is None:
-                raise
-            LOG.info("%s %s", error, error.hint)
-            refused[name] = error
-    return refused

@@ -33,7 +33,7 @@ def failed_accounts(
 ) -> FinconError:
     """Make one error of why some of several Stripe accounts are not in, each named with its own.
 
-    Of those ``refused`` only the transactions or owners are not. Where all that was missing were requests
+    Of those ``refused`` only sessions, transactions or owners are not. Where all that was missing were requests
     (``--max-requests``), return that error as it is.
     """
     real = [(account, e) for account, e in failures.items() if not isinstance(e, BudgetExhausted)]
@@ -55,5 +55,5 @@ def failed_accounts(
         )
     if parts:
         of = pluralize(len({account for account, _ in parts}), "Stripe account")
-        told.append(f"Of {of} Stripe refused transactions or owners; all else of them is in.")
+        told.append(f"Of {of} Stripe refused sessions, transactions or owners; all else of them is in.")
     return AccountsFailed(" ".join(told), "\n        ".join(lines))

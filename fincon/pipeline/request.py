@@ -92,6 +92,13 @@ class SyncRequest:
         return "+".join(name for name, wanted in asked.items() if wanted)
 
 
+def name_set_aside(stream: str, count: int) -> str:
+    """Name what is set aside of a stream, as `SyncResult.set_aside` counts it."""
+    if stream == "sessions":
+        return pluralize(count, "session")
+    return f"the {stream} of {pluralize(count, 'account')}"
+
+
 @dataclass(frozen=True, kw_only=True)
 class SyncResult:
     """Say what a sync did, and what went wrong."""
@@ -103,7 +110,7 @@ class SyncResult:
     unknown_sessions: dict[str, str] = field(default_factory=dict)
     """Session that Stripe does not know → its words."""
     set_aside: Sequence[tuple[str, str, int]] = ()
-    """(``transactions`` or ``owners``, Stripe's status and code, accounts) of those that it refused, and that are set aside."""
+    """(Stream, Stripe's status and code, how many) of the sessions, and the accounts' transactions or owners, set aside."""
     failed_checks: dict[str, int] = field(default_factory=dict)
     """Check → how many rows it found."""
     resumed_pages: int = 0
@@ -111,7 +118,7 @@ class SyncResult:
     failures: dict[str, FinconError] = field(default_factory=dict)
     """Stripe account → why it is not in; the others are."""
     refused: dict[str, tuple[StripeError, ...]] = field(default_factory=dict)
-    """Stripe account → why its transactions or owners were not read at all; else it is in."""
+    """Stripe account → why sessions, transactions or owners of it were given up; else it is in."""
     seconds: Mapping[str, float] = field(default_factory=dict)
     """Stage → how long it took."""
     left_in_clear: bool = False
@@ -134,8 +141,8 @@ class SyncResult:
     def failure(self, *, strict: bool) -> FinconError | None:
         """Return a `RunFailed` where a check failed, a Stripe account is not in or, with ``strict``, an object was rejected.
 
-        A `StripeError` where Stripe refused transactions or owners altogether; a `BudgetExhausted` where a Stripe account is
-        not in, for there was no request left; None where all is well.
+        A `StripeError` where Stripe refused sessions, transactions or owners altogether; a `BudgetExhausted` where a Stripe
+        account is not in, for there was no request left; None where all is well.
         """
         run = self.run
         if self.failed_checks:

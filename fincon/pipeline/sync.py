@@ -1,5 +1,6 @@
 """Run a sync: recover → plan → extract → load → publish → check. Prefect's flow and the command line both run it."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
@@ -112,11 +113,15 @@ def extract_and_load(
     if not rows:  # what was fetched before is published all the same
         raise failure_of(jobs, failures)
     page_stores = [RunFolder(ctx.data, row["run_id"]).pages for row in rows]
+    refused_sessions = Counter(refusal for store in page_stores for refusal in store.refused_sessions())
     return SyncResult(
         runs=tuple(rows),
         loaded_first=tuple(row for _, row in interrupted),
         unknown_sessions=dict(one for store in page_stores for one in store.missing_sessions()),
-        set_aside=accounts_set_aside(lake, [row["run_id"] for row in rows]),
+        set_aside=[
+            *sorted(("sessions", refusal, count) for refusal, count in refused_sessions.items()),
+            *accounts_set_aside(lake, [row["run_id"] for row in rows]),
+        ],
         failed_checks=failed,
         resumed_pages=sum(result.resumed_pages for result in results),
         failures=failures,

@@ -390,6 +390,19 @@ def test_words_that_hold_personal_data_or_a_key_are_kept_without(stripe: Scripte
     assert reason.endswith("No: [removed], [removed], [removed], [removed] of fca_CaseA")
 
 
+@pytest.mark.quick
+def test_words_that_hold_personal_data_or_a_key_are_shown_without(
+    stripe: ScriptedStripe, tmp_path: Path
+) -> None:
+    """On the terminal, in the log of retries and in what Prefect is told, for each error takes its words from there."""
+    words = "No: jane@example.com, +1 555 555 5555, rk_test_51secret, btok_1secret of fca_CaseA"
+    for status in (400, 401, 403, 404, 500):
+        stripe.intercept = lambda path, query, status=status: refusal(status, words=words)  # type: ignore[misc]
+        done = fincon("sync", cwd=tmp_path, env=environ(stripe.url))
+        assert done.returncode == 1
+        assert "No: [removed], [removed], [removed], [removed] of fca_CaseA" in done.stderr
+
+
 def test_the_command_tells_and_status_counts(stripe: ScriptedStripe, tmp_path: Path) -> None:
     stripe.intercept = Refusing({"fca_CaseA": refusal(400, INACTIVE, "The account is inactive.")})
     env = environ(stripe.url)
