@@ -61,6 +61,9 @@ class NumberRange(click.FloatRange):
         return number
 
 
+FILE = click.Path(readable=False)
+"""The name of a file that is read, or ``-``; a shell completes it. Whether it can be read is told by who reads it."""
+
 global_options = add_options(
     click.option(
         "--data",

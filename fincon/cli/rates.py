@@ -4,7 +4,7 @@ import click
 
 from fincon.cli import interrupt
 from fincon.cli.maintain import existing_lake
-from fincon.cli.options import command, echo_status, pluralize, wait_option
+from fincon.cli.options import FILE, command, echo_status, pluralize, wait_option
 from fincon.pipeline.failures import machine_errors
 from fincon.pipeline.rates import read_rates, store_rates
 from fincon.storage.lock import retry_while_locked
@@ -12,7 +12,7 @@ from fincon.storage.s3 import S3Path
 
 
 @command("fincon rates ecb.csv", "fincon rates --replace rates.csv")
-@click.argument("file")
+@click.argument("file", type=FILE)
 @click.option("--replace", is_flag=True, help="Forget the rates of before: those in FILE are all.")
 @wait_option
 def rates(file: str, wait_seconds: float, *, replace: bool) -> None:

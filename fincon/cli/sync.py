@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from fincon.cli import interrupt
 from fincon.cli.options import (
+    FILE,
     add_options,
     command,
     current_options,
@@ -92,6 +93,7 @@ OTHER_MODE = " mode"
 )
 @click.option(
     "--sessions",
+    type=FILE,
     metavar="FILE",
     help="Session ids: one a line, or CSV, Parquet or JSON with a column session_id or id; - = standard input; or s3://bucket/key.",
 )
@@ -118,6 +120,7 @@ OTHER_MODE = " mode"
 @click.option(
     "--stripe-accounts",
     "accounts_file",
+    type=FILE,
     metavar="FILE",
     help="Connected accounts from a file, like --sessions, with a column stripe_account or id.",
 )

@@ -66,6 +66,8 @@ def test_a_shell_completes_commands_options_and_choices(shell: str, tmp_path: Pa
     assert "sync" in completed("fincon s", 1)
     assert "--dry-run" in completed("fincon sync --d", 2)
     assert "vertical" in completed("fincon sql --format v", 3)
+    for named in ("sync --sessions ids", "sync --stripe-accounts ids", "rates ids", "sql --output ids"):
+        assert completed(f"fincon {named}", named.count(" ") + 1).startswith("file")
     source = subprocess.run(
         [str(FINCON)],
         env={"_FINCON_COMPLETE": f"{shell}_source", "PATH": os.environ["PATH"]},

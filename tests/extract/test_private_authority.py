@@ -134,3 +134,44 @@ def test_what_is_wrong_with_a_certificate_is_told_apart(
     assert len(done.stderr.splitlines()) == 2, done.stderr
     assert says in done.stderr
     assert advice in done.stderr.splitlines()[1]
+
+
+@contextmanager
+def refusing(answer: bytes) -> Iterator[str]:
+    """Serve a proxy that answers everything with the same words; yield its address."""
+
+    def serve(client: socket.socket) -> None:
+        with suppress(OSError), client:
+            client.recv(65_536)
+            client.sendall(answer)
+
+    def accept(listener: socket.socket) -> None:
+        with suppress(OSError):  # it is closed at the end
+            while True:
+                serve(listener.accept()[0])
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        threading.Thread(target=accept, args=(listener,), daemon=True).start()
+        yield f"http://me:secretword@127.0.0.1:{listener.getsockname()[1]}"
+        listener.shutdown(socket.SHUT_RDWR)
+
+
+@pytest.mark.parametrize("answer", ["403 Forbidden", "407 Proxy Authentication Required"])
+def test_a_proxy_that_refuses_is_told_apart_from_the_server(answer: str, tmp_path: Path) -> None:
+    """In two lines that name the setting, without the password in it."""
+    with refusing(f"HTTP/1.1 {answer}\r\nContent-Length: 0\r\n\r\n".encode()) as proxy:
+        done = fincon("sync", cwd=tmp_path, env=environ("https://api.stripe.com", FINCON_PROXY=proxy))
+    assert done.returncode == 1
+    said, advice = done.stderr.splitlines()
+    assert "the proxy (FINCON_PROXY) does not answer, or refuses" in said
+    assert "Check FINCON_PROXY" in advice
+    assert "secretword" not in done.stderr
+
+
+def test_a_host_that_nobody_knows_is_told_as_that(tmp_path: Path) -> None:
+    """`.invalid` is a name that no resolver ever knows (RFC 2606)."""
+    done = fincon("sync", cwd=tmp_path, env=environ("https://stripe.invalid"))
+    assert done.returncode == 1
+    said, advice = done.stderr.splitlines()
+    assert "the server's name is not known" in said
+    assert "Check the name in STRIPE_API_BASE" in advice
