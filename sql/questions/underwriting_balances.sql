@@ -6,51 +6,48 @@
 --   defined in docs/underwriting.md.
 -- Units: minor units of the currency, the average rounded to such; coverage between 0 and 1. The threshold is in minor units.
 -- Example: SELECT average_balance, lowest, days_below_zero, coverage FROM underwriting_balances WHERE account_id = 'fca_…' AND window_days = 90;
-CREATE MACRO lake.account_days_at(ts) AS TABLE
-SELECT stripe_account, account_id, account_holder_id, currency, day, balance, basis = 'backcast' AS is_backcast
-FROM balance_backcast_as_of(ts);
-
-CREATE MACRO lake.balance_windows_at(ts, threshold) AS TABLE
-WITH counted AS NOT MATERIALIZED (
-    SELECT stripe_account, account_holder_id, currency, count(DISTINCT account_id) AS accounts
-    FROM lake.account_days_at(ts)
-    SEMI JOIN (FROM accounts WHERE category = 'cash') USING (stripe_account, account_id)
-    WHERE account_holder_id IS NOT NULL
-    GROUP BY stripe_account, account_holder_id, currency
+-- Of accounts or of holders: one way to count, bound once for each.
+CREATE MACRO lake.balance_windows_at(ts, threshold, by_holder) AS TABLE
+WITH of_accounts AS NOT MATERIALIZED (
+    SELECT
+        b.*,
+        CASE WHEN NOT by_holder THEN account_id END AS subject,
+        dense_rank() OVER (PARTITION BY stripe_account, subject, b.account_holder_id, b.currency ORDER BY account_id) AS number
+    FROM balance_backcast_as_of(ts) AS b
+    LEFT JOIN accounts AS a USING (stripe_account, account_id)
+    WHERE NOT by_holder OR (a.category = 'cash' AND b.account_holder_id IS NOT NULL)
 ),
-of_holders AS NOT MATERIALIZED (
+counted AS NOT MATERIALIZED (
+    SELECT *, max(number) OVER (PARTITION BY stripe_account, subject, account_holder_id, currency) AS accounts
+    FROM of_accounts
+),
+balances_by_day AS NOT MATERIALIZED (
     SELECT
         stripe_account,
+        subject,
         account_holder_id,
         currency,
         day,
-        any_value(c.accounts) AS accounts,
-        sum(d.balance)::DECIMAL(38, 0) AS balance,
-        bool_or(d.is_backcast) AS is_backcast
-    FROM lake.account_days_at(ts) AS d
-    SEMI JOIN (FROM accounts WHERE category = 'cash') USING (stripe_account, account_id)
-    JOIN counted AS c USING (stripe_account, account_holder_id, currency)
-    GROUP BY stripe_account, account_holder_id, currency, day
-    HAVING count(*) = any_value(c.accounts)
-),
-balances_by_day AS NOT MATERIALIZED (
-    SELECT 'account' AS per, *, 1::BIGINT AS accounts FROM lake.account_days_at(ts)
-    UNION ALL BY NAME
-    SELECT 'holder' AS per, NULL::VARCHAR AS account_id, * FROM of_holders
+        accounts,
+        sum(balance)::DECIMAL(38, 0) AS balance,
+        bool_or(basis = 'backcast') AS is_backcast,
+        count(*) = accounts AS is_known
+    FROM counted
+    GROUP BY stripe_account, subject, account_holder_id, currency, day, accounts
 ),
 windowed AS NOT MATERIALIZED (
     SELECT
         d.*,
         w.window_days,
-        d.day >= lake.utc_day(least(lake.utc(ts), now())) - w.window_days
+        d.is_known
+            AND d.day >= lake.utc_day(least(lake.utc(ts), now())) - w.window_days
             AND d.day < lake.utc_day(least(lake.utc(ts), now())) AS is_within
     FROM balances_by_day AS d
     CROSS JOIN (VALUES (30), (60), (90)) AS w (window_days)
 )
 SELECT
-    per,
     stripe_account,
-    account_id,
+    subject AS account_id,
     account_holder_id,
     currency,
     window_days::BIGINT AS window_days,
@@ -70,21 +67,20 @@ SELECT
         WHEN days_observed > 0 AND threshold IS NOT NULL THEN count(*) FILTER (is_within AND balance < threshold)
     END AS days_below_threshold
 FROM windowed
-GROUP BY per, stripe_account, account_id, account_holder_id, currency, window_days;
+GROUP BY stripe_account, subject, account_holder_id, currency, window_days;
 
 CREATE MACRO underwriting_balances_as_of(ts, threshold) AS TABLE
-SELECT * EXCLUDE (per, accounts) FROM lake.balance_windows_at(ts, threshold) WHERE per = 'account';
+SELECT * EXCLUDE (accounts) FROM lake.balance_windows_at(ts, threshold, false);
 
 CREATE MACRO underwriting_holder_balances_as_of(ts, threshold) AS TABLE
-SELECT * EXCLUDE (per, account_id) FROM lake.balance_windows_at(ts, threshold) WHERE per = 'holder';
+SELECT * EXCLUDE (account_id) FROM lake.balance_windows_at(ts, threshold, true);
 
 CREATE MACRO underwriting_balances(threshold) AS TABLE FROM underwriting_balances_as_of('infinity', threshold);
 CREATE MACRO underwriting_holder_balances(threshold) AS TABLE FROM underwriting_holder_balances_as_of('infinity', threshold);
 CREATE VIEW underwriting_balances AS FROM underwriting_balances_as_of('infinity', NULL);
 CREATE VIEW underwriting_holder_balances AS FROM underwriting_holder_balances_as_of('infinity', NULL);
 
-COMMENT ON MACRO TABLE lake.account_days_at IS 'The balances of each account by day.';
-COMMENT ON MACRO TABLE lake.balance_windows_at IS 'The figures of underwriting_balances and underwriting_holder_balances together.';
+COMMENT ON MACRO TABLE lake.balance_windows_at IS 'The figures of underwriting_balances, or of underwriting_holder_balances.';
 COMMENT ON MACRO TABLE underwriting_balances_as_of IS 'As the view underwriting_balances, by what was known at ts, with days below a threshold; a date or a time without a zone is UTC.';
 COMMENT ON MACRO TABLE underwriting_balances IS 'As the view of the same name, with days below a threshold in minor units.';
 COMMENT ON VIEW underwriting_balances IS 'One row per account, currency and window of 30, 60, 90 days: average daily balance, lowest, days below zero, and on how many days that rests.';

@@ -81,14 +81,11 @@ SELECT
     ]) * (month = from_month)::INTEGER
 FROM filled;
 
-CREATE MACRO lake.months_at(ts) AS TABLE
+CREATE MACRO lake.months_at(ts, by_holder) AS TABLE
 WITH by_subject AS NOT MATERIALIZED (
-    SELECT 'account' AS per, *, 1::BIGINT AS accounts FROM lake.account_months_at(ts)
-    UNION ALL BY NAME
     SELECT
-        'holder' AS per,
         stripe_account,
-        NULL::VARCHAR AS account_id,
+        CASE WHEN NOT by_holder THEN account_id END AS subject,
         account_holder_id,
         currency,
         month,
@@ -107,13 +104,12 @@ WITH by_subject AS NOT MATERIALIZED (
         sum(returned_fees)::BIGINT AS returned_fees,
         sum(loan_payments)::DECIMAL(38, 0) AS loan_payments
     FROM lake.account_months_at(ts)
-    WHERE account_holder_id IS NOT NULL
-    GROUP BY stripe_account, account_holder_id, currency, month
+    WHERE NOT by_holder OR account_holder_id IS NOT NULL
+    GROUP BY stripe_account, subject, account_holder_id, currency, month
 )
 SELECT
-    per,
     stripe_account,
-    account_id,
+    subject AS account_id,
     account_holder_id,
     currency,
     month,
@@ -139,16 +135,16 @@ SELECT
 FROM by_subject;
 
 CREATE MACRO underwriting_months_as_of(ts) AS TABLE
-SELECT * EXCLUDE (per, accounts) FROM lake.months_at(ts) WHERE per = 'account';
+SELECT * EXCLUDE (accounts) FROM lake.months_at(ts, false);
 
 CREATE MACRO underwriting_holder_months_as_of(ts) AS TABLE
-SELECT * EXCLUDE (per, account_id) FROM lake.months_at(ts) WHERE per = 'holder';
+SELECT * EXCLUDE (account_id) FROM lake.months_at(ts, true);
 
 CREATE VIEW underwriting_months AS FROM underwriting_months_as_of('infinity');
 CREATE VIEW underwriting_holder_months AS FROM underwriting_holder_months_as_of('infinity');
 
 COMMENT ON MACRO TABLE lake.account_months_at IS 'The months of each account.';
-COMMENT ON MACRO TABLE lake.months_at IS 'The figures of underwriting_months and underwriting_holder_months together.';
+COMMENT ON MACRO TABLE lake.months_at IS 'The figures of underwriting_months, or of underwriting_holder_months.';
 COMMENT ON MACRO TABLE underwriting_months_as_of IS 'As the view underwriting_months, by what was known at ts; a date or a time without a zone is UTC.';
 COMMENT ON VIEW underwriting_months IS 'One row per account, currency and month (UTC): money in, out and net without transfers between own accounts, fees, loan payments, and how much of the month was observed.';
 COMMENT ON COLUMN underwriting_months.stripe_account IS 'The Stripe account that was asked; empty = the key''s own.';

@@ -4,7 +4,7 @@
 --   `underwriting_summary_as_of(ts)` knows what was known at ts. Each figure is defined in docs/underwriting.md.
 -- Units: minor units of the currency, averages rounded to such; shares between 0 and 1.
 -- Example: SELECT account_holder_id, average_net, net_volatility, whole_months FROM underwriting_holder_summary WHERE currency = 'usd';
-CREATE MACRO lake.summary_at(ts) AS TABLE
+CREATE MACRO lake.summary_at(ts, by_holder) AS TABLE
 WITH months AS NOT MATERIALIZED (
     SELECT
         *,
@@ -14,12 +14,11 @@ WITH months AS NOT MATERIALIZED (
         sum(money_in) FILTER (days_observed = days_in_month) OVER one AS total_in,
         sum(money_out) FILTER (days_observed = days_in_month) OVER one AS total_out,
         sum(net) FILTER (days_observed = days_in_month) OVER one AS total_net
-    FROM lake.months_at(ts)
-    WINDOW one AS (PARTITION BY per, stripe_account, account_id, account_holder_id, currency)
+    FROM lake.months_at(ts, by_holder)
+    WINDOW one AS (PARTITION BY stripe_account, account_id, account_holder_id, currency)
 ),
 flows AS NOT MATERIALIZED (
     SELECT
-        per,
         stripe_account,
         account_id,
         account_holder_id,
@@ -38,24 +37,23 @@ flows AS NOT MATERIALIZED (
             sum(abs(n * net::HUGEINT - total_net::HUGEINT)) FILTER (is_whole), whole_months * whole_months
         ) END AS net_volatility
     FROM months
-    GROUP BY per, stripe_account, account_id, account_holder_id, subject, currency
+    GROUP BY stripe_account, account_id, account_holder_id, subject, currency
 ),
 paid AS NOT MATERIALIZED (
-    SELECT 'account' AS per, stripe_account, account_id AS subject, currency, payee, sum(amount) AS paid
+    SELECT
+        stripe_account,
+        CASE WHEN by_holder THEN account_holder_id ELSE account_id END AS subject,
+        currency,
+        payee,
+        sum(amount) AS paid
     FROM classified_transactions_as_of(ts)
     WHERE kind = 'money_in'
-        AND day >= lake.utc_day(least(lake.utc(ts), now())) - 90 AND day < lake.utc_day(least(lake.utc(ts), now()))
-    GROUP BY ALL
-    UNION ALL
-    SELECT 'holder', stripe_account, account_holder_id, currency, payee, sum(amount)
-    FROM classified_transactions_as_of(ts)
-    WHERE kind = 'money_in' AND account_holder_id IS NOT NULL
-        AND day >= lake.utc_day(least(lake.utc(ts), now())) - 90 AND day < lake.utc_day(least(lake.utc(ts), now()))
-    GROUP BY ALL
+        AND day >= lake.utc_day(least(lake.utc(ts), now())) - 90
+        AND day < lake.utc_day(least(lake.utc(ts), now()))
+    GROUP BY stripe_account, subject, currency, payee
 ),
 payers AS NOT MATERIALIZED (
     SELECT
-        per,
         stripe_account,
         subject,
         currency,
@@ -64,10 +62,9 @@ payers AS NOT MATERIALIZED (
             10000 * max(paid) FILTER (payee <> ''), sum(paid)::HUGEINT
         )::DECIMAL(9, 0) * 0.0001::DECIMAL(5, 4))::DECIMAL(9, 4) AS largest_payer_share
     FROM paid
-    GROUP BY per, stripe_account, subject, currency
+    GROUP BY stripe_account, subject, currency
 )
 SELECT
-    per,
     stripe_account,
     account_id,
     account_holder_id,
@@ -83,18 +80,18 @@ SELECT
     largest_payer,
     largest_payer_share
 FROM flows
-LEFT JOIN payers USING (per, stripe_account, subject, currency);
+LEFT JOIN payers USING (stripe_account, subject, currency);
 
 CREATE MACRO underwriting_summary_as_of(ts) AS TABLE
-SELECT * EXCLUDE (per) FROM lake.summary_at(ts) WHERE per = 'account';
+FROM lake.summary_at(ts, false);
 
 CREATE MACRO underwriting_holder_summary_as_of(ts) AS TABLE
-SELECT * EXCLUDE (per, account_id) FROM lake.summary_at(ts) WHERE per = 'holder';
+SELECT * EXCLUDE (account_id) FROM lake.summary_at(ts, true);
 
 CREATE VIEW underwriting_summary AS FROM underwriting_summary_as_of('infinity');
 CREATE VIEW underwriting_holder_summary AS FROM underwriting_holder_summary_as_of('infinity');
 
-COMMENT ON MACRO TABLE lake.summary_at IS 'The figures of underwriting_summary and underwriting_holder_summary together.';
+COMMENT ON MACRO TABLE lake.summary_at IS 'The figures of underwriting_summary, or of underwriting_holder_summary.';
 COMMENT ON MACRO TABLE underwriting_summary_as_of IS 'As the view underwriting_summary, by what was known at ts; a date or a time without a zone is UTC.';
 COMMENT ON VIEW underwriting_summary IS 'One row per account and currency: months of history, average in, out and net of whole months and how much they move, the largest payer.';
 COMMENT ON COLUMN underwriting_summary.stripe_account IS 'The Stripe account that was asked; empty = the key''s own.';

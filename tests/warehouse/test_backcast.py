@@ -6,6 +6,9 @@ import random
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import duckdb
+import pytest
+
 from fincon.warehouse.connection import connect
 from tests.warehouse.test_views import publish_rows
 
@@ -59,3 +62,16 @@ def test_a_backcast_is_the_ledger_at_each_days_end_and_meets_every_known_balance
     assert wrong == []
     assert len(checked) > 500
     assert unmet > [(3,)]
+
+
+@pytest.mark.parametrize("amount", ["12.5", "12.50::DOUBLE"])
+def test_a_debit_in_major_units_is_refused_for_it_would_be_another_amount(
+    amount: str, tmp_path: Path
+) -> None:
+    given = {
+        "accounts": [{"account_id": "fca_1"}],
+        "balances": [{"account_id": "fca_1", "currency": "usd", "current": 1}],
+    }
+    publish_rows(tmp_path / "data", given, datetime.now(UTC))
+    with connect(tmp_path / "data") as connection, pytest.raises(duckdb.Error, match="whole minor units"):
+        connection.execute(f"FROM debit_risk({amount}, 'usd')")
