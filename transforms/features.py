@@ -2,12 +2,12 @@
 
 from collections.abc import Sequence
 
-from fincon.transforms.columns import Columns, with_rows
+from fincon.transforms.columns import Columns, fields, with_rows
 from fincon.transforms.page import Page
 from fincon.transforms.parsed_objects import ParsedObjects
 from fincon.transforms.rejects import refusal_code, refused
 from fincon.transforms.schemas import OWNERS, TRANSACTIONS, WATERMARKS
-from fincon.transforms.stripe_objects import StatusTransitions
+from fincon.transforms.stripe_objects import Owner, StatusTransitions, Transaction
 
 _NO_TRANSITIONS = StatusTransitions()
 
@@ -51,37 +51,29 @@ def feature_tables(parsed: ParsedObjects) -> dict[str, Columns]:
 
 
 def _transaction_columns(parsed: ParsedObjects) -> Columns:
-    found = parsed.transactions.objects
-    transitions = [t.status_transitions or _NO_TRANSITIONS for t in found]
+    of = fields(Transaction, parsed.transactions.objects)
+    transitions = fields(StatusTransitions, [found or _NO_TRANSITIONS for found in of["status_transitions"]])
+    same = ("amount", "currency", "description", "status", "transacted_at", "livemode")
     return {
-        "transaction_id": [t.id for t in found],
-        "account_id": [t.account for t in found],
-        "amount": [t.amount for t in found],
-        "currency": [t.currency for t in found],
-        "description": [t.description for t in found],
-        "status": [t.status for t in found],
-        "transacted_at": [t.transacted_at for t in found],
-        "posted_at": [t.posted_at for t in transitions],
-        "void_at": [t.void_at for t in transitions],
-        "updated_at": [t.updated for t in found],
-        "transaction_refresh_id": [t.transaction_refresh for t in found],
-        "livemode": [t.livemode for t in found],
+        **{name: of[name] for name in same},
+        "transaction_id": of["id"],
+        "account_id": of["account"],
+        "posted_at": transitions["posted_at"],
+        "void_at": transitions["void_at"],
+        "updated_at": of["updated"],
+        "transaction_refresh_id": of["transaction_refresh"],
         "extra": parsed.transactions.extra,
         "observed_at": parsed.transactions.observed_at,
     }
 
 
 def _owner_columns(parsed: ParsedObjects) -> Columns:
-    found = parsed.owners.objects
+    of = fields(Owner, parsed.owners.objects)
     columns: Columns = {
-        "owner_id": [o.id for o in found],
+        **{name: of[name] for name in ("name", "email", "phone", "raw_address", "refreshed_at")},
+        "owner_id": of["id"],
         "account_id": parsed.owner_accounts,
-        "ownership_id": [o.ownership for o in found],
-        "name": [o.name for o in found],
-        "email": [o.email for o in found],
-        "phone": [o.phone for o in found],
-        "raw_address": [o.raw_address for o in found],
-        "refreshed_at": [o.refreshed_at for o in found],
+        "ownership_id": of["ownership"],
         "extra": parsed.owners.extra,
         "observed_at": parsed.owners.observed_at,
     }
