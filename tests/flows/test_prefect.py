@@ -12,8 +12,9 @@ import requests
 
 from fincon.sandbox.server import Sandbox
 from tests.conftest import FINCON, KEY, environ, fincon, rows, state
-from tests.prefect_server import ask, eventually, holds_no_secret, messages, served, tasks
-from tests.scripted_stripe import Answer, ScriptedStripe, account, serving
+from tests.extract.test_refused import refreshed, refusal
+from tests.prefect_server import ask, eventually, holds_no_secret, messages, of_run, served, tasks
+from tests.scripted_stripe import Answer, Query, ScriptedStripe, account, serving, session
 from tests.transforms.test_personal import personal_data, where
 
 
@@ -84,6 +85,37 @@ def test_prefect_is_told_no_personal_data_and_not_the_key_of_its_hashes(
     home = Path(server["PREFECT_HOME"])
     stored = b"".join(path.read_bytes() for path in home.rglob("*") if path.is_file())
     assert [needle for needle in needles if len(needle) > 8 and needle in stored] == []
+
+
+def test_a_flow_run_with_a_refused_account_completes_and_its_log_and_artifact_tell_it(
+    server: dict[str, str], tmp_path: Path
+) -> None:
+    """And a session; what is told names nobody, in Stripe's words neither."""
+    sessions = {one: session(one) for one in ("fcsess_A", "fcsess_B")}
+    words = "No: jane@example.com, rk_test_51secret"
+
+    def intercept(path: str, query: Query) -> Answer | None:
+        if path.endswith("/sessions/fcsess_A") or query.get("account") == ["fca_A"]:
+            return refusal(403, "account_closed", words)
+        return None
+
+    accounts = [refreshed("fca_A"), refreshed("fca_B")]
+    (tmp_path / "ids.txt").write_text("\n".join(sessions))
+    with serving(ScriptedStripe(accounts, sessions=sessions, intercept=intercept)) as stripe:
+        env = environ(stripe.url) | server
+        done = fincon("sync", "--transactions", "--sessions", "ids.txt", cwd=tmp_path, env=env)
+    assert done.returncode == 0, done.stderr
+    run = max(ask(server, "flow_runs"), key=lambda one: str(one["created"]))
+    assert run["state_type"] == "COMPLETED"
+    told = ("1 session (403 account_closed)", "the transactions of 1 account (403 account_closed)")
+    messages(server, run, *(f"Stripe refused {one}" for one in told))
+    shown = eventually(
+        lambda: "\n".join(str(one["data"]) for one in of_run(server, "artifacts", run)),
+        lambda shown: "Set aside" in shown,
+    )
+    assert "1 session, which Stripe refused (403 account_closed)" in shown
+    assert "the transactions of 1 account, which Stripe refused (403 account_closed)" in shown
+    holds_no_secret(Path(server["PREFECT_HOME"]), KEY, "jane@example.com", "rk_test_51secret")
 
 
 def test_a_run_of_the_command_line_that_is_cancelled_in_prefect_stops_and_goes_on_later(
