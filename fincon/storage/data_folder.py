@@ -227,7 +227,9 @@ def open_duckdb(folder: DataPath, **config: Any) -> duckdb.DuckDBPyConnection:
     """Open a DuckDB that reads the files there by their names."""
     connection = duckdb.connect(config=config)
     # DuckDB takes `python -c` and spawned workers for a person at a terminal, and writes a bar onto their standard output.
-    connection.execute("SET enable_progress_bar = false")
+    # In a notebook without ipywidgets it draws none, and takes no word about it.
+    if connection.execute("SELECT current_setting('enable_progress_bar')").fetchall() == [(True,)]:
+        connection.execute("SET enable_progress_bar = false")
     if isinstance(folder, S3Path):
         from fincon.storage.duckdb_s3 import S3FileSystem  # its packages come with fincon[s3] alone
 
