@@ -135,15 +135,15 @@ def test_the_command_makes_what_was_asked_says_so_and_its_clock_runs(tmp_path: P
         stderr=subprocess.PIPE,
         text=True,
     ) as process:
-        assert process.stdout
-        assert process.stderr
-        url = process.stdout.readline().split()[0].removeprefix("STRIPE_API_BASE=")
-        said = process.stderr.readline()
-        assert said == (
-            "40 accounts, 8 sessions at 2026-06-01 00:00 UTC, 86400 seconds a second. Ctrl-C ends it.\n"
-        )
-        assert len(ids.read_text().split()) == 8
         try:
+            assert process.stdout
+            assert process.stderr
+            url = process.stdout.readline().split()[0].removeprefix("STRIPE_API_BASE=")
+            said = process.stderr.readline()
+            assert said == (
+                "40 accounts, 8 sessions at 2026-06-01 00:00 UTC, 86,400 seconds a second. Ctrl-C ends it.\n"
+            )
+            assert len(ids.read_text().split()) == 8
             began = requests.get(f"{url}/_sandbox/clock", timeout=10).json()
             first = fincon("sync", cwd=tmp_path, env=environ(url))
             until(lambda: requests.get(f"{url}/_sandbox/clock", timeout=10).json()["clock"] > began["clock"])
