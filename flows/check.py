@@ -43,7 +43,7 @@ def check(data: str | None = None) -> dict[str, int]:
     agree = _checked("pages_agree", partial(pages_disagree, folder))
     found.append(("pages_agree", PAGES_AGREE, agree))
     artifacts.show_checks(found)
-    failed = [f"{name} ({rows} rows)" for name, _, rows in found if rows]
+    failed = [f"{name} ({pluralize(rows, 'row')})" for name, _, rows in found if rows]
     if failed:
         raise RunFailed(f"Checks failed: {', '.join(failed)}.", "`fincon check` shows the rows.")
     return {name: rows for name, _, rows in found}

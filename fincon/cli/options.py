@@ -29,8 +29,9 @@ class GlobalOptions:
 
 
 def current_options() -> GlobalOptions:
-    """Return the global options of the command that runs."""
-    return click.get_current_context().ensure_object(GlobalOptions)
+    """Return the global options of the command that runs; as they are by default where none does."""
+    context = click.get_current_context(silent=True)
+    return context.ensure_object(GlobalOptions) if context else GlobalOptions()
 
 
 def keep(context: click.Context, parameter: click.Parameter, value: Any) -> None:

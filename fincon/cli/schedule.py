@@ -65,7 +65,7 @@ def refuse_wrong(deployments: Sequence[Deployment]) -> None:
         )
         if not found:
             raise UsageError(
-                f"The deployment {deployment.name} runs {name!r}, which is no command of fincon.",
+                f"There is no command {name!r}, which the deployment {deployment.name} is to run.",
                 "See `fincon --help`.",
             )
         try:

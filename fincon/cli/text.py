@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterable
 
-WORDS = re.compile(r"(\s*)(\S*`[^`\n]*`\S*|\S+)")
+WORDS = re.compile(r"(\s*)([^\s`]*`[^`\n]*`[^\s`]*|\S+)")
 """What a line is not broken within: words, and commands in backticks, which are to be copied; each with what is before it."""
 
 

@@ -176,6 +176,7 @@ class StripeClient:
             allowed = outcome.max_attempts if self._answered else FIRST_ATTEMPTS
             if attempt >= allowed:
                 break
+            self._refuse_when_stopped()  # whoever stops shuts connections, which is no trouble of Stripe's
             wait = max(outcome.retry_after, backoff_seconds(self.settings.backoff_seconds, attempt))
             LOG.warning("%s; tried again in %.1f s", error, wait, extra={"run_id": self.run_id})
             self._stop.wait(wait)

@@ -93,7 +93,7 @@ balance_versions AS NOT MATERIALIZED (
     GROUP BY stripe_account, account_id, observed_at
 ),
 balance_turns AS NOT MATERIALIZED (
-    SELECT *, lag(is_known, 1, false) OVER (PARTITION BY stripe_account, account_id ORDER BY observed_at) AS was_known
+    SELECT *, coalesce(lag(is_known) OVER (PARTITION BY stripe_account, account_id ORDER BY observed_at), false) AS was_known
     FROM balance_versions
 ),
 events AS NOT MATERIALIZED (

@@ -3,7 +3,7 @@
 --   also where nothing was posted; `underwriting_holder_months` per holder, over all accounts. `underwriting_months_as_of(ts)` knows what was
 --   known at ts. What each transaction counts as: `classified_transactions`; each figure is defined in docs/underwriting.md.
 -- Units: minor units of the currency; what goes out is negative or zero. `coverage` between 0 and 1: days of the month that were observed.
--- Example: SELECT month, money_in, money_out, net FROM underwriting_holder_months WHERE account_holder_id = 'cus_…' AND coverage = 1 ORDER BY month;
+-- Example: SELECT month, money_in, money_out, net FROM underwriting_months WHERE account_id = 'fca_…' AND coverage = 1 ORDER BY month;
 CREATE MACRO lake.account_months_at(ts) AS TABLE
 WITH told AS NOT MATERIALIZED (
     SELECT

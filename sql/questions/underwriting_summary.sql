@@ -3,7 +3,7 @@
 --   were observed whole, and null where there is none; the largest payer over the 90 days before the day asked for.
 --   `underwriting_summary_as_of(ts)` knows what was known at ts. Each figure is defined in docs/underwriting.md.
 -- Units: minor units of the currency, averages rounded to such; shares between 0 and 1.
--- Example: SELECT account_holder_id, average_net, net_volatility, whole_months FROM underwriting_holder_summary WHERE currency = 'usd';
+-- Example: SELECT account_id, average_net, net_volatility, whole_months FROM underwriting_summary WHERE currency = 'usd';
 CREATE MACRO lake.summary_at(ts, by_holder) AS TABLE
 WITH months AS NOT MATERIALIZED (
     SELECT

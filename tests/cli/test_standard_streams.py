@@ -122,8 +122,11 @@ def test_status_after_an_interrupted_first_run_tells_what_waits(call: Call, tmp_
         assert call("sync", "--max-requests", "2", cwd=tmp_path, env=env).code == 0
         shown = call("status", cwd=tmp_path)
         assert shown.code == 0
-        assert shown.out.startswith("No run is finished yet.\nWaiting: run 20")
+        assert shown.out.startswith(
+            "No run is finished yet.\nDid not succeed in the last 7 days, newest first:\n"
+        )
+        assert "\nWaiting: run 20" in shown.out
         assert "2 pages so far. The same command goes on with it" in shown.out
         assert '"goes_on": true' in call("status", "--json", cwd=tmp_path).out
         assert call("sync", cwd=tmp_path, env=env).code == 0
-        assert call("status", cwd=tmp_path).out.startswith("Runs, newest first:")
+        assert "\nRuns, newest first:\n" in call("status", cwd=tmp_path).out

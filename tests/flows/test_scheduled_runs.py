@@ -305,7 +305,7 @@ check(data={str(data)!r})
 """
     run = in_python(server, spoil, environ(sandbox.url))
     assert run["state_type"] == "FAILED"
-    assert "rows_have_runs (1 rows)" in run["state"]["message"]
+    assert "rows_have_runs (1 row)" in run["state"]["message"]
     assert "fincon-checks" in {artifact["key"] for artifact in of_run(server, "artifacts", run)}
     states = {task["name"]: task["state"] for task in of_run(server, "task_runs", run)}
     red = {name: state["message"] for name, state in states.items() if state["type"] == "FAILED"}

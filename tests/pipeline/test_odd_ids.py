@@ -1,5 +1,6 @@
 """Ids and small files that nobody expects: what is asked of one account fails none of the others."""
 
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -70,7 +71,8 @@ def test_an_account_of_any_id_is_read_with_its_transactions_and_owners(data: Pat
         {"account_id": one} for one in sorted(ids)
     ]
     assert rows(data, "SELECT count(*) AS n FROM transactions") == [{"n": 3 * len(ids)}]
-    assert len(stripe.requests) == len(set(stripe.requests))
+    twice = [request for request, times in Counter(stripe.requests).items() if times > 1]
+    assert [one for one in twice if "/accounts?" not in one] == []  # a list is divided where a page may end
 
 
 def test_ids_of_stripe_stand_in_the_names_of_files_as_before() -> None:

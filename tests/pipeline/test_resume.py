@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from fincon.errors import FinconError, PermissionDenied, RunFailed
+from fincon.errors import FinconError, InvalidKey, PermissionDenied, RunFailed
 from fincon.lake.tables import Lake
 from fincon.landing.page_store import PageStore
 from fincon.pipeline.request import SyncRequest
@@ -456,8 +456,8 @@ def test_a_session_that_was_half_fetched_is_whole_in_the_end_though_nobody_asks_
     """The first ten accounts of a session, which its own page holds, must not pass for all of them."""
     world = sandbox.world
     [large, *_] = [s["session_id"] for s in truth(world)["sessions"] if s["account_count"] > 10]
-    sandbox.faults = Faults(script=[Rule(Fault("forbidden"), query=f"session={large}")])
-    with pytest.raises(PermissionDenied):
+    sandbox.faults = Faults(script=[Rule(Fault("invalid_key"), query=f"session={large}")])
+    with pytest.raises(InvalidKey):
         sync(sandbox.url, data, [large])
     sandbox.faults = None
     others = [session_id for session_id in world.session_ids() if session_id != large]

@@ -30,6 +30,8 @@ from tests.conftest import OBJECTS, START, rows, settings_for, sync
 
 OLDEST = Path(sys.prefix) / "duckdb-1.2"
 QUESTIONS = {path.stem: path for path in sorted((SQL / "questions").glob("*.sql"))}
+ASKED = [name if name != "debit_risk" else "debit_risk(12500, 'usd')" for name in QUESTIONS]
+"""Each as it is asked: one has no answer without an amount."""
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +48,7 @@ def synced(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_oldest_duckdb_promised_reads_every_view(synced: Path) -> None:
-    views = [f"{schema}.{t.name}" for schema in ("main", "history") for t in TABLES] + list(QUESTIONS)
+    views = [f"{schema}.{t.name}" for schema in ("main", "history") for t in TABLES] + ASKED
     asked = [f"SELECT count(*) FROM {view}" for view in views]
     asked += [f"SELECT count(*) FROM {t}_as_of('2026-06-04')" for t in OBJECTS]
     code = (
@@ -80,13 +82,14 @@ def test_every_view_macro_and_column_has_a_comment(synced: Path) -> None:
 
 
 NOT_HERE = {
+    "institution_incidents": "nothing is unusual in the sandbox's world",
     "duplicate_accounts": "the sandbox links no bank account twice",
     "links_ending": "events alone show authorizations, and this lake is listed",
 }
 """Questions that this lake has no answer to, each with the reason: their rows are in ``views/``."""
 
 
-@pytest.mark.parametrize("question", QUESTIONS)
+@pytest.mark.parametrize("question", ASKED)
 def test_every_question_has_an_answer_and_no_float_for_money(synced: Path, question: str) -> None:
     with connect(synced) as connection:
         cursor = connection.execute(f"FROM {question}")
@@ -177,11 +180,18 @@ def found_in(data: Path) -> list[object]:
                 ("functions", "schema_name, function_name, parameters, macro_definition, comment"),
             )
         ]
-        views = [f"{schema}.{table.name}" for schema in ("main", "history") for table in TABLES] + list(
-            QUESTIONS
-        )
+        views = [f"{schema}.{table.name}" for schema in ("main", "history") for table in TABLES] + list(ASKED)
         counts = [f"SELECT count(*) FROM {view}" for view in views]
-        return [connection.execute(query).fetchall() for query in described + counts]
+        found = [connection.execute(query).fetchall() for query in described + counts]
+    macros = [tuple(_in_order(text) for text in macro) for macro in found[2]]
+    return [*found[:2], macros, *found[3:]]
+
+
+def _in_order(text: object) -> object:
+    """A definition as it is, but for the order of what a star leaves out, which DuckDB writes as it likes."""
+    if not isinstance(text, str):
+        return text
+    return re.sub(r"EXCLUDE \(([^)]*)\)", lambda found: ", ".join(sorted(found[1].split(", "))), text)
 
 
 def test_a_reader_that_was_there_before_sees_what_it_saw_and_a_new_one_sees_the_new(
