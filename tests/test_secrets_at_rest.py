@@ -174,10 +174,11 @@ def test_a_run_that_gave_up_shows_and_keeps_no_secret(
     """Nor is a secret in what a run says and keeps that gave up on answers which held some."""
     sandbox.faults = Faults(script=[Rule(Fault(kind), SESSION, nth=(2, *range(12, 9999)))])
     settings = dataclasses.replace(settings_for(sandbox.url, data), read_seconds=0.1, backoff_seconds=0.002)
-    with pytest.raises(StripeError, match=r"\(\d tries\)") as caught:
-        run_sync(settings, SyncRequest(session_ids=tuple(sandbox.world.session_ids())))
-    error = caught.value
-    said = "".join(traceback.format_exception(error)) + error.hint + repr(vars(error)) + repr(settings)
+    try:  # answered so, a session is set aside; where nothing answers, the run fails
+        said = repr(run_sync(settings, SyncRequest(session_ids=tuple(sandbox.world.session_ids()))))
+    except StripeError as error:
+        said = "".join(traceback.format_exception(error)) + error.hint + repr(vars(error))
+    said += repr(settings)
     assert not any(secret in said.encode() for secret in secrets)
     assert len(list(data.rglob("*.zst"))) >= 5
     assert leaks(data, secrets) == []

@@ -99,6 +99,10 @@ def _hash(alert: str, key: object) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
+WRITES = 5
+"""How often what was told is written, before the command fails: see `write_memory`."""
+
+
 def read_memory(data: DataPath) -> Memory:
     """Return what was told before; nothing where that cannot be read, so that it is told again."""
     try:
@@ -113,8 +117,16 @@ def write_memory(data: DataPath, found: Sequence[Alert], before: Memory) -> None
     told = {
         alert.name: {key: before.get(alert.name, {}).get(key, now) for key in alert.keys} for alert in found
     }
-    with atomic_write(DataFolder(data).alerts) as part:
-        part.write_bytes(msgspec.json.encode(told))
+    for tries_left in reversed(range(WRITES)):
+        try:
+            with atomic_write(DataFolder(data).alerts) as part:
+                part.write_bytes(msgspec.json.encode(told))
+        except FileNotFoundError:
+            # Alerts hold no lock: a run that begins just now takes what is being written for a killed one's leftover.
+            if not tries_left:
+                raise
+        else:
+            return
 
 
 def is_new(alert: Alert, before: Mapping[str, Mapping[str, str]]) -> list[bool]:

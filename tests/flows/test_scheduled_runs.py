@@ -324,7 +324,7 @@ def test_a_key_from_a_secret_block_is_used_and_is_nowhere_in_clear(
     env = {k: v for k, v in environ(sandbox.url).items() if k != "STRIPE_API_KEY"}
     run = in_python(server, sync_code(data), env)
     assert run["state_type"] == "COMPLETED", run["state"]
-    holds_no_secret(Path(server["PREFECT_HOME"]), BLOCK_KEY, KEY)
+    holds_no_secret(Path(server["PREFECT_HOME"]), BLOCK_KEY)
 
 
 def test_the_automation_for_dead_runs_is_one_however_often_it_is_set_up(

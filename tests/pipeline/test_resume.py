@@ -204,9 +204,9 @@ def test_a_run_killed_again_and_again_gets_there(sandbox: Sandbox, data: Path, w
     seen: list[str] = []
     for stop in range(3, whole["requests"], 3):
         sandbox.reset_requests()
-        script = [Rule(Fault("forbidden"), nth=range(4, 999))]
+        script = [Rule(Fault("invalid_key"), nth=range(4, 999))]
         sandbox.faults = Faults(script=script)
-        with pytest.raises(PermissionDenied):
+        with pytest.raises(InvalidKey):
             run_sync(
                 settings_for(sandbox.url, data, FINCON_CONCURRENCY="1"), SyncRequest(session_ids=tuple(ids))
             )
