@@ -323,7 +323,7 @@ def test_a_range_that_is_answered_with_the_top_of_the_list_is_noticed(
     sandbox, data = long_synced
     faults = Faults(script=[Rule(Fault("repeated_page"), ACCOUNTS, "starting_after", nth=range(1, 99))])
     # Whichever is seen first: a range that begins like the list, or one whose next page is its first.
-    with pytest.raises(StripeError, match="begin with the same one|repeats an earlier one") as caught:
+    with pytest.raises(StripeError, match=r"begin with the same one|repeats an earlier one") as caught:
         run(sandbox, data, faults)
     assert is_two_lines(caught.value)
     sandbox.faults = None
