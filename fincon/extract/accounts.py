@@ -26,12 +26,12 @@ from fincon.extract.responses import StripeResponse
 from fincon.extract.split_points import WINDOWS, named_by_events
 from fincon.landing.page_store import PageStore
 from fincon.storage.data_folder import RANGES_FILE, atomic_write
+from fincon.transforms.event_times import SECOND
 from fincon.transforms.list_page import ListPage, list_page
 from fincon.transforms.page import Header
 
 LISTED = "accounts"
 LISTING = list_accounts()
-MICROS = 1_000_000
 
 PAGES_A_RANGE = 8
 """A list is not split into ranges of fewer pages: each beginning costs half a page."""
@@ -252,7 +252,7 @@ def find_known(stripe: StripeClient, page_store: PageStore) -> list[str]:
     listing.walk_until(lambda: top.last is not None and top.last.number >= FEW_PAGES - 1)
     if top.last is None or top.has_ended:
         return []
-    now = top.last.observed_at // MICROS
+    now = top.last.observed_at // SECOND
     with worker_threads(stripe, len(WINDOWS)) as pool:
         asked = [pool.submit(named_by_events, stripe, now - ago) for ago in WINDOWS]
         listing.walk_until(lambda: all(one.done() for one in asked))

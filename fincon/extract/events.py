@@ -22,7 +22,7 @@ from fincon.extract.refusals import Refusals, RefusedAlike, drop_unread, refusal
 from fincon.extract.responses import StripeResponse
 from fincon.landing.page_store import PageStore
 from fincon.transforms.decode import ObjectDecoder
-from fincon.transforms.event_times import EventTimes, events_on
+from fincon.transforms.event_times import SECOND, EventTimes, events_on
 from fincon.transforms.events import accounts_of_events
 from fincon.transforms.list_page import ListPage, list_page
 from fincon.transforms.page import Header
@@ -75,7 +75,7 @@ def fetch_events(
     """
     if since is None:
         return False
-    since_seconds = since // 1_000_000
+    since_seconds = since // SECOND
     query: Params = {"types[]": TYPES, "created[gte]": since_seconds - int(EVENTS_OVERLAP.total_seconds())}
     listed = ListEndpoint(EVENTS.endpoint, EVENTS.path, query)
     pages = _EventPages(known_times)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from fincon.errors import AccountDisconnected, PermissionDenied, Refusal, RetriesExhausted, StripeError
 from fincon.extract.concurrency import MAX_CONSECUTIVE_FAILURES
 from fincon.landing.page_store import PageStore
+from fincon.transforms.event_times import SECOND
 from fincon.transforms.page import ERASED, UNREADABLE, Header
 from fincon.transforms.rejects import ABOUT_THE_ACCOUNT
 
@@ -117,7 +118,7 @@ class Refusals:
             words=header.words,
             request=header.request,
             request_id=header.request_id,
-            date=header.observed_at // 1_000_000,
+            date=header.observed_at // SECOND,
         )
         if header.status == 403:
             mend = (

@@ -39,7 +39,7 @@ def tell(data: DataPath, urls: Sequence[Secret], *, details: bool) -> list[Alert
     found, news = new_alerts(data)
     if news:
         _send(urls, title(news), body(news, details=details))
-    write_memory(data, found, read_memory(data))
+    write_memory(data, found)
     return news
 
 

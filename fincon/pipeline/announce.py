@@ -78,6 +78,6 @@ def _ping(url: str) -> None:
             reason = (
                 f"status {error.code}" if isinstance(error, urllib.error.HTTPError) else type(error).__name__
             )
-            if attempt == PING_TRIES:
-                LOG.warning("FINCON_PING_URL was not reached in %d tries: %s", attempt, reason)
-        time.sleep(attempt)
+        if attempt < PING_TRIES:
+            time.sleep(attempt)
+    LOG.warning("FINCON_PING_URL was not reached in %d tries: %s", PING_TRIES, reason)

@@ -118,11 +118,16 @@ def prepare(data: DataPath) -> None:
 
 
 def remove_leftovers(data: DataPath) -> None:
-    """Remove what killed runs left of their work in progress. Only for who holds the lock."""
-    folder = DataFolder(data).work
+    """Remove what killed runs left of their work in progress. Only for who holds the lock.
+
+    What others write without it, as news that was told, metrics or an export, may be under way: it is left alone.
+    """
+    names = DataFolder(data)
+    folder = names.work
     for leftover in folder.glob(f"{STAGING}*"):
         shutil.rmtree(leftover, ignore_errors=True)
-    for pattern in (f".*{PART}", f"pages/*/*{PART}", f"lake/*/*{PART}", f"snapshots/*{PART}"):
+    locked = [f".{file.name}{PART}" for file in (names.views, names.rates, names.erasing, names.erasure_key)]
+    for pattern in (*locked, f"pages/*/*{PART}", f"lake/*/*{PART}", f"snapshots/*{PART}"):
         for leftover in folder.glob(pattern):
             leftover.unlink()
 

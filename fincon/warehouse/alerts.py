@@ -23,6 +23,9 @@ from fincon.warehouse.checks import checks, rows_at_fault
 from fincon.warehouse.connection import connect
 from fincon.warehouse.read_only import ReadOnlyConnection
 
+WRITES = 5
+"""How often what was told is written, before the command fails: see `write_memory`."""
+
 Memory = dict[str, dict[str, str]]
 """Alert → hash of a row's key → when it was told first (ISO 8601)."""
 
@@ -99,10 +102,6 @@ def _hash(alert: str, key: object) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
-WRITES = 5
-"""How often what was told is written, before the command fails: see `write_memory`."""
-
-
 def read_memory(data: DataPath) -> Memory:
     """Return what was told before; nothing where that cannot be read, so that it is told again."""
     try:
@@ -111,8 +110,9 @@ def read_memory(data: DataPath) -> Memory:
         return {}
 
 
-def write_memory(data: DataPath, found: Sequence[Alert], before: Memory) -> None:
+def write_memory(data: DataPath, found: Sequence[Alert]) -> None:
     """Remember what is told by now; what is no more is forgotten, so that it is told when it comes back."""
+    before = read_memory(data)
     now = datetime.now(UTC).isoformat(timespec="seconds")
     told = {
         alert.name: {key: before.get(alert.name, {}).get(key, now) for key in alert.keys} for alert in found
@@ -122,7 +122,7 @@ def write_memory(data: DataPath, found: Sequence[Alert], before: Memory) -> None
             with atomic_write(DataFolder(data).alerts) as part:
                 part.write_bytes(msgspec.json.encode(told))
         except FileNotFoundError:
-            # Alerts hold no lock: a run that begins just now takes what is being written for a killed one's leftover.
+            # Alerts hold no lock: another that ends just now has put its own in place, or a bucket's run has begun.
             if not tries_left:
                 raise
         else:

@@ -89,15 +89,21 @@ def test_a_file_is_replaced_whole_and_for_its_owner_alone_or_not_at_all(tmp_path
 
 
 def test_who_holds_the_folder_finds_nothing_that_killed_writers_left_under_way(tmp_path: Path) -> None:
-    """And all that they had finished."""
+    """And all that they had finished, and what is written without the folder being held."""
     data = tmp_path / "data"
     left = [
         ".staging-killed/accounts-a000001.parquet",
         "pages/run/.accounts-p0000-000001.json.zst.part",
         "lake/accounts/x.part",
         "snapshots/.snapshots.json.part",
+        ".fincon.duckdb.part",
     ]
     kept = ["pages/run/accounts-p0000-000000.json.zst", "snapshots/snapshots.json", "fincon.duckdb"]
+    kept += [
+        ".alerts.json.part",
+        ".serve.json.part",
+        ".metrics.prom.part",
+    ]  # others write them now, without the lock
     for name in (*left, *kept):
         (data / name).parent.mkdir(parents=True, exist_ok=True)
         (data / name).touch()

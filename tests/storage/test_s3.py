@@ -56,6 +56,7 @@ from tests.conftest import (
     sync,
     truth,
 )
+from tests.pipeline.test_alert import webhook
 
 SECRET = "a-secret-that-must-stay-in-the-environment"  # noqa: S105 - of the local server, which takes any
 LATER = timedelta(days=2)
@@ -171,6 +172,37 @@ def test_a_lake_in_a_bucket_is_the_truth_for_every_command(
     kept = [path.read_bytes() for path in [*here, *one.rglob("*")]]
     assert len(kept) > 40
     assert not [content for content in kept if SECRET.encode() in content]
+
+
+def test_commands_that_write_beside_the_lake_work_for_one_in_a_bucket(
+    sandbox: Sandbox, machines: tuple[S3Path, S3Path], tmp_path: Path
+) -> None:
+    """Rates, an export, news, metrics: none of it needs a folder of this machine for the lake, nor its lease for long."""
+    one, _ = machines
+    sync(sandbox.url, one, sandbox.world.session_ids())
+    (tmp_path / "rates.csv").write_text("day,from,to,rate\n2026-06-01,eur,usd,1.0832\n")
+    account = rows(one, "SELECT account_id FROM accounts ORDER BY ALL LIMIT 1")[0]["account_id"]
+    metrics = {"FINCON_METRICS": str(tmp_path / "metrics.prom")}
+    with webhook() as (host, told):
+        env = environ(sandbox.url) | on_the_way(one) | metrics | {"FINCON_ALERT_URLS": f"json://{host}/"}
+        for command in (
+            ["rates", "rates.csv"],
+            ["status", "--max-age", "1d"],
+            ["explain", account],
+            ["export", "plain"],
+            ["export", "plain.duckdb", "--history"],
+            ["report", "--output", "report.html"],
+            ["alert"],
+            ["alert"],
+            ["events"],
+        ):
+            done = fincon(*command, cwd=tmp_path, env=env)
+            assert done.returncode == 0, (command, done.stderr)
+        assert len(told) == 1, "what was told is known the next time"
+        lines = fincon("changes", cwd=tmp_path, env=env).stdout.splitlines()
+    assert len(lines) == sum(rows(one, f"SELECT count(*) AS n FROM lake.{name}")[0]["n"] for name in OBJECTS)
+    assert rows(one, "SELECT to_currency(100, 'eur', 'usd', DATE '2026-06-02') AS n") == [{"n": 108}]
+    assert "fincon_last_run_success 1" in (tmp_path / "metrics.prom").read_text()
 
 
 def test_a_local_lake_and_one_in_a_bucket_have_the_same_history(
