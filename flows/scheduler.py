@@ -30,16 +30,14 @@ STOP_SECONDS = 60.0
 
 @dataclass(frozen=True, eq=False)
 class Deployment:
-    """Hold a deployment of prefect.yaml: ``flow`` with ``parameters``, by ``cron`` or ``after`` another deployment."""
+    """Hold a deployment of prefect.yaml: ``flow`` with ``parameters``, by ``crons`` or ``after`` another deployment."""
 
     name: str
     entrypoint: str
-    cron: str = ""
-    timezone: str = "UTC"
+    crons: tuple[tuple[str, str], ...] = ()
+    """Its cron lines, each with its time zone."""
     after: str = ""
     parameters: Mapping[str, Any] = field(default_factory=dict)
-    more: tuple[tuple[str, str], ...] = ()
-    """Further cron lines, each with its time zone."""
     after_failure: bool = False
     """It comes after a run of the other that failed, too."""
 
@@ -47,11 +45,6 @@ class Deployment:
     def flow(self) -> str:
         """Name the flow, which is called like the command: ``flows/sync.py:sync`` and ``fincon.flows.sync.sync`` alike."""
         return re.split("[:.]", self.entrypoint)[-1]
-
-    @property
-    def crons(self) -> tuple[tuple[str, str], ...]:
-        """List its cron lines, each with its time zone."""
-        return ((self.cron, self.timezone), *self.more) if self.cron else ()
 
     def next_after(self, now: datetime) -> datetime:
         """Return when it is due next."""
@@ -106,18 +99,15 @@ def _deployment(spec: Mapping[str, Any]) -> Deployment:
         if schedule.get("active", True)
     )
     trigger: Mapping[str, Any] = next((one for one in triggers if one.get("enabled", True)), {})
-    cron, timezone = crons[0] if crons else ("", "UTC")
     found = Deployment(
         name,
         spec["entrypoint"],
-        cron,
-        timezone,
+        crons,
         after=_after(name, trigger) if trigger else "",
         parameters=spec.get("parameters") or {},
-        more=crons[1:],
         after_failure="prefect.flow-run.Failed" in (trigger.get("expect") or ()),
     )
-    if found.cron:
+    if crons:
         found.next_after(datetime.now(UTC))
     return found
 
@@ -189,7 +179,7 @@ def run_when_due(deployments: Sequence[Deployment], served: Served) -> None:
     """
     now = datetime.now(UTC)
     begun = _read_begun(served.begun)
-    due = {d: d.next_after(now) for d in deployments if d.cron}
+    due = {d: d.next_after(now) for d in deployments if d.crons}
     for deployment in due:
         last = begun.get(deployment.name)
         if last and deployment.next_after(last) < now:

@@ -12,6 +12,7 @@ import msgspec
 
 SECOND = 1_000_000
 """In microseconds, in which times of observations are told."""
+
 COUNT_FROM = 900_000
 """The microsecond of its second from which an event counts."""
 

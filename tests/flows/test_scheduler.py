@@ -31,7 +31,7 @@ DEPLOYMENTS = read(ROOT / "prefect.yaml")
 def test_the_six_deployments_are_due_when_the_file_says() -> None:
     """In UTC, and the checks after each sync."""
     saturday = datetime(2026, 6, 6, 12, 0, 30, tzinfo=UTC)
-    assert {d.name: f"{d.next_after(saturday):%d %H:%M}" if d.cron else d.after for d in DEPLOYMENTS} == {
+    assert {d.name: f"{d.next_after(saturday):%d %H:%M}" if d.crons else d.after for d in DEPLOYMENTS} == {
         "sync": "06 12:07",
         "events": "06 12:05",
         "full-listing": "07 02:23",
