@@ -109,6 +109,9 @@ def _cell(value: Any, currency: object = None) -> str:
         return str(value).lower()
     if isinstance(value, int):
         return f"{value:,}" if abs(value) >= 10_000 else str(value)  # not 2,026 for a year
+    if isinstance(value, Decimal) and value.as_tuple().exponent == 0:
+        # Minor units or a count: with a currency's decimals they would read as an amount.
+        return _cell(int(value))
     if isinstance(value, Decimal):
         return format_amount(value, currency if isinstance(currency, str) else "")
     if isinstance(value, date) or hasattr(value, "isoformat"):

@@ -2,8 +2,8 @@
 -- Grain: one row per account and currency with transactions; `underwriting_holder_summary` per holder, over all accounts. Averages are over months that
 --   were observed whole, and null where there is none; the largest payer over the 90 days before the day asked for.
 --   `underwriting_summary_as_of(ts)` knows what was known at ts. Each figure is defined in docs/underwriting.md.
--- Units: minor units of the currency, averages rounded to such; shares between 0 and 1.
--- Example: SELECT account_id, average_net, net_volatility, whole_months FROM underwriting_summary WHERE currency = 'usd';
+-- Units: minor units of the currency, averages rounded to such, and `…_amount` in major ones; shares between 0 and 1.
+-- Example: SELECT account_id, average_net_amount, net_volatility_amount, whole_months FROM underwriting_summary WHERE currency = 'usd';
 CREATE MACRO lake.summary_at(ts, by_holder) AS TABLE
 WITH months AS NOT MATERIALIZED (
     SELECT
@@ -77,6 +77,11 @@ SELECT
     average_net::DECIMAL(38, 0) AS average_net,
     in_volatility::DECIMAL(38, 0) AS in_volatility,
     net_volatility::DECIMAL(38, 0) AS net_volatility,
+    major_units(average_in::DECIMAL(38, 0), currency) AS average_in_amount,
+    major_units(average_out::DECIMAL(38, 0), currency) AS average_out_amount,
+    major_units(average_net::DECIMAL(38, 0), currency) AS average_net_amount,
+    major_units(in_volatility::DECIMAL(38, 0), currency) AS in_volatility_amount,
+    major_units(net_volatility::DECIMAL(38, 0), currency) AS net_volatility_amount,
     largest_payer,
     largest_payer_share
 FROM flows
@@ -106,6 +111,11 @@ COMMENT ON COLUMN underwriting_summary.average_out IS 'Mean `money_out` of a who
 COMMENT ON COLUMN underwriting_summary.average_net IS 'Mean `net` of a whole month.';
 COMMENT ON COLUMN underwriting_summary.in_volatility IS 'Mean distance of a whole month''s `money_in` from its mean; null = fewer than two.';
 COMMENT ON COLUMN underwriting_summary.net_volatility IS 'Mean distance of a whole month''s `net` from its mean; null = fewer than two.';
+COMMENT ON COLUMN underwriting_summary.average_in_amount IS '`average_in` in major units.';
+COMMENT ON COLUMN underwriting_summary.average_out_amount IS '`average_out` in major units.';
+COMMENT ON COLUMN underwriting_summary.average_net_amount IS '`average_net` in major units.';
+COMMENT ON COLUMN underwriting_summary.in_volatility_amount IS '`in_volatility` in major units.';
+COMMENT ON COLUMN underwriting_summary.net_volatility_amount IS '`net_volatility` in major units.';
 COMMENT ON COLUMN underwriting_summary.largest_payer IS 'Who paid most in the last 90 days, by `payee`; null = nobody with a name.';
 COMMENT ON COLUMN underwriting_summary.largest_payer_share IS 'Their share of all money in in these days; null = there was none.';
 COMMENT ON MACRO TABLE underwriting_holder_summary_as_of IS 'As the view underwriting_holder_summary, by what was known at ts; a date or a time without a zone is UTC.';
@@ -121,5 +131,10 @@ COMMENT ON COLUMN underwriting_holder_summary.average_out IS 'Mean `money_out` o
 COMMENT ON COLUMN underwriting_holder_summary.average_net IS 'Mean `net` of a whole month.';
 COMMENT ON COLUMN underwriting_holder_summary.in_volatility IS 'Mean distance of a whole month''s `money_in` from its mean; null = fewer than two.';
 COMMENT ON COLUMN underwriting_holder_summary.net_volatility IS 'Mean distance of a whole month''s `net` from its mean; null = fewer than two.';
+COMMENT ON COLUMN underwriting_holder_summary.average_in_amount IS '`average_in` in major units.';
+COMMENT ON COLUMN underwriting_holder_summary.average_out_amount IS '`average_out` in major units.';
+COMMENT ON COLUMN underwriting_holder_summary.average_net_amount IS '`average_net` in major units.';
+COMMENT ON COLUMN underwriting_holder_summary.in_volatility_amount IS '`in_volatility` in major units.';
+COMMENT ON COLUMN underwriting_holder_summary.net_volatility_amount IS '`net_volatility` in major units.';
 COMMENT ON COLUMN underwriting_holder_summary.largest_payer IS 'Who paid most in the last 90 days, by `payee`; null = nobody with a name.';
 COMMENT ON COLUMN underwriting_holder_summary.largest_payer_share IS 'Their share of all money in in these days; null = there was none.';

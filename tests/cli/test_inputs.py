@@ -56,6 +56,7 @@ ON_A_LAKE = [
     Case(sql(AMOUNTS), r"^ +a  currency\n +1,250\.00  usd\n1,234,567\.5  jpy\n +0\.0005  kwd$", width=80),
     Case(sql("SELECT 5::DECIMAL(38,4) AS a, 'jpy' AS currency"), r"^a  currency\n5  jpy$", width=80),
     Case(sql("SELECT 5::DECIMAL(38,4) AS a, 'kwd' AS currency"), r"^ +a  currency\n5\.000  kwd$", width=80),
+    Case(sql("SELECT 769299::DECIMAL(38,0) AS sum, 'usd' AS currency"), r"^ +sum  currency\n769,299  usd$", width=80),
     Case(sql("SELECT 5::DECIMAL(38,4) AS a"), r"^ +a\n5\.00$", width=80),
     Case(sql("SELECT -1234567 AS a, 2026 AS y"), r"^ +a +y\n-1,234,567  2026$", width=80),
     Case(sql("SELECT 9223372036854775807::HUGEINT * 10 AS a"), r"^ +a\n92,233,720,368,547,758,070$", width=80),
