@@ -16,6 +16,7 @@ import yaml
 from cronsim import CronSim, CronSimError
 
 from fincon.errors import UsageError
+from fincon.settings import alert_urls
 from fincon.storage.data_folder import atomic_write
 
 OF_SERVE = ("retries", "retry_seconds")
@@ -225,6 +226,9 @@ def _run_with_retries(deployment: Deployment, served: Served) -> bool:
 
 def _run(deployment: Deployment, served: Served) -> int:
     """Run once, as a process of its own; return its exit code. Whatever ends this process stops it cleanly first."""
+    if deployment.flow == "alert" and not alert_urls():
+        served.say(f"{deployment.name}: nobody to tell, for FINCON_ALERT_URLS is not set")
+        return 0
     began = time.monotonic()
     arguments = [*command_line(deployment), *served.more]
     served.say(f"{datetime.now(UTC):%Y-%m-%d %H:%M:%SZ} {deployment.name}: fincon {' '.join(arguments)}")

@@ -21,13 +21,13 @@ def alert(*, dry_run: bool, details: bool) -> None:
     """Tell what is new by FINCON_ALERT_URLS: links that end, failures, low balances, stale data. Each once."""
     data = data_folder(current_options().data)
     with machine_errors(data):
+        urls = alert_urls()
         if dry_run:
-            _, news = alerting.new_alerts(data)
+            news = alerting.find_news(data, urls)
             if news:
                 click.echo(alerting.title(news))
                 click.echo(visible(alerting.body(news, details=True), keep="\n"))
         else:
-            urls = alert_urls()
             if not urls:
                 raise UsageError(
                     "FINCON_ALERT_URLS is not set: there is nobody to tell.",

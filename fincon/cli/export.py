@@ -20,7 +20,6 @@ from duckdb.sqltypes import VARCHAR
 from fincon.cli import interrupt
 from fincon.cli.output import (
     ROWS_SHOWN,
-    nested_as_json,
     read_rows,
     render_markdown,
     render_table,
@@ -28,6 +27,7 @@ from fincon.cli.output import (
 )
 from fincon.cli.terminal import terminal_width, visible
 from fincon.errors import UsageError
+from fincon.transforms.wording import nested_as_json
 from fincon.warehouse.read_only import ReadOnlyConnection
 
 FORMATS = ("table", "vertical", "markdown", "csv", "json", "jsonl", "parquet", "arrow")

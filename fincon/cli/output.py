@@ -1,18 +1,13 @@
 """Rows as a person reads them: a table that fits the terminal, one column a line, or Markdown."""
 
-import json
-import math
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import date
-from decimal import Decimal
 from typing import Any
 
 from fincon.cli.terminal import terminal_width, visible
 from fincon.cli.text import cut, pad, width_of, wrap
-from fincon.transforms.money import format_amount
-from fincon.transforms.wording import pluralize
+from fincon.transforms.wording import format_value, pluralize
 from fincon.warehouse.read_only import ReadOnlyConnection
 
 ROWS_SHOWN = 1000
@@ -102,41 +97,8 @@ def _minor_units(columns: Sequence[Column]) -> list[Column]:
 
 
 def _cell(value: Any, currency: object = None) -> str:
-    """Return a value as a person reads it: thousands apart, an amount with its currency's decimals, no digit lost."""
-    if value is None:
-        return "·"
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, int):
-        return f"{value:,}" if abs(value) >= 10_000 else str(value)  # not 2,026 for a year
-    if isinstance(value, Decimal) and value.as_tuple().exponent == 0:
-        # Minor units or a count: with a currency's decimals they would read as an amount.
-        return _cell(int(value))
-    if isinstance(value, Decimal):
-        return format_amount(value, currency if isinstance(currency, str) else "")
-    if isinstance(value, date) or hasattr(value, "isoformat"):
-        iso = value.isoformat(sep=" ", timespec="seconds") if hasattr(value, "date") else value.isoformat()
-        return str(iso).replace("+00:00", "Z")
-    if isinstance(value, list | dict):
-        return visible(nested_as_json(value))
-    return visible(re.sub(r"[\r\n\t]+", " ", str(value)))
-
-
-def nested_as_json(value: object) -> str:
-    """Return a list, struct or map as JSON; keys, and what JSON has no word for, as text."""
-    return json.dumps(_as_json(value), ensure_ascii=False)
-
-
-def _as_json(value: object) -> object:
-    if isinstance(value, dict):
-        return {str(key): _as_json(one) for key, one in value.items()}
-    if isinstance(value, list):
-        return [_as_json(one) for one in value]
-    if value is None or isinstance(value, int | str) or (isinstance(value, float) and math.isfinite(value)):
-        return value
-    if hasattr(value, "isoformat"):
-        return value.isoformat()
-    return value.hex() if isinstance(value, bytes) else str(value)
+    """Return a value as a person reads it on a terminal; ``·`` for none."""
+    return "·" if value is None else visible(format_value(value, currency))
 
 
 def render_table(rows: Rows, width: int | None = None) -> str:

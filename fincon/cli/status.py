@@ -127,7 +127,9 @@ def _age_line(data: DataPath, max_age: timedelta, tables: Sequence[str]) -> str:
     since = synced.get(oldest)
     what = oldest or "the lake"
     if since is None:
-        raise TooOld(f"{what} in {data} was never synced.")
+        tried = not synced and (views.exists() or pending_attempts(data, None))
+        why = " No attempt has succeeded: `fincon status` says why." if tried else ""
+        raise TooOld(f"{what} in {data} was never synced.{why}")
     said = (
         f"{what} in {data} is {in_words(now - since)} old: the last run that read it began at {second(since)}"
     )

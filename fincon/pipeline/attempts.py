@@ -153,9 +153,13 @@ def record_ended(data: DataPath, lake: Lake) -> list[Path]:
 
 
 def publish_ended(data: DataPath) -> None:
-    """Show attempts that have ended in the views, if nothing stands in the way; if something does, a later run does so."""
+    """Show attempts that have ended in the views, if nothing stands in the way; if something does, a later run does so.
+
+    A lake whose first sync failed has views from then on: of no row but those of ``attempts``, which say why.
+    """
+    folder = DataFolder(data)
     with suppress(FinconError, OSError, duckdb.Error, DeltaError):
-        if not DataFolder(data).views.exists():
+        if not folder.views.exists() and not folder.lake_format.exists():
             return
         refuse_half_loaded(data)
         with recovered_lake(data) as lake:

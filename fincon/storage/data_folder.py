@@ -5,7 +5,7 @@
     snapshots/                    the latest state of each table, snapshots.json, settled.parquet,
                                   sightings.parquet
     loading/<run_id>              runs that are being loaded
-    alerts.json                   what was told, by hashes
+    alerts.json                   what was told to whom, by hashes
     rates.parquet                 the exchange rates that `fincon rates` was given
     patterns.csv                  by what texts a lender knows fees and payments of loans; people write it
     fincon.duckdb                 the views

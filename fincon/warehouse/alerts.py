@@ -1,33 +1,24 @@
 """Find what somebody must be told: queries of ``sql/alerts`` and of the user's own folder, whose rows are news once.
 
 A query's first line says what its rows mean. Its column ``key`` says which rows are the same news as before though their
-numbers differ; where there is none, the whole row does. What was told is remembered by hashes, in ``alerts.json``.
+numbers differ; where there is none, the whole row does.
 """
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 
 import duckdb
-import msgspec
 
 from fincon.errors import UsageError, reason_of
 from fincon.lake.version_sql import SQL
 from fincon.settings import own_queries
-from fincon.storage.data_folder import DataFolder, atomic_write
 from fincon.storage.s3 import DataPath
 from fincon.warehouse.checks import checks, rows_at_fault
 from fincon.warehouse.connection import connect
 from fincon.warehouse.read_only import ReadOnlyConnection
-
-WRITES = 5
-"""How often what was told is written, before the command fails: see `write_memory`."""
-
-Memory = dict[str, dict[str, str]]
-"""Alert → hash of a row's key → when it was told first (ISO 8601)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,36 +91,3 @@ def _of_checks(views: ReadOnlyConnection) -> Iterator[Alert]:
 def _hash(alert: str, key: object) -> str:
     text = json.dumps([alert, key], default=str, ensure_ascii=False)
     return hashlib.sha256(text.encode()).hexdigest()[:32]
-
-
-def read_memory(data: DataPath) -> Memory:
-    """Return what was told before; nothing where that cannot be read, so that it is told again."""
-    try:
-        return msgspec.json.decode(DataFolder(data).alerts.read_bytes(), type=Memory)
-    except (FileNotFoundError, msgspec.DecodeError):
-        return {}
-
-
-def write_memory(data: DataPath, found: Sequence[Alert]) -> None:
-    """Remember what is told by now; what is no more is forgotten, so that it is told when it comes back."""
-    before = read_memory(data)
-    now = datetime.now(UTC).isoformat(timespec="seconds")
-    told = {
-        alert.name: {key: before.get(alert.name, {}).get(key, now) for key in alert.keys} for alert in found
-    }
-    for tries_left in reversed(range(WRITES)):
-        try:
-            with atomic_write(DataFolder(data).alerts) as part:
-                part.write_bytes(msgspec.json.encode(told))
-        except FileNotFoundError:
-            # Alerts hold no lock: another that ends just now has put its own in place, or a bucket's run has begun.
-            if not tries_left:
-                raise
-        else:
-            return
-
-
-def is_new(alert: Alert, before: Mapping[str, Mapping[str, str]]) -> list[bool]:
-    """Return of each row whether it was not told yet."""
-    told = before.get(alert.name, {})
-    return [key not in told for key in alert.keys]

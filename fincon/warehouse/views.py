@@ -1,7 +1,7 @@
 """Publish ``fincon.duckdb``: views over the lake's Parquet files, made anew after each run and swapped in whole.
 
-The file holds no data but the rates that a person gave. Its views name their Parquet files one by one, so a reader
-sees the lake as it was when the file was made, whatever happens meanwhile.
+The file holds no data but the rates that a person gave, and hashes of what was told. Its views name their Parquet files
+one by one, so a reader sees the lake as it was when the file was made, whatever happens meanwhile.
 """
 
 import hashlib
@@ -43,6 +43,7 @@ from fincon.transforms.schemas import (
     Column,
     Table,
 )
+from fincon.warehouse.alert_memory import told_rows
 from fincon.warehouse.patterns import own_patterns
 
 VALID = (
@@ -98,6 +99,8 @@ def publish(data: DataPath, files: Mapping[str, LatestFiles]) -> DataPath:
             connection.execute("USE warehouse; BEGIN; CREATE SCHEMA IF NOT EXISTS lake")
             for statement in [*named_files(data, files, made_of), *views, *given]:
                 connection.execute(statement)
+            connection.register("told", told_rows(data))
+            connection.execute("DELETE FROM lake.alerts_told; INSERT INTO lake.alerts_told BY NAME FROM told")
             connection.execute("COMMIT; USE memory; DETACH warehouse")
             _drop_wal(target)
     except (duckdb.Error, OSError) as error:
@@ -224,6 +227,7 @@ def statements(files: Mapping[str, LatestFiles]) -> Iterator[str]:
         three_decimal="|".join(sorted(THREE_DECIMAL)),
     )
     yield from_template("rates")
+    yield from_template("alerts_told")
     yield _patterns_sql(OURS)
     for table in TABLES:
         yield _lake_view(table, table.name, filled=bool(files[table.name].all))

@@ -102,6 +102,8 @@ def test_serve_runs_what_is_due_and_what_comes_after_it_without_a_server(
         "  - {name: often, entrypoint: 'flows/sync.py:sync', schedules: [{cron: '* * * * * *'}]}\n"
         "  - {name: then, entrypoint: 'flows/upkeep.py:check',"
         " triggers: [{match_related: {prefect.resource.name: often}}]}\n"
+        "  - {name: tell, entrypoint: 'fincon.flows.alert.alert',"
+        " triggers: [{match_related: {prefect.resource.name: often}}]}\n"
     )
     clean = {k: v for k, v in os.environ.items() if not k.startswith(("STRIPE_", "FINCON_", "PREFECT_"))}
     home = {"PREFECT_HOME": str(tmp_path / "home")}
@@ -115,12 +117,17 @@ def test_serve_runs_what_is_due_and_what_comes_after_it_without_a_server(
             stderr=said,
         ) as process,
     ):
-        until(lambda: "then ended with 0" in (tmp_path / "said").read_text() or process.poll() is not None)
-        process.send_signal(signal.SIGTERM)
-        assert process.wait(30) == 0
+        try:
+            until(lambda: "tell: nobody" in (tmp_path / "said").read_text() or process.poll() is not None)
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(30) == 0
+        finally:
+            process.kill()
     text = (tmp_path / "said").read_text()
     assert "often: * * * * * * (UTC)" in text
     assert "often ended with 0" in text
+    assert "then ended with 0" in text
+    assert "tell: nobody to tell, for FINCON_ALERT_URLS is not set" in text
     assert "ok    rows_have_runs" in text
     assert not (tmp_path / "home").exists()
 

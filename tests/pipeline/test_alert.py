@@ -4,6 +4,8 @@ import json
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
+from decimal import Decimal
 from email import message_from_string
 from email.policy import default
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -13,10 +15,17 @@ from typing import Any
 
 import pytest
 
+from fincon.errors import InvalidKey, RunFailed
+from fincon.pipeline.alert import body, find_news, tell
 from fincon.pipeline.request import SyncRequest
 from fincon.pipeline.sync import run_sync
-from tests.conftest import fincon, settings_for, sync
+from fincon.settings import Secret
+from fincon.warehouse.alert_memory import receiver_name
+from fincon.warehouse.alerts import Alert, find_alerts
+from tests.conftest import fincon, rows, settings_for, sync
 from tests.scripted_stripe import Answer, ScriptedStripe, account, serving
+
+pytestmark = pytest.mark.filterwarnings("ignore:'imghdr':DeprecationWarning")  # what Apprise imports
 
 
 @pytest.fixture
@@ -144,7 +153,70 @@ def test_failures_slack_and_mail(stripe: ScriptedStripe, data: Path) -> None:
     assert "failed_runs: 1 new row" in slack["text"]
     parsed = message_from_string(mail, policy=default)
     assert parsed["Subject"] == "fincon: failed_runs (1), unknown_attributes (1)"
-    assert "failed_runs: 1 new row" in str(parsed.get_body())
+    mail_body = parsed.get_body()
+    assert mail_body
+    assert "failed_runs: 1 new row" in mail_body.get_content()
+    assert "succeeded.<br>\r\nunknown_attributes: 1 new row" in mail_body.get_content()
+
+
+def test_a_receiver_that_failed_is_told_again_and_no_other_and_alerts_told_says_who_was(
+    stripe: ScriptedStripe, data: Path
+) -> None:
+    sync(stripe.url, data)
+    with webhook() as (good, got), webhook(500) as (bad, refused):
+        urls = [Secret(f"json://{good}/secret-path"), Secret(f"json://{bad}/secret-path")]
+        with pytest.raises(RunFailed, match=r"Of 2 receivers .* did not take the message: number 2"):
+            tell(data, urls, details=False)
+        with pytest.raises(RunFailed, match="number 2"):
+            tell(data, urls, details=False)
+        assert (len(got), len(refused)) == (1, 2)
+        told = rows(data, "FROM alerts_told")
+        assert [(row["alert"], row["receiver"]) for row in told] == [
+            ("unknown_attributes", receiver_name(urls[0]))
+        ]
+        assert "secret-path" not in str(told)
+        assert find_news(data, urls[:1]) == []
+        assert len(find_news(data, urls)) == 1
+
+
+def test_what_was_told_before_receivers_were_told_apart_is_told_to_none_of_them(
+    stripe: ScriptedStripe, data: Path
+) -> None:
+    sync(stripe.url, data)
+    keys = {alert.name: alert.keys for alert in find_alerts(data)}
+    before = {name: dict.fromkeys(of, "2026-11-01T00:00:00+00:00") for name, of in keys.items()}
+    (data / "alerts.json").write_text(json.dumps(before))
+    with webhook() as (host, got):
+        assert tell(data, [Secret(f"json://{host}")], details=False) == []
+    assert got == []
+    sync(stripe.url, data)
+    assert rows(data, "SELECT receiver, first_told_at::DATE::VARCHAR AS day FROM alerts_told") == [
+        {"receiver": "", "day": "2026-11-01"}
+    ]
+
+
+def test_rows_are_told_as_people_read_them() -> None:
+    """Amounts with their currency's decimals, times in UTC to the second, and of what is empty nothing; mail keeps lines."""
+    at = datetime(2026, 11, 27, 10, 0, 0, 123456, UTC)
+    amount = Decimal("1234.5000")
+    rows = [("", "usd", amount, at), ("acct_1", "jpy", Decimal("0.0000"), None), (None, "kwd", amount, at)]
+    columns = ("stripe_account", "currency", "available_amount", "as_of")
+    alert = Alert(name="low", meaning="Low.", columns=columns, rows=rows, keys=["a", "b", "c"])
+    assert body([alert], details=True).splitlines()[1:4] == [
+        "  currency usd, available_amount 1,234.50, as_of 2026-11-27 10:00:00Z",
+        "  stripe_account acct_1, currency jpy, available_amount 0",
+        "  currency kwd, available_amount 1,234.500, as_of 2026-11-27 10:00:00Z",
+    ]
+
+
+def test_a_first_sync_that_fails_is_told(stripe: ScriptedStripe, data: Path) -> None:
+    stripe.intercept = lambda path, query: Answer({"error": {"message": "no"}}, 401)
+    with pytest.raises(InvalidKey):
+        sync(stripe.url, data)
+    assert rows(data, "SELECT status, hint <> '' AS hint FROM attempts") == [
+        {"status": "failed", "hint": True}
+    ]
+    assert [alert.name for alert in find_news(data, [])] == ["failed_runs"]
 
 
 def test_a_dry_run_shows_the_rows_and_remembers_nothing(stripe: ScriptedStripe, data: Path) -> None:
