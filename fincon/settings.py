@@ -210,11 +210,11 @@ def query_memory(environ: Mapping[str, str] | None = None) -> str:
     return f"{_positive(env, 'FINCON_MEMORY', int, MEMORY_MB)}MB"
 
 
-def quiet_prefect() -> None:
+def quiet_prefect(console_level: str = "WARNING") -> None:
     """Keep Prefect's console and telemetry silent. Must run before Prefect is imported."""
     if not prefect_api_url():
         os.environ.pop("PREFECT_API_URL", None)
-    os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "WARNING")
+    os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", console_level)
     os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
     os.environ.setdefault("DO_NOT_TRACK", "1")
     os.environ.setdefault("PREFECT_FLOWS_HEARTBEAT_FREQUENCY", str(HEARTBEAT_SECONDS))

@@ -25,6 +25,7 @@ from fincon.errors import (  # noqa: E402
 )
 from fincon.extract.stopping import StopSignal  # noqa: E402
 from fincon.flows import artifacts  # noqa: E402
+from fincon.flows.account_tasks import extract_as_tasks  # noqa: E402
 from fincon.flows.cancelling import stopped_when_cancelled  # noqa: E402
 from fincon.flows.dask_workers import extract_on_workers  # noqa: E402
 from fincon.flows.flow_options import Patience  # noqa: E402
@@ -32,7 +33,6 @@ from fincon.lake.incremental import count_accounts  # noqa: E402
 from fincon.lake.tables import Lake  # noqa: E402
 from fincon.pipeline.attempts import recorded_if_refused  # noqa: E402
 from fincon.pipeline.context import NoProgress, Progress, StepRunner  # noqa: E402
-from fincon.pipeline.extract_step import extract_here  # noqa: E402
 from fincon.pipeline.request import SyncRequest, SyncResult, name_set_aside  # noqa: E402
 from fincon.pipeline.sync import run_sync  # noqa: E402
 from fincon.storage.data_folder import DataFolder  # noqa: E402
@@ -104,7 +104,7 @@ def sync_as_tasks(
     """
     with recorded_if_refused(data_folder(data), request.mode):
         settings = load_settings(data=data, other_key=key_of_block_or_hint)
-    extract = extract_on_workers if dask_scheduler() else extract_here
+    extract = extract_on_workers if dask_scheduler() else extract_as_tasks
     shown = artifacts.ProgressArtifacts(progress or NoProgress(), _known_accounts(settings.data))
     stop = StopSignal()
     run_step = as_tasks(patience)

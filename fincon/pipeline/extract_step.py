@@ -99,13 +99,22 @@ def extract_in_rounds(
     return [results[job.run.run_id] for job in jobs]
 
 
-def fetch_together(ctx: SyncContext, jobs: Sequence[ExtractJob], advance: Advance) -> list[ExtractResult]:
+RunJob = Callable[[ExtractJob, Callable[[], ExtractResult]], ExtractResult]
+"""Call what fetches a job, on any thread: as it is, or as a task of its own."""
+
+
+def fetch_together(
+    ctx: SyncContext,
+    jobs: Sequence[ExtractJob],
+    advance: Advance,
+    run_job: RunJob = lambda job, fetch: fetch(),
+) -> list[ExtractResult]:
     """Do jobs on threads of this process, their failures apart."""
     erased = known_erased(ctx)
     quiet = replace(ctx, run_step=call_directly, progress=NoProgress())
 
     def fetch_one(job: ExtractJob) -> ExtractResult:
-        result = fetch_job(quiet, job, erased)
+        result = run_job(job, lambda: fetch_job(quiet, job, erased))
         advance(1)
         return result
 

@@ -69,6 +69,7 @@ def test_the_flow_itself_runs_and_fails_as_the_command_does(
     )
     assert refused.returncode == 1
     assert "the connection failed" in refused.stderr
+    assert len(refused.stderr.splitlines()) == 2, "no traceback of a task"
     holds_no_secret(Path(server["PREFECT_HOME"]), KEY)
 
 

@@ -274,6 +274,31 @@ def test_retries_apply_to_several_stripe_accounts_as_to_one(server: dict[str, st
         assert {row["stripe_account"]: row["n"] for row in held} == true
 
 
+def test_each_stripe_account_is_a_task_run_red_where_it_was_refused_and_many_are_one(
+    server: dict[str, str], data: Path
+) -> None:
+    with running(World(seed=4, clock=START, accounts=30, connected=3)) as platform:
+        refused, *others = platform.connected
+        platform.revoke(refused)
+        env = environ(platform.url)
+        run = in_python(server, sync_code(data, connected=True), env)
+        each = [f"fetch {account}" for account in platform.connected]
+        tasks(server, run, "fetch", "publish", *each)
+        states = {task["name"]: task["state"] for task in of_run(server, "task_runs", run)}
+        assert {states[f"fetch {account}"]["type"] for account in others} == {"COMPLETED"}
+        assert states[f"fetch {refused}"]["type"] == "FAILED"
+        assert "403 (Request-Id req_" in states[f"fetch {refused}"]["message"]
+
+        bound = "from fincon.flows import account_tasks; account_tasks.MOST_TASKS = 2; "
+        run = in_python(server, bound + sync_code(data, connected=True), env)
+        assert set(tasks(server, run, "check")) == {
+            "fetch",
+            "transform and load",
+            "publish",
+            "check",
+        }
+
+
 def test_a_run_that_finds_the_folder_in_use_waits_and_is_then_skipped(
     server: dict[str, str], sandbox: Sandbox, data: Path
 ) -> None:
