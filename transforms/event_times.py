@@ -82,17 +82,18 @@ class EventTimes:
     def __init__(self, known: Mapping[int, Mapping[str, int]]) -> None:
         """``known``: account (`account_number`) → event → the time that an earlier run gave to it."""
         self._known = {account: dict(times) for account, times in known.items()}
+        self._account_of = {event: account for account, times in known.items() for event in times}
         self._above: dict[tuple[int, int], int] = {}
         """(Account, second) → the time of the last event of it, which is newer than the next."""
 
     def take(self, times: Mapping[str, int], events: Iterable[EventOf]) -> None:
-        """Take the times that were given to ``events``, which an attempt before this one has read."""
-        for event in events:
-            if event.event_id in times:
-                self._known.setdefault(account_number(event.account_id), {})[event.event_id] = times[
-                    event.event_id
-                ]
-                self.of(event)
+        """Take the times, in Stripe's order, that an attempt before this one gave; ``events`` are those not known before."""
+        account_of = self._account_of | {one.event_id: account_number(one.account_id) for one in events}
+        for event_id, at in times.items():
+            if event_id in account_of:
+                account = account_of[event_id]
+                self._known.get(account, {}).pop(event_id, None)
+                self._above[account, at // SECOND] = at
 
     def of(self, event: EventOf) -> int:
         """Return the time of the next event: its own, or as near to it as the order of its account's events allows."""

@@ -68,7 +68,8 @@ def fetch_events(
     """Fetch every event since ``since`` (microseconds), newest first, and tell whether they reach back that far.
 
     They do not where there was no run to go on from, or one too long ago: then the listing has to be walked. Each event is
-    kept once, however often Stripe shows it, with a time of its own: see `EventTimes`, which takes ``known_times``.
+    kept once, however often Stripe shows it, with a time of its own: see `EventTimes`, which takes ``known_times``. Of the
+    overlap, what an earlier run has read is not kept again.
 
     Raises:
         StripeError: a request failed for good; pages fetched stay on disk.
@@ -78,7 +79,7 @@ def fetch_events(
     since_seconds = since // SECOND
     query: Params = {"types[]": TYPES, "created[gte]": since_seconds - int(EVENTS_OVERLAP.total_seconds())}
     listed = ListEndpoint(EVENTS.endpoint, EVENTS.path, query)
-    pages = _EventPages(known_times)
+    pages = _EventPages(known_times, since)
     last = pages.take(page_store)
     if last is None:
         answer, page = fetch_page(stripe, listed)
@@ -138,29 +139,36 @@ def _unreadable_accounts(page_store: PageStore) -> list[str]:
 
 
 class _EventPages:
-    """Stores pages of events: each event once, and with its time."""
+    """Stores pages of events: each event once, and with its time; none that is in the lake already."""
 
-    def __init__(self, known_times: Mapping[int, Mapping[str, int]]) -> None:
+    def __init__(self, known_times: Mapping[int, Mapping[str, int]], since: int) -> None:
+        """Take the times of events that were read before: those up to ``since`` (microseconds) are surely in."""
         self._times = EventTimes(known_times)
-        self._known: set[str] = set()
+        self._in_lake = {
+            event for times in known_times.values() for event, at in times.items() if at <= since
+        }
+        self._read: set[str] = set()
 
     def take(self, page_store: PageStore) -> Header | None:
         """Take note of what an earlier attempt stored; return the header of its last page, None where there is none."""
         last = None
         for last, body in page_store.chain(EVENTS.name):
             self._times.take(last.event_times, events_on(body))
-            self._known.update(last.event_times)
+            self._read.update(last.event_times)
         return last
 
     def store(self, page_store: PageStore, answer: StripeResponse, page: ListPage, before: Header) -> Header:
-        """Write a page behind ``before``, without the events that stood on one before it; return its header."""
-        body = redact(answer.body, EVENTS.name, is_erased=self._is_repeated)
-        times = {one.event_id: self._times.of(one) for one in events_on(body)}
+        """Write a page behind ``before``, without the events that are kept already; return its header."""
+        times: dict[str, int] = {}
+        for one in events_on(answer.body):  # those in the lake have their place in Stripe's order too
+            if one.event_id not in self._read and one.event_id not in times:
+                times[one.event_id] = self._times.of(one)
+        body = redact(answer.body, EVENTS.name, is_erased=self._is_kept_already)
         return store_page(
             page_store, replace(answer, body=body), page, replace_header(before, event_times=times)
         )
 
-    def _is_repeated(self, *ids: str) -> bool:
-        repeated = bool(self._known.intersection(ids[:1]))
-        self._known.update(ids[:1])
-        return repeated
+    def _is_kept_already(self, *ids: str) -> bool:
+        is_kept = not (self._in_lake.isdisjoint(ids[:1]) and self._read.isdisjoint(ids[:1]))
+        self._read.update(ids[:1])
+        return is_kept

@@ -63,11 +63,15 @@ def load_staged(
     """
     for table in OBJECT_TABLES:
         go_on()
+        if not staged_files(folder, table, origins):
+            continue
         new = [o for o in origins if not lake.contains_run(table, o.run_id)]
         files = staged_files(folder, table, new)
         if files:
             with lake.query() as query:
-                lake.append(table, _changed_rows(lake, query, table, files, new), [o.run_id for o in new])
+                rows = _where_any(_changed_rows(lake, query, table, files, new))
+                if rows:  # else there is nothing to commit, nor to be found there another time
+                    lake.append(table, rows, [o.run_id for o in new])
     _reconcile(lake, staged_files(folder, BALANCES, origins), origins)
     counted = {
         name: _count_by_run(lake, staged_files(folder, table, origins), table, what)
@@ -100,6 +104,12 @@ def _changed_rows(
     first = changed(clauses[0])  # it has the schema
     rest = (batch for clause in clauses[1:] for batch in changed(clause))
     return pa.RecordBatchReader.from_batches(first.schema, chain(first, rest))
+
+
+def _where_any(rows: pa.RecordBatchReader) -> pa.RecordBatchReader | None:
+    """Return a reader of the same rows; None where it has none."""
+    first = next((batch for batch in rows if batch.num_rows), None)
+    return first and pa.RecordBatchReader.from_batches(rows.schema, chain([first], rows))
 
 
 def _something_newer_is_known(
@@ -227,7 +237,15 @@ def record_attempts(lake: Lake, attempts: Mapping[str, list[dict[str, Any]]]) ->
 
 def _count_rows_added(lake: Lake, run_ids: Sequence[str]) -> dict[str, int]:
     """Return run → how many rows of objects it brought."""
-    filled = [files for table in OBJECT_TABLES if (files := lake.files(table))]
+    filled = [
+        files
+        for table in OBJECT_TABLES
+        if (
+            files := [
+                file for file, stats in lake.file_stats(table).items() if any(map(stats.may_hold, run_ids))
+            ]
+        )
+    ]
     if not filled:
         return {}
     rows = " UNION ALL ".join(f"SELECT run_id FROM {read_parquet_sql(files)}" for files in filled)

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from fincon.lake.staging import staged_files
 from fincon.lake.tables import Lake
 from fincon.lake.version_sql import from_template, read_parquet_sql
-from fincon.storage.data_folder import atomic_write, local_copy, make_folder
+from fincon.storage.data_folder import atomic_write, make_folder
 from fincon.transforms.page import Origin
 from fincon.transforms.schemas import ACCOUNTS, AUTHORIZATIONS, BALANCES, REFRESHES, TIMESTAMP, Table
 from fincon.transforms.streams import EVENTS_OVERLAP
@@ -70,21 +70,21 @@ def known_sql(table: Table) -> str:
 
 def load_sightings(lake: Lake, query: duckdb.DuckDBPyConnection) -> None:
     """Make the table ``sightings`` on a connection; it is empty where nothing was seen lately."""
-    query.register("sightings_read", read_sightings(lake))
-    query.execute("CREATE OR REPLACE TEMP TABLE sightings AS FROM sightings_read")
-    query.unregister("sightings_read")
+    query.register("sightings", read_sightings(lake))
 
 
 def read_sightings(lake: Lake) -> pa.Table:
-    """Return what is remembered. Without the file, which is derived, it is nothing."""
-    path = lake.data.sightings
-    if not path.exists():
-        return SCHEMA.empty_table()
-    with local_copy(path) as file:
+    """Return what is remembered, read once. Without the file, which is derived, it is nothing."""
+    if lake.sightings_read is None:
         try:
-            return pq.read_table(file, schema=SCHEMA)
-        except pa.ArrowInvalid:
-            return SCHEMA.empty_table()  # cut short by a crash of the machine
+            found = pq.ParquetFile(pa.BufferReader(lake.data.sightings.read_bytes())).read()
+        except (FileNotFoundError, pa.ArrowInvalid):  # cut short by a crash of the machine
+            found = SCHEMA.empty_table()
+        whole = pa.concat_tables([SCHEMA.empty_table(), found], promote_options="default")
+        lake.sightings_read = whole.select(SCHEMA.names).cast(
+            SCHEMA
+        )  # a column that it is older than is null
+    return lake.sightings_read
 
 
 def newest_sighting(query: duckdb.DuckDBPyConnection, whose: str) -> datetime | None:
@@ -105,14 +105,17 @@ def remember(
         {"stripe_account": list(complete_until), "until": pa.array(complete_until.values(), TIMESTAMP)},
         schema=pa.schema({"stripe_account": pa.string(), "until": TIMESTAMP}),
     )
+    seen = [
+        f"SELECT stripe_account, md5_number_lower({key}) AS account, observed_at, {has_balance} AS has_balance, event_id, absent"
+        f" FROM {read_parquet_sql(files)}"
+        for table, (key, has_balance) in SIGHTED.items()
+        if (files := staged_files(staging, table, origins))
+    ]
+    if not seen:
+        return  # what could be forgotten does no harm, and the next run that saw something does so
     with lake.query() as query:
-        load_sightings(lake, query)
-        for table, (key, has_balance) in SIGHTED.items():
-            if files := staged_files(staging, table, origins):
-                query.execute(
-                    f"INSERT INTO sightings SELECT stripe_account, md5_number_lower({key}), observed_at, {has_balance},"
-                    f" event_id, absent FROM {read_parquet_sql(files)}"
-                )
+        query.register("before", read_sightings(lake))
+        query.execute(f"CREATE TEMP TABLE sightings AS {' UNION ALL '.join(['FROM before', *seen])}")
         query.register("complete", until)
         kept = query.sql(from_template("sightings_kept"), params={"overlap": EVENTS_OVERLAP}).to_arrow_table()
     _write(lake, kept)
@@ -120,7 +123,7 @@ def remember(
 
 def forget(lake: Lake, account_ids: Sequence[str]) -> None:
     """Forget when accounts were seen."""
-    if not lake.data.sightings.exists():
+    if not read_sightings(lake).num_rows:
         return
     with lake.query() as query:
         load_sightings(lake, query)
@@ -133,8 +136,9 @@ def forget(lake: Lake, account_ids: Sequence[str]) -> None:
 
 def _write(lake: Lake, sightings: pa.Table) -> None:
     make_folder(lake.snapshots)
+    lake.sightings_read = sightings.cast(SCHEMA)
     with atomic_write(lake.data.sightings) as part:
-        pq.write_table(sightings.cast(SCHEMA), part, compression="zstd")
+        pq.write_table(lake.sightings_read, part, compression="zstd")
 
 
 def event_times(lake: Lake, stripe_account: str) -> dict[int, dict[str, int]]:

@@ -48,11 +48,14 @@ def latest_files_by_table(lake: Lake) -> dict[str, LatestFiles]:
 
 
 def snapshots_taken(lake: Lake) -> dict[str, Snapshot]:
-    """Return the name of each table that has one with its last snapshot."""
-    try:
-        return msgspec.json.decode(lake.data.snapshot_index.read_bytes(), type=dict[str, Snapshot])
-    except (FileNotFoundError, msgspec.DecodeError):
-        return {}  # it is derived: without it the latest state is read from all versions
+    """Return the name of each table that has one with its last snapshot: read once, for nobody else writes it."""
+    if lake.snapshots_read is None:
+        try:
+            content = lake.data.snapshot_index.read_bytes()
+            lake.snapshots_read = msgspec.json.decode(content, type=dict[str, Snapshot])
+        except (FileNotFoundError, msgspec.DecodeError):
+            lake.snapshots_read = {}  # it is derived: without it the latest state is read from all versions
+    return dict(lake.snapshots_read)
 
 
 def renew_snapshots(lake: Lake, *, always: bool = False) -> None:
@@ -63,9 +66,9 @@ def renew_snapshots(lake: Lake, *, always: bool = False) -> None:
     snapshots = snapshots_taken(lake)
     for table in OBJECT_TABLES:
         now = latest_files(lake, table)
-        since, before = lake.count_rows(now.since), lake.count_rows(now.snapshot)
+        since = lake.count_table_rows(table, now.since)
         cost = since + len(now.since) * A_FILE_COUNTS
-        if since and (always or cost > max(SNAPSHOT_ROWS, before // 4)):
+        if since and (always or cost > max(SNAPSHOT_ROWS, _rows_of_snapshot(lake, cost, now) // 4)):
             taken = _take_snapshot(lake, table, now)
             if taken != now.since:
                 _merge(lake, table, SMALL_FILE_BYTES)
@@ -73,7 +76,13 @@ def renew_snapshots(lake: Lake, *, always: bool = False) -> None:
     for table in LOGS:
         if len(lake.files(table)) * A_FILE_COUNTS > SNAPSHOT_ROWS:
             _merge(lake, table, SMALL_FILE_BYTES)
-    write_snapshots(lake, snapshots)
+    if snapshots != snapshots_taken(lake):
+        write_snapshots(lake, snapshots)
+
+
+def _rows_of_snapshot(lake: Lake, cost: int, now: LatestFiles) -> int:
+    """Return how many rows a snapshot has; 0 where what came since costs so little that nobody needs to know."""
+    return lake.count_rows(now.snapshot) if cost > SNAPSHOT_ROWS else 0
 
 
 def write_snapshots(lake: Lake, snapshots: dict[str, Snapshot]) -> None:
@@ -81,6 +90,7 @@ def write_snapshots(lake: Lake, snapshots: dict[str, Snapshot]) -> None:
     make_folder(lake.snapshots)
     with atomic_write(lake.data.snapshot_index) as part:
         part.write_bytes(msgspec.json.encode(snapshots))
+    lake.snapshots_read = dict(snapshots)
 
 
 def _take_snapshot(lake: Lake, table: Table, now: LatestFiles) -> list[str]:

@@ -118,6 +118,11 @@ def staged_files(folder: Path, table: Table, origins: Iterable[Origin]) -> list[
     return [str(path) for origin in origins for path in sorted((folder / origin.run_id).glob(parts))]
 
 
+def has_staged(folder: Path, origins: Iterable[Origin]) -> bool:
+    """Return whether these runs brought any row."""
+    return any(staged_files(folder, table, origins) for table in OBJECT_TABLES)
+
+
 def batches(pages: Iterable[Page]) -> Iterator[list[Page]]:
     """Yield pages in lots of `PAGES_A_BATCH` or a little more, so that no session is split, nor an account's owners."""
     batch: list[Page] = []

@@ -2,12 +2,13 @@
 
 import secrets
 import tempfile
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 from urllib.parse import unquote
 
 import duckdb
@@ -52,6 +53,18 @@ SPILL = f"{STAGING}duckdb-"
 """How the folder begins into which it spills; each process has its own."""
 
 
+class FileStats(NamedTuple):
+    """Say what a table's log knows of a file. What it does not say is None: of one that an erasure wrote anew, no run."""
+
+    rows: int | None
+    first_run: str | None
+    last_run: str | None
+
+    def may_hold(self, run_id: str) -> bool:
+        """Tell whether rows of a run may be in it."""
+        return self.first_run is None or self.last_run is None or self.first_run <= run_id <= self.last_run
+
+
 class Lake:
     """The Delta tables under ``folder`` (``lake/`` of the data folder)."""
 
@@ -61,6 +74,13 @@ class Lake:
         self.snapshots = self.data.snapshots
         self.work = self.data.work
         self._tables: dict[str, DeltaTable] = {}
+        self._files: dict[str, tuple[int, dict[str, FileStats]]] = {}
+        self._copies: dict[str, list[str]] = {}
+        self._copying = threading.Lock()
+        self.snapshots_read: Any = None
+        """What `lake.snapshots` has read of snapshots.json; None where it has not, or wrote it since."""
+        self.sightings_read: pa.Table | None = None
+        """Likewise what `lake.sightings` has read."""
 
     def __enter__(self) -> Self:
         return self
@@ -73,6 +93,7 @@ class Lake:
         if "_duckdb" in vars(self):
             self._duckdb.close()
             del self._duckdb
+            self._copies.clear()
 
     @cached_property
     def _duckdb(self) -> duckdb.DuckDBPyConnection:
@@ -137,15 +158,31 @@ class Lake:
     def reopen(self, table: Table) -> None:
         """Open a table anew when it is needed next: what its log began with is gone."""
         self._tables.pop(table.name, None)
+        self._files.pop(table.name, None)
 
     def files(self, table: Table) -> list[str]:
         """Return the Parquet files that hold the table now, as absolute paths."""
-        return [unquote(uri.removeprefix("file://")) for uri in self.table(table).file_uris()]
+        return list(self.file_stats(table))
+
+    def file_stats(self, table: Table) -> dict[str, "FileStats"]:
+        """Return each of a table's `files` with what its log says of it: read once, for in a bucket each look is a request."""
+        delta = self.table(table)
+        version, found = self._files.get(table.name, (-1, {}))
+        if version != delta.version():
+            paths = [unquote(uri.removeprefix("file://")) for uri in delta.file_uris()]
+            found = dict(zip(paths, _stats(delta, paths), strict=True))
+            self._files[table.name] = delta.version(), found
+        return found
 
     def count_rows(self, files: Sequence[str]) -> int:
         """Return how many rows Parquet files have, by their footers."""
         with self.query() as query:
             return int(single_value(query, f"SELECT count(*) FROM {read_parquet_sql(files)}")) if files else 0
+
+    def count_table_rows(self, table: Table, files: Sequence[str]) -> int:
+        """Return how many rows some of a table's `files` have: as its log says, or else their footers."""
+        counts = [self.file_stats(table)[file].rows for file in files]
+        return self.count_rows(files) if None in counts else sum(filter(None, counts))
 
     def contains_run(self, table: Table, run_id: str) -> bool:
         """Return whether the run's rows are in the table, as its log says."""
@@ -185,8 +222,14 @@ class Lake:
         if not files:
             return []
         with self.query() as query:
+            with self._copying:  # once, for a run asks for them a dozen times
+                if self._copies.get(table.name) != files:
+                    query.execute(
+                        f"CREATE OR REPLACE TABLE copied_{table.name} AS FROM {table_sql(table, files)}"
+                    )
+                    self._copies[table.name] = files
             return query.execute(
-                f"SELECT {', '.join(columns)} FROM {table_sql(table, files)}"
+                f"SELECT {', '.join(columns)} FROM copied_{table.name}"
                 f" ORDER BY {SEQUENCE.name} NULLS FIRST, observed_at"
             ).fetchall()
 
@@ -237,6 +280,20 @@ class Lake:
             delta = self.table(table)
             delta.create_write_transaction([], "append", delta.schema())
             delta.update_incremental()
+
+
+def _stats(delta: DeltaTable, paths: Sequence[str]) -> Iterator[FileStats]:
+    """Yield what a log says of each of its files, whose absolute ``paths`` these are."""
+    actions = pa.table(delta.get_add_actions(flatten=True))
+    columns = [
+        actions[name].to_pylist() if name in actions.column_names else [None] * len(actions)
+        for name in ("path", "num_records", "min.run_id", "max.run_id")
+    ]
+    by_name = {
+        unquote(path).rpartition("/")[2]: FileStats(*said) for path, *said in zip(*columns, strict=True)
+    }
+    for path in paths:
+        yield by_name[path.rpartition("/")[2]]
 
 
 def plain_schema(table: Table) -> pa.Schema:

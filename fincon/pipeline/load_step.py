@@ -4,6 +4,7 @@ import json
 import shutil
 import traceback
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -18,7 +19,7 @@ from fincon.lake.absence import stage_absent
 from fincon.lake.append import load_staged, record_runs, remove_run
 from fincon.lake.incremental import close_sessions, utc
 from fincon.lake.sightings import remember
-from fincon.lake.staging import stage
+from fincon.lake.staging import has_staged, stage
 from fincon.landing.page_store import PageStore
 from fincon.landing.run_folder import REFUSED, Run, RunFolder, unfinished_runs
 from fincon.pipeline.check import agree_with_pages
@@ -112,7 +113,7 @@ def _load_staged_runs(ctx: SyncContext, runs: Sequence[Run], loaded: Loaded) -> 
     run_ids = [run.run_id for run in runs]
     origins = [run.origin for run in runs]
     try:
-        with loading_marker(ctx.data, run_ids):
+        with loading_marker(ctx.data, run_ids) if has_staged(ctx.staging, origins) else nullcontext():
             seen = load_staged(ctx.lake, ctx.staging, origins, ctx.stop.check)
             remember(ctx.lake, ctx.staging, origins, _complete_until(ctx, runs))
             rows = [_row(ctx.data, run, seen[run.run_id]) for run in runs]

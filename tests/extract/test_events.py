@@ -7,10 +7,13 @@ from typing import Any
 import pytest
 
 from fincon.errors import BudgetExhausted
+from fincon.lake.tables import Lake
 from fincon.pipeline.request import SyncRequest, SyncResult
 from fincon.pipeline.sync import run_sync
 from fincon.sandbox.server import Sandbox
+from fincon.storage.data_folder import DataFolder
 from tests.conftest import environ, fincon, known_after, rows, settings_for, state, truth
+from tests.scripted_stripe import ScriptedStripe, account, event, serving
 
 EVENTS = SyncRequest(events=True)
 
@@ -89,6 +92,38 @@ def test_reading_the_same_events_again_adds_nothing(sandbox: Sandbox, data: Path
     assert again["rows_added"] == 0 or again["run_id"] in listed
     doubled = "SELECT account_id FROM history.accounts GROUP BY account_id, observed_at HAVING count(*) > 1"
     assert rows(data, doubled) == []
+
+
+@pytest.mark.quick
+def test_events_that_were_read_already_are_not_kept_again_nor_committed(tmp_path: Path) -> None:
+    """Each run asks for the minutes before the last one too: what stands there is in, and costs no more than its request."""
+    data = tmp_path / "data"
+    with serving(ScriptedStripe([account("fca_1", 100), account("fca_2", 100)])) as stripe:
+        settings = settings_for(stripe.url, data)
+        run_sync(settings, SyncRequest())
+        stripe.clock += 10
+        read = event("evt_1", account("fca_1", 200), stripe.clock - 1)
+        stripe.events = [read]
+        run_sync(settings, EVENTS)
+        with Lake(DataFolder(data).lake) as lake:
+            before = lake.versions()
+        stripe.clock += 10
+        again = run_sync(settings, EVENTS).run
+        assert (again["accounts_seen"], again["rows_added"]) == (0, 0)
+        with Lake(DataFolder(data).lake) as lake:
+            after = lake.versions()
+        assert {name for name in before if before[name] != after[name]} == {"runs", "attempts"}
+        stripe.clock += 10
+        stripe.events = [
+            event("evt_2", account("fca_2", 300), stripe.clock - 30),
+            read,
+        ]  # of before, and told late
+        late = run_sync(settings, EVENTS).run
+        assert (late["accounts_seen"], late["rows_added"]) == (1, 1)
+        assert rows(data, "SELECT current FROM balances ORDER BY account_id") == [
+            {"current": 200},
+            {"current": 300},
+        ]
 
 
 @pytest.mark.parametrize("gap", [None, timedelta(days=29, hours=1)])

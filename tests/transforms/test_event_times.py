@@ -36,3 +36,13 @@ def test_where_no_microsecond_is_left_no_two_events_have_the_same(known: int) ->
 def test_an_event_has_the_time_of_its_id_where_nothing_speaks_against_it() -> None:
     event = EventOf("evt_1", "fca_1", CREATED)
     assert EventTimes({}).of(event) == own_time("evt_1", CREATED)
+
+
+def test_what_an_interrupted_attempt_gave_times_to_keeps_its_place_above_what_follows() -> None:
+    """Also an event that was in the lake already, and so is not on the attempt's page."""
+    times = EventTimes({account_number("fca_1"): {"evt_known": FIRST + 950_000}})
+    times.take(
+        {"evt_other": FIRST + 960_000, "evt_known": FIRST + 950_000}, [EventOf("evt_other", "fca_2", CREATED)]
+    )
+    assert times.of(EventOf("evt_2", "fca_1", CREATED)) < FIRST + 950_000
+    assert times.of(EventOf("evt_3", "fca_2", CREATED)) < FIRST + 960_000
