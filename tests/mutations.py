@@ -34,7 +34,7 @@ MUTATIONS = (
     Mutation(
         "no check step in a sync",
         "fincon/pipeline/sync.py",
-        'ctx.run_step("check", failed_checks, ctx.data)',
+        'ctx.run_step("check", failed_checks_of_sync, ctx.data, files)',
         "{}",
     ),
     Mutation(

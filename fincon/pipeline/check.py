@@ -1,8 +1,12 @@
 """Check what a lake says: by the checks in ``sql/checks``, and against the raw pages it was made of."""
 
+import hashlib
 import tempfile
+import time
 from pathlib import Path
 from typing import Any
+
+import msgspec
 
 from fincon.errors import UnloadableRun
 from fincon.lake.append import staged_rejects, staged_sums
@@ -11,12 +15,12 @@ from fincon.lake.tables import QUERY_THREADS, SPILL, Lake
 from fincon.lake.version_sql import read_parquet_sql, reconcile_sql
 from fincon.landing.run_folder import RunFolder
 from fincon.settings import query_memory
-from fincon.storage.data_folder import DataFolder
+from fincon.storage.data_folder import DataFolder, atomic_write
 from fincon.storage.s3 import DataPath
 from fincon.transforms.page import Origin
 from fincon.transforms.reconcile import Sums, differences, sums_of_pages, sums_of_rejects
 from fincon.transforms.schemas import BALANCES
-from fincon.warehouse.checks import run_checks
+from fincon.warehouse.checks import Files, checks, run_checks
 from fincon.warehouse.connection import open_views
 
 PAGES_AGREE = (
@@ -24,11 +28,70 @@ PAGES_AGREE = (
 )
 """What `pages_disagree` checks, as the checks in ``sql/checks`` say theirs."""
 
+WHOLE_EACH_SECONDS = 86_400.0
+"""After how long a sync checks all again, whoever else does: files that are there may have been changed under it."""
 
-def failed_checks(data: DataPath) -> dict[str, int]:
-    """Return check → how many rows it found wrong, for those that found any."""
+
+class Checked(msgspec.Struct, frozen=True, kw_only=True):
+    """What ``checked.json`` says: the files of the views with which every check found nothing. It is derived."""
+
+    made_of: str
+    """A hash of the checks that were asked."""
+    whole_at: float
+    """When all was checked last, in seconds since the Unix epoch."""
+    files: dict[str, list[str]]
+    """Table → names of its files."""
+
+
+def failed_checks_of_sync(data: DataPath, files: Files) -> dict[str, int]:
+    """Return what `failed_checks` does, of what is in those ``files`` alone (table → all that its views read) that are new.
+
+    All is checked where that is not known to be enough: files are gone since, some check failed then, or a day has passed.
+    """
+    checked, now = DataFolder(data).checked, time.time()
+    before = _checked(checked)
+    made_of = hashlib.sha256("".join(query for _, _, query in checks()).encode()).hexdigest()
+    touched = None
+    if before and before.made_of == made_of and now - before.whole_at < WHOLE_EACH_SECONDS:
+        touched = _added(files, before.files)
+    failed = failed_checks(data, touched)
+    if failed:
+        checked.unlink(missing_ok=True)
+        return failed
+    names = {table: [_name(file) for file in of_table] for table, of_table in files.items()}
+    whole_at = before.whole_at if before and touched is not None else now
+    with atomic_write(checked) as part:
+        part.write_bytes(msgspec.json.encode(Checked(made_of=made_of, whole_at=whole_at, files=names)))
+    return {}
+
+
+def _checked(path: Path) -> Checked | None:
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=Checked)
+    except (FileNotFoundError, msgspec.DecodeError):
+        return None
+
+
+def _added(files: Files, before: Files) -> dict[str, list[str]] | None:
+    """Return table → the files that were not there before; None where one that was is gone."""
+    added = {}
+    for table, of_table in files.items():
+        known = set(before.get(table, ()))
+        if not known <= {_name(file) for file in of_table}:
+            return None
+        added[table] = [file for file in of_table if _name(file) not in known]
+    return added
+
+
+def _name(file: str) -> str:
+    return file.rpartition("/")[2]
+
+
+def failed_checks(data: DataPath, touched: Files | None = None) -> dict[str, int]:
+    """Return check → how many rows it found wrong, for those that found any: everywhere, or in files that were ``touched``."""
     found = run_checks(
         data,
+        touched,
         threads=QUERY_THREADS,
         memory_limit=query_memory(),
         temp_directory=str(DataFolder(data).work / f"{SPILL}checks"),

@@ -15,7 +15,7 @@ from fincon.landing.attempts import forget
 from fincon.landing.run_folder import RunFolder
 from fincon.pipeline.announce import announce, timed
 from fincon.pipeline.attempts import OpenAttempt, publish_ended, record_ended, recorded
-from fincon.pipeline.check import failed_checks
+from fincon.pipeline.check import failed_checks_of_sync
 from fincon.pipeline.context import NoProgress, Progress, StepRunner, SyncContext, call_directly
 from fincon.pipeline.extract_step import Extract, extract_here
 from fincon.pipeline.failures import failed_accounts, machine_errors
@@ -142,7 +142,8 @@ def publish_and_check(ctx: SyncContext) -> dict[str, int]:
     ctx.run_step("publish", publish, ctx.data, ctx.lake)
     ctx.lake.release_memory()
     advance(1)
-    failed = ctx.run_step("check", failed_checks, ctx.data)
+    files = {name: latest.all for name, latest in latest_files_by_table(ctx.lake).items()}
+    failed = ctx.run_step("check", failed_checks_of_sync, ctx.data, files)
     advance(1)
     return failed
 

@@ -3,20 +3,24 @@
 A query is written once for many tables between ``-- For each table`` and ``-- End``; ``with COLUMN`` keeps the tables that
 have it, ``with a feature`` those of a stream that a refresh makes due, ``except NAMES`` leaves some out. So a new
 table is checked as soon as there is one.
+
+After a sync they are asked of what it touched alone, in time that grows with that: what stands behind ``-- touched:`` then
+takes the place of the line's beginning, and ``touched.TABLE`` is the rows in files that were not there when all was well
+last. A check that says nothing of it, one of the user's own, is asked whole.
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from string import Template
 from typing import Any
 
 import duckdb
 
 from fincon.errors import UsageError, reason_of
-from fincon.lake.version_sql import SQL
+from fincon.lake.version_sql import SQL, no_rows_sql, table_sql
 from fincon.settings import own_queries
 from fincon.storage.s3 import DataPath
-from fincon.transforms.schemas import OBJECT_TABLES, Table
+from fincon.transforms.schemas import OBJECT_TABLES, TABLES, Table
 from fincon.transforms.streams import STREAMS
 from fincon.warehouse.connection import open_views
 from fincon.warehouse.read_only import ReadOnlyConnection
@@ -26,9 +30,17 @@ FOR_EACH_TABLE = re.compile(
     re.DOTALL,
 )
 
+TOUCHED = re.compile(r"^(?P<whole>.*?)(?P<mark> ?-- touched: )(?P<touched>.*)\n", re.MULTILINE)
+TOUCHED_TABLE = re.compile(r"\btouched\.(\w+)")
 
-def checks() -> Iterator[tuple[str, str, str]]:
+Files = Mapping[str, Sequence[str]]
+"""Table → Parquet files of it."""
+
+
+def checks(touched: Files | None = None) -> Iterator[tuple[str, str, str]]:
     """Yield (name, promise, query) of each file in ``sql/checks``, then in ``FINCON_CHECKS_DIR``; a row found is a failure.
+
+    Of the rows in the files that were ``touched``, if they are given: then those that are of none of them are left out.
 
     Raises:
         UsageError: one of the user's own is called as one of ours.
@@ -39,7 +51,26 @@ def checks() -> Iterator[tuple[str, str, str]]:
         raise UsageError(f"{own} has {min(same)}, as fincon's own checks do.", "Give it another name.")
     for path in [*ours, *more]:
         query = path.read_text(encoding="utf-8")
-        yield path.stem, query.split("\n", 1)[0].removeprefix("-- "), written_out(query, OBJECT_TABLES)
+        promise = query.split("\n", 1)[0].removeprefix("-- ")
+        if touched is None or not TOUCHED.search(query):
+            yield path.stem, promise, written_out(query, OBJECT_TABLES)
+        elif of_touched := written_out_of(query, touched):
+            yield path.stem, promise, of_touched
+
+
+def written_out_of(query: str, touched: Files) -> str:
+    """Return a check as it is asked of the rows in files that were ``touched``; empty where it has nothing to ask of them."""
+    some = [table for table in OBJECT_TABLES if touched.get(table.name)] or OBJECT_TABLES[:1]
+    query = written_out(TOUCHED.sub(lambda line: f"{line['touched']}\n", query), some)
+    if not any(touched.get(name) for name in TOUCHED_TABLE.findall(query)):
+        return ""
+    tables = {table.name: table for table in TABLES}
+
+    def relation(found: re.Match[str]) -> str:
+        table, files = tables[found[1]], touched.get(found[1])
+        return table_sql(table, files) if files else f"({no_rows_sql(table)})"
+
+    return TOUCHED_TABLE.sub(relation, query)
 
 
 def written_out(query: str, tables: Sequence[Table]) -> str:
@@ -49,13 +80,21 @@ def written_out(query: str, tables: Sequence[Table]) -> str:
         template = Template(found["query"])
         return "UNION ALL\n".join(
             template.substitute(
-                table=table.name, key=", ".join((*table.key, *table.group_key)), feature=_feature(table)
+                table=table.name,
+                object=", ".join(table.full_key),
+                key=", ".join((*table.key, *table.group_key)),
+                feature=_feature(table),
             )
             for table in tables
             if _is_meant(table, found["with"], (found["except"] or "").split(", "))
         )
 
-    return FOR_EACH_TABLE.sub(union, query)
+    return FOR_EACH_TABLE.sub(union, TOUCHED.sub(_whole, query))
+
+
+def _whole(line: re.Match[str]) -> str:
+    """Return what a line says of everything."""
+    return f"{line['whole']}\n" if line["whole"] else ""
 
 
 def _is_meant(table: Table, having: str | None, left_out: Sequence[str]) -> bool:
@@ -70,11 +109,12 @@ def _feature(table: Table) -> str:
     return (stream and stream.feature) or ""
 
 
-def run_checks(data: DataPath, **config: Any) -> list[tuple[str, str, int]]:
-    """Return (name, promise, how many rows it found wrong) of each check; ``config`` is DuckDB's (memory_limit, …)."""
+def run_checks(data: DataPath, touched: Files | None = None, **config: Any) -> list[tuple[str, str, int]]:
+    """Return (name, promise, how many rows it found wrong) of each of `checks`; ``config`` is DuckDB's (memory_limit, …)."""
     with open_views(data, **config) as connection:
         return [
-            (name, promise, len(rows_at_fault(connection, name, query))) for name, promise, query in checks()
+            (name, promise, len(rows_at_fault(connection, name, query)))
+            for name, promise, query in checks(touched)
         ]
 
 

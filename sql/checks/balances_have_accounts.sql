@@ -1,4 +1,4 @@
 -- Every balance belongs to a known account.
 SELECT stripe_account, account_id, currency, observed_at
-FROM lake.balances
+FROM lake.balances -- touched: FROM touched.balances
 ANTI JOIN lake.accounts USING (stripe_account, account_id);

@@ -31,13 +31,14 @@ LAYOUT = {
     "quarantine": "pages/quarantine",
     "attempts": "attempts",
     "served": "serve.json",
+    "checked": "checked.json",
     "alerts": "alerts.json",
     "rates": "rates.parquet",
     "patterns": "patterns.csv",
 }
 """What lakes that exist rest on: attribute of `DataFolder` → path in it."""
 
-OF_THIS_MACHINE = ("lock", "work_id", "pages", "quarantine", "attempts", "served")
+OF_THIS_MACHINE = ("lock", "work_id", "pages", "quarantine", "attempts", "served", "checked")
 
 
 def test_the_names_on_disk_stay_and_what_is_under_way_stays_on_this_machine(tmp_path: Path) -> None:

@@ -1,0 +1,88 @@
+"""A sync checks what it touched, in time that grows with that; all, where that might not be enough."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from fincon.lake.tables import Lake
+from fincon.pipeline.check import WHOLE_EACH_SECONDS, Checked, failed_checks
+from fincon.pipeline.request import SyncRequest, SyncResult
+from fincon.pipeline.sync import run_sync
+from fincon.storage.data_folder import DataFolder
+from fincon.transforms.schemas import BALANCES
+from tests.conftest import settings_for
+from tests.scripted_stripe import ScriptedStripe, account, event, serving
+
+TWICE = {"current_is_unique": 1, "runs_have_their_rows": 1, "versions_do_not_overlap": 1}
+
+
+@pytest.fixture
+def stripe() -> Iterator[ScriptedStripe]:
+    with serving(ScriptedStripe([account("fca_1", 100), account("fca_2", 200)])) as served:
+        yield served
+
+
+def sync(stripe: ScriptedStripe, data: Path, current: int) -> SyncResult:
+    """Read an event of the second account, which has another balance by now."""
+    stripe.clock += 10
+    stripe.events = [event(f"evt_{current}", account("fca_2", current), stripe.clock - 1)]
+    return run_sync(settings_for(stripe.url, data), SyncRequest(events=True))
+
+
+def double_a_balance(data: Path) -> None:
+    """Put the first account's balance twice into the file where it stands once, under its name."""
+    with Lake(DataFolder(data).lake) as lake:
+        for path in lake.files(BALANCES):
+            rows = pq.ParquetFile(path).read()
+            if "fca_1" in rows["account_id"].to_pylist():
+                pq.write_table(pa.concat_tables([rows, rows.filter(pa.array(_first(rows)))]), path)
+
+
+def _first(rows: pa.Table) -> list[bool]:
+    return [one == "fca_1" for one in rows["account_id"].to_pylist()]
+
+
+def checked_a_day_ago(data: Path) -> None:
+    path = DataFolder(data).checked
+    said = msgspec.json.decode(path.read_bytes(), type=Checked)
+    long_ago = msgspec.structs.replace(said, whole_at=said.whole_at - WHOLE_EACH_SECONDS)
+    path.write_bytes(msgspec.json.encode(long_ago))
+
+
+@pytest.mark.quick
+def test_what_a_sync_did_not_touch_is_checked_by_who_checks_all_and_once_a_day(
+    stripe: ScriptedStripe, data: Path
+) -> None:
+    """Until it is mended then, every sync says so: one that found nothing in what it touched takes nothing back."""
+    for current in (201, 202):
+        assert sync(stripe, data, current).failed_checks == {}
+    double_a_balance(data)
+    assert sync(stripe, data, 203).failed_checks == {}
+    assert failed_checks(data) == TWICE
+    checked_a_day_ago(data)
+    assert sync(stripe, data, 204).failed_checks == TWICE
+    assert sync(stripe, data, 205).failed_checks == TWICE
+
+
+def test_what_came_into_a_table_since_is_found_by_the_next_sync(stripe: ScriptedStripe, data: Path) -> None:
+    """Of whatever account, and whoever wrote it."""
+    sync(stripe, data, 201)
+    with Lake(DataFolder(data).lake) as lake:
+        row = next(one for path in lake.files(BALANCES) for one in pq.ParquetFile(path).read().to_pylist())
+        lake.append(
+            BALANCES, pa.Table.from_pylist([row], schema=BALANCES.schema.remove_metadata()), ["run-x"]
+        )
+    assert {"current_is_unique", "versions_do_not_overlap"} <= sync(stripe, data, 202).failed_checks.keys()
+
+
+def test_where_a_file_is_gone_all_is_checked(stripe: ScriptedStripe, data: Path) -> None:
+    """What it held may be missed by rows that no sync touches any more."""
+    for current in (201, 202):
+        sync(stripe, data, current)
+    with Lake(DataFolder(data).lake) as lake:
+        lake.table(BALANCES).delete("account_id = 'fca_1'")
+    assert sync(stripe, data, 203).failed_checks == {"runs_have_their_rows": 1}
