@@ -101,6 +101,15 @@ def sync(url: str, data: Path, session_ids: Iterable[str] = (), *, accounts: boo
     return run_sync(settings_for(url, data), SyncRequest(session_ids=tuple(session_ids), accounts=accounts))
 
 
+class Child(subprocess.Popen[str]):
+    """A process that ends with its ``with`` block: where the block fails, it is killed, and no test waits for it for ever."""
+
+    def __exit__(self, kind: type[BaseException] | None, *rest: Any) -> None:
+        if kind is not None:
+            self.kill()
+        super().__exit__(kind, *rest)
+
+
 PROGRESS = re.compile(r"^[\w ]+: [\d,]+(?: of [\d,]+)?\n", re.MULTILINE)
 
 

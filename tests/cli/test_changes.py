@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import FINCON, environ, fincon
+from tests.conftest import FINCON, Child, environ, fincon
 from tests.warehouse.test_views import publish_rows
 
 Rows = dict[str, list[dict[str, Any]]]
@@ -71,7 +71,7 @@ def test_what_was_erased_never_comes_and_moves_no_cursor(tmp_path: Path) -> None
 def test_whoever_follows_gets_what_a_later_run_brings(tmp_path: Path) -> None:
     publish(tmp_path / "data", of_run(1, 1))
     command = [FINCON, "changes", "--follow", "--every", "0.1"]
-    with subprocess.Popen(
+    with Child(
         command, cwd=tmp_path, env=environ("http://127.0.0.1:1"), stdout=subprocess.PIPE, text=True
     ) as process:
         assert process.stdout

@@ -14,7 +14,7 @@ import pytest
 
 from fincon.sandbox.server import Sandbox, running
 from fincon.sandbox.world import World
-from tests.conftest import FINCON, START, environ
+from tests.conftest import FINCON, START, Child, environ
 
 COMMANDS: dict[str, list[str]] = {
     "sync": ["sync", "--sessions", "ids.txt", "--transactions"],
@@ -69,10 +69,10 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, Sandb
         yield folder, sandbox
 
 
-def run(arguments: list[str], folder: Path, sandbox: Sandbox) -> "subprocess.Popen[str]":
+def run(arguments: list[str], folder: Path, sandbox: Sandbox) -> Child:
     clean = {k: v for k, v in os.environ.items() if not k.startswith(("STRIPE_", "FINCON_", "PREFECT_"))}
     arguments = [sandbox.world.account_id(next(ACCOUNTS)) if a == "ACCOUNT" else a for a in arguments]
-    return subprocess.Popen(
+    return Child(
         [str(FINCON), *arguments],
         cwd=folder,
         env={**clean, **environ(sandbox.url, FINCON_PII_KEY="0" * 64), **AROUND.get(arguments[0], {})},
@@ -83,7 +83,7 @@ def run(arguments: list[str], folder: Path, sandbox: Sandbox) -> "subprocess.Pop
     )
 
 
-def until_it_catches(number: int, process: "subprocess.Popen[str]") -> None:
+def until_it_catches(number: int, process: Child) -> None:
     """Wait until the process has a handler for the signal: before, it is Python that starts, and no command."""
     while process.poll() is None:
         caught = re.search(r"^SigCgt:\s*(\w+)", Path(f"/proc/{process.pid}/status").read_text(), re.M)
@@ -99,11 +99,7 @@ def interrupt(name: str, number: int, after: float, folder: Path, sandbox: Sandb
         time.sleep(after)
         process.send_signal(number)
         sent = time.monotonic()
-        try:
-            told = process.communicate(timeout=20)[1]
-        except subprocess.TimeoutExpired:
-            process.kill()
-            raise
+        told = process.communicate(timeout=20)[1]
         took = time.monotonic() - sent
     where = f"{name}, {after:.3f} s: {process.returncode}, {told!r}"
     assert process.returncode in (0, 128 + number, *([2] if "Nothing here names" in told else [])), where

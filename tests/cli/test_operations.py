@@ -10,7 +10,7 @@ import pytest
 from fincon.flows.scheduler import read
 from fincon.sandbox.server import Sandbox
 from tests.cli.conftest import Call
-from tests.conftest import FINCON, environ, fincon
+from tests.conftest import FINCON, Child, environ, fincon
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -104,9 +104,7 @@ def test_serve_tells_a_bad_entry_before_the_first_run(
 
 def test_serve_in_an_empty_folder_takes_the_schedules_that_come_with_fincon(tmp_path: Path) -> None:
     env = {**environ("http://127.0.0.1:1"), "PATH": "/usr/bin:/bin"}
-    with subprocess.Popen(
-        [str(FINCON), "serve"], cwd=tmp_path, env=env, stderr=subprocess.PIPE, text=True
-    ) as process:
+    with Child([str(FINCON), "serve"], cwd=tmp_path, env=env, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr
         said = [process.stderr.readline() for _ in range(7)]
         process.terminate()
@@ -126,7 +124,7 @@ def test_what_was_missed_while_nobody_served_runs_once(sandbox: Sandbox, tmp_pat
     )
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "serve.json").write_text('{"old": "2020-01-01T00:00:00Z"}')
-    with subprocess.Popen(
+    with Child(
         [str(FINCON), "serve"],
         cwd=tmp_path,
         env={**environ(sandbox.url), "PATH": "/usr/bin:/bin"},

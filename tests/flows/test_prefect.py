@@ -11,7 +11,7 @@ import pytest
 import requests
 
 from fincon.sandbox.server import Sandbox
-from tests.conftest import FINCON, KEY, environ, fincon, rows, state
+from tests.conftest import FINCON, KEY, Child, environ, fincon, rows, state
 from tests.extract.test_refused import refreshed, refusal
 from tests.prefect_server import ask, eventually, holds_no_secret, messages, of_run, served, tasks
 from tests.scripted_stripe import Answer, Query, ScriptedStripe, account, serving, session
@@ -134,9 +134,7 @@ def test_a_run_of_the_command_line_that_is_cancelled_in_prefect_stops_and_goes_o
     accounts = [account(f"fca_{n:04d}", created=1_795_000_000 - n) for n in range(570)]
     with serving(ScriptedStripe(accounts, page_size=10, intercept=intercept)) as stripe:
         env = {**os.environ, **environ(stripe.url), **server}
-        with subprocess.Popen(
-            [FINCON, "sync"], cwd=tmp_path, env=env, stderr=subprocess.PIPE, text=True
-        ) as run:
+        with Child([FINCON, "sync"], cwd=tmp_path, env=env, stderr=subprocess.PIPE, text=True) as run:
             try:
                 assert reached.wait(60)
                 (started,) = ask(server, "flow_runs", flow_runs={"state": {"type": {"any_": ["RUNNING"]}}})

@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -18,7 +17,7 @@ from fincon.pipeline.request import SyncRequest
 from fincon.pipeline.sync import run_sync
 from fincon.sandbox.server import Sandbox
 from fincon.storage.lock import writer_lock
-from tests.conftest import FINCON, environ, fincon, rows, settings_for, sync
+from tests.conftest import FINCON, Child, environ, fincon, rows, settings_for, sync
 from tests.scripted_stripe import Answer, Query, ScriptedStripe, account, serving
 
 REFUSED = Answer({"error": {"type": "invalid_request_error", "message": "Invalid API Key provided."}}, 401)
@@ -85,7 +84,7 @@ def test_a_killed_attempt_is_on_record_with_its_requests_and_they_count(
 
     stripe.intercept = hold
     env = {**os.environ, **environ(stripe.url)}
-    with subprocess.Popen([str(FINCON), "sync"], cwd=data.parent, env=env) as process:
+    with Child([str(FINCON), "sync"], cwd=data.parent, env=env) as process:
         while len(stripe.requests) < 2:
             time.sleep(0.01)
         process.send_signal(signal.SIGKILL)

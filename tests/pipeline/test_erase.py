@@ -21,7 +21,7 @@ from fincon.pipeline.erase import HELD, allow, erase, traces
 from fincon.pipeline.recovery import finish_what_was_begun
 from fincon.pipeline.request import SyncRequest
 from fincon.pipeline.sync import run_sync
-from tests.conftest import fincon, rows, settings_for
+from tests.conftest import Child, fincon, rows, settings_for
 from tests.killed import kill_at_change
 from tests.scripted_stripe import START, ScriptedStripe, account, serving, session
 
@@ -368,7 +368,7 @@ def test_a_reader_beside_erasures_never_fails_and_never_sees_half_of_one(
     """Whoever opens the views reads the lake as it was before an erasure or after it, though its queries run meanwhile."""
     stop, moments = tmp_path / "stop", [rows(synced, ONE_MOMENT)]
     arguments = [sys.executable, "-c", READER, str(synced), str(stop), ONE_MOMENT]
-    with subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True, cwd=Path.cwd()) as reader:
+    with Child(arguments, stdout=subprocess.PIPE, text=True, cwd=Path.cwd()) as reader:
         assert reader.stdout
         assert reader.stdout.readline() == "reading\n"
         for kind, identity in (("account", "fca_a"), ("session", "fcsess_12"), ("customer", "cus_1")):
@@ -397,7 +397,7 @@ def test_an_erasure_tells_of_a_reader_that_stays(synced: Path) -> None:
     """It is waited for no longer than is said; its views name files that are gone, and nothing wrong is read."""
     arguments = [sys.executable, "-c", HOLDER, str(synced)]
     told: list[str] = []
-    with subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as reader:
+    with Child(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as reader:
         assert reader.stdout
         assert reader.stdout.readline()
         erase(synced, "account", "fca_a", told.append)

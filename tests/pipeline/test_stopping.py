@@ -18,7 +18,7 @@ from fincon.pipeline.request import SyncRequest, SyncResult
 from fincon.pipeline.sync import run_sync
 from fincon.settings import Settings
 from fincon.storage.lock import writer_lock
-from tests.conftest import environ, rows, settings_for
+from tests.conftest import Child, environ, rows, settings_for
 from tests.scripted_stripe import START, Answer, ScriptedStripe, account, serving, session
 
 WITHIN_SECONDS = 2.0
@@ -160,9 +160,7 @@ signal.signal(signal.SIGTERM, lambda *args: sys.exit(143))
 run_sync(load_settings(data=Path({str(data)!r})), SyncRequest())
 """
     env = {**os.environ, **environ(stripe.url)}
-    with subprocess.Popen(
-        [sys.executable, "-c", code], env=env, stderr=subprocess.PIPE, text=True
-    ) as process:
+    with Child([sys.executable, "-c", code], env=env, stderr=subprocess.PIPE, text=True) as process:
         try:
             assert reached.wait(30)
             process.send_signal(signal.SIGTERM)

@@ -14,7 +14,7 @@ from fincon.sandbox import faults
 from fincon.sandbox.controls import RuleWish
 from fincon.sandbox.server import Sandbox, running
 from fincon.sandbox.world import World
-from tests.conftest import FINCON, environ, fincon
+from tests.conftest import FINCON, Child, environ, fincon
 from tests.prefect_server import until
 
 README = (Path(__file__).parents[2] / "sandbox" / "README.md").read_text(encoding="utf-8")
@@ -129,7 +129,7 @@ def test_the_command_makes_what_was_asked_says_so_and_its_clock_runs(tmp_path: P
     """Told when it is ready; with --speed a second sync finds what happened meanwhile."""
     ids = tmp_path / "ids.txt"
     command = ["sandbox", "--port", "0", "--accounts", "40", "--sessions", "8", "--clock", "2026-06-01"]
-    with subprocess.Popen(
+    with Child(
         [str(FINCON), *command, "--speed", "86400", "--session-ids", str(ids)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

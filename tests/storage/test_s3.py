@@ -47,6 +47,7 @@ from tests.conftest import (
     FINCON,
     OBJECTS,
     START,
+    Child,
     environ,
     fincon,
     known_after,
@@ -282,7 +283,7 @@ def test_a_rewrite_in_a_bucket_that_is_killed_is_finished_by_the_next(
     assert len(in_clear(lake, names)) == len(names)
     env = {**os.environ, **on_the_way(lake), "FINCON_PII_KEY": key}
     rewritten = lake / "lake" / "accounts" / "_delta_log" / "_last_checkpoint"
-    with subprocess.Popen([str(FINCON), "privacy", "--rewrite"], cwd=tmp_path, env=env) as process:
+    with Child([str(FINCON), "privacy", "--rewrite"], cwd=tmp_path, env=env) as process:
         wait_for(rewritten.exists)
         process.send_signal(signal.SIGKILL)
     assert process.returncode == -signal.SIGKILL
@@ -372,7 +373,7 @@ def killed_half_loaded(sandbox: Sandbox, lake: S3Path, tmp_path: Path) -> str:
     (tmp_path / "ids.txt").write_text("\n".join(sandbox.world.session_ids()))
     env = {**os.environ, **environ(sandbox.url), **on_the_way(lake)}
     first = lake / "lake" / "sessions" / "_delta_log" / f"{1:020}.json"
-    with subprocess.Popen([str(FINCON), "sync", "--sessions", "ids.txt"], cwd=tmp_path, env=env) as process:
+    with Child([str(FINCON), "sync", "--sessions", "ids.txt"], cwd=tmp_path, env=env) as process:
         wait_for(first.exists)
         process.send_signal(signal.SIGKILL)
     with Lake(lake / "lake") as half:
