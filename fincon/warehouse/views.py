@@ -250,25 +250,39 @@ def statements(files: Mapping[str, LatestFiles]) -> Iterator[str]:
     yield from_template("rates")
     yield from_template("alerts_told")
     yield _patterns_sql(OURS)
-    for table in TABLES:
-        yield _lake_view(table, table.name, filled=bool(files[table.name].all))
-        yield from _comments(f"lake.{table.name}", table, "Its Parquet files, as they are.")
+    bare = dict.fromkeys((table.name for table in TABLES), LatestFiles([], [], []))
+    # DuckDB reads a view through to its files for each view over it: questions are made over tables without any, then these
+    # take their files.
+    yield from _tables(bare)
     for table in OBJECT_TABLES:
         key, same = ", ".join(table.full_key), same_object(table)
         blank = f"({blank_sql(table)})"
         yield from_template("history", table=table.name, key=key, blank=blank)
         yield from_template("as_of", table=table.name, key=key, same_object=same, blank=blank)
-        yield from _latest(table, files[table.name])
         yield from _comments(f"history.{table.name}", table, "Every version.", VALID)
-        yield from _comments(f"main.{table.name}", table, "The latest version of each.")
         meaning = f"{table.meaning} What was known at ts; a date or a time without a zone is UTC."
         yield f"COMMENT ON MACRO TABLE main.{table.name}_as_of IS {sql_literal(meaning)}"
     for table in LOGS:
-        for schema in ("history", "main"):
-            yield f"CREATE VIEW {schema}.{table.name} AS FROM lake.{table.name}"
-            yield from _comments(f"{schema}.{table.name}", table)
+        yield f"CREATE VIEW history.{table.name} AS FROM lake.{table.name}"
+        yield from _comments(f"history.{table.name}", table)
     for path in sorted((SQL / "questions").glob("*.sql")):
         yield path.read_text(encoding="utf-8")
+    yield from _tables(files)
+    for table in TABLES:
+        yield from _comments(f"lake.{table.name}", table, "Its Parquet files, as they are.")
+        about = "The latest version of each." if table in OBJECT_TABLES else ""
+        yield from _comments(f"main.{table.name}", table, about)
+
+
+def _tables(files: Mapping[str, LatestFiles]) -> Iterator[str]:
+    """Yield the SQL of each table as it is in ``lake`` and of its latest state in ``main``, made or made again."""
+    for table in TABLES:
+        of = files[table.name]
+        yield _lake_view(table, table.name, filled=bool(of.all))
+        if table in OBJECT_TABLES:
+            yield from _latest(table, of)
+        else:
+            yield f"CREATE OR REPLACE VIEW main.{table.name} AS FROM lake.{table.name}"
 
 
 def _latest(table: Table, files: LatestFiles) -> Iterator[str]:
@@ -283,7 +297,7 @@ def _latest(table: Table, files: LatestFiles) -> Iterator[str]:
             yield _lake_view(table, view.removeprefix("lake."), filled=True)
             yield from _comments(view, table, about)
     query = latest_sql(table, snapshot, since) if snapshot or since else f"FROM lake.{table.name}"
-    yield f"CREATE VIEW main.{table.name} AS FROM ({query}) WHERE NOT ({blank_sql(table)})"
+    yield f"CREATE OR REPLACE VIEW main.{table.name} AS FROM ({query}) WHERE NOT ({blank_sql(table)})"
 
 
 def _lake_view(table: Table, view: str, *, filled: bool) -> str:
@@ -297,7 +311,7 @@ def _lake_view(table: Table, view: str, *, filled: bool) -> str:
     source = no_rows_sql(table)  # so that it has every column, whatever is in the files
     if filled:
         source += f" UNION ALL BY NAME FROM read_parquet(lake.{view}_files(), {PARQUET_OPTIONS})"
-    return f"CREATE VIEW lake.{view} AS SELECT {', '.join(columns)} FROM ({source})"
+    return f"CREATE OR REPLACE VIEW lake.{view} AS SELECT {', '.join(columns)} FROM ({source})"
 
 
 def _patterns_sql(patterns: Sequence[Pattern]) -> str:
