@@ -2,6 +2,7 @@
 
 import csv
 import io
+import unicodedata
 from collections.abc import Iterator
 
 import duckdb
@@ -38,4 +39,4 @@ def _read(text: str) -> Iterator[Pattern]:
             raise ValueError(f"line {rows.line_num}: {kind!r} is no kind, or there is no pattern")
         with duckdb.connect() as engine:  # which alone knows what it can compile
             engine.execute("SELECT regexp_matches('', $1)", [pattern]).fetchall()
-        yield Pattern(kind, row.get("language") or "", pattern)
+        yield Pattern(kind, row.get("language") or "", unicodedata.normalize("NFC", pattern))

@@ -249,6 +249,7 @@ def statements(files: Mapping[str, LatestFiles]) -> Iterator[str]:
     )
     yield from_template("rates")
     yield from_template("alerts_told")
+    yield from_template("payees")
     yield _patterns_sql(OURS)
     bare = dict.fromkeys((table.name for table in TABLES), LatestFiles([], [], []))
     # DuckDB reads a view through to its files for each view over it: questions are made over tables without any, then these
@@ -317,7 +318,7 @@ def _lake_view(table: Table, view: str, *, filled: bool) -> str:
 def _patterns_sql(patterns: Sequence[Pattern]) -> str:
     """Return the SQL by which payments are known, with the patterns in it."""
     cases = (
-        f"WHEN regexp_matches(lower(text), {sql_literal(combined(patterns, kind))}) THEN {sql_literal(kind)}"
+        f"WHEN regexp_matches(nfc_normalize(lower(text)), {sql_literal(combined(patterns, kind))}) THEN {sql_literal(kind)}"
         for kind in KINDS
     )
     rows = ", ".join(f"({sql_literals(one)})" for one in patterns)

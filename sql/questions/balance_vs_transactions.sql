@@ -48,6 +48,10 @@ SELECT
     coalesce(p.transactions, 0) AS transactions,
     coalesce(p.posted, 0)::DECIMAL(38, 0) AS posted,
     (change - coalesce(p.posted, 0))::DECIMAL(38, 0) AS unexplained,
+    major_units(from_current, currency) AS from_current_amount,
+    major_units(to_current, currency) AS to_current_amount,
+    major_units(change, currency) AS change_amount,
+    major_units(posted, currency) AS posted_amount,
     major_units(unexplained, currency) AS unexplained_amount,
     coalesce(s.as_of + INTERVAL 5 DAY <= r.read_until, false) AS is_complete
 FROM steps AS s
@@ -69,5 +73,9 @@ COMMENT ON COLUMN balance_vs_transactions.change IS 'The second less the first, 
 COMMENT ON COLUMN balance_vs_transactions.transactions IS 'Transactions posted after the first and up to the second.';
 COMMENT ON COLUMN balance_vs_transactions.posted IS 'Their sum, in minor units.';
 COMMENT ON COLUMN balance_vs_transactions.unexplained IS '`change` less `posted`, in minor units; 0 = they agree.';
+COMMENT ON COLUMN balance_vs_transactions.from_current_amount IS '`from_current` in major units.';
+COMMENT ON COLUMN balance_vs_transactions.to_current_amount IS '`to_current` in major units.';
+COMMENT ON COLUMN balance_vs_transactions.change_amount IS '`change` in major units.';
+COMMENT ON COLUMN balance_vs_transactions.posted_amount IS '`posted` in major units.';
 COMMENT ON COLUMN balance_vs_transactions.unexplained_amount IS '`unexplained` in major units; null where the currency is not known.';
 COMMENT ON COLUMN balance_vs_transactions.is_complete IS 'True where the transactions are read up to a refresh five days after the second balance, or later; false = the rest may be transactions still to come.';

@@ -4,7 +4,7 @@
 --   lie between them, and paired in the order of time where as many came as went; where not, what may be one is `unsure`, and counted
 --   neither as transfer nor as money in or out. So transfers of a holder add up to zero, always. Fees and loans are known by
 --   `payment_patterns`. `classified_transactions_as_of(ts)` knows what was known at ts.
--- Units: minor units of the currency. Ask by `account_holder_id`, or by `account_id`; the first reads that holder's rows alone.
+-- Units: minor units of the currency, and `major_amount` in its major unit. Ask by `account_holder_id`, or by `account_id`; the first reads that holder's rows alone.
 -- Example: SELECT posted_at, description, amount FROM classified_transactions WHERE account_holder_id = 'cus_…' AND kind = 'own_transfer';
 CREATE MACRO classified_transactions_as_of(ts) AS TABLE
 WITH posted AS NOT MATERIALIZED (
@@ -12,8 +12,8 @@ WITH posted AS NOT MATERIALIZED (
         t.stripe_account,
         t.account_id,
         t.account_holder_id,
-        -- Without a holder an account stands for itself: nothing is paired with it.
-        coalesce(t.account_holder_id, 'account ' || t.account_id) AS owner,
+        -- Without a holder an account stands for itself, and so it does where a currency is not known: nothing is paired with it.
+        coalesce(CASE WHEN t.currency IS NOT NULL THEN t.account_holder_id END, 'account ' || t.account_id) AS owner,
         t.transaction_id,
         t.currency,
         t.amount,
@@ -22,7 +22,7 @@ WITH posted AS NOT MATERIALIZED (
         t.posted_at,
         lake.utc_day(t.posted_at) AS day,
         t.description,
-        trim(regexp_replace(lower(t.description), '[^\pL]+', ' ', 'g')) AS payee,
+        lake.payee(t.description) AS payee,
         lake.payment_kind(t.description) AS payment_kind
     FROM (
         -- Joined first, so that who asks for a holder reads the transactions of their accounts alone.
@@ -97,6 +97,7 @@ SELECT
     transaction_id,
     currency,
     amount,
+    major_units(amount, currency) AS major_amount,
     posted_at,
     day,
     description,
@@ -122,9 +123,10 @@ COMMENT ON COLUMN classified_transactions.account_holder_id IS 'Whose it is (`cu
 COMMENT ON COLUMN classified_transactions.transaction_id IS 'The transaction (`fctxn_…`).';
 COMMENT ON COLUMN classified_transactions.currency IS 'ISO code in lower case.';
 COMMENT ON COLUMN classified_transactions.amount IS 'In minor units; positive = to the account holder, negative = from it.';
+COMMENT ON COLUMN classified_transactions.major_amount IS '`amount` in major units; null where the currency is not known.';
 COMMENT ON COLUMN classified_transactions.posted_at IS 'When it was booked (UTC).';
 COMMENT ON COLUMN classified_transactions.day IS 'The day of that, in UTC.';
 COMMENT ON COLUMN classified_transactions.description IS 'The institution''s text.';
-COMMENT ON COLUMN classified_transactions.payee IS 'The letters of it, in lower case: who paid, or was paid.';
+COMMENT ON COLUMN classified_transactions.payee IS 'The letters of it, in lower case: who paid, or was paid; accents may be written in either way.';
 COMMENT ON COLUMN classified_transactions.kind IS '`own_transfer`, `overdraft_fee`, `returned_fee` (positive = given back), `loan_payment`, `unsure` (it may be a transfer), `money_in`, `money_out`.';
 COMMENT ON COLUMN classified_transactions.counterpart_id IS 'Of a transfer: the transaction on the other account.';

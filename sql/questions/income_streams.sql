@@ -27,14 +27,9 @@ SELECT
     quantile_disc(amount, 0.5) AS typical,
     major_units(typical, currency) AS typical_amount,
     max_by(amount, (posted_at, transaction_id)) AS last,
-    (lake.rounded_quotient(
-        10000 * least((max(amount)::HUGEINT - min(amount)), 9999 * typical::HUGEINT), typical::HUGEINT
-    )::DECIMAL(12, 0) * 0.0001::DECIMAL(5, 4))::DECIMAL(9, 4) AS amount_spread,
-    CASE
-        WHEN amount_spread <= 0.1 AND occurrences >= 6 THEN 'high'
-        WHEN (amount_spread <= 0.1 AND occurrences >= 4) OR (amount_spread <= 0.5 AND occurrences >= 6) THEN 'medium'
-        ELSE 'low'
-    END AS confidence,
+    major_units(last, currency) AS last_amount,
+    lake.amount_spread(min(amount), max(amount), typical) AS amount_spread,
+    lake.confidence(occurrences, min(amount), max(amount), typical) AS confidence,
     min(day) AS first_on,
     max(day) AS last_on,
     max(day) + period_days::INTEGER AS next_expected_on,
@@ -44,7 +39,7 @@ GROUP BY stripe_account, account_id, account_holder_id, currency, payee
 HAVING count(*) >= 3
     AND period_days > 0
     AND interval_spread_days <= greatest(2, period_days // 5)
-    AND (occurrences >= 6 OR amount_spread <= 0.5);
+    AND (occurrences >= 6 OR lake.lie_within(min(amount), max(amount), typical, 5));
 
 CREATE VIEW income_streams AS FROM income_streams_as_of('infinity');
 
@@ -61,6 +56,7 @@ COMMENT ON COLUMN income_streams.interval_spread_days IS 'How far the interval f
 COMMENT ON COLUMN income_streams.typical IS 'The median payment, in minor units.';
 COMMENT ON COLUMN income_streams.typical_amount IS '`typical` in major units.';
 COMMENT ON COLUMN income_streams.last IS 'The newest payment, in minor units.';
+COMMENT ON COLUMN income_streams.last_amount IS '`last` in major units.';
 COMMENT ON COLUMN income_streams.amount_spread IS 'The largest less the smallest, as a share of the typical; 9999 at most.';
 COMMENT ON COLUMN income_streams.confidence IS '`high`: six times or more, amounts within a tenth; `medium`: four, or six within a half; else `low`.';
 COMMENT ON COLUMN income_streams.first_on IS 'Day of the first (UTC).';

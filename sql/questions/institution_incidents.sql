@@ -28,14 +28,19 @@ by_day AS NOT MATERIALIZED (
         feature,
         day,
         count(DISTINCT account_id) FILTER (is_failed) AS accounts_failed,
-        lake.rounded_quotient(10000 * count(*) FILTER (is_failed), count(*))::INTEGER AS failed_share
+        -- As whole numbers, for a share that was rounded is not exactly twice another; the quotient puts them in order.
+        {
+            'quotient': 1000000000000000000::HUGEINT * count(*) FILTER (is_failed) // count(*),
+            'failed': count(*) FILTER (is_failed),
+            'attempts': count(*)
+        } AS share
     FROM attempts
     GROUP BY stripe_account, institution_name, feature, day
 ),
 compared AS NOT MATERIALIZED (
     SELECT
         *,
-        CASE WHEN count(*) OVER before >= 5 THEN quantile_disc(failed_share, 0.5) OVER before END AS usual_share
+        CASE WHEN count(*) OVER before >= 5 THEN quantile_disc(share, 0.5) OVER before END AS usual
     FROM by_day
     WINDOW before AS (
         PARTITION BY stripe_account, institution_name, feature ORDER BY day
@@ -46,7 +51,10 @@ judged AS NOT MATERIALIZED (
     SELECT
         *,
         coalesce(
-            accounts_failed >= 3 AND failed_share >= 2 * usual_share AND failed_share >= usual_share + 2500, false
+            accounts_failed >= 3
+            AND share.failed * usual.attempts >= 2 * usual.failed * share.attempts
+            AND 4 * share.failed * usual.attempts >= (4 * usual.failed + usual.attempts) * share.attempts,
+            false
         ) AS is_bad
     FROM compared
 ),
@@ -69,7 +77,7 @@ incidents AS NOT MATERIALIZED (
         min(day) AS first_day,
         max(day) AS last_day,
         any_value(ended_on) AS ended_on,
-        min_by(usual_share, day) AS usual_share
+        min_by(usual, day) AS usual
     FROM stretches
     WHERE is_bad
     GROUP BY stripe_account, institution_name, feature, good_days_so_far
@@ -86,11 +94,11 @@ SELECT
     count(DISTINCT t.account_id) FILTER (t.is_failed) AS accounts,
     count(DISTINCT t.account_holder_id) FILTER (t.is_failed) AS holders,
     (lake.rounded_quotient(10000 * failures, attempts)::DECIMAL(9, 0) * 0.0001::DECIMAL(5, 4))::DECIMAL(9, 4) AS share_failed,
-    (i.usual_share::DECIMAL(9, 0) * 0.0001::DECIMAL(5, 4))::DECIMAL(9, 4) AS usual_share
+    (lake.rounded_quotient(10000 * i.usual.failed, i.usual.attempts)::DECIMAL(9, 0) * 0.0001::DECIMAL(5, 4))::DECIMAL(9, 4) AS usual_share
 FROM incidents AS i
 JOIN attempts AS t USING (stripe_account, institution_name, feature)
 WHERE t.day BETWEEN i.first_day AND i.last_day
-GROUP BY stripe_account, institution_name, feature, i.first_day, i.ended_on, i.usual_share;
+GROUP BY stripe_account, institution_name, feature, i.first_day, i.ended_on, i.usual;
 
 COMMENT ON VIEW institution_incidents IS 'One row per institution, feature and time in which refreshes failed more than is usual there: since when, until when, how many accounts and holders.';
 COMMENT ON COLUMN institution_incidents.stripe_account IS 'The Stripe account that was asked; empty = the key''s own.';

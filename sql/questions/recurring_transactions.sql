@@ -13,7 +13,7 @@ WITH payments AS (
         account_id,
         currency,
         amount > 0 AS is_income,
-        trim(regexp_replace(lower(description), '[^\pL]+', ' ', 'g')) AS payee,
+        lake.payee(description) AS payee,
         description,
         amount,
         make_timestamp(epoch_us(transacted_at))::DATE AS day,
@@ -45,13 +45,11 @@ recurring AS NOT MATERIALIZED (
         max(amount) AS highest,
         major_units(typical, currency) AS typical_amount,
         major_units(last, currency) AS last_amount,
+        major_units(lowest, currency) AS lowest_amount,
+        major_units(highest, currency) AS highest_amount,
         greatest(max(days_since) - period_days, period_days - min(days_since)) AS interval_spread_days,
-        least((highest::HUGEINT - lowest) / abs(typical), 9999)::DECIMAL(9, 4) AS amount_spread,
-        CASE
-            WHEN amount_spread <= 0.1 AND occurrences >= 6 THEN 'high'
-            WHEN (amount_spread <= 0.1 AND occurrences >= 4) OR (amount_spread <= 0.5 AND occurrences >= 6) THEN 'medium'
-            ELSE 'low'
-        END AS confidence,
+        lake.amount_spread(lowest, highest, typical) AS amount_spread,
+        lake.confidence(occurrences, lowest, highest, typical) AS confidence,
         min(day) AS first_on,
         max(day) AS last_on,
         max(day) + quantile_disc(days_since, 0.5)::INTEGER AS next_expected_on
@@ -60,7 +58,7 @@ recurring AS NOT MATERIALIZED (
     HAVING count(*) >= 3
         AND period_days > 0
         AND interval_spread_days <= greatest(2, period_days // 5)
-        AND (occurrences >= 6 OR amount_spread <= 0.5)
+        AND (occurrences >= 6 OR lake.lie_within(lowest, highest, typical, 5))
 )
 SELECT stripe_account, account_id, a.account_holder_id, recurring.* EXCLUDE (stripe_account, account_id)
 FROM recurring
@@ -81,6 +79,8 @@ COMMENT ON COLUMN recurring_transactions.lowest IS 'Lowest amount, in minor unit
 COMMENT ON COLUMN recurring_transactions.highest IS 'Highest amount, in minor units.';
 COMMENT ON COLUMN recurring_transactions.typical_amount IS '`typical` in major units.';
 COMMENT ON COLUMN recurring_transactions.last_amount IS '`last` in major units.';
+COMMENT ON COLUMN recurring_transactions.lowest_amount IS '`lowest` in major units.';
+COMMENT ON COLUMN recurring_transactions.highest_amount IS '`highest` in major units.';
 COMMENT ON COLUMN recurring_transactions.interval_spread_days IS 'How many days the interval furthest from the typical one is off it.';
 COMMENT ON COLUMN recurring_transactions.amount_spread IS 'Highest less lowest amount, as a share of the typical one; 0 = always the same.';
 COMMENT ON COLUMN recurring_transactions.confidence IS '`high` = six times or more, amounts within a tenth; `medium` = four times within a tenth, or six within a half; else `low`.';

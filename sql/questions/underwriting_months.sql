@@ -75,6 +75,7 @@ SELECT
     month,
     day(last_day(month)) AS days_in_month,
     greatest(least(last_day(month), observed_to) - greatest(month, observed_from) + 1, 0)::BIGINT AS days_observed,
+    month = date_trunc('month', observed_from)::DATE AS is_first,
     COLUMNS([
         'transactions', 'money_in', 'money_out', 'transfers_in', 'transfers_out', 'unsure_in', 'unsure_out', 'fees',
         'overdraft_fees', 'returned_fees', 'loan_payments'
@@ -90,7 +91,13 @@ WITH by_subject AS NOT MATERIALIZED (
         currency,
         month,
         any_value(days_in_month) AS days_in_month,
-        min(days_observed) AS days_observed,
+        -- An account that has begun and has no such month is not read any more: of its holder no day is known whole.
+        CASE
+            WHEN count(*) < sum(count(*) FILTER (is_first)) OVER (
+                PARTITION BY stripe_account, subject, account_holder_id, currency ORDER BY month
+            ) THEN 0
+            ELSE min(days_observed)
+        END AS days_observed,
         count(*) AS accounts,
         sum(transactions)::BIGINT AS transactions,
         sum(money_in)::DECIMAL(38, 0) AS money_in,
@@ -131,7 +138,13 @@ SELECT
     fees,
     overdraft_fees,
     returned_fees,
-    loan_payments
+    loan_payments,
+    major_units(transfers_in, currency) AS transfers_in_amount,
+    major_units(transfers_out, currency) AS transfers_out_amount,
+    major_units(unsure_in, currency) AS unsure_in_amount,
+    major_units(unsure_out, currency) AS unsure_out_amount,
+    major_units(fees, currency) AS fees_amount,
+    major_units(loan_payments, currency) AS loan_payments_amount
 FROM by_subject;
 
 CREATE MACRO underwriting_months_as_of(ts) AS TABLE
@@ -170,6 +183,12 @@ COMMENT ON COLUMN underwriting_months.fees IS 'Fees for overdrafts and returned 
 COMMENT ON COLUMN underwriting_months.overdraft_fees IS 'How many fees for overdrafts, less those given back.';
 COMMENT ON COLUMN underwriting_months.returned_fees IS 'How many fees for returned payments, less those given back.';
 COMMENT ON COLUMN underwriting_months.loan_payments IS 'Payments of loans, part of `money_out`; negative or zero.';
+COMMENT ON COLUMN underwriting_months.transfers_in_amount IS '`transfers_in` in major units.';
+COMMENT ON COLUMN underwriting_months.transfers_out_amount IS '`transfers_out` in major units.';
+COMMENT ON COLUMN underwriting_months.unsure_in_amount IS '`unsure_in` in major units.';
+COMMENT ON COLUMN underwriting_months.unsure_out_amount IS '`unsure_out` in major units.';
+COMMENT ON COLUMN underwriting_months.fees_amount IS '`fees` in major units.';
+COMMENT ON COLUMN underwriting_months.loan_payments_amount IS '`loan_payments` in major units.';
 COMMENT ON MACRO TABLE underwriting_holder_months_as_of IS 'As the view underwriting_holder_months, by what was known at ts; a date or a time without a zone is UTC.';
 COMMENT ON VIEW underwriting_holder_months IS 'One row per holder, currency and month (UTC): money in, out and net without transfers between own accounts, fees, loan payments, and how much of the month was observed.';
 COMMENT ON COLUMN underwriting_holder_months.stripe_account IS 'The Stripe account that was asked; empty = the key''s own.';
@@ -195,3 +214,9 @@ COMMENT ON COLUMN underwriting_holder_months.fees IS 'Fees for overdrafts and re
 COMMENT ON COLUMN underwriting_holder_months.overdraft_fees IS 'How many fees for overdrafts, less those given back.';
 COMMENT ON COLUMN underwriting_holder_months.returned_fees IS 'How many fees for returned payments, less those given back.';
 COMMENT ON COLUMN underwriting_holder_months.loan_payments IS 'Payments of loans, part of `money_out`; negative or zero.';
+COMMENT ON COLUMN underwriting_holder_months.transfers_in_amount IS '`transfers_in` in major units.';
+COMMENT ON COLUMN underwriting_holder_months.transfers_out_amount IS '`transfers_out` in major units.';
+COMMENT ON COLUMN underwriting_holder_months.unsure_in_amount IS '`unsure_in` in major units.';
+COMMENT ON COLUMN underwriting_holder_months.unsure_out_amount IS '`unsure_out` in major units.';
+COMMENT ON COLUMN underwriting_holder_months.fees_amount IS '`fees` in major units.';
+COMMENT ON COLUMN underwriting_holder_months.loan_payments_amount IS '`loan_payments` in major units.';

@@ -1,6 +1,6 @@
 -- By patterns: of an IN, DuckDB makes joins that it carries out even where nobody asks for the amount.
 CREATE MACRO minor_unit_digits(currency) AS CASE
-    WHEN NOT regexp_full_match(currency, '[a-zA-Z]{3}') THEN NULL
+    WHEN regexp_full_match(currency, '[a-zA-Z]{3}') IS NOT TRUE THEN NULL
     WHEN regexp_full_match(currency, '(?i)($zero_decimal)') THEN 0
     WHEN regexp_full_match(currency, '(?i)($three_decimal)') THEN 3
     ELSE 2

@@ -67,6 +67,26 @@ def test_amounts_and_shares_are_exact_whatever_reads_them() -> None:
     assert int(frame["current"].sum()) == 9_007_199_254_740_993
 
 
+def test_every_amount_in_minor_units_stands_beside_the_same_in_major_ones() -> None:
+    """`balance_change` calls them `from_amount` and `to_amount`."""
+    with empty_views() as connection:
+        columns = connection.execute(
+            "SELECT table_name, column_name, data_type = 'DECIMAL(38,0)' OR comment LIKE '%minor units%'"
+            " FROM duckdb_columns() WHERE schema_name = 'main' AND NOT internal"
+        ).fetchall()
+    names = {(view, name) for view, name, _ in columns}
+    alone = [
+        f"{view}.{name}"
+        for view, name, is_amount in columns
+        if is_amount and not name.endswith("amount")
+        if not {(view, f"{name}_amount"), (view, name.replace("current", "amount"))} & names
+    ]
+    assert alone == []
+    assert {view for view, name in names if name == "amount"} == {
+        v for v, name in names if name == "major_amount"
+    }
+
+
 def test_every_question_about_accounts_says_whose_they_are() -> None:
     with empty_views() as connection:
         nameless = connection.execute(
