@@ -51,7 +51,7 @@ SELECT
     major_units(from_current, currency) AS from_current_amount,
     major_units(to_current, currency) AS to_current_amount,
     major_units(change, currency) AS change_amount,
-    major_units(posted, currency) AS posted_amount,
+    major_units(coalesce(p.posted, 0), currency) AS posted_amount,
     major_units(unexplained, currency) AS unexplained_amount,
     coalesce(s.as_of + INTERVAL 5 DAY <= r.read_until, false) AS is_complete
 FROM steps AS s
