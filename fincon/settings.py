@@ -210,11 +210,20 @@ def query_memory(environ: Mapping[str, str] | None = None) -> str:
     return f"{_positive(env, 'FINCON_MEMORY', int, MEMORY_MB)}MB"
 
 
-def quiet_prefect(console_level: str = "WARNING") -> None:
-    """Keep Prefect's console and telemetry silent. Must run before Prefect is imported."""
+def quiet_prefect(*, for_a_person: bool = False) -> None:
+    """Keep Prefect's console and telemetry silent. Must run before Prefect is imported.
+
+    ``for_a_person`` who waits for a command, which says itself what fails: no tracebacks of tasks, and a server that went
+    away is asked for seconds, not for minutes.
+    """
     if not prefect_api_url():
         os.environ.pop("PREFECT_API_URL", None)
-    os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", console_level)
+    if for_a_person:
+        os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
+        os.environ.setdefault("PREFECT_CLIENT_MAX_RETRIES", "1")
+        os.environ.setdefault("PREFECT_LOGGING_INTERNAL_LEVEL", "CRITICAL")
+        logging.raiseExceptions = False  # of a log that cannot be sent
+    os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "WARNING")
     os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
     os.environ.setdefault("DO_NOT_TRACK", "1")
     os.environ.setdefault("PREFECT_FLOWS_HEARTBEAT_FREQUENCY", str(HEARTBEAT_SECONDS))

@@ -10,10 +10,11 @@ from prefect import flow  # noqa: E402 - after quiet_prefect, which must come fi
 from prefect.client.schemas.objects import State  # noqa: E402
 from prefect.states import Completed  # noqa: E402
 
-from fincon.flows.flow_options import run_name  # noqa: E402
+from fincon.flows.flow_options import run_name, without_frames  # noqa: E402
 
 
 @flow(name="alert", flow_run_name=run_name, persist_result=False)
+@without_frames
 def alert(data: str | None = None, details: bool = False) -> "dict[str, int] | State[Any]":
     """Tell what is new by the addresses in FINCON_ALERT_URLS, each row once; return alert → how many.
 

@@ -5,7 +5,7 @@ Counts and times alone: no id of an account, no holder, no balance.
 
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextvars import copy_context
 from typing import Any, cast
 from uuid import UUID
@@ -17,8 +17,8 @@ from prefect.artifacts import (
     update_progress_artifact,
 )
 from prefect.events import emit_event
-from prefect.logging import get_run_logger
 
+from fincon.flows.beside import beside
 from fincon.pipeline.context import Advance, Progress
 from fincon.pipeline.request import SyncResult, name_set_aside
 from fincon.storage.s3 import DataPath
@@ -89,8 +89,8 @@ def show_sync(result: SyncResult, seconds: Mapping[str, float]) -> None:
     run = result.run
     brief = f"{pluralize(run['rows_added'], 'row')} added, {run['rejected']:,} rejected"
     cost = f"{pluralize(run['requests'], 'request')} in {sum(seconds.values()):,.0f} s, {run['throttled']:,} throttled"
-    _safely(create_markdown_artifact, summary(result, seconds), key="fincon-summary", description=brief)
-    _safely(create_table_artifact, figures(result, seconds), key="fincon-figures", description=cost)
+    beside(create_markdown_artifact, summary(result, seconds), key="fincon-summary", description=brief)
+    beside(create_table_artifact, figures(result, seconds), key="fincon-figures", description=cost)
 
 
 def tell_published(data: DataPath, result: SyncResult) -> None:
@@ -98,7 +98,7 @@ def tell_published(data: DataPath, result: SyncResult) -> None:
     run = result.run
     payload = {name: run[name] for name in ("run_id", "mode", "rows_added", "rejected", "requests")}
     place = str(data)
-    _safely(
+    beside(
         emit_event,
         "fincon.lake.published",
         resource={"prefect.resource.id": f"fincon.lake.{place.strip('/')}", "prefect.resource.name": place},
@@ -110,7 +110,7 @@ def show_checks(found: Sequence[tuple[str, str, int]]) -> None:
     """Create the table ``fincon-checks``: each check, its promise, and how many rows break it."""
     rows = [{"check": name, "promise": promise, "rows at fault": rows} for name, promise, rows in found]
     failed = _failed({name: rows for name, _, rows in found if rows})
-    _safely(
+    beside(
         create_table_artifact,
         rows,
         key="fincon-checks",
@@ -121,7 +121,7 @@ def show_checks(found: Sequence[tuple[str, str, int]]) -> None:
 def show_compacted(files: Mapping[str, tuple[int, int]], runs_pruned: int) -> None:
     """Create the table ``fincon-compacted``: files of each table before and after, and how many runs lost their pages."""
     rows = [{"table": name, "files": before, "files now": after} for name, (before, after) in files.items()]
-    _safely(
+    beside(
         create_table_artifact,
         rows,
         key="fincon-compacted",
@@ -164,7 +164,7 @@ class _Bar:
         self._name, self._total, self._done = name, total, 0
         self._artifact: UUID | None = None
         self._next_at = time.monotonic() + UPDATE_SECONDS
-        self._counting, self._writing = threading.Lock(), threading.Lock()
+        self._counting = threading.Lock()
         self._run = copy_context()
         """Which flow run this is: Prefect knows it by context, which threads of a pool have not."""
 
@@ -172,31 +172,27 @@ class _Bar:
         with self._counting:
             self._done += count
             due = time.monotonic() >= self._next_at
-        if due and self._writing.acquire(blocking=False):
-            try:
-                percent = min(99.0, 100 * self._done / self._total) if self._total else 0.0
-                self._run.copy().run(_safely, self._write, percent)
-                self._next_at = time.monotonic() + UPDATE_SECONDS
-            finally:
-                self._writing.release()
+            if due:
+                self._next_at = float("inf")  # until this one is shown
+        if due:
+            percent = min(99.0, 100 * self._done / self._total) if self._total else 0.0
+            beside(self._write, percent, within=self._run)
 
     def end(self) -> None:
+        beside(self._finish, within=self._run)
+
+    def _finish(self) -> None:
         if self._artifact:
-            _safely(self._write, 100.0)
+            self._write(100.0)
 
     def _write(self, percent: float) -> None:
         of = f" of about {self._total:,}" if self._total > self._done else ""
         text = f"{self._name}: {self._done:,}{of}"
-        if self._artifact is None:
-            created = create_progress_artifact(percent, key="fincon-progress", description=text)
-            self._artifact = cast("UUID", created)  # a coroutine only where an event loop runs
-        else:
-            update_progress_artifact(self._artifact, percent, description=text)
-
-
-def _safely(show: Callable[..., object], *args: Any, **kwargs: Any) -> None:
-    """Show, or say in the log that it could not be shown: what is fetched counts more than its picture."""
-    try:
-        show(*args, **kwargs)
-    except Exception as error:  # noqa: BLE001 - whatever a server in trouble makes of it
-        get_run_logger().warning("An artifact could not be kept: %s", error)
+        try:
+            if self._artifact is None:
+                created = create_progress_artifact(percent, key="fincon-progress", description=text)
+                self._artifact = cast("UUID", created)  # a coroutine only where an event loop runs
+            else:
+                update_progress_artifact(self._artifact, percent, description=text)
+        finally:
+            self._next_at = time.monotonic() + UPDATE_SECONDS

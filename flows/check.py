@@ -15,11 +15,12 @@ from prefect import flow, task  # noqa: E402 - after quiet_prefect, which must c
 from prefect.cache_policies import NO_CACHE  # noqa: E402
 
 from fincon.errors import RunFailed  # noqa: E402
-from fincon.flows.flow_options import run_name  # noqa: E402
+from fincon.flows.flow_options import run_name, without_frames  # noqa: E402
 from fincon.transforms.wording import pluralize  # noqa: E402
 
 
 @flow(name="check", flow_run_name=run_name, persist_result=False)
+@without_frames
 def check(data: str | None = None) -> dict[str, int]:
     """Run every check of ``sql/checks``, and compare the last run with its pages; return how many rows break each: 0.
 
@@ -30,6 +31,7 @@ def check(data: str | None = None) -> dict[str, int]:
         RunFailed: a check found rows.
     """
     from fincon.flows import artifacts
+    from fincon.flows.beside import wait_for_rest
     from fincon.pipeline.check import PAGES_AGREE, pages_disagree
     from fincon.warehouse.checks import checks, rows_at_fault
     from fincon.warehouse.connection import connect
@@ -43,6 +45,7 @@ def check(data: str | None = None) -> dict[str, int]:
     agree = _checked("pages_agree", partial(pages_disagree, folder))
     found.append(("pages_agree", PAGES_AGREE, agree))
     artifacts.show_checks(found)
+    wait_for_rest()
     failed = [f"{name} ({pluralize(rows, 'row')})" for name, _, rows in found if rows]
     if failed:
         raise RunFailed(f"Checks failed: {', '.join(failed)}.", "`fincon check` shows the rows.")

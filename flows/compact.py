@@ -15,10 +15,11 @@ from prefect.client.schemas.objects import State  # noqa: E402
 from pydantic import Field  # noqa: E402
 
 from fincon.errors import DataFolderLocked  # noqa: E402
-from fincon.flows.flow_options import run_name  # noqa: E402
+from fincon.flows.flow_options import run_name, without_frames  # noqa: E402
 
 
 @flow(name="compact", flow_run_name=run_name, persist_result=False)
+@without_frames
 def compact(
     retention_days: Annotated[int, Field(ge=0)] = 7,
     pages_days: Annotated[int, Field(ge=0)] = 7,
@@ -34,6 +35,7 @@ def compact(
         wait_seconds: While another run holds the data folder, wait so long at most.
     """
     from fincon.flows import artifacts
+    from fincon.flows.beside import wait_for_rest
     from fincon.flows.tasks import skipped
     from fincon.pipeline import compact as pipeline
     from fincon.pipeline.failures import machine_errors
@@ -57,4 +59,5 @@ def compact(
     if done is None:
         return skipped(locked[0])
     artifacts.show_compacted(done["files"], done["runs_pruned"])
+    wait_for_rest()
     return done

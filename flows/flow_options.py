@@ -2,13 +2,18 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar
 
+from prefect.logging import get_run_logger
 from prefect.runtime import deployment, flow_run
 from prefect.task_runners import TaskRunner
 
-from fincon.errors import UsageError
+from fincon.errors import FinconError, UsageError
 from fincon.settings import dask_scheduler
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 def run_name() -> str:
@@ -33,6 +38,29 @@ def task_runner() -> TaskRunner[Any] | None:
             "FINCON_DASK is set, but prefect-dask is not installed.", "pip install 'fincon[dask]'"
         ) from error
     return DaskTaskRunner(address=address)
+
+
+def without_frames(body: Callable[P, R]) -> Callable[P, R]:
+    """Have the errors of a flow come without the frames that they went through; what nobody foresaw is logged with them.
+
+    Prefect keeps a flow's last error until the process is gone, and with it each frame and what its module names; DuckDB
+    then takes its own module for leaked and says so in a hundred lines.
+    """
+
+    @wraps(body)
+    def run(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return body(*args, **kwargs)
+        except Exception as error:
+            if not isinstance(error, FinconError):
+                get_run_logger().exception("Unforeseen:")
+            one: BaseException | None = error
+            while one:
+                one.__traceback__ = None
+                one = one.__cause__ or one.__context__
+            raise
+
+    return run
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,20 +7,22 @@ What leads to DuckDB is imported within the flow. Prefect's threads hold on to a
 what its module names, until the process is gone; DuckDB then takes its own module for leaked and says so.
 """
 
+import logging
 from contextlib import suppress
 from typing import TYPE_CHECKING, Annotated, Any
 
-from fincon.settings import quiet_prefect
+from fincon.settings import prefect_api_url, quiet_prefect
 
 quiet_prefect()
 
+from httpx import HTTPError  # noqa: E402
 from prefect import flow, tags  # noqa: E402 - after quiet_prefect, which must come first
 from prefect.client.schemas.objects import State  # noqa: E402
 from prefect.exceptions import CancelledRun  # noqa: E402
 from pydantic import Field  # noqa: E402
 
-from fincon.errors import BudgetExhausted, DataFolderLocked, Stopped  # noqa: E402
-from fincon.flows.flow_options import InThisProcess, Patience, run_name, task_runner  # noqa: E402
+from fincon.errors import BudgetExhausted, DataFolderLocked, RunFailed, Stopped, reason_of  # noqa: E402
+from fincon.flows.flow_options import InThisProcess, Patience, run_name, task_runner, without_frames  # noqa: E402
 from fincon.lake.incremental import Refetch  # noqa: E402
 from fincon.storage.s3 import DataPath  # noqa: E402
 from fincon.transforms.redaction import Choice  # noqa: E402
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
     validate_parameters=True,
     task_runner=task_runner(),
 )
+@without_frames
 def sync(  # so many parameters: they are the options of the command, and what Prefect's form for a run shows
     sessions: str | None = None,
     accounts: bool = True,
@@ -120,6 +123,7 @@ def sync_as_flow(request: "SyncRequest", data: DataPath, progress: "Progress | N
 
     Raises:
         Stopped: the flow run was cancelled.
+        RunFailed: the server went away before the sync had begun.
     """
 
     def run() -> State[Any] | None:
@@ -138,8 +142,16 @@ def sync_as_flow(request: "SyncRequest", data: DataPath, progress: "Progress | N
     def sync_from_command_line(mode: str, session_count: int) -> Any:
         return here()
 
-    with tags("fincon"), suppress(CancelledRun):
-        sync_from_command_line(request.mode, len(request.session_ids))
+    try:
+        with tags("fincon"), suppress(CancelledRun):
+            sync_from_command_line(request.mode, len(request.session_ids))
+    except HTTPError as error:
+        gone = f"The Prefect server at {prefect_api_url()} went away: {reason_of(error)}"
+        if not results:
+            raise RunFailed(
+                gone, "What was fetched is kept: run again, or without the server: --no-prefect."
+            ) from error
+        logging.getLogger("fincon").warning("%s. It does not show how this run ended.", gone)
     if not results:
         raise Stopped("cancelled. What was fetched is kept: run the same command again to go on.")
     return results[0]

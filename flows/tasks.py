@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, ParamSpec, TypeVar
 
-from fincon.settings import dask_scheduler, data_folder, load_settings, quiet_prefect
+from fincon.settings import Settings, dask_scheduler, data_folder, load_settings, quiet_prefect
 
 quiet_prefect()
 
@@ -26,6 +26,8 @@ from fincon.errors import (  # noqa: E402
 from fincon.extract.stopping import StopSignal  # noqa: E402
 from fincon.flows import artifacts  # noqa: E402
 from fincon.flows.account_tasks import extract_as_tasks  # noqa: E402
+from fincon.flows.assets import publishing  # noqa: E402
+from fincon.flows.beside import wait_for_rest  # noqa: E402
 from fincon.flows.cancelling import stopped_when_cancelled  # noqa: E402
 from fincon.flows.dask_workers import extract_on_workers  # noqa: E402
 from fincon.flows.flow_options import Patience  # noqa: E402
@@ -34,7 +36,7 @@ from fincon.lake.tables import Lake  # noqa: E402
 from fincon.pipeline.attempts import recorded_if_refused  # noqa: E402
 from fincon.pipeline.context import NoProgress, Progress, StepRunner  # noqa: E402
 from fincon.pipeline.request import SyncRequest, SyncResult, name_set_aside  # noqa: E402
-from fincon.pipeline.sync import run_sync  # noqa: E402
+from fincon.pipeline.sync import publish, run_sync  # noqa: E402
 from fincon.storage.data_folder import DataFolder  # noqa: E402
 from fincon.storage.s3 import DataPath  # noqa: E402
 from fincon.transforms.identities import mask_ids  # noqa: E402
@@ -107,12 +109,13 @@ def sync_as_tasks(
     extract = extract_on_workers if dask_scheduler() else extract_as_tasks
     shown = artifacts.ProgressArtifacts(progress or NoProgress(), _known_accounts(settings.data))
     stop = StopSignal()
-    run_step = as_tasks(patience)
+    run_step = as_tasks(patience, settings)
     with logged_to_run(), stopped_when_cancelled(stop):
         result = run_sync(settings, request, run_step, shown, extract, stop)
     shown.end()
     artifacts.show_sync(result, result.seconds)
     artifacts.tell_published(settings.data, result)
+    wait_for_rest()
     log = get_run_logger()
     log.info(
         "run %(run_id)s: %(requests)d requests, %(rows_added)d rows added, %(rejected)d rejected", result.run
@@ -138,23 +141,25 @@ def _known_accounts(data: DataPath) -> int:
         return sum(count_accounts(lake).values())
 
 
-def as_tasks(patience: Patience) -> StepRunner:
-    """Return the `StepRunner` that makes task runs.
+def as_tasks(patience: Patience, settings: Settings) -> StepRunner:
+    """Return the `StepRunner` that makes task runs; that of the step which publishes makes assets, too.
 
     They are never cached and their results never stored: the pages are the checkpoint.
     """
 
     def step(name: str, do: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
-        as_run = task(
-            name=name,
-            task_run_name=name,
-            cache_policy=NO_CACHE,
-            persist_result=False,
-            retries=patience.retries,
-            retry_delay_seconds=patience.retry_seconds,
-            retry_condition_fn=may_pass,
-        )
-        return as_run(do)(*args, **kwargs)
+        options: dict[str, Any] = {
+            "name": name,
+            "task_run_name": name,
+            "cache_policy": NO_CACHE,
+            "persist_result": False,
+            "retries": patience.retries,
+            "retry_delay_seconds": patience.retry_seconds,
+            "retry_condition_fn": may_pass,
+        }
+        as_run: Any = publishing(settings, do, options) if do is publish else task(**options)(do)
+        result: R = as_run(*args, **kwargs)
+        return result
 
     return step
 

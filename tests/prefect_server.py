@@ -22,8 +22,8 @@ T = TypeVar("T")
 
 
 @contextmanager
-def served(home: Path) -> Iterator[dict[str, str]]:
-    """A server of its own in ``home``; the environment with which to reach it."""
+def served(home: Path, pids: list[int] | None = None) -> Iterator[dict[str, str]]:
+    """A server of its own in ``home``; the environment with which to reach it. Its process is added to ``pids``."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
@@ -31,6 +31,8 @@ def served(home: Path) -> Iterator[dict[str, str]]:
     command = [PREFECT, "server", "start", "--host", "127.0.0.1", "--port", port]
     with (home / "server.log").open("w") as log:
         process = subprocess.Popen(command, env={**os.environ, **env}, stdout=log, stderr=log)
+        if pids is not None:
+            pids.append(process.pid)
         try:
             until(lambda: answers(f"{env['PREFECT_API_URL']}/health") or process.poll() is not None)
             assert process.poll() is None, "the Prefect server did not start"

@@ -288,7 +288,7 @@ def run_once(settings: Settings, request: SyncRequest, *, quiet: bool = False) -
 
 
 def _run_as_flow(settings: Settings, request: SyncRequest, progress: Progress) -> SyncResult:
-    quiet_prefect(console_level="CRITICAL")  # what fails is said in two lines, and not by tracebacks as well
+    quiet_prefect(for_a_person=True)
     # Prefect takes seconds to import, and most runs do without.
     from fincon.flows.server import refuse_without_server
     from fincon.flows.sync import sync_as_flow

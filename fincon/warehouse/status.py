@@ -91,22 +91,27 @@ FROM unknown_attributes GROUP BY ALL ORDER BY ALL"""
 
 def summary(views: ReadOnlyConnection, runs: int, pending: Sequence[Attempt]) -> dict[str, Any]:
     """Return attempts, those ``pending`` of no table yet too, runs, size and age of each table, and rejects."""
-    synced = last_synced(views)
     return {
         **attempts(pending, _rows(views, ATTEMPTS, runs), _rows(views, NOT_SUCCEEDED, runs), runs),
         "runs": _rows(views, RUNS, runs),
         "requests_this_month": requests_this_month(views, pending),
         "stripe_accounts": _rows(views, STRIPE_ACCOUNTS),
-        "tables": {
-            table.name: {
-                **_rows(views, TABLE.replace("$table", table.name))[0],
-                "synced": synced.get(table.name),
-            }
-            for table in OBJECT_TABLES
-        },
+        "tables": tables(views),
         "accounts_set_aside": _rows(views, SET_ASIDE),
         "rejects": _rows(views, REJECTS),
         "unknown_attributes": unknown_attributes(views),
+    }
+
+
+def tables(views: ReadOnlyConnection) -> dict[str, dict[str, Any]]:
+    """Return table → its ``rows``, ``versions``, the ``newest`` observation in it, and when it was ``synced`` last."""
+    synced = last_synced(views)
+    return {
+        table.name: {
+            **_rows(views, TABLE.replace("$table", table.name))[0],
+            "synced": synced.get(table.name),
+        }
+        for table in OBJECT_TABLES
     }
 
 

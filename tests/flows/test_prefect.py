@@ -2,15 +2,18 @@
 
 import os
 import re
+import signal
 import subprocess
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import requests
 
 from fincon.sandbox.server import Sandbox
+from fincon.transforms.schemas import OBJECT_TABLES
 from tests.conftest import FINCON, KEY, Child, environ, fincon, rows, state
 from tests.extract.test_refused import refreshed, refusal
 from tests.prefect_server import ask, eventually, holds_no_secret, messages, of_run, served, tasks
@@ -48,7 +51,37 @@ def test_a_sync_makes_the_same_lake_in_process_and_as_a_flow_run(
     messages(server, run, "rows added", rows(tmp_path / "flow", "FROM runs")[0]["run_id"], "Request-Id req_")
     assert (alone.stderr, flow.stderr) == ("", ""), "Prefect's chatter stays out"
 
+    made = eventually(
+        lambda: assets(server, tmp_path / "flow"), lambda found: len(found) == len(OBJECT_TABLES)
+    )
+    held = rows(tmp_path / "flow", "SELECT count(*) AS n, max(observed_at) AS newest FROM accounts")[0]
+    assert made["accounts"]["rows"] == held["n"]
+    assert made["accounts"]["newest"] == held["newest"].isoformat()
+    assert made["transactions"]["rows"] == 0
+    (published,) = events(server, "fincon.lake.published")
+    assert published["payload"]["rows_added"] == rows(tmp_path / "flow", "FROM runs")[0]["rows_added"]
+
     holds_no_secret(Path(server["PREFECT_HOME"]), KEY)
+
+
+def events(server: dict[str, str], name: str) -> list[dict[str, Any]]:
+    """The events of a name that the server has."""
+    asked = {"filter": {"event": {"name": [name]}}, "limit": 50}
+    answer = requests.post(f"{server['PREFECT_API_URL']}/events/filter", json=asked, timeout=30)
+    found: list[dict[str, Any]] = answer.json()["events"]
+    return found
+
+
+def assets(server: dict[str, str], data: Path) -> dict[str, dict[str, Any]]:
+    """Table of the lake → what the server was told of it as an asset that is made from Stripe."""
+    made = events(server, "prefect.asset.materialization.succeeded")
+    ours = [one for one in made if one["resource"]["prefect.resource.id"].startswith(data.as_uri())]
+    for one in ours:
+        upstream = [
+            of["prefect.resource.id"] for of in one["related"] if of["prefect.resource.role"] == "asset"
+        ]
+        assert [key.rpartition("/")[2] for key in upstream] == ["financial_connections"]
+    return {one["resource"]["prefect.resource.name"]: one["payload"] for one in ours}
 
 
 def test_the_flow_itself_runs_and_fails_as_the_command_does(
@@ -64,6 +97,19 @@ def test_the_flow_itself_runs_and_fails_as_the_command_does(
     )
     assert done.stdout.strip() == str(sandbox.world.account_count), done.stderr
     assert done.stderr == "", "DuckDB has nothing to complain of either"
+    failing = env | {"STRIPE_API_BASE": "http://127.0.0.1:9"}
+    code = code.replace("sync(data", "sync(retries=0, data")
+    failed = subprocess.run(
+        [python, "-c", code],
+        env=failing,
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert "RetriesExhausted" in failed.stderr
+    assert "leaked" not in failed.stderr, "nor where it failed, though Prefect keeps the error to the end"
     refused = fincon(
         "sync", cwd=tmp_path, env={**environ(sandbox.url), **server, "STRIPE_API_BASE": "http://127.0.0.1:9"}
     )
@@ -71,6 +117,28 @@ def test_the_flow_itself_runs_and_fails_as_the_command_does(
     assert "the connection failed" in refused.stderr
     assert len(refused.stderr.splitlines()) == 2, "no traceback of a task"
     holds_no_secret(Path(server["PREFECT_HOME"]), KEY)
+
+
+@pytest.mark.minutes
+def test_a_server_that_goes_away_costs_seconds_and_the_sync_is_done(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    pids: list[int] = []
+
+    def intercept(path: str, query: object) -> None:
+        while pids:
+            os.kill(pids.pop(), signal.SIGKILL)
+
+    with (
+        served(home, pids) as server,
+        serving(ScriptedStripe([account("fca_1")], intercept=intercept)) as stripe,
+    ):
+        done = fincon("sync", cwd=tmp_path, env=environ(stripe.url, FINCON_LOG="warning") | server)
+    assert done.returncode == 0, done.stderr
+    assert "went away" in done.stderr
+    assert "Run 20" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert rows(tmp_path / "data", "SELECT count(*) AS n FROM accounts") == [{"n": 1}]
 
 
 def test_prefect_is_told_no_personal_data_and_not_the_key_of_its_hashes(

@@ -197,6 +197,19 @@ def test_what_the_artifacts_show_is_counts_and_times_and_nobody(sandbox: Sandbox
     assert not [word for word in ("fca_", "fcsess_", "cus_", "acct_", KEY) if word in shown]
 
 
+def test_what_a_server_is_shown_is_shown_beside_the_run_and_in_order() -> None:
+    from fincon.flows.beside import beside, wait_for_rest
+
+    answers, shown = threading.Event(), list[int]()
+    beside(answers.wait)
+    beside(shown.append, 1)
+    beside(shown.append, 2)
+    assert shown == []  # the server does not answer, and the run has gone on to here
+    answers.set()
+    wait_for_rest(60)
+    assert shown == [1, 2]
+
+
 def test_no_id_reaches_the_log_of_a_run(caplog: pytest.LogCaptureFixture) -> None:
     """A request that failed is known by its Request-Id; the account in its cursor is not named on a server."""
     said = "GET /v1/financial_connections/accounts?starting_after=fca_1Abc&limit=100: 503 (Request-Id req_7)"
