@@ -3,7 +3,8 @@
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache, lru_cache, reduce
-from operator import or_
+from operator import attrgetter, or_
+from types import NoneType
 from typing import Annotated, Any, Generic, NamedTuple, TypeVar, cast, get_args, get_origin
 
 import msgspec
@@ -209,6 +210,8 @@ def _extra_reader(kind: type[Struct], learned: Names) -> _Reader | None:
         if inner and (reader := _extra_reader(inner, learned)):
             parts[name] = (name, _inside(reader))
     keyed = [(f"{msgspec.json.encode(n).decode()}:", field, read) for n, (field, read) in parts.items()]
+    if not keyed:
+        return None
     if len(keyed) == 1:
         [(only_key, only_field, read_only)] = keyed
         opening = "{" + only_key
@@ -218,16 +221,37 @@ def _extra_reader(kind: type[Struct], learned: Names) -> _Reader | None:
             return (opening + extra[0] + "}", extra[1]) if extra else None
 
         return read_one
+    values_of = attrgetter(*(field for _, field, _ in keyed))
+    looks = [(key, read, *_look(kind, field, learned)) for key, field, read in keyed]
 
     def read_all(found: Any) -> _Extra | None:
-        extras = [
-            (key + extra[0], extra[1]) for key, field, read in keyed if (extra := read(getattr(found, field)))
-        ]
+        extras = []
+        for value, (key, read, look, nothing) in zip(values_of(found), looks):  # noqa: B905 - as long, and faster
+            # Most objects have nothing to read, and a look in C tells.
+            if value is None or value is _ABSENT or (look and look(value) == nothing):
+                continue
+            if extra := read(value):
+                extras.append((key + extra[0], extra[1]))
         if len(extras) > 1:
             extras.sort(key=_place)
         return _as_object(extras)
 
-    return read_all if parts else None
+    return read_all
+
+
+def _look(kind: type[Struct], field: str, learned: Names) -> tuple[Callable[[Any], Any] | None, Any]:
+    """What looks for learned attributes in the object of a field, and what it sees where there are none.
+
+    None where that is no single object, or one that holds others in which such attributes may be.
+    """
+    types = {one.name: one.type for one in msgspec.structs.fields(kind)}
+    own = [one for one in get_args(types.get(field)) if one is not NoneType] or [types.get(field)]
+    if len(own) > 1 or not isinstance(own[0], type) or not issubclass(own[0], Known):
+        return None, None
+    if any(inner in learned for inner in _structs_within(own[0]) - {own[0]}):
+        return None, None
+    names = [f"unknown_{i}" for i, _ in enumerate(_in_order(own[0], learned))]
+    return attrgetter(*names), _ABSENT if len(names) == 1 else (_ABSENT,) * len(names)
 
 
 def _inside(read: _Reader) -> _Reader:

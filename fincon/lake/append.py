@@ -18,6 +18,7 @@ from fincon.lake.staging import staged_files
 from fincon.lake.tables import REMOVED, ROWS_A_BATCH, Lake, marked, single_value
 from fincon.lake.version_sql import (
     changed_sql,
+    first_versions_sql,
     late_sql,
     partition_clauses,
     read_parquet_sql,
@@ -96,8 +97,14 @@ def _changed_rows(
         _remove_superseded(lake, query, table, origins)
         return query.sql("FROM late_rows").to_arrow_reader(ROWS_A_BATCH)
 
+    are_new = not _any_is_known(query, now.all, whose)
+
     def changed(clause: str) -> pa.RecordBatchReader:
         staged = read_parquet_sql(files, clause)
+        if are_new and _each_is_seen_once(
+            query, table, staged
+        ):  # as in a first listing: there is nothing to compare
+            return query.sql(first_versions_sql(table, staged)).to_arrow_reader(ROWS_A_BATCH)
         known = f"({now.sql(table, f'{semi_join_objects(table, staged)} WHERE {whose}')})" if now.all else ""
         return query.sql(changed_sql(table, staged, known)).to_arrow_reader(ROWS_A_BATCH)
 
@@ -126,6 +133,17 @@ def _something_newer_is_known(
             single_value(query, f"SELECT max(observed_at) FROM {read_parquet_sql(known)} WHERE {whose}")
         )
     return any(at is not None and at >= oldest for at in newest) or _leaves_something_open(query, staged)
+
+
+def _any_is_known(query: duckdb.DuckDBPyConnection, known: list[str], whose: str) -> bool:
+    some = f"SELECT count(*) FROM (FROM {read_parquet_sql(known)} WHERE {whose} LIMIT 1)" if known else ""
+    return bool(known and single_value(query, some))
+
+
+def _each_is_seen_once(query: duckdb.DuckDBPyConnection, table: Table, staged: str) -> bool:
+    """Return whether each of the ``staged`` objects was seen at one moment alone."""
+    moments = f"SELECT min(observed_at) = max(observed_at) AS is_one FROM {staged} GROUP BY {', '.join(table.full_key)}"
+    return bool(single_value(query, f"SELECT coalesce(bool_and(is_one), true) FROM ({moments})"))
 
 
 def _leaves_something_open(query: duckdb.DuckDBPyConnection, staged: list[str]) -> bool:

@@ -77,6 +77,8 @@ class Lake:
         self._files: dict[str, tuple[int, dict[str, FileStats]]] = {}
         self._copies: dict[str, list[str]] = {}
         self._copying = threading.Lock()
+        self.files_seen: set[str] = set()
+        """Files of snapshots that are there: only who erases or compacts removes any, when no table names them any more."""
         self.snapshots_read: Any = None
         """What `lake.snapshots` has read of snapshots.json; None where it has not, or wrote it since."""
         self.sightings_read: pa.Table | None = None

@@ -93,7 +93,7 @@ def upgrade(lake: Lake) -> None:
         _say_which_stripe_account(lake)
     path = DataFolder(data).lake_format
     content = msgspec.json.encode(OURS)
-    if any(lacking.values()) or not path.exists() or path.read_bytes() != content:
+    if any(lacking.values()) or found != FORMAT or path.read_bytes() != content:
         make_folder(lake.folder)
         with atomic_write(path) as part:
             part.write_bytes(content)

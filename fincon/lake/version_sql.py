@@ -156,6 +156,11 @@ def changed_sql(table: Table, staged: str, known: str) -> str:
     )
 
 
+def first_versions_sql(table: Table, staged: str) -> str:
+    """Write what `changed_sql` does for objects of which nothing is known and each of which was seen once."""
+    return f"SELECT {_column_names(table)} FROM {staged} WHERE NOT ({blank_sql(table)})"
+
+
 def late_sql(table: Table, seen: str, known: str) -> str:
     """Write the statements that add to ``late_rows``, ``corrected``, ``superseded`` what ``staged`` changes in ``known``.
 
