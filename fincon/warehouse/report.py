@@ -106,6 +106,13 @@ PARTS = (
         (("refreshes", ""),),
     ),
     Part(
+        "When an institution had trouble",
+        "Days on which more refreshes failed there than is usual, those without an end first: they are not over. Usual is"
+        " the median of the four weeks before.",
+        None,
+        (("incidents", ""),),
+    ),
+    Part(
         "To be linked again",
         "Accounts that cannot be read any more, or will end unless their holder links them again; those that ended first.",
         None,

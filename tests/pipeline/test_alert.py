@@ -4,7 +4,7 @@ import json
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from email import message_from_string
 from email.policy import default
@@ -24,6 +24,7 @@ from fincon.warehouse.alert_memory import receiver_name
 from fincon.warehouse.alerts import Alert, find_alerts
 from tests.conftest import fincon, rows, settings_for, sync
 from tests.scripted_stripe import Answer, ScriptedStripe, account, serving
+from tests.warehouse.test_views import publish_rows
 
 pytestmark = pytest.mark.filterwarnings("ignore:'imghdr':DeprecationWarning")  # what Apprise imports
 
@@ -266,3 +267,33 @@ def test_own_checks_are_run_by_a_sync_and_by_check(
     assert "FAIL  nobody: There is no account." in checked.stdout
     result = run_sync(settings_for(stripe.url, data), SyncRequest())
     assert result.failed_checks == {}
+
+
+def test_an_institution_in_trouble_is_told_while_that_lasts(tmp_path: Path) -> None:
+    """By days ago: failures, and what is good; trouble of which nothing was heard for a week is told to nobody."""
+    at = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    banks = {
+        "now": (range(2), ()),
+        "for a day": (range(1), ()),
+        "over": (range(1, 2), (0,)),
+        "old": ((8,), ()),
+    }
+    refreshes = [
+        {"account_id": f"fca_{bank}{number}", "feature": "balance", "status": status}
+        | {"last_attempted_at": (at - timedelta(days=days)).isoformat()}
+        | {"observed_at": (at - timedelta(days=days)).isoformat()}
+        for bank, (bad, good) in banks.items()
+        for status, when in (("failed", bad), ("succeeded", (*good, *range(10, 15))))
+        for days in when
+        for number in range(3)
+    ]
+    accounts = [
+        {"account_id": f"fca_{bank}{number}", "institution_name": bank}
+        for bank in banks
+        for number in range(3)
+    ]
+    publish_rows(tmp_path / "data", {"accounts": accounts, "refreshes": refreshes}, datetime.now(UTC))
+    [found] = [alert for alert in find_alerts(tmp_path / "data") if alert.name == "institution_incidents"]
+    name, failures = found.columns.index("institution_name"), found.columns.index("accounts")
+    assert sorted((row[name], row[failures]) for row in found.rows) == [("for a day", 3), ("now", 3)]
+    assert len(set(found.keys)) == 2
