@@ -4,7 +4,8 @@ import logging
 import os
 import re
 import ssl
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
@@ -188,6 +189,36 @@ def _in_bucket(address: str, work: Path) -> S3Path:
     bucket, key = parts[1], parts[2].lstrip("/")
     own = work.expanduser().resolve() / f"{bucket}/{key}".rstrip("/").replace("/", "+")
     return S3Path(Bucket(bucket, own), key)
+
+
+def is_set(name: str) -> bool:
+    """Tell whether a variable of the environment is there and not empty."""
+    return bool(os.environ.get(name, "").strip())
+
+
+def environment(more: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment for a process that is started, with ``more`` in it."""
+    return {**os.environ, **more}
+
+
+def set_variables(values: Mapping[str, str]) -> None:
+    """Put variables into the environment of this process for good."""
+    os.environ.update(values)
+
+
+@contextmanager
+def with_variables(values: Mapping[str, str]) -> Iterator[None]:
+    """Have variables in the environment of this process, within this block."""
+    before = {name: os.environ.get(name) for name in values}
+    set_variables(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
 
 
 def prefect_api_url() -> str:

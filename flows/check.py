@@ -21,28 +21,31 @@ from fincon.transforms.wording import pluralize  # noqa: E402
 
 @flow(name="check", flow_run_name=run_name, persist_result=False)
 @without_frames
-def check(data: str | None = None) -> dict[str, int]:
+def check(data: str | None = None, s3_block: str | None = None) -> dict[str, int]:
     """Run every check of ``sql/checks``, and compare the last run with its pages; return how many rows break each: 0.
 
     Args:
         data: The data folder, or s3://bucket/folder; FINCON_DATA if not given.
+        s3_block: The Secret block with AWS_ACCESS_KEY_ID and the rest, as JSON; the environment, or fincon-s3, if not given.
 
     Raises:
         RunFailed: a check found rows.
     """
     from fincon.flows import artifacts
     from fincon.flows.beside import wait_for_rest
+    from fincon.flows.blocks import Blocks, secrets_of
     from fincon.pipeline.check import PAGES_AGREE, pages_disagree
     from fincon.warehouse.checks import checks, rows_at_fault
     from fincon.warehouse.connection import connect
 
     folder = data_folder(data)
     found = []
-    with connect(folder) as views:
-        for name, promise, query in checks():
-            find = partial(rows_at_fault, views, name, query)
-            found.append((name, promise, _checked(name, find)))
-    agree = _checked("pages_agree", partial(pages_disagree, folder))
+    with secrets_of(Blocks(s3=s3_block), folder):
+        with connect(folder) as views:
+            for name, promise, query in checks():
+                find = partial(rows_at_fault, views, name, query)
+                found.append((name, promise, _checked(name, find)))
+        agree = _checked("pages_agree", partial(pages_disagree, folder))
     found.append(("pages_agree", PAGES_AGREE, agree))
     artifacts.show_checks(found)
     wait_for_rest()

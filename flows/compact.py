@@ -25,6 +25,7 @@ def compact(
     pages_days: Annotated[int, Field(ge=0)] = 7,
     data: str | None = None,
     wait_seconds: Annotated[float, Field(ge=0)] = 0,
+    s3_block: str | None = None,
 ) -> "dict[str, Any] | State[Any]":
     """Merge small files, and remove old ones and old pages: `fincon compact`. Skipped while the folder is in use.
 
@@ -33,9 +34,11 @@ def compact(
         pages_days: How long raw pages stay.
         data: The data folder, or s3://bucket/folder; FINCON_DATA if not given.
         wait_seconds: While another run holds the data folder, wait so long at most.
+        s3_block: The Secret block with AWS_ACCESS_KEY_ID and the rest, as JSON; the environment, or fincon-s3, if not given.
     """
     from fincon.flows import artifacts
     from fincon.flows.beside import wait_for_rest
+    from fincon.flows.blocks import Blocks, secrets_of
     from fincon.flows.tasks import skipped
     from fincon.pipeline import compact as pipeline
     from fincon.pipeline.failures import machine_errors
@@ -46,7 +49,7 @@ def compact(
 
     def merge_and_prune() -> dict[str, Any] | None:
         try:
-            with machine_errors(folder):
+            with secrets_of(Blocks(s3=s3_block), folder), machine_errors(folder):
                 return retry_while_locked(
                     lambda: pipeline.compact(folder, retention_days, pages_days), wait_seconds
                 )

@@ -15,11 +15,14 @@ import msgspec
 import yaml
 from cronsim import CronSim, CronSimError
 
-from fincon.errors import UsageError
-from fincon.settings import alert_urls
+from fincon.errors import FinconError, UsageError
+from fincon.settings import alert_urls, environment
 from fincon.storage.data_folder import atomic_write
 
-OF_SERVE = ("retries", "retry_seconds")
+BLOCKS = ("key_block", "pii_key_block", "s3_block")
+"""Parameters of a flow that name Secret blocks of a Prefect server: a command has what they hold in its environment."""
+
+OF_SERVE = ("retries", "retry_seconds", *BLOCKS)
 """Parameters of a flow that no command has: `fincon serve` does what they say itself."""
 
 NEGATED = ("accounts",)
@@ -170,6 +173,8 @@ class Served:
     say: Callable[[str], object]
     begun: Path
     """The file that remembers when each deployment was begun last."""
+    secrets: Callable[[Deployment], Mapping[str, str]] = lambda deployment: {}
+    """Further variables of the environment of each command."""
 
 
 def run_when_due(deployments: Sequence[Deployment], served: Served) -> None:
@@ -213,7 +218,7 @@ def _run_with_those_after(first: Deployment, deployments: Sequence[Deployment], 
 
 def _run_with_retries(deployment: Deployment, served: Served) -> bool:
     """Run until it succeeds, as often as its parameter ``retries`` says; return whether it did."""
-    retries, pause = (deployment.parameters.get(name) or 0 for name in OF_SERVE)
+    retries, pause = (deployment.parameters.get(name) or 0 for name in ("retries", "retry_seconds"))
     for again in range(int(retries) + 1):
         if again:
             served.say(f"{deployment.name}: tried again in {pause} s")
@@ -234,7 +239,12 @@ def _run(deployment: Deployment, served: Served) -> int:
     served.say(f"{datetime.now(UTC):%Y-%m-%d %H:%M:%SZ} {deployment.name}: fincon {' '.join(arguments)}")
     # -P: what lies in the folder that it is started from is nobody's module, whatever its name.
     command = [sys.executable, "-P", "-m", "fincon.cli", *arguments]
-    process = subprocess.Popen(command)  # noqa: S603 - our own command
+    try:
+        secrets = served.secrets(deployment)
+    except FinconError as error:
+        served.say(f"{deployment.name} was not begun: {error} {error.hint}")
+        return error.exit_code
+    process = subprocess.Popen(command, env=environment(secrets))  # noqa: S603 - our own command
     try:
         code = process.wait()
     except BaseException:

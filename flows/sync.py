@@ -1,7 +1,6 @@
 """Run a sync as a Prefect flow: `fincon.pipeline.sync.run_sync` with each step a task, seen in Prefect's UI.
 
-Parameters hold no secret: the keys come from the environment of the process that runs the flow, Stripe's or else from
-the Secret block ``stripe-api-key``.
+Parameters hold no secret: the keys come from the environment of the process that runs the flow, or from Secret blocks.
 
 What leads to DuckDB is imported within the flow. Prefect's threads hold on to a flow function, and with it to
 what its module names, until the process is gone; DuckDB then takes its own module for leaked and says so.
@@ -58,6 +57,9 @@ def sync(  # so many parameters: they are the options of the command, and what P
     wait_seconds: Annotated[float, Field(ge=0)] = 0,
     retries: Annotated[int, Field(ge=0, le=20)] = 2,
     retry_seconds: Annotated[float, Field(ge=0)] = 60,
+    key_block: str | None = None,
+    pii_key_block: str | None = None,
+    s3_block: str | None = None,
 ) -> "dict[str, Any] | State[Any]":
     """Sync Stripe Financial Connections → lake → views; return the run's row of ``runs``.
 
@@ -82,11 +84,16 @@ def sync(  # so many parameters: they are the options of the command, and what P
         wait_seconds: While another run holds the data folder, wait so long at most.
         retries: How often a step is tried again that Stripe or the network let down.
         retry_seconds: How long to wait before each of these tries.
+        key_block: The Secret block with the Stripe key; STRIPE_API_KEY, or else stripe-api-key, if not given.
+        pii_key_block: The Secret block with the key of hashes; FINCON_PII_KEY, or else fincon-pii-key, if not given.
+        s3_block: The Secret block with AWS_ACCESS_KEY_ID and the rest, as JSON; the environment, or fincon-s3, if not given.
     """
+    from fincon.flows.blocks import Blocks, secrets_of
     from fincon.flows.tasks import budget_spent, cancelled, skipped, sync_as_tasks
     from fincon.pipeline.id_files import SessionIds, read_session_ids, read_stripe_accounts
     from fincon.pipeline.request import SyncRequest
 
+    secrets = secrets_of(Blocks(key=key_block, pii_key=pii_key_block, s3=s3_block), data)
     ids = read_session_ids(sessions) if sessions else SessionIds()
     listed = read_stripe_accounts(stripe_accounts) if stripe_accounts else ()
     request = SyncRequest(
@@ -107,7 +114,8 @@ def sync(  # so many parameters: they are the options of the command, and what P
     )
     patience = Patience(retries=retries, retry_seconds=retry_seconds)
     try:
-        result = sync_as_tasks(request, data, patience)
+        with secrets:
+            result = sync_as_tasks(request, data, patience)
         result.raise_for_failures(strict=strict)
     except DataFolderLocked as error:
         return skipped(error)

@@ -10,7 +10,6 @@ from fincon.settings import Settings, dask_scheduler, data_folder, load_settings
 quiet_prefect()
 
 from prefect import get_run_logger, task  # noqa: E402 - after quiet_prefect, which must come first
-from prefect.blocks.system import Secret as SecretBlock  # noqa: E402
 from prefect.cache_policies import NO_CACHE  # noqa: E402
 from prefect.client.schemas.objects import State  # noqa: E402
 from prefect.states import Cancelled, Completed  # noqa: E402
@@ -28,6 +27,7 @@ from fincon.flows import artifacts  # noqa: E402
 from fincon.flows.account_tasks import extract_as_tasks  # noqa: E402
 from fincon.flows.assets import publishing  # noqa: E402
 from fincon.flows.beside import wait_for_rest  # noqa: E402
+from fincon.flows.blocks import DEFAULTS, KEY  # noqa: E402
 from fincon.flows.cancelling import stopped_when_cancelled  # noqa: E402
 from fincon.flows.dask_workers import extract_on_workers  # noqa: E402
 from fincon.flows.flow_options import Patience  # noqa: E402
@@ -48,31 +48,18 @@ R = TypeVar("R")
 LOG = logging.getLogger("fincon")
 """What fincon's modules log to."""
 
-KEY_BLOCK = "stripe-api-key"
-"""The name of the Prefect Secret block that holds the key, where the environment does not."""
 
-
-def key_of_block() -> str:
-    """Read the key in the Secret block ``stripe-api-key``; empty where there is no such block."""
-    try:
-        return str(SecretBlock.load(KEY_BLOCK).get())  # type: ignore[union-attr]  # load is its own answer in sync code
-    except ValueError:
-        return ""  # Prefect's answer to a block that is not there
-
-
-def key_of_block_or_hint() -> str:
-    """Read the key in the Secret block.
+def refuse_no_key() -> str:
+    """Say of what neither the environment nor a block has.
 
     Raises:
-        UsageError: there is none, and the environment has none either, or this would not be asked.
+        UsageError: always.
     """
-    key = key_of_block()
-    if not key:
-        raise UsageError(
-            f"There is no STRIPE_API_KEY in the worker's environment, and no Secret block {KEY_BLOCK!r}.",
-            f"Set the variable where the worker is started, or make the block: Blocks, Secret, name {KEY_BLOCK}.",
-        )
-    return key
+    block = DEFAULTS[KEY]
+    raise UsageError(
+        f"There is no STRIPE_API_KEY in the worker's environment, and no Secret block {block!r}.",
+        f"Set the variable where the worker is started, or make the block: Blocks, Secret, name {block}.",
+    )
 
 
 def skipped(error: DataFolderLocked) -> State[Any]:
@@ -105,7 +92,7 @@ def sync_as_tasks(
         Stopped: the flow run was cancelled.
     """
     with recorded_if_refused(data_folder(data), request.mode):
-        settings = load_settings(data=data, other_key=key_of_block_or_hint)
+        settings = load_settings(data=data, other_key=refuse_no_key)
     extract = extract_on_workers if dask_scheduler() else extract_as_tasks
     shown = artifacts.ProgressArtifacts(progress or NoProgress(), _known_accounts(settings.data))
     stop = StopSignal()

@@ -9,6 +9,7 @@ import click
 import pyarrow as pa
 
 from fincon.cli import interrupt
+from fincon.cli.blocks import read_blocks
 from fincon.cli.options import (
     FILE,
     add_options,
@@ -38,6 +39,7 @@ from fincon.settings import (
     load_settings,
     prefect_api_url,
     quiet_prefect,
+    set_variables,
 )
 from fincon.storage.s3 import S3Path
 from fincon.transforms.redaction import Choice
@@ -239,6 +241,8 @@ def _run_events(**asked: Any) -> None:
 def _settings(mode: str) -> Settings:
     """Read the settings; what is wrong with them is put on record as well."""
     data = data_folder(current_options().data)
+    if prefect_api_url() and not current_options().no_prefect:
+        set_variables(read_blocks(data))
     with recorded_if_refused(data, mode):
         return load_settings(data=data)
 

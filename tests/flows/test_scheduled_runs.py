@@ -19,9 +19,10 @@ from fincon.sandbox.faults import Fault, Faults, Rule
 from fincon.sandbox.server import Sandbox, running
 from fincon.sandbox.world import World
 from fincon.storage.lock import writer_lock
-from tests.conftest import KEY, START, environ, fincon, rows
+from tests.conftest import FINCON, KEY, START, Child, environ, fincon, rows
 from tests.prefect_server import ENDED, PREFECT, ask, holds_no_secret, messages, of_run, served, tasks, until
 from tests.scripted_stripe import Answer, ScriptedStripe, account, serving
+from tests.storage.test_s3 import s3  # noqa: F401 - a fixture
 
 ROOT = Path(__file__).parents[2]
 WORLD = World(seed=3, clock=START, accounts=300, sessions=5)
@@ -339,17 +340,71 @@ check(data={str(data)!r})
     assert states["pages_agree"]["type"] == "COMPLETED"
 
 
+def blocks(server: dict[str, str], **values: Any) -> None:
+    """Put Secret blocks onto the server: name, with ``_`` for ``-``, and what it holds."""
+    code = "import sys, json; from prefect.blocks.system import Secret\n" + (
+        "for name, value in json.load(sys.stdin).items(): Secret(value=value).save(name.replace('_', '-'))"
+    )
+    given = json.dumps(values)
+    subprocess.run([sys.executable, "-c", code], env=clean() | server, input=given, text=True, check=True)
+
+
 def test_a_key_from_a_secret_block_is_used_and_is_nowhere_in_clear(
     server: dict[str, str], sandbox: Sandbox, data: Path
 ) -> None:
-    """Where the environment holds no key. The server keeps the block encrypted, and no run tells the key."""
+    """Where the environment holds no key: by a flow, and by the command line. The server keeps the block encrypted."""
     sandbox.state.keys = frozenset({BLOCK_KEY})
-    code = f"from prefect.blocks.system import Secret; Secret(value={BLOCK_KEY!r}).save('stripe-api-key')"
-    subprocess.run([sys.executable, "-c", code], env=clean() | server, check=True)
     env = {k: v for k, v in environ(sandbox.url).items() if k != "STRIPE_API_KEY"}
+    missing = fincon("sync", cwd=data.parent, env=env | server)
+    assert (missing.returncode, "STRIPE_API_KEY is not set" in missing.stderr) == (2, True)
+    blocks(server, stripe_api_key=BLOCK_KEY)
     run = in_python(server, sync_code(data), env)
     assert run["state_type"] == "COMPLETED", run["state"]
+    done = fincon("sync", cwd=data.parent, env=env | server)
+    assert done.returncode == 0, done.stderr
     holds_no_secret(Path(server["PREFECT_HOME"]), BLOCK_KEY)
+
+
+@pytest.mark.minutes
+def test_blocks_that_parameters_name_serve_one_lake_each_and_come_before_the_environment(
+    server: dict[str, str],
+    sandbox: Sandbox,
+    data: Path,
+    s3: dict[str, str],
+) -> None:
+    """Stripe's key, the key of hashes and a bucket's credentials, by a flow run and by `fincon serve`."""
+    key, pii = "sk_test_ofTheOtherLake", "123456789012345678"  # a number too, which is text all the same
+    sandbox.state.keys = frozenset({key})
+    blocks(server, other_key=key, other_pii=pii, other_s3=s3)
+    env, bucket = environ(sandbox.url), "s3://lakes/by-block"
+    alone = "import os; [os.environ.pop(name) for name in list(os.environ) if name.startswith('AWS_')]; "
+    named = {"key_block": "other-key", "pii_key_block": "other-pii", "s3_block": "other-s3"}
+    code = f"{alone}from fincon.flows.sync import sync; sync(data={bucket!r}, owners=True, **{named!r})"
+    run = in_python(server, code, env | {"FINCON_WORK": str(data)})
+    assert run["state_type"] == "COMPLETED", run["state"]
+    assert {name: run["parameters"][name] for name in named} == named
+    assert rows(bucket, "SELECT count(*) AS n FROM accounts")[0]["n"] == sandbox.world.account_count
+
+    wrong = in_python(server, sync_code(data, key_block="nobodys"), env)
+    assert wrong["state_type"] == "FAILED"
+    assert "no Secret block 'nobodys'" in wrong["state"]["message"]
+
+    (data.parent / "prefect.yaml").write_text(
+        "deployments: [{name: often, entrypoint: fincon.flows.sync.sync, parameters: {key_block: other-key},"
+        " schedules: [{cron: '* * * * * *'}]}]"
+    )
+    said = data.parent / "said"
+    with (
+        said.open("w") as log,
+        Child(
+            [FINCON, "serve"], cwd=data.parent, env=clean() | env | server, stdout=log, stderr=log
+        ) as process,
+    ):
+        until(lambda: "often ended with" in said.read_text() or process.poll() is not None)
+        process.terminate()
+    assert "often ended with 0" in said.read_text()
+    assert key not in said.read_text()
+    holds_no_secret(Path(server["PREFECT_HOME"]), key, pii, s3["AWS_SECRET_ACCESS_KEY"])
 
 
 def test_the_automation_for_dead_runs_is_one_however_often_it_is_set_up(
