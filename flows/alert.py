@@ -10,11 +10,11 @@ from prefect import flow  # noqa: E402 - after quiet_prefect, which must come fi
 from prefect.client.schemas.objects import State  # noqa: E402
 from prefect.states import Completed  # noqa: E402
 
-from fincon.flows.flow_options import run_name, without_frames  # noqa: E402
+from fincon.flows.flow_options import failing_in_words, run_name  # noqa: E402
 
 
 @flow(name="alert", flow_run_name=run_name, persist_result=False)
-@without_frames
+@failing_in_words
 def alert(
     data: str | None = None, details: bool = False, s3_block: str | None = None
 ) -> "dict[str, int] | State[Any]":

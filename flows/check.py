@@ -13,14 +13,16 @@ quiet_prefect()
 
 from prefect import flow, task  # noqa: E402 - after quiet_prefect, which must come first
 from prefect.cache_policies import NO_CACHE  # noqa: E402
+from prefect.client.schemas.objects import State  # noqa: E402
+from prefect.states import Failed  # noqa: E402
 
 from fincon.errors import RunFailed  # noqa: E402
-from fincon.flows.flow_options import run_name, without_frames  # noqa: E402
+from fincon.flows.flow_options import failing_in_words, run_name  # noqa: E402
 from fincon.transforms.wording import pluralize  # noqa: E402
 
 
 @flow(name="check", flow_run_name=run_name, persist_result=False)
-@without_frames
+@failing_in_words
 def check(data: str | None = None, s3_block: str | None = None) -> dict[str, int]:
     """Run every check of ``sql/checks``, and compare the last run with its pages; return how many rows break each: 0.
 
@@ -59,10 +61,11 @@ def _checked(name: str, find: Callable[[], Sequence[Any] | None]) -> int:
     """Count the rows that a check finds, in a task run that fails where there are any."""
     rows: list[int] = []
 
-    def run() -> None:
+    def run() -> State[Any] | None:
         rows.append(len(find() or ()))
-        if rows[0]:
-            raise RunFailed(f"{pluralize(rows[0], 'row')} found.", "`fincon check` shows them.")
+        if not rows[0]:
+            return None
+        return Failed(message=f"{pluralize(rows[0], 'row')} found. `fincon check` shows them.")
 
     as_run = task(name=name, task_run_name=name, cache_policy=NO_CACHE, persist_result=False)(run)
     state = as_run(return_state=True)

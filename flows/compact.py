@@ -15,11 +15,11 @@ from prefect.client.schemas.objects import State  # noqa: E402
 from pydantic import Field  # noqa: E402
 
 from fincon.errors import DataFolderLocked  # noqa: E402
-from fincon.flows.flow_options import run_name, without_frames  # noqa: E402
+from fincon.flows.flow_options import failing_in_words, run_name  # noqa: E402
 
 
 @flow(name="compact", flow_run_name=run_name, persist_result=False)
-@without_frames
+@failing_in_words
 def compact(
     retention_days: Annotated[int, Field(ge=0)] = 7,
     pages_days: Annotated[int, Field(ge=0)] = 7,

@@ -5,12 +5,15 @@ from dataclasses import dataclass
 from functools import wraps
 from typing import Any, ParamSpec, TypeVar
 
+from prefect.client.schemas.objects import State
 from prefect.logging import get_run_logger
 from prefect.runtime import deployment, flow_run
+from prefect.states import Failed
 from prefect.task_runners import TaskRunner
 
 from fincon.errors import FinconError, UsageError
 from fincon.settings import dask_scheduler
+from fincon.transforms.identities import mask_ids
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -40,20 +43,22 @@ def task_runner() -> TaskRunner[Any] | None:
     return DaskTaskRunner(address=address)
 
 
-def without_frames(body: Callable[P, R]) -> Callable[P, R]:
-    """Have the errors of a flow come without the frames that they went through; what nobody foresaw is logged with them.
+def failing_in_words(body: Callable[P, R]) -> Callable[P, "R | State[Any]"]:
+    """Have a flow that fails with an error of fincon's end as Failed with its words and its hint, and without a traceback.
 
-    Prefect keeps a flow's last error until the process is gone, and with it each frame and what its module names; DuckDB
-    then takes its own module for leaked and says so in a hundred lines.
+    One that nobody foresaw goes on without the frames that it went through, which are logged: Prefect keeps a flow's error
+    until the process is gone, and with it each frame and what its module names; DuckDB then takes its own module for leaked
+    and says so in a hundred lines.
     """
 
     @wraps(body)
-    def run(*args: P.args, **kwargs: P.kwargs) -> R:
+    def run(*args: P.args, **kwargs: P.kwargs) -> "R | State[Any]":
         try:
             return body(*args, **kwargs)
+        except FinconError as error:
+            return Failed(message=mask_ids(f"{str(error).rstrip('.')}. {error.hint}".strip()))
         except Exception as error:
-            if not isinstance(error, FinconError):
-                get_run_logger().exception("Unforeseen:")
+            get_run_logger().exception("Unforeseen:")
             one: BaseException | None = error
             while one:
                 one.__traceback__ = None

@@ -21,7 +21,7 @@ from prefect.exceptions import CancelledRun  # noqa: E402
 from pydantic import Field  # noqa: E402
 
 from fincon.errors import BudgetExhausted, DataFolderLocked, RunFailed, Stopped, reason_of  # noqa: E402
-from fincon.flows.flow_options import InThisProcess, Patience, run_name, task_runner, without_frames  # noqa: E402
+from fincon.flows.flow_options import InThisProcess, Patience, failing_in_words, run_name, task_runner  # noqa: E402
 from fincon.lake.incremental import Refetch  # noqa: E402
 from fincon.storage.s3 import DataPath  # noqa: E402
 from fincon.transforms.redaction import Choice  # noqa: E402
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     validate_parameters=True,
     task_runner=task_runner(),
 )
-@without_frames
+@failing_in_words
 def sync(  # so many parameters: they are the options of the command, and what Prefect's form for a run shows
     sessions: str | None = None,
     accounts: bool = True,
