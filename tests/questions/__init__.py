@@ -1,7 +1,8 @@
 """The lake is the truth: each question answered anew from the sandbox's own state, in plain Python, and compared to the views.
 
 A world is synced at several times. What `tests.questions.known` remembers of it comes from the model alone: no page, no row
-of the lake. `tests.questions.answers` reckons what each question must answer; the two share nothing with ``sql/``.
+of the lake. `answers`, `cash_flows`, `daily_balances` and `links` reckon what each question must
+answer; they share nothing with ``sql/``.
 """
 
 import tempfile
@@ -9,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +23,12 @@ from fincon.sandbox.world import World
 from fincon.warehouse.connection import connect
 from tests.conftest import settings_for
 from tests.questions.answers import ANSWERS
+from tests.questions.cash_flows import CASH_FLOWS
+from tests.questions.daily_balances import DAILY_BALANCES
 from tests.questions.known import Known
+from tests.questions.links import LINKS
+
+QUESTIONS = ANSWERS | CASH_FLOWS | DAILY_BALANCES | LINKS
 
 START = datetime(2026, 6, 3, 11, 17, tzinfo=UTC)
 TIMES = (timedelta(0), timedelta(days=1, hours=2), timedelta(days=8, hours=15), timedelta(days=44))
@@ -61,7 +68,7 @@ def differences(seed: int) -> Iterator[str]:
                 )
                 known.see(sandbox.world)
         with connect(data) as views:
-            for name, (query, answer) in ANSWERS.items():
+            for name, (query, answer) in QUESTIONS.items():
                 found = views.execute(query).fetchall()
                 names = [column for column, *_ in views.description]
                 told = Counter(tuple(map(_plain, row)) for row in found)
@@ -77,9 +84,9 @@ def differences(seed: int) -> Iterator[str]:
 
 
 def _plain(value: Any) -> Any:
-    """A value that compares: a decimal that is whole as an int, a time in UTC, a list as a tuple."""
-    if isinstance(value, Decimal):
-        return int(value) if value == value.to_integral_value() else value.normalize()
+    """A value that compares: a decimal as a fraction, a time in UTC, a list as a tuple."""
+    if isinstance(value, Decimal | Fraction):
+        return Fraction(value)
     if isinstance(value, datetime):
         return value.astimezone(UTC)
     return tuple(value) if isinstance(value, list) else value

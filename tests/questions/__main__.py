@@ -4,8 +4,7 @@ import argparse
 import sys
 import time
 
-from tests.questions import differences
-from tests.questions.answers import ANSWERS
+from tests.questions import QUESTIONS, differences
 
 EVERY = 10
 """After how many worlds a line says how far it is."""
@@ -23,7 +22,7 @@ def main() -> int:
     begun, wrong, done = time.monotonic(), 0, 0
 
     def say_how_far() -> None:
-        counted = f"{done} of {given.seeds} worlds, {len(ANSWERS)} questions each: {wrong} answers differ"
+        counted = f"{done} of {given.seeds} worlds, {len(QUESTIONS)} questions each: {wrong} answers differ"
         print(f"{counted} ({time.monotonic() - begun:,.0f} s)", flush=True)  # noqa: T201
 
     try:

@@ -29,6 +29,11 @@ def median(values: Iterable[int]) -> int:
     return ordered[ceil(len(ordered) / 2) - 1]
 
 
+def rounded(exact: Fraction) -> int:
+    """Give the nearest whole number, half away from zero."""
+    return (1 if exact >= 0 else -1) * floor(abs(exact) + Fraction(1, 2))
+
+
 # -- what is held
 
 
@@ -122,8 +127,9 @@ def to_currency(known: Known, minor: int, pair: tuple[str, str], day: date) -> i
     taken = rate(known, source, target, day)
     if taken is None:
         return None
-    exact = Fraction(minor) * taken[0] * 10 ** minor_unit_digits(target) / 10 ** minor_unit_digits(source)
-    return (1 if exact >= 0 else -1) * floor(abs(exact) + Fraction(1, 2))
+    return rounded(
+        Fraction(minor) * taken[0] * 10 ** minor_unit_digits(target) / 10 ** minor_unit_digits(source)
+    )
 
 
 def holder_totals(known: Known) -> Rows:
@@ -299,28 +305,31 @@ def recurring_transactions(known: Known) -> Rows:
         if t["status"] != "void" and t["amount"] and payee:
             payees[t["account_id"], t["currency"], t["amount"] > 0, payee].append(t)
     for (account, currency, is_income, _), rows in payees.items():
-        days = [t["transacted_at"].date() for t in sorted(rows, key=lambda t: t["transacted_at"])]
-        gaps = [(b - a).days for a, b in itertools.pairwise(days)]
-        if len(rows) < 3 or median(gaps) <= 0:
-            continue
-        period, amounts = median(gaps), sorted(t["amount"] for t in rows)
-        apart = max(max(gaps) - period, period - min(gaps))
-        spread = round((amounts[-1] - amounts[0]) / abs(median(amounts)), 4)
-        if apart > max(2, period // 5) or (len(rows) < 6 and spread > 0.5):
-            continue
-        high = spread <= 0.1 and len(rows) >= 6
-        medium = (spread <= 0.1 and len(rows) >= 4) or (spread <= 0.5 and len(rows) >= 6)
-        yield {
-            "account_id": account,
-            "currency": currency,
-            "is_income": is_income,
-            "occurrences": len(rows),
-            "period_days": period,
-            "typical": median(amounts),
-            "confidence": "high" if high else "medium" if medium else "low",
-            "first_on": days[0],
-            "next_expected_on": days[-1] + timedelta(days=period),
-        }
+        if found := steady(rows, "transacted_at"):
+            yield {"account_id": account, "currency": currency, "is_income": is_income, **found}
+
+
+def steady(rows: list[Row], time: str) -> Row | None:
+    """Tell how often and how much one payee pays, or is paid; None where that is at no steady pace."""
+    days = sorted(t[time].date() for t in rows)
+    gaps = [(b - a).days for a, b in itertools.pairwise(days)]
+    if len(rows) < 3 or median(gaps) <= 0:
+        return None
+    period, amounts = median(gaps), sorted(t["amount"] for t in rows)
+    apart = max(max(gaps) - period, period - min(gaps))
+    spread = Fraction(amounts[-1] - amounts[0], abs(median(amounts)))
+    if apart > max(2, period // 5) or (len(rows) < 6 and spread > Fraction(1, 2)):
+        return None
+    high = spread <= Fraction(1, 10) and len(rows) >= 6
+    medium = (spread <= Fraction(1, 10) and len(rows) >= 4) or (spread <= Fraction(1, 2) and len(rows) >= 6)
+    return {
+        "occurrences": len(rows),
+        "period_days": period,
+        "typical": median(amounts),
+        "confidence": "high" if high else "medium" if medium else "low",
+        "first_on": days[0],
+        "next_expected_on": days[-1] + timedelta(days=period),
+    }
 
 
 # -- links, refreshes, owners

@@ -7,6 +7,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from fincon.warehouse.connection import connect
+from tests.questions.cash_flows import classify
+from tests.questions.links import incidents
 from tests.warehouse.test_views import publish_rows
 
 BEGIN = datetime(2026, 1, 1, tzinfo=UTC)
@@ -68,3 +70,43 @@ def test_net_is_in_and_out_transfers_of_a_holder_add_up_to_zero_and_nothing_is_l
             " OR abs(one.day - other.day) > 5"
         )
         assert paired == [(0,)]
+        found = set(ask("SELECT transaction_id, kind, counterpart_id FROM classified_transactions"))
+    holders = {account["account_id"]: account["account_holder_customer_id"] for account in accounts}
+    right = classify(
+        t | {"holder": holders[t["account_id"]], "posted_at": datetime.fromisoformat(t["posted_at"])}
+        for t in transactions
+    )
+    assert found == {(t["transaction_id"], t["kind"], t["counterpart_id"]) for t in right}
+
+
+def test_institutions_have_trouble_on_the_days_on_which_a_walk_through_them_finds_it(tmp_path: Path) -> None:
+    """Of few accounts, so that shares are often just what the limits are, and some days are without an attempt."""
+    dice = random.Random(20)
+    accounts = [
+        {"account_id": f"fca_{number}", "institution_name": f"Bank {number % 6}" if number % 37 else None}
+        for number in range(42)
+    ]
+    tried = [
+        account
+        | {"feature": "balance", "at": BEGIN + timedelta(days=day, hours=dice.randrange(24))}
+        | {"status": "failed" if dice.randrange(8) < (1 + number % 3 if day % 9 else 5) else "succeeded"}
+        for day in range(60)
+        for number, account in enumerate(accounts)
+        if dice.randrange(3) and (day + number) % 6
+    ]
+    refreshes = [
+        {"last_attempted_at": row["at"].isoformat(), "observed_at": row["at"].isoformat()}
+        | {name: row[name] for name in ("account_id", "feature", "status")}
+        for row in tried
+    ]
+    publish_rows(tmp_path / "data", {"accounts": accounts, "refreshes": refreshes}, datetime.now(UTC))
+    names = ("institution_name", "feature", "began_on", "ended_on", "attempts", "failures", "accounts")
+    with connect(tmp_path / "data") as connection:
+        found = connection.execute(
+            "SELECT institution_name, feature, began_at::DATE, ended_on, attempts, failures, accounts"
+            " FROM institution_incidents"
+        ).fetchall()
+    assert len(found) > 10
+    assert sorted(found, key=str) == sorted(
+        (tuple(row[n] for n in names) for row in incidents(tried)), key=str
+    )
