@@ -11,7 +11,13 @@ from fincon.errors import FinconError
 from fincon.pipeline.context import StepRunner
 from fincon.pipeline.request import SyncResult
 from fincon.settings import Settings
-from fincon.warehouse.metrics import LastRun, samples, send_opentelemetry, write_prometheus
+from fincon.warehouse.metrics import (
+    LastRun,
+    samples,
+    send_opentelemetry,
+    takes_opentelemetry,
+    write_prometheus,
+)
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -62,9 +68,11 @@ def _measure(settings: Settings, result: SyncResult | None, failure: FinconError
         seconds=result.seconds if result else {},
         checks_failed=len(result.failed_checks) if result else 0,
     )
+    to_opentelemetry = takes_opentelemetry()
+    found = list(samples(settings.data, run)) if settings.metrics or to_opentelemetry else []
     if settings.metrics:
-        found = list(samples(settings.data, run))
         write_prometheus(found, settings.metrics)
+    if to_opentelemetry:
         send_opentelemetry(found)
 
 

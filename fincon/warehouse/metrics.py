@@ -113,11 +113,18 @@ def write_prometheus(found: list[Sample], path: Path) -> None:
     path.chmod(0o644)  # another user's exporter reads it, and nothing in it is anybody's
 
 
-def send_opentelemetry(found: list[Sample]) -> None:
-    """Give what is measured to OpenTelemetry, where its SDK is installed: `opentelemetry-instrument fincon sync` sets it up."""
+def takes_opentelemetry() -> bool:
+    """Tell whether OpenTelemetry's SDK is installed and was set up, as `opentelemetry-instrument fincon sync` does."""
     if not importlib.util.find_spec("opentelemetry.sdk"):
-        return
-    from opentelemetry import metrics  # with the SDK alone it does anything
+        return False
+    from opentelemetry import metrics
+
+    return type(metrics.get_meter_provider()).__module__.startswith("opentelemetry.sdk.")
+
+
+def send_opentelemetry(found: list[Sample]) -> None:
+    """Give what is measured to OpenTelemetry, which `takes_opentelemetry`."""
+    from opentelemetry import metrics
 
     meter = metrics.get_meter("fincon")
     for name, meaning in MEANINGS.items():

@@ -11,7 +11,7 @@ from threading import Thread
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.conftest import environ, fincon
+from tests.conftest import environ, fincon, rows, sync
 from tests.scripted_stripe import Answer, ScriptedStripe, account, serving
 
 LINE = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z (INFO|WARNING|ERROR) +(\d{8}T\S+ )?\S.*")
@@ -117,6 +117,30 @@ def samples(file: Path) -> dict[str, float]:
     """Metric and label → value, as Prometheus reads them."""
     families = text_string_to_metric_families(file.read_text())
     return {" ".join([s.name, *s.labels.values()]): s.value for family in families for s in family.samples}
+
+
+def test_opentelemetry_is_given_the_same_where_its_sdk_is_set_up(
+    stripe: ScriptedStripe, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No file need be named. `opentelemetry-instrument` sets a provider up as is done here."""
+    sdk = pytest.importorskip("opentelemetry.sdk.metrics", reason="the SDK of OpenTelemetry is not installed")
+    export = pytest.importorskip("opentelemetry.sdk.metrics.export")
+    from opentelemetry.metrics import _internal
+
+    reader = export.InMemoryMetricReader()
+    monkeypatch.setattr(_internal, "_METER_PROVIDER", sdk.MeterProvider([reader]))
+    sync(stripe.url, data)
+    (scope,) = reader.get_metrics_data().resource_metrics[0].scope_metrics
+    assert scope.scope.name == "fincon"
+    found = {
+        (metric.name, *point.attributes.values()): point.value
+        for metric in scope.metrics
+        for point in metric.data.data_points
+    }
+    assert found["fincon.last.run.success",] == 1
+    assert found["fincon.last.run.rows.added",] == rows(data, "FROM runs")[0]["rows_added"]
+    assert found["fincon.attempts.total", "succeeded"] == 1
+    assert ("fincon.table.age.seconds", "accounts") in found
 
 
 def test_a_ping_follows_success_alone_and_its_address_is_in_no_line(
