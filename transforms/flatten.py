@@ -22,6 +22,7 @@ READERS: dict[str, Callable[[ParsedObjects, Sequence[Page]], None]] = {
     "sessions": read_sessions,
     "accounts": read_accounts,
     "events": read_events,
+    "webhooks": read_events,
     "single_accounts": read_accounts,
     "transactions": read_transactions,
     "owners": read_owners,

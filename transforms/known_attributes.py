@@ -184,6 +184,7 @@ PAGES: Mapping[str, Place] = {
     "sessions": place_of(Session, "") | _list_of(Account),
     "accounts": _list_of(Account),
     "events": _list_of(Event),
+    "webhooks": _list_of(Event),
     "single_accounts": _list_of(Account),
     "transactions": _list_of(Transaction),
     "owners": _list_of(Owner),

@@ -1,5 +1,6 @@
 """What paging needs of a body before anything else of it is read."""
 
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
@@ -44,6 +45,11 @@ class ListPage(Struct, frozen=True):
     """When each was created, in Unix seconds; 0 where it does not say."""
     count: int
     has_more: bool
+
+
+def list_body(items: Iterable[bytes | msgspec.Raw]) -> bytes:
+    """Return the body of a list of ``items``, each of them JSON, of which all is there."""
+    return b'{"object":"list","has_more":false,"data":[%b]}' % b",".join(map(bytes, items))
 
 
 def list_page(body: bytes, *, of_session: bool = False) -> ListPage:

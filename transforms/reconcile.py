@@ -129,7 +129,7 @@ def _accounts_on(page: Page) -> Iterator[Raw]:
         items = _ITEMS.decode(inner.data)
     except msgspec.DecodeError:
         return  # a session without a list of accounts
-    if page.header.stream == "events":
+    if stream_named(page.header.stream).object_type == "event":
         yield from map(_of_event, items)
     else:
         yield from _each_once(items)

@@ -27,7 +27,7 @@ class Stream:
     object_type: str
     """What its items are called in ``rejects``."""
     path: str
-    """With ``{parent}`` where the id of the object goes to which the list belongs."""
+    """With ``{parent}`` where the id of the object goes to which the list belongs; empty where Stripe sends it unasked."""
     query: Mapping[str, str] = field(default_factory=dict)
     """Parameters, in which ``{parent}``, ``{after}`` (a refresh) and ``{ownership}`` may stand."""
     endpoint: str
@@ -74,6 +74,8 @@ STREAMS = {
             has_accounts=True,
         ),
         Stream(name="events", object_type="event", path="/v1/events", endpoint="events", has_accounts=True),
+        # Events that Stripe sent: nobody asked for them, and they do not say whether others came before.
+        Stream(name="webhooks", object_type="event", path="", endpoint="", has_accounts=True),
         Stream(
             # An account that an event shows in a shape that cannot be read. Its page is kept as a list of one.
             name="single_accounts",

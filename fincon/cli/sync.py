@@ -25,6 +25,7 @@ from fincon.cli.progress import show_progress
 from fincon.cli.terminal import fitted
 from fincon.errors import UsageError
 from fincon.lake.incremental import Refetch
+from fincon.landing.spool import Spool
 from fincon.pipeline.attempts import recorded_if_refused
 from fincon.pipeline.context import Progress
 from fincon.pipeline.dry_run import dry_run
@@ -211,12 +212,25 @@ def _session_ids(file: str | None, query: str | None, database: Path | None) -> 
     return read_session_ids(file) if file else SessionIds()
 
 
-@command("fincon events", "fincon events --transactions --owners --pii hash")
+@command("fincon events", "fincon events --transactions --owners --pii hash", "fincon events --received")
+@click.option(
+    "--received",
+    is_flag=True,
+    help="Load what `fincon listen` took, and ask Stripe for nothing that it shows.",
+)
 @details_options
 @run_options
-def events(**asked: Any) -> None:
+def events(*, received: bool, **asked: Any) -> None:
     """Read what changed since the last run: one request in a quiet minute. The same as sync --events."""
-    _run_events(**asked)
+    if not received:
+        _run_events(**asked)
+        return
+    request = SyncRequest(received=True, accounts=False, **asked)
+    settings = _settings(request.mode)
+    if Spool(settings.data).count():
+        _sync(settings, request)
+    else:
+        echo_status("No event waits to be loaded.")
 
 
 @command("fincon transactions", "fincon transactions --max-requests 1000")

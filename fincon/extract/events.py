@@ -1,6 +1,6 @@
 """Fetch Stripe's events: what changed since the last run, at a cost that grows with the changes alone."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import timedelta
 
@@ -31,7 +31,7 @@ from fincon.transforms.rejects import object_id
 from fincon.transforms.streams import EVENTS_OVERLAP, STREAMS
 from fincon.transforms.stripe_objects import Account
 
-EVENTS, SINGLE_ACCOUNTS = STREAMS["events"], STREAMS["single_accounts"]
+EVENTS, WEBHOOKS, SINGLE_ACCOUNTS = STREAMS["events"], STREAMS["webhooks"], STREAMS["single_accounts"]
 
 TYPES = tuple(
     f"financial_connections.{what}"
@@ -91,16 +91,18 @@ def fetch_events(
     return True
 
 
-def fetch_unreadable_accounts(stripe: StripeClient, page_store: PageStore) -> None:
+def fetch_unreadable_accounts(stripe: StripeClient, page_store: PageStore, named: Iterable[str] = ()) -> None:
     """Fetch each account once that an event shows in a shape that cannot be read: one of another API version, say.
 
-    One that is refused is kept as that answer, and the others go on.
+    So are those that are ``named``, of which thin events show nothing. One that is refused is kept as that answer, and the
+    others go on.
 
     Raises:
         StripeError: a request failed for good, and not for its account alone; pages fetched stay on disk.
     """
     refusals = Refusals("accounts", "What was fetched is kept: run the same command again to go on.")
-    wanted = [one for one in _unreadable_accounts(page_store) if not page_store.erased.is_erased(one)]
+    found = dict.fromkeys([*_unreadable_accounts(page_store), *named])
+    wanted = [one for one in found if not page_store.erased.is_erased(one)]
     try:
         for account_id in wanted:
             last = page_store.last(SINGLE_ACCOUNTS.name, account_id)
@@ -129,7 +131,8 @@ def _fetch_account(stripe: StripeClient, page_store: PageStore, account_id: str)
 def _unreadable_accounts(page_store: PageStore) -> list[str]:
     decoder = ObjectDecoder(Account, "account")
     found: dict[str, None] = {}
-    for page in page_store.chain(EVENTS.name):
+    pages = (page for stream in (EVENTS, WEBHOOKS) for page in page_store.chain(stream.name))
+    for page in pages:
         for raw in accounts_of_events(page.body):
             try:
                 decoder.decode(raw)

@@ -221,7 +221,9 @@ class PageStore:
     def count_requests(self) -> int:
         """Count the requests that brought the pages on disk: one may have brought the owners of many accounts."""
         owners = [_decode(self.folder / chain.file(0)).header for chain in self._chains(STREAMS["owners"])]
-        return self.count() - len(owners) + len({header.request for header in owners})
+        unasked = [stream for stream in STREAMS.values() if not stream.path]
+        sent = sum(len(list(self.folder.glob(f"{stream.name}-*{SUFFIX}"))) for stream in unasked)
+        return self.count() - sent - len(owners) + len({header.request for header in owners})
 
     def catch_up(self) -> int:
         """Read what an interrupted run left, so that later pages get later times; return how many pages that is."""
@@ -251,7 +253,7 @@ class PageStore:
 
     def complete_until(self) -> int | None:
         """Return the time (microseconds) of the first page of the listing or of events: all before it is in this run."""
-        lists = [stream for stream in STREAMS.values() if stream.has_accounts and not stream.parent]
+        lists = [s for s in STREAMS.values() if s.has_accounts and s.path and not s.parent]
         first = [_decode(self.folder / chain.file(0)) for stream in lists for chain in self._chains(stream)]
         return min((page.header.observed_at for page in first if page.header.status == 200), default=None)
 

@@ -20,6 +20,7 @@ from fincon.lake.sightings import forget
 from fincon.lake.snapshots import latest_files_by_table
 from fincon.lake.tables import Lake
 from fincon.landing.page_store import PageStore
+from fincon.landing.spool import Spool
 from fincon.storage.data_folder import RANGES_FILE, DataFolder, atomic_write, open_duckdb, sync_names
 from fincon.storage.readers import Readers
 from fincon.storage.s3 import DataPath, S3Path
@@ -79,6 +80,7 @@ def finish(data: DataPath, lake: Lake) -> bool:
     forget(lake, identities)
     for copy in [*pages_naming(data, identities), *_ranges_naming(data, identities)]:
         copy.unlink()
+    Spool(data).erase(identities)
     publish(data, latest_files_by_table(lake))
     is_held = readers.wait()
     for table in OBJECT_TABLES:

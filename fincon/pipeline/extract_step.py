@@ -3,7 +3,7 @@
 import shutil
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -12,7 +12,7 @@ from pathlib import Path
 from fincon import privacy
 from fincon.errors import BudgetExhausted, FinconError, RetriesExhausted, RunFailed, StripeError
 from fincon.extract import accounts as listing
-from fincon.extract import events, features, inline_owners, sessions
+from fincon.extract import events, features, inline_owners, sessions, webhooks
 from fincon.extract.client import LOG, RequestBudget, StripeClient
 from fincon.extract.concurrency import MAX_CONSECUTIVE_FAILURES, run_all
 from fincon.lake import incremental, sightings
@@ -20,6 +20,7 @@ from fincon.lake.staging import Stager
 from fincon.lake.tables import Lake
 from fincon.landing.page_store import PageStore
 from fincon.landing.run_folder import REFUSED, Run, RunFolder
+from fincon.landing.spool import Spool
 from fincon.pipeline.context import Advance, NoProgress, SyncContext, call_directly
 from fincon.pipeline.plan import ExtractJob, known_accounts, run_spec
 from fincon.settings import load_settings
@@ -27,6 +28,7 @@ from fincon.storage.data_folder import DataFolder, prepare
 from fincon.transforms.reconcile import Sums
 from fincon.transforms.schemas import ERASURES
 from fincon.transforms.streams import stream_of
+from fincon.transforms.webhooks import sort_webhooks
 from fincon.transforms.wording import pluralize
 
 MANY_SESSIONS = 250
@@ -46,6 +48,8 @@ class ExtractResult:
     """Pages that an earlier attempt had left on disk."""
     failure: FinconError | None = None
     """Why not all is fetched."""
+    received: Mapping[Path, set[str]] = field(default_factory=dict)
+    """File of the spool → the events in it that are loaded with the run, or known already."""
     refused: tuple[StripeError, ...] = ()
     """Why sessions, or the transactions or owners of accounts, are left out of what is; each stage apart."""
     asked: bool = True
@@ -174,6 +178,7 @@ def fetch_job(ctx: SyncContext, job: ExtractJob, erased: privacy.Erased) -> Extr
     )
     failure: FinconError | None = None
     refused: dict[str, StripeError] = {}
+    received: dict[Path, set[str]] = {}
     try:
         with folder.keep_costs() as stripe.on_count:
             resumed = page_store.catch_up()
@@ -182,7 +187,7 @@ def fetch_job(ctx: SyncContext, job: ExtractJob, erased: privacy.Erased) -> Extr
                 *(run.run_id, run.mode, pluralize(resumed, "page is", "pages are")),
                 extra={"run_id": run.run_id},
             )
-            refused = fetch_all(ctx, job, stripe, page_store)
+            refused = fetch_all(ctx, job, stripe, page_store, received)
     except (StripeError, BudgetExhausted) as error:
         failure = error
     finally:
@@ -195,16 +200,22 @@ def fetch_job(ctx: SyncContext, job: ExtractJob, erased: privacy.Erased) -> Extr
         resumed_pages=resumed,
         failure=failure,
         counts=stripe.counts,
+        received=received,
         refused=tuple(refused.values()),
     )
 
 
 def fetch_all(
-    ctx: SyncContext, job: ExtractJob, stripe: StripeClient, page_store: PageStore
+    ctx: SyncContext,
+    job: ExtractJob,
+    stripe: StripeClient,
+    page_store: PageStore,
+    received: dict[Path, set[str]],
 ) -> dict[str, StripeError]:
     """Fetch every page that the job asks for and that is not on disk yet; then mark that all are there.
 
     Returns stream → why what is left of it was not asked for: Stripe refused one session, or account, after another alike.
+    ``received`` gets what `ExtractResult.received` says.
     """
     request = job.request
     refused: dict[str, StripeError] = {}
@@ -213,7 +224,9 @@ def fetch_all(
         if session_ids := list(dict.fromkeys([*request.session_ids, *page_store.started_parents()])):
             with ending_alone("sessions", refused):
                 fetch_sessions(ctx, job, stripe, page_store, session_ids)
-        if request.accounts or request.events:
+        if request.received:
+            received |= take_received(ctx, job, stripe, page_store)
+        elif request.accounts or request.events:
             fetch_accounts_or_events(ctx, job, stripe, page_store)
         if request.features:
             fetch_features(ctx, job, stripe, page_store, refused)
@@ -277,6 +290,31 @@ def fetch_accounts_or_events(
         known = []  # what sessions showed so far says little of the list
     advance = ctx.progress.stage("accounts", None)
     ctx.run_step("fetch accounts", listing.fetch_accounts, stripe, page_store, known, advance)
+
+
+def take_received(
+    ctx: SyncContext, job: ExtractJob, stripe: StripeClient, page_store: PageStore
+) -> dict[Path, set[str]]:
+    """Make pages of the events that Stripe sent, and fetch what they do not show; return file → events that are done.
+
+    Where they do not tell in which order they were, or nothing is known yet that they could be placed in, the events since
+    the last run are read as well, or the listing. What even those leave open waits for the next turn.
+    """
+    whose = job.run.stripe_account
+    files = list(Spool(ctx.data).events(whose))
+    events_sent = [one for _, events_of_file in files for one in events_of_file]
+    times: Mapping[int, Mapping[str, int]] = sightings.event_times(ctx.lake, whose)
+    found = sort_webhooks(events_sent, times, job.since)
+    # An earlier attempt may have begun with the list: what it began is finished.
+    if found.undecided or page_store.parts() or page_store.parts("events"):
+        fetch_accounts_or_events(
+            ctx, replace(job, request=replace(job.request, events=True)), stripe, page_store
+        )
+        since = None if page_store.parts() else job.since
+        found = sort_webhooks(events_sent, webhooks.with_listed(page_store, times), since)
+    ctx.run_step("take in webhooks", webhooks.store_webhooks, page_store, found.fresh, job.newest)
+    ctx.run_step("fetch accounts", events.fetch_unreadable_accounts, stripe, page_store, found.accounts)
+    return {path: {one for one, _ in of_file} - found.undecided for path, of_file in files if of_file}
 
 
 def fetch_features(

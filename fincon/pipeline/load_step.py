@@ -235,6 +235,13 @@ def _row(data: DataPath, run: Run, seen: Mapping[str, int]) -> dict[str, Any]:
 
 
 def _what_was_fetched(run: Run, pages: PageStore, counts: Mapping[str, int]) -> str:
-    """Return a run's mode without what Stripe refused, and with the listing where that took the place of events."""
-    mode = run.mode.replace("events", "accounts") if pages.parts() else run.mode
+    """Return a run's mode without what Stripe refused, and with the listing where that took the place of events.
+
+    Where what Stripe had sent did not say enough, a run of webhooks has read events, or the listing, as well.
+    """
+    mode = run.mode
+    if "webhooks" in mode and (pages.parts() or pages.parts("events")):
+        mode = mode.replace("webhooks", "webhooks+events")
+    if pages.parts():
+        mode = mode.replace("events", "accounts")
     return "+".join(name for name in mode.split("+") if f"{REFUSED}{name}" not in counts)

@@ -27,6 +27,8 @@ class SyncRequest:
     """List every account."""
     events: bool = False
     """Read the events since the last run instead; where they do not reach back so far, the accounts are listed."""
+    received: bool = False
+    """Bring in the events that Stripe sent; they are of the Stripe accounts that they name, whoever else is named."""
     refetch: Refetch = "open"
     restart: bool = False
     """Leave interrupted runs be, and begin a new one."""
@@ -85,6 +87,7 @@ class SyncRequest:
         """Name what is fetched, as the table ``runs`` does: ``sessions+accounts``, say; empty for nothing."""
         asked = {
             "sessions": bool(self.session_ids),
+            "webhooks": self.received,
             "events": self.events,
             "accounts": self.accounts and not self.events,
             **{stream_of(feature).name: True for feature in self.features},

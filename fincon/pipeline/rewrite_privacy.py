@@ -8,6 +8,7 @@ from fincon.lake.privacy_rewrite import with_choice
 from fincon.lake.snapshots import latest_files_by_table
 from fincon.landing.page_store import PageStore
 from fincon.landing.run_folder import refuse_half_loaded
+from fincon.landing.spool import Spool
 from fincon.pipeline.recovery import recovered_lake
 from fincon.settings import Secret
 from fincon.storage.data_folder import DataFolder
@@ -44,7 +45,7 @@ def rewrite(data: DataPath, key: Secret | None) -> int:
         choice = with_choice(lake, policy)
         readers = Readers(DataFolder(data).views)
         stores = [PageStore(folder) for folder in DataFolder(data).page_folders()]
-        pages = sum(store.redact(policy) for store in stores)
+        pages = sum(store.redact(policy) for store in stores) + Spool(data).redact(policy)
         for table in OBJECT_TABLES:
             replace_files(lake, table, choice)
         publish(data, latest_files_by_table(lake))

@@ -13,6 +13,7 @@ from fincon.lake.tables import Lake
 from fincon.lake.upgrade import refuse_newer
 from fincon.landing.attempts import forget
 from fincon.landing.run_folder import RunFolder
+from fincon.landing.spool import Spool
 from fincon.pipeline.announce import announce, timed
 from fincon.pipeline.attempts import OpenAttempt, publish_ended, record_ended, recorded
 from fincon.pipeline.check import failed_checks_of_sync
@@ -93,11 +94,17 @@ def extract_and_load(
     lake = ctx.lake
     refuse_other_mode(ctx.settings, lake)
     interrupted, failures = load_interrupted(ctx)  # they come first: what is fetched now must be newer
+    if request.received:
+        request = replace(request, stripe_accounts=tuple(Spool(ctx.data).stripe_accounts()), accounts=False)
     jobs = plan_sync(ctx, request)
     before, is_first = last_pii(lake), not lake.run_ids()
     results = extract(ctx, jobs)
     revoked = note_revoked(ctx, results)
     loaded = load(ctx, [*results, *revoked])
+    in_lake = {row["run_id"] for row in loaded.rows}
+    for result in results:
+        if result.run.run_id in in_lake:
+            Spool(ctx.data).remove(result.received)
 
     failures |= {result.run.stripe_account: result.failure for result in results if result.failure}
     failures |= loaded.failures

@@ -19,6 +19,7 @@ Always on this machine, in the work folder, which is the data folder itself wher
     pages/quarantine/<run_id>/    those of a run that cannot be loaded, and reason.txt
     serve.json                    when `fincon serve` began each deployment last
     checked.json                  with which files every check found nothing wrong last
+    spool/                        events that `fincon listen` took, until they are loaded
     attempts/                     attempts that run, or are not in the table of that name yet
     .staging-…                    what a run has under way
     .lock, .work-id               who writes; and for a lake in a bucket, which folder this is
@@ -77,6 +78,7 @@ class DataFolder:
         self.work_id = self.work / ".work-id"
         self.pages = self.work / "pages"
         self.quarantine = self.pages / "quarantine"
+        self.spool = self.work / "spool"
         self.attempts = self.work / "attempts"
         self.checked = self.work / "checked.json"
         self.served = self.work / "serve.json"

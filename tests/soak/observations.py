@@ -30,8 +30,11 @@ import pyarrow as pa
 
 from fincon.errors import FinconError
 from fincon.extract.stopping import StopSignal
+from fincon.landing.spool import Spool
 from fincon.pipeline.request import SyncRequest
 from fincon.pipeline.sync import run_sync
+from fincon.privacy import Erased
+from fincon.transforms.redaction import Privacy
 from fincon.warehouse.connection import connect
 from tests.conftest import settings_for
 from tests.scripted_stripe import ScriptedStripe, account, event, serving, session
@@ -50,6 +53,9 @@ TOGETHER = (1, 2, 60, 60)
 """How many accounts one lake may have: alone, a run that saw nothing newer is loaded in another way than many are."""
 
 SYNCS = 8
+
+KINDS = ("accounts", "accounts", "events", "events", "events", "received", "received", "sessions", "both")
+"""In which ways a sync may be."""
 
 Key = tuple[str, str, str]
 """Stripe account, table, account."""
@@ -120,6 +126,8 @@ class World:
         self.gone: list[dict[str, Any]] = []
         self.late: list[tuple[int, dict[str, Any]]] = []
         """Events that Stripe does not show yet: until which step, and the event."""
+        self.made: list[dict[str, Any]] = []
+        """Events that Stripe has not sent yet, or sends again."""
         self.places: dict[str, int] = {}
         """Event → its place in Stripe's order."""
         self.steps = 0
@@ -175,8 +183,18 @@ class World:
             else:
                 self.show(made)
 
+    def send(self, data: Path, whose: str) -> None:
+        """Send some events that happened, and some again, in any order, as the listener keeps them."""
+        sent = [one for one in self.made if self.random.random() < 0.6]
+        bodies = [json.dumps({**one, "account": whose or None}).encode() for one in sent]
+        self.random.shuffle(bodies)
+        for start in range(0, len(bodies), 3):
+            Spool(data).write(bodies[start : start + 3], Privacy(), Erased())
+        self.made = [one for one in self.made if one not in sent or self.random.random() < 0.2]
+
     def show(self, made: dict[str, Any]) -> None:
-        """An event in Stripe's list, newest first."""
+        """An event in Stripe's list, newest first; from then on it may be sent."""
+        self.made.append(made)
         self.stripe.events.append(made)
         self.stripe.events.sort(key=lambda one: (one["created"], self.places[one["id"]]), reverse=True)
 
@@ -213,7 +231,12 @@ class Worlds:
 
     def sync(self) -> None:
         """Sync all in any way; it may be cut short."""
-        kind = self.random.choice(["accounts", "accounts", "events", "events", "events", "sessions", "both"])
+        kind = self.random.choice(KINDS)
+        if kind == "received":
+            for whose, world in self.of.items():
+                world.send(self.data, whose)
+            if not Spool(self.data).count():
+                return
         sessions = tuple(f"fcsess_{n}" for n in range(3)) if kind in ("sessions", "both") else ()
         budget = self.random.choice([None, None, 1, 2, 3])
         whose = {"stripe_accounts": tuple(self.of)} if len(self.of) > 1 else {}
@@ -221,6 +244,7 @@ class Worlds:
             sessions_of=dict.fromkeys(self.of, sessions) if sessions else {},
             accounts=kind in ("accounts", "both"),
             events=kind == "events",
+            received=kind == "received",
             refetch="all",
             restart=self.random.random() < 0.1,
             max_requests=budget and budget * len(self.of),
@@ -249,7 +273,7 @@ class Worlds:
         for whose, run_id in runs:
             for path in sorted((self.data / "pages" / run_id).glob("*.zst")):
                 header, body = read_page(path)
-                if header["stream"] == "events":
+                if header["stream"] in ("events", "webhooks"):
                     for one in body["data"]:
                         at = one["created"] * SECOND + BEFORE_EVENTS + 1
                         note(known, whose, one["data"]["object"], at, self.of[whose].places[one["id"]])
