@@ -352,6 +352,23 @@ def alert_urls(environ: Mapping[str, str] | None = None) -> list[Secret]:
     return [Secret(url) for url in env.get("FINCON_ALERT_URLS", "").split()]
 
 
+def webhook_secrets(environ: Mapping[str, str] | None = None) -> list[Secret]:
+    """Return the secrets that Stripe signs webhooks with (``STRIPE_WEBHOOK_SECRET``, commas between): two while one is changed.
+
+    Raises:
+        UsageError: there is none, or one is no such secret.
+    """
+    env = os.environ if environ is None else environ
+    found = [one.strip() for one in env.get("STRIPE_WEBHOOK_SECRET", "").split(",") if one.strip()]
+    hint = "Stripe shows it beside the endpoint (whsec_…), and `stripe listen` when it begins."
+    if not found:
+        raise UsageError("STRIPE_WEBHOOK_SECRET is not set.", hint)
+    for one in found:
+        if not one.isascii() or not one.isprintable() or " " in one or one.startswith(("sk_", "rk_", "pk_")):
+            raise UsageError("STRIPE_WEBHOOK_SECRET does not look like the secret of an endpoint.", hint)
+    return [Secret(one) for one in found]
+
+
 def own_queries(name: str, environ: Mapping[str, str] | None = None) -> Path | None:
     """Return the user's own folder of queries: ``FINCON_CHECKS_DIR`` or ``FINCON_ALERTS_DIR``; None where there is none.
 

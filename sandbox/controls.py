@@ -1,4 +1,4 @@
-"""The sandbox's own endpoints, under `/_sandbox`: its clock, its faults, the keys that it knows, the requests it saw."""
+"""The sandbox's own endpoints, under `/_sandbox`: its clock, its faults, its keys, its webhooks, the requests it saw."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from starlette.routing import Route
 from fincon.sandbox.faults import RETRYABLE, Fault, Faults, Rule
 from fincon.sandbox.query import ApiError
 from fincon.sandbox.state import AGE, CONTROL, MOST_SPEED, State, render
+from fincon.sandbox.webhooks import Webhooks
 
 Wish = TypeVar("Wish", bound=msgspec.Struct)
 
@@ -60,6 +61,16 @@ class KeysWish(msgspec.Struct, forbid_unknown_fields=True):
 
     known: tuple[str, ...] | None = None
     denied: tuple[str, ...] = ()
+
+
+class WebhooksWish(msgspec.Struct, forbid_unknown_fields=True):
+    """What `/webhooks` takes: where events are sent from now on, signed with which secret, as thin ones or not."""
+
+    url: Annotated[str, Meta(pattern="^https?://")]
+    secret: str
+    thin: bool = False
+    twice: Annotated[float, Meta(ge=0, le=1)] = 0.0
+    """Which share of them is sent twice."""
 
 
 def _state(request: Request) -> State:
@@ -124,6 +135,23 @@ async def keys(request: Request) -> Response:
     return render({"known": "all" if wish.known is None else len(wish.known), "denied": wish.denied})
 
 
+async def webhooks(request: Request) -> Response:
+    """Show how many events were sent; POST sets where they are sent as the clock moves on, DELETE ends it."""
+    state = _state(request)
+    if request.method == "DELETE":
+        state.webhooks = None
+    elif request.method == "POST":
+        try:
+            wish = await _wish(request, WebhooksWish)
+        except ValueError as error:
+            return _refused(error)
+        state.webhooks = Webhooks(wish.url, wish.secret, state.world, thinly=wish.thin, twice=wish.twice)
+    now = state.webhooks
+    return render(
+        {"url": now and now.url, "sent": now.sent if now else 0, "refused": now.refused if now else 0}
+    )
+
+
 async def seen(request: Request) -> Response:
     """Show the requests seen so far: counts, and the last hundred."""
     state = _state(request)
@@ -145,6 +173,7 @@ def create_controls(state: State) -> Starlette:
             Route(f"{CONTROL}/clock", clock, methods=["GET", "POST"]),
             Route(f"{CONTROL}/faults", faults, methods=["GET", "POST", "DELETE"]),
             Route(f"{CONTROL}/keys", keys, methods=["POST"]),
+            Route(f"{CONTROL}/webhooks", webhooks, methods=["GET", "POST", "DELETE"]),
             Route(f"{CONTROL}/requests", seen, methods=["GET"]),
             Route(f"{CONTROL}/requests/reset", reset, methods=["POST"]),
         ]

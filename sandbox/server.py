@@ -19,6 +19,7 @@ from fincon.sandbox.connect import connected_ids, connected_world
 from fincon.sandbox.faults import Faults
 from fincon.sandbox.limits import Limits
 from fincon.sandbox.state import State
+from fincon.sandbox.webhooks import Webhooks
 from fincon.sandbox.world import World
 
 
@@ -67,6 +68,11 @@ class Sandbox:
     def revoke(self, account_id: str) -> None:
         """Let no key act for a connected account any more."""
         self.state.revoked.add(account_id)
+
+    def send_webhooks(self, url: str, secret: str, *, thin: bool = False, twice: float = 0.0) -> Webhooks:
+        """Send what happens from now on to an address, signed; return who sends it."""
+        self.state.webhooks = Webhooks(url, secret, self.world, thinly=thin, twice=twice)
+        return self.state.webhooks
 
     def reset_requests(self) -> None:
         """Forget the requests seen so far."""

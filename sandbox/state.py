@@ -14,6 +14,7 @@ from fincon.sandbox.endpoints import match
 from fincon.sandbox.faults import Faults
 from fincon.sandbox.limits import Limits
 from fincon.sandbox.model import Json
+from fincon.sandbox.webhooks import Webhooks
 from fincon.sandbox.world import World
 
 CONTROL = "/_sandbox"  # the path of the sandbox's own controls
@@ -57,6 +58,8 @@ class State:
         """Connected accounts that the platform's keys may no longer act for, though the list still has them."""
         self.held: Callable[[str], bool] = lambda path: False
         """Whether a request to a path still has to wait: for tests of what happens meanwhile."""
+        self.webhooks: Webhooks | None = None
+        """Where events are sent as they happen."""
         self.speed = 0.0
         """How many of its seconds the clock runs on in a second; 0 = it stands still."""
         self._ticked = monotonic()
@@ -79,6 +82,8 @@ class State:
     def set_clock(self, clock: datetime) -> None:
         """Set the world's clock."""
         self.world = self.world.at(clock)
+        if self.webhooks:
+            self.webhooks.move_on(self.world)
 
     def tick(self) -> None:
         """Let the clock run on as its speed says, once a second at most: what is worked out of a moment is kept."""
@@ -90,4 +95,4 @@ class State:
     def advance(self, by: timedelta) -> None:
         """Move the world's clock on."""
         if by:
-            self.world = self.world.at(self.world.clock + by)
+            self.set_clock(self.world.clock + by)

@@ -15,7 +15,7 @@ PACKAGE = ROOT / "fincon"
 ROOMS: tuple[tuple[str, ...], ...] = (
     ("cli",),
     ("flows",),
-    ("pipeline",),
+    ("pipeline", "listen"),
     ("warehouse",),
     ("lake", "extract"),
     ("landing",),

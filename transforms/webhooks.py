@@ -28,7 +28,9 @@ class Webhook(NamedTuple):
     """``acct_…`` where it is of a connected account; else empty."""
     livemode: bool | None
     raw: bytes
-    """As it would stand on a page of events; of a thin one what `account_of_thin` needs."""
+    """As it would stand on a page of events; of a thin one its account in the place of what an event shows."""
+    is_thin: bool = False
+    """Whether it names an account and does not show it."""
 
 
 class _Related(msgspec.Struct):
@@ -44,7 +46,6 @@ class _Sent(msgspec.Struct):
     context: str | None = None
     livemode: bool | None = None
     related_object: msgspec.Raw = msgspec.Raw(b"null")
-    created: msgspec.Raw = msgspec.Raw(b"null")
 
 
 class _Thin(msgspec.Struct):
@@ -68,8 +69,8 @@ def parse_webhook(body: bytes) -> Webhook:
     if not sent.object.startswith("v2."):
         return Webhook(sent.id, sent.type, sent.account or "", sent.livemode, body)
     whose = (sent.context or "").rpartition("/")[2]  # an organization's context is a path
-    if sent.related_object == b"null":
-        return Webhook(sent.id, "", whose, sent.livemode, b"")
+    if bytes(sent.related_object) == b"null":
+        return Webhook(sent.id, "", whose, sent.livemode, b"", is_thin=True)
     thin = _THIN.decode(body)
     kept = {
         "id": sent.id,
@@ -81,7 +82,7 @@ def parse_webhook(body: bytes) -> Webhook:
         "data": {"object": {"id": thin.related_object.id, "object": _ACCOUNT}},
     }
     kind = sent.type if thin.related_object.type == _ACCOUNT else ""
-    return Webhook(sent.id, kind, whose, sent.livemode, msgspec.json.encode(kept))
+    return Webhook(sent.id, kind, whose, sent.livemode, msgspec.json.encode(kept), is_thin=True)
 
 
 class _Object(msgspec.Struct):

@@ -35,6 +35,7 @@ SECTIONS = {
         "events": ("sync", "Fetch what changed since the last run."),
         "transactions": ("sync", "Fetch what changed, and new transactions."),
         "owners": ("sync", "Fetch what changed, and new owners."),
+        "listen": ("listen", "Take Stripe's webhooks, and load what came."),
     },
     "Ask": {
         "status": ("status", "Show the last runs and how fresh each table is."),

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 from fincon.errors import FinconError
 from fincon.extract.client import RequestBudget
@@ -18,10 +19,10 @@ from fincon.pipeline.announce import announce, timed
 from fincon.pipeline.attempts import OpenAttempt, publish_ended, record_ended, recorded
 from fincon.pipeline.check import failed_checks_of_sync
 from fincon.pipeline.context import NoProgress, Progress, StepRunner, SyncContext, call_directly
-from fincon.pipeline.extract_step import Extract, extract_here
+from fincon.pipeline.extract_step import Extract, ExtractResult, extract_here
 from fincon.pipeline.failures import failed_accounts, machine_errors
 from fincon.pipeline.key_mode import refuse_other_mode
-from fincon.pipeline.load_step import load, load_interrupted, note_closed_sessions
+from fincon.pipeline.load_step import Loaded, load, load_interrupted, note_closed_sessions
 from fincon.pipeline.plan import ExtractJob, plan_sync
 from fincon.pipeline.recovery import recovered_lake
 from fincon.pipeline.request import SyncRequest, SyncResult
@@ -101,10 +102,7 @@ def extract_and_load(
     results = extract(ctx, jobs)
     revoked = note_revoked(ctx, results)
     loaded = load(ctx, [*results, *revoked])
-    in_lake = {row["run_id"] for row in loaded.rows}
-    for result in results:
-        if result.run.run_id in in_lake:
-            Spool(ctx.data).remove(result.received)
+    remove_received(ctx, results, loaded)
 
     failures |= {result.run.stripe_account: result.failure for result in results if result.failure}
     failures |= loaded.failures
@@ -135,6 +133,17 @@ def extract_and_load(
         refused={result.run.stripe_account: result.refused for result in results if result.refused},
         left_in_clear=not is_first and is_stricter(last_pii(lake), before),
     )
+
+
+def remove_received(ctx: SyncContext, results: Sequence[ExtractResult], loaded: Loaded) -> None:
+    """Remove the events from the spool that are loaded."""
+    in_lake = {row["run_id"] for row in loaded.rows}
+    done: dict[Path, set[str]] = {}
+    for result in results:
+        if result.run.run_id in in_lake:
+            for path, event_ids in result.received.items():
+                done.setdefault(path, set()).update(event_ids)
+    Spool(ctx.data).remove(done)
 
 
 def failure_of(jobs: Sequence[ExtractJob], failures: Mapping[str, FinconError]) -> FinconError:

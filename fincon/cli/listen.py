@@ -1,0 +1,222 @@
+"""``fincon listen``: take Stripe's webhooks, and load what came every few seconds."""
+
+import logging
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import click
+
+from fincon.cli import interrupt
+from fincon.cli.options import (
+    NumberRange,
+    add_options,
+    command,
+    current_options,
+    echo_status,
+    log_option,
+    pluralize,
+)
+from fincon.cli.sync import details_options
+from fincon.errors import UsageError
+from fincon.landing.spool import Spool
+from fincon.listen.receiver import PATH, Receiver, Wanted
+from fincon.listen.server import bind, serving
+from fincon.pipeline.load_step import MACHINES
+from fincon.pipeline.policy import current_policy
+from fincon.settings import STRIPE_ACCOUNT_ID, Settings, load_settings, webhook_secrets
+from fincon.storage.data_folder import DataFolder, prepare
+
+LOG = logging.getLogger("fincon.listen")
+
+STOP_SECONDS = 60.0
+"""How long a load has to stop that is in progress at the end."""
+
+LONGEST_PAUSE = 300.0
+"""How long the next load waits at most where one after another fails, in seconds."""
+
+where_options = add_options(
+    click.option(
+        "--host",
+        default="127.0.0.1",
+        show_default=True,
+        help="The address to listen on; a proxy stands before it.",
+    ),
+    click.option(
+        "--port",
+        type=click.IntRange(0, 65535),
+        default=8091,
+        show_default=True,
+        help="Its port; 0 = any free one.",
+    ),
+)
+
+
+@command("fincon listen", "fincon listen --port 8000 --every 5", "fincon listen --connected --transactions")
+@where_options
+@click.option(
+    "--every",
+    type=NumberRange(min=0.1),
+    default=10,
+    show_default=True,
+    metavar="SECONDS",
+    help="How often what came is loaded.",
+)
+@click.option(
+    "--events-every",
+    type=NumberRange(min=1),
+    default=3600,
+    show_default=True,
+    metavar="SECONDS",
+    help="How often Stripe's list of events is read, for what was never sent; first at the beginning.",
+)
+@click.option(
+    "--stripe-account",
+    "stripe_accounts",
+    metavar="ID",
+    multiple=True,
+    help="A connected account, acct_…, whose events are taken [STRIPE_ACCOUNT]; may be repeated.",
+)
+@click.option("--connected", is_flag=True, help="Take those of every connected account of the platform.")
+@details_options
+@log_option
+def listen(  # its parameters are the options of the command
+    host: str,
+    port: int,
+    every: float,
+    events_every: float,
+    stripe_accounts: tuple[str, ...],
+    *,
+    connected: bool,
+    **details: Any,
+) -> None:
+    """Take the events that Stripe posts to /stripe/events, and load them every few seconds.
+
+    Each is on disk before Stripe is told that it came. STRIPE_WEBHOOK_SECRET is the secret of the endpoint: two of them,
+    with a comma between, while it is changed. GET /health tells what was received, refused and loaded.
+    """
+    data = current_options().data
+    settings, secrets = load_settings(data=data), webhook_secrets()
+    for one in stripe_accounts:
+        if not STRIPE_ACCOUNT_ID.fullmatch(one):
+            raise UsageError(
+                f"{one!r} is not the id of a Stripe account.", "It looks like acct_1Nq4rLAbCdEfGhIj."
+            )
+    prepare(settings.data)
+    own = stripe_accounts or (() if connected else (settings.stripe_account,))
+    wanted = Wanted(livemode=settings.livemode, stripe_accounts=frozenset(own), connected=connected)
+    receiver = Receiver(Spool(settings.data), secrets, wanted)
+    asked = [
+        *(word for one in stripe_accounts for word in ("--stripe-account", one)),
+        *["--connected"] * connected,
+    ]
+    more = [f"--{name}" for name, is_asked in details.items() if is_asked]
+    more += ["--no-prefect", "--quiet", *(("--data", str(data)) if data else ())]
+    loads = Loads(
+        settings=settings,
+        receiver=receiver,
+        every=every,
+        events_every=events_every,
+        events=["sync", "--events", *asked, *more],
+        received=["events", "--received", *more],
+        owners=details["owners"],
+    )
+    loads.renew_policy()
+    listener = bind(host, port)
+    interrupt.end_well(STOP_SECONDS)
+    with interrupt.unwinding():
+        try:
+            with serving(receiver, listener):
+                shown = f"[{host}]" if ":" in host else host
+                echo_status(f"Listening on http://{shown}:{listener.getsockname()[1]}{PATH}. Ctrl-C ends it.")
+                loads.run()
+        finally:
+            interrupt.expect(summary(receiver))
+
+
+def summary(receiver: Receiver) -> str:
+    """Say in a line what came, and what became of it."""
+    refused = _counts(receiver.refused)
+    ignored = _counts(receiver.ignored)
+    return (
+        f"{pluralize(receiver.received, 'event')} received, {receiver.duplicates:,} sent again,"
+        f" {refused} refused, {ignored} not asked for, {receiver.loaded:,} loaded;"
+        f" {receiver.spool.count():,} wait for the next start."
+    )
+
+
+def _counts(counts: Any) -> str:
+    by_reason = ", ".join(f"{name} {count:,}" for name, count in sorted(counts.items()))
+    return f"{sum(counts.values()):,}" + (f" ({by_reason})" if by_reason else "")
+
+
+@dataclass(kw_only=True)
+class Loads:
+    """Bring into the lake what waits, each time as a command in a process of its own, so that answers do not wait."""
+
+    settings: Settings
+    receiver: Receiver
+    every: float
+    events_every: float
+    events: Sequence[str]
+    """The command that reads Stripe's list of events."""
+    received: Sequence[str]
+    """The command that loads what was received."""
+    owners: bool
+    published: int | None = None
+    """When the views were published that the policy is of."""
+    failures: int = 0
+    """How many loads have failed, one after another."""
+    say: Callable[[str], object] = field(default=lambda line: click.echo(line, err=True, nl=False))
+
+    def run(self) -> None:
+        """Load what came, turn by turn; never returns."""
+        read_at = 0.0
+        while True:
+            began = time.monotonic()
+            if not read_at or began - read_at >= self.events_every:
+                read_at = began if self._run(self.events) else 0.0
+            if self.receiver.spool.count():
+                self._run(self.received)
+            try:
+                self.renew_policy()
+            except MACHINES as error:  # the next load says what is wrong; what is left out stays as it was
+                LOG.warning("the choice about personal data cannot be read: %s", error)
+            pause = min(self.every * 2.0**self.failures, max(LONGEST_PAUSE, self.every))
+            time.sleep(max(0.0, began + pause - time.monotonic()))
+
+    def _run(self, arguments: Sequence[str]) -> bool:
+        """Run a command, and return whether it succeeded. Where another run holds the data folder, the next turn comes."""
+        # -P: what lies in the folder that it is started from is nobody's module, whatever its name.
+        command = [sys.executable, "-P", "-m", "fincon.cli", *arguments]
+        process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)  # noqa: S603 - our own command
+        try:
+            said = process.communicate()[1]
+        except BaseException:
+            process.terminate()
+            process.communicate(timeout=STOP_SECONDS)
+            raise
+        if process.returncode == 4:
+            return False
+        self.say(said)
+        self.failures = self.failures + 1 if process.returncode else 0
+        if not self.receiver.failing.startswith("events"):
+            self.receiver.failing = "the last load failed" if self.failures else ""
+        return process.returncode == 0
+
+    def renew_policy(self) -> None:
+        """Have the receiver leave out what runs leave out now of people, and who was erased, where a run was since.
+
+        Raises:
+            UsageError: as `current_policy`.
+        """
+        views = DataFolder(self.settings.data).views
+        published = views.stat().st_mtime_ns if isinstance(views, Path) and views.exists() else None
+        if published is None or published != self.published:
+            policy = current_policy(self.settings, owners=self.owners)
+            self.receiver.privacy, self.receiver.erased = policy
+            self.published = published
