@@ -1,0 +1,128 @@
+"""`fincon listen` as a process: what it took is never lost, whenever it is killed, and is in the lake once."""
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+import requests
+
+from fincon.landing.spool import Spool
+from fincon.pipeline.request import SyncRequest
+from fincon.pipeline.sync import run_sync
+from fincon.sandbox.faults import Fault, Faults, Rule
+from fincon.sandbox.server import running
+from fincon.sandbox.world import World
+from fincon.storage.lock import writer_lock
+from tests.conftest import FINCON, START, environ, fincon, settings_for
+from tests.listen.posting import SECRET
+from tests.listen.test_received import history
+
+TOOK = re.compile(r"fincon: ended by SIGTERM\. (\d+) events? received, .* (\d+) loaded; (\d+) wait")
+
+
+@contextmanager
+def listening(data: Path, url: str, *more: str) -> Iterator["subprocess.Popen[str]"]:
+    """The command, once it takes events; killed in the end."""
+    clean = {k: v for k, v in os.environ.items() if not k.startswith(("STRIPE_", "FINCON_", "PREFECT_"))}
+    with subprocess.Popen(
+        [str(FINCON), "listen", "--data", str(data), *more],
+        env={**clean, **environ(url), "STRIPE_WEBHOOK_SECRET": SECRET},
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        try:
+            assert process.stderr is not None
+            assert process.stderr.readline().startswith("Listening on http://127.0.0.1:")
+            yield process
+        finally:
+            process.kill()
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as found:
+        return int(found.getsockname()[1])
+
+
+def until_nothing_waits(data: Path, port: int) -> None:
+    deadline = time.monotonic() + 60
+    while (
+        Spool(data).count() or requests.get(f"http://127.0.0.1:{port}/health", timeout=20).json()["waiting"]
+    ):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kills", [3, pytest.param(25, marks=pytest.mark.minutes)])
+def test_killed_at_any_moment_it_loses_nothing_that_it_took(kills: int, tmp_path: Path) -> None:
+    """Stripe sends until it is told that an event was taken, and never again; its list of events is refused meanwhile."""
+    killed, twin = tmp_path / "killed", tmp_path / "twin"
+    port = str(free_port())
+    options = ("--port", port, "--every", "0.2")
+    with running(World(seed=3, clock=START, accounts=120, sessions=0)) as sandbox:
+        for data in (killed, twin):
+            run_sync(settings_for(sandbox.url, data), SyncRequest())
+        sandbox.faults = Faults(script=[Rule(Fault("forbidden"), "/v1/events", nth=range(1, 10_000))])
+        with listening(killed, sandbox.url, *options):
+            sender = sandbox.send_webhooks(f"http://127.0.0.1:{port}/stripe/events", SECRET, twice=0.2)
+            sandbox.advance(timedelta(hours=2))
+        for number in range(kills):
+            sandbox.advance(timedelta(hours=2))
+            with listening(killed, sandbox.url, *options):
+                time.sleep(0.37 * (number + 1) % 2)  # wherever it is then
+        with listening(killed, sandbox.url, *options) as last:
+            sender.wait()
+            until_nothing_waits(killed, int(port))
+            last.send_signal(signal.SIGTERM)
+            said = last.communicate(timeout=60)[1]
+        assert last.returncode == 0, said
+        assert TOOK.search(said), said
+        sandbox.faults = None
+        run_sync(settings_for(sandbox.url, twin), SyncRequest(events=True))
+        assert history(killed) == history(twin)
+        assert fincon("check", "--data", str(killed), cwd=tmp_path).returncode == 0
+
+
+@pytest.mark.slow
+def test_while_another_run_holds_the_folder_events_are_taken_and_wait(tmp_path: Path) -> None:
+    data, port = tmp_path / "data", free_port()
+    with running(World(seed=4, clock=START, accounts=50, sessions=0)) as sandbox:
+        run_sync(settings_for(sandbox.url, data), SyncRequest())
+        with (
+            writer_lock(data),
+            listening(data, sandbox.url, "--port", str(port), "--every", "0.2") as process,
+        ):
+            sender = sandbox.send_webhooks(f"http://127.0.0.1:{port}/stripe/events", SECRET)
+            sandbox.advance(timedelta(hours=12))
+            sender.wait()
+            taken = Spool(data).count()
+            assert taken == sender.sent > 0
+            process.send_signal(signal.SIGINT)
+            said = process.communicate(timeout=60)[1]
+        assert (process.returncode, said.count("\n")) == (130, 1), said
+        assert f"{taken} wait for the next start" in said
+        loaded = fincon("events", "--received", "--data", str(data), cwd=tmp_path, env=environ(sandbox.url))
+        assert (loaded.returncode, Spool(data).count()) == (0, 0), loaded.stderr
+        again = fincon("events", "--received", "--data", str(data), cwd=tmp_path, env=environ(sandbox.url))
+        assert (again.returncode, again.stderr) == (0, "No event waits to be loaded.\n")
+
+
+def test_what_is_missing_is_told_before_anything_is_opened(tmp_path: Path) -> None:
+    without = fincon("listen", cwd=tmp_path, env=environ("http://127.0.0.1:1"))
+    assert (without.returncode, without.stderr.splitlines()[0]) == (
+        2,
+        "fincon: STRIPE_WEBHOOK_SECRET is not set.",
+    )
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        env = environ("http://127.0.0.1:1", STRIPE_WEBHOOK_SECRET=SECRET)
+        refused = fincon("listen", "--port", port, cwd=tmp_path, env=env)
+    assert (refused.returncode, f"port {port}, cannot be used" in refused.stderr) == (2, True)
