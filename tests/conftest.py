@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime
@@ -63,9 +64,17 @@ The tests in them that are marked as quick are not: each promise has one in ``ma
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark the slow ones."""
+    cases: Counter[str] = Counter()
     for item in items:
-        if item.path.stem in SLOW and not item.get_closest_marker("quick"):
+        case = cases[name := item.nodeid.partition("[")[0]]
+        cases[name] += 1
+        first = item.get_closest_marker("first")
+        is_quick = item.get_closest_marker("quick") or item.path.stem not in SLOW
+        quick, *slow = first.args if first else [len(items) if is_quick else 0]
+        if case >= quick:
             item.add_marker("slow")
+        if slow and case >= quick + slow[0]:
+            item.add_marker("minutes")
 
 
 @pytest.fixture

@@ -56,6 +56,7 @@ def test_every_version_comes_in_order_and_from_any_line_on_just_the_rest(tmp_pat
     assert told(tmp_path, "--since", "2026-11-02T13:00:00Z") == []
 
 
+@pytest.mark.slow
 def test_what_was_erased_never_comes_and_moves_no_cursor(tmp_path: Path) -> None:
     publish(tmp_path / "data", of_run(1, 1, 2, 3, 4), of_run(2, 1))
     every = told(tmp_path)

@@ -32,6 +32,7 @@ def test_help_names_every_command_and_each_has_its_own(tmp_path: Path) -> None:
     assert re.match(r"fincon, version \d+\.\d+", fincon("--version", cwd=tmp_path).stdout)
 
 
+@pytest.mark.slow
 def test_demo_is_repeatable_and_ends_with_answers_and_what_to_type_next(tmp_path: Path) -> None:
     for _ in range(2):
         done = fincon("demo", "--accounts", "100", cwd=tmp_path)
@@ -236,6 +237,7 @@ def test_session_ids_are_read_from_what_people_have(sandbox: Sandbox, tmp_path: 
         "env=prod/year=2026/stripe_account=acct_1/currency=usd",
     ],
 )
+@pytest.mark.first(1, 3)
 def test_any_folder_will_do(sandbox: Sandbox, tmp_path: Path, name: str) -> None:
     """Spaces, accents, links, dots and ``key=value`` in the path, which are no column: sync, erase and check work."""
     (tmp_path / "up").mkdir()
@@ -253,6 +255,7 @@ def test_any_folder_will_do(sandbox: Sandbox, tmp_path: Path, name: str) -> None
     assert (again.returncode, "Nothing here names" in again.stderr) == (2, True)
 
 
+@pytest.mark.slow
 def test_a_folder_that_was_moved_is_read_as_it_is(sandbox: Sandbox, tmp_path: Path) -> None:
     fincon("--data", "one", "sync", cwd=tmp_path, env=environ(sandbox.url))
     (tmp_path / "one").rename(tmp_path / "two")
@@ -264,6 +267,7 @@ def test_a_folder_that_was_moved_is_read_as_it_is(sandbox: Sandbox, tmp_path: Pa
     assert fincon("--data", "two", "check", cwd=tmp_path).returncode == 0
 
 
+@pytest.mark.slow
 def test_a_reader_that_had_enough_is_no_failure(sandbox: Sandbox, tmp_path: Path) -> None:
     fincon("sync", cwd=tmp_path, env=environ(sandbox.url))
     for style in ("csv", "json", "table"):

@@ -246,6 +246,7 @@ def test_a_setting_that_cannot_be_used_is_named_before_anything_is_fetched(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_what_keeps_a_server_from_answering_is_told_apart(call: Call, tmp_path: Path) -> None:
     """A port without https, a proxy that is not there, nothing that listens: each in two lines that say what to change."""
     with running(World(accounts=3, sessions=0)) as sandbox:

@@ -157,6 +157,7 @@ def test_a_ping_follows_success_alone_and_its_address_is_in_no_line(
     assert "secret-uuid" not in done.stderr + failed.stderr
 
 
+@pytest.mark.slow
 def test_a_receiver_in_trouble_fails_no_sync(stripe: ScriptedStripe, tmp_path: Path) -> None:
     stripe.intercept = lambda path, query: None
     with receiver(503) as (url, asked):

@@ -20,6 +20,7 @@ def blocks(language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
 
 
+@pytest.mark.slow
 def test_every_shell_line_and_the_python_lines_run(sandbox: Sandbox, tmp_path: Path) -> None:
     (tmp_path / "sessions.csv").write_text("session_id\n" + "\n".join(sandbox.world.session_ids()[:5]))
     lines = [line for block in blocks("sh") for line in block.splitlines() if not line.startswith("make ")]

@@ -3,6 +3,8 @@
 import json
 from pathlib import Path
 
+import pytest
+
 from fincon.pipeline.request import SyncRequest
 from fincon.pipeline.sync import run_sync
 from tests.conftest import environ, fincon, settings_for
@@ -11,6 +13,7 @@ from tests.scripted_stripe import ScriptedStripe, account, serving
 VALUE = "Value-that-nobody-shows"
 
 
+@pytest.mark.slow
 def test_status_check_and_the_report_name_an_attribute_and_show_no_value(data: Path) -> None:
     accounts = [account("fca_1", mood=VALUE), account("fca_2", mood=VALUE), account("fca_3")]
     with serving(ScriptedStripe(accounts=accounts)) as stripe:

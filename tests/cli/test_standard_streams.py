@@ -16,6 +16,7 @@ TEXT = "SELECT 'Crédit … 日本 → ·' AS t, NULL AS e"
 
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8", "cp1252"])
 @pytest.mark.parametrize("style", ["table", "vertical", "markdown", "csv", "json"])
+@pytest.mark.first(3)
 def test_any_encoding_will_do(encoding: str, style: str, call: Call, synced: Path) -> None:
     """What it lacks is written out, or by a sign as wide; JSON reads back the same."""
     shown = call("sql", TEXT, "--format", style, cwd=synced, width=80, encoding=encoding)
@@ -35,6 +36,7 @@ def shell(script: str, cwd: Path) -> "subprocess.CompletedProcess[str]":
 @pytest.mark.parametrize(
     "command", ["status", "schema", "sql 'FROM accounts'", "sql 'FROM accounts' --format csv", "--help"]
 )
+@pytest.mark.first(1)
 def test_a_full_device_is_told_in_words(command: str, synced: Path) -> None:
     done = shell(f"fincon {command} > /dev/full", synced)
     assert done.returncode in (1, 2)
@@ -46,6 +48,7 @@ def test_a_full_device_is_told_in_words(command: str, synced: Path) -> None:
 
 @pytest.mark.parametrize("command", ["status", "sql 'SELECT 1'", "--version"])
 @pytest.mark.parametrize("closed", [">&-", "2>&-", "<&-", "<&- >&- 2>&-"])
+@pytest.mark.first(2)
 def test_a_stream_that_is_closed_hurts_nobody(command: str, closed: str, synced: Path) -> None:
     done = shell(f"fincon {command} {closed}", synced)
     assert (done.returncode, done.stderr) == (0, "")

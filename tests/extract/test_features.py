@@ -202,8 +202,8 @@ def test_an_account_that_is_gone_is_reported_once_and_the_run_goes_on(data: Path
         assert again.run["requests"] == 0
 
 
-@pytest.mark.quick
 @pytest.mark.parametrize("what", ["transactions", "owners"])
+@pytest.mark.first(0)
 def test_a_missing_permission_stops_its_stage_and_is_named_and_all_else_is_in(data: Path, what: str) -> None:
     """Ten accounts are asked for, and those under way; nothing is noted of them, so that all are asked for again."""
     other = "owners" if what == "transactions" else "transactions"

@@ -97,6 +97,7 @@ def bomb(megabytes: int) -> bytes:
 
 
 @pytest.mark.parametrize("packed", [True, False], ids=["packed", "plain"])
+@pytest.mark.first(1)
 def test_a_body_has_a_bound(packed: bool, data: Path) -> None:
     """An answer of 300 KB that unpacks to 300 MB takes no more memory than the largest that is read."""
     body = bomb(300) if packed else b" " * (65 << 20)

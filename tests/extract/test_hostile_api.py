@@ -203,7 +203,6 @@ def test_a_cursor_that_is_gone_is_replaced_by_one_before_it(sandbox: Sandbox, da
     assert outcome.failed_checks == {}
 
 
-@pytest.mark.quick
 def test_accounts_linked_while_paging_push_none_out(sandbox: Sandbox, data: Path) -> None:
     """Every account and session that was there when the run began is in the lake when it ends."""
     before = truth(sandbox.world)
@@ -616,8 +615,8 @@ def test_an_api_that_says_nothing_cannot_hang_a_run(sandbox: Sandbox, data: Path
     assert is_two_lines(caught.value)
 
 
-@pytest.mark.quick
 @pytest.mark.parametrize("endpoint", [SESSION, ACCOUNTS])
+@pytest.mark.first(1)
 def test_an_api_that_falls_silent_half_way_cannot_hang_a_run(
     sandbox: Sandbox, data: Path, endpoint: str
 ) -> None:

@@ -51,7 +51,6 @@ def true_owners(sandbox: Sandbox) -> list[Row]:
     return canonical({**row, "extra": None} for row in sandbox.world.owners_truth())
 
 
-@pytest.mark.quick
 def test_the_owners_of_300_accounts_cost_3_requests_and_are_what_one_request_each_brings(
     tmp_path: Path,
 ) -> None:

@@ -103,6 +103,7 @@ def http() -> Iterator[str]:
         yield sandbox.url
 
 
+@pytest.mark.slow
 def test_a_private_authority_is_trusted_where_its_bundle_is_named(http: str, tmp_path: Path) -> None:
     ours = Authority(tmp_path, "ours")
     with in_front_of(http, ours.server("127.0.0.1", datetime.now(UTC) + DAY)) as https:
@@ -121,6 +122,7 @@ def test_a_private_authority_is_trusted_where_its_bundle_is_named(http: str, tmp
         ("ours", "127.0.0.1", 12, "certificate is not valid at this time", "clock"),
     ],
 )
+@pytest.mark.first(1)
 def test_what_is_wrong_with_a_certificate_is_told_apart(
     bundle: str, address: str, days: int, says: str, advice: str, http: str, tmp_path: Path
 ) -> None:
@@ -157,6 +159,7 @@ def refusing(answer: bytes) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("answer", ["403 Forbidden", "407 Proxy Authentication Required"])
+@pytest.mark.first(1)
 def test_a_proxy_that_refuses_is_told_apart_from_the_server(answer: str, tmp_path: Path) -> None:
     """In two lines that name the setting, without the password in it."""
     with refusing(f"HTTP/1.1 {answer}\r\nContent-Length: 0\r\n\r\n".encode()) as proxy:

@@ -179,7 +179,6 @@ def test_an_account_that_is_refused_is_set_aside_and_the_others_are_in(
         result.raise_for_failures(strict=True)
 
 
-@pytest.mark.quick
 def test_it_is_asked_for_again_after_a_day_or_once_it_is_refreshed_and_then_counts_no_more(
     stripe: ScriptedStripe, data: Path
 ) -> None:
@@ -246,7 +245,6 @@ def refuse_the_rest(folder: Path) -> None:
     store_refusal(page_store, failed.error.refusal, last)
 
 
-@pytest.mark.quick
 def test_whenever_it_is_killed_half_a_list_never_passes_for_whole(tmp_path: Path) -> None:
     """What is left on disk is how the list begins, with its cursor, so that it is gone on with; or it is the refusal."""
     number, killed, left = 1, True, set()

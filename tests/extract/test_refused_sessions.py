@@ -90,7 +90,6 @@ def test_a_session_that_is_refused_is_set_aside_and_the_others_are_in(
     assert (collected(data), result.set_aside) == (dict.fromkeys(IDS, 12), [])
 
 
-@pytest.mark.quick
 def test_a_session_known_for_days_is_asked_for_again_after_a_refusal_and_stays_as_it_was(
     stripe: ScriptedStripe, data: Path
 ) -> None:
@@ -139,7 +138,6 @@ def test_ten_refused_alike_end_the_sessions_with_the_reason_and_all_else_is_in(
     assert collected(data) == dict.fromkeys(IDS, 12)
 
 
-@pytest.mark.quick
 def test_a_key_that_may_not_read_sessions_is_told_so_however_few_there_are(
     stripe: ScriptedStripe, data: Path
 ) -> None:
@@ -149,7 +147,6 @@ def test_a_key_that_may_not_read_sessions_is_told_so_however_few_there_are(
     assert rows(data, "FROM rejects") == []
 
 
-@pytest.mark.quick
 def test_the_command_tells_of_a_refused_session_and_ends_well(stripe: ScriptedStripe, tmp_path: Path) -> None:
     refuse(stripe, refusal(403, "account_closed", "It may not be read."), IDS[0])
     (tmp_path / "ids.txt").write_text("\n".join(IDS[:2]))

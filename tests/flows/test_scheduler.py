@@ -93,6 +93,7 @@ def test_schedules_that_cannot_be_kept_are_refused(text: str, says: str, tmp_pat
     assert says in str(caught.value)
 
 
+@pytest.mark.slow
 def test_serve_runs_what_is_due_and_what_comes_after_it_without_a_server(
     sandbox: Sandbox, tmp_path: Path
 ) -> None:

@@ -60,6 +60,7 @@ def test_staging_that_fails_after_the_last_page_ends_and_says_so(tmp_path: Path)
         stager.close()
 
 
+@pytest.mark.slow
 def test_a_run_compared_in_many_parts_makes_the_same_lake(
     sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -91,6 +91,7 @@ def failed_checks(data: Path) -> list[str]:
     return [name for name, _, found in run_checks(data) if found]
 
 
+@pytest.mark.first(1)
 def test_it_is_read_before_any_sync(old: Path, commit: str) -> None:
     """The first query on it answers all that the commit answered: as of then, now, and how many versions there are."""
     expected = answers(commit)
@@ -120,6 +121,7 @@ def test_any_command_may_be_the_first(command: str, old: Path, tmp_path: Path) -
     assert "bug" not in done.stderr
 
 
+@pytest.mark.first(1)
 def test_a_sync_of_what_is_known_adds_no_version(old: Path, commit: str, sandbox: Sandbox) -> None:
     """Nothing has changed since the commit's last sync, so neither do the tables."""
     result = sync(sandbox, old, session_ids=tuple(sandbox.world.session_ids()[:6]), refetch="all")
@@ -243,6 +245,7 @@ NEWER = {
 
 
 @pytest.mark.parametrize("newer", NEWER)
+@pytest.mark.slow
 def test_a_lake_of_a_newer_fincon_is_left_alone(newer: str, ours: Path, sandbox: Sandbox) -> None:
     """A sync, a compaction, an erasure and a query say in two lines to upgrade fincon, and touch no file."""
     DataFolder(ours).lake_format.write_text(json.dumps(NEWER[newer]), encoding="utf-8")
@@ -353,6 +356,7 @@ def by_the_newer(root: Path, url: str, data: Path, *arguments: str) -> subproces
     )
 
 
+@pytest.mark.slow
 def test_an_attribute_more_needs_two_files_and_breaks_no_lake(newer: Path, data: Path) -> None:
     """The next fincon goes on with this one's lake: old rows have no value, new ones do; this one then leaves it alone."""
     stripe = ScriptedStripe(accounts=[account("fca_1", nickname="Holidays"), account("fca_2")])
@@ -481,6 +485,7 @@ def test_a_column_of_another_type_is_refused_in_two_lines(full: Path, data: Path
 
 
 @pytest.mark.parametrize("table", TABLES, ids=lambda table: table.name)
+@pytest.mark.first(2, 5)
 def test_a_lake_goes_on_whichever_table_it_lacks(
     table: Table, full: Path, data: Path, sandbox: Sandbox
 ) -> None:

@@ -96,6 +96,7 @@ def alert(data: Path, *arguments: str, **env: str) -> Any:
     return fincon("alert", "--data", str(data), *arguments, cwd=data.parent, env=env)
 
 
+@pytest.mark.slow
 def test_a_row_is_told_once_and_again_when_it_comes_back(
     stripe: ScriptedStripe, data: Path, tmp_path: Path
 ) -> None:
@@ -138,6 +139,7 @@ def test_what_no_receiver_took_is_told_the_next_time(stripe: ScriptedStripe, dat
     assert len(got) == 1
 
 
+@pytest.mark.slow
 def test_failures_slack_and_mail(stripe: ScriptedStripe, data: Path) -> None:
     """A run that fails is news once for as long as it fails; Mattermost's hook has the form of Slack's."""
     sync(stripe.url, data)
@@ -248,6 +250,7 @@ def test_own_alerts_stand_beside_ours_and_in_their_place(
     assert (wrong.returncode, "alert many" in wrong.stderr) == (2, True)
 
 
+@pytest.mark.slow
 def test_own_checks_are_run_by_a_sync_and_by_check(
     stripe: ScriptedStripe, data: Path, tmp_path: Path
 ) -> None:

@@ -141,6 +141,7 @@ def test_each_stripe_account_has_its_own_row(data: Path) -> None:
         assert len({row["attempt_id"] for row in found}) == 1
 
 
+@pytest.mark.slow
 def test_a_rejected_object_is_a_failure_where_the_request_is_strict(data: Path) -> None:
     with serving(ScriptedStripe(accounts=[account("fca_1"), account("fca_2", livemode="no")])) as stripe:
         run_sync(settings_for(stripe.url, data), SyncRequest(strict=True))

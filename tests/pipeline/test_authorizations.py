@@ -5,6 +5,8 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from fincon.pipeline.erase import erase, traces
 from fincon.pipeline.request import SyncRequest, SyncResult
 from fincon.pipeline.sync import run_sync
@@ -75,6 +77,7 @@ def test_an_event_of_an_authorization_is_a_row_of_it_and_no_account(data: Path) 
     )
 
 
+@pytest.mark.slow
 def test_an_authorization_that_ends_keeps_what_was_known_of_it(data: Path) -> None:
     """What another version leaves away says nothing; what its own version says to be null is null."""
     with serving(ScriptedStripe(accounts=[account("fca_1")])) as stripe:
@@ -141,6 +144,7 @@ def test_an_object_that_resembles_an_account_but_says_that_it_is_another_is_reje
     assert [row["authorization_id"] for row in rows(data, "FROM authorizations")] == ["fcauth_Case"]
 
 
+@pytest.mark.slow
 def test_personal_data_of_an_authorization_is_hashed_and_erased_with_its_customer(data: Path) -> None:
     with serving(ScriptedStripe(accounts=[account("fca_1")])) as stripe:
         sync(stripe, data, accounts=True, pii="hash")
@@ -155,6 +159,7 @@ def test_personal_data_of_an_authorization_is_hashed_and_erased_with_its_custome
         assert traces(data, ["cus_1"]) == []
 
 
+@pytest.mark.slow
 def test_the_lake_is_the_truth_of_a_world_that_sends_every_event(data: Path) -> None:
     """Of those authorizations that had an event since the first run; there is no other way to learn of one."""
     world = World(seed=3, clock=START, accounts=350, sessions=80, evolution=Evolution(every_event=True))
@@ -179,6 +184,7 @@ def whole(row: Row) -> Row:
     return {**row, "status_details": {k: part for k, part in said.items() if part}}
 
 
+@pytest.mark.slow
 def test_an_event_of_an_authorization_keeps_its_time_though_a_late_one_of_its_second_comes_before_it(
     data: Path,
 ) -> None:

@@ -159,6 +159,7 @@ def finished_by(command: str, data: Path) -> None:
 
 
 @pytest.mark.parametrize("first", [1, 4, 7, 10])
+@pytest.mark.first(0, 1)
 def test_an_erasure_that_is_killed_anywhere_is_finished_by_what_comes_next(
     synced: Path, tmp_path: Path, expected: dict[str, list[str]], first: int
 ) -> None:
@@ -193,6 +194,7 @@ def test_a_sync_after_a_killed_erasure_brings_nobody_back(
     assert failed_checks(synced) == {}
 
 
+@pytest.mark.slow
 def test_check_finishes_an_erasure_that_was_killed(synced: Path) -> None:
     assert kill_at_change(12, synced, erase, synced, "customer", "cus_1")
     done = fincon("--data", str(synced), "check", cwd=synced.parent)
@@ -204,6 +206,7 @@ ODD = ["fca_.*", "fca_'x", "fca_(", 'fca_"q', "fca_a b", "fca_a.b", "fca_é", "f
 
 
 @pytest.mark.parametrize("odd", ODD)
+@pytest.mark.first(1, 4)
 def test_an_odd_id_is_no_pattern(stripe: ScriptedStripe, synced: Path, odd: str) -> None:
     """It goes with its customer, and takes nobody with it."""
     stripe.accounts += [full(odd, "cus_2")]
@@ -218,6 +221,7 @@ def test_an_odd_id_is_no_pattern(stripe: ScriptedStripe, synced: Path, odd: str)
 
 
 @pytest.mark.parametrize("odd", ["_.*", "_'x", "_(", "_é [a]", "_a;b--"])
+@pytest.mark.first(0, 2)
 def test_an_odd_id_is_erased_by_itself(stripe: ScriptedStripe, synced: Path, odd: str) -> None:
     """An account, a session and a customer of an odd id each go when they are named, and take nobody with them."""
     stripe.accounts += [full(f"fca{odd}", f"cus{odd}"), full("fca_x", f"cus{odd}")]
@@ -258,6 +262,7 @@ def test_a_longer_id_of_another_customer_stays(synced: Path) -> None:
     assert traces(synced, ["cus_12"])
 
 
+@pytest.mark.slow
 def test_a_customer_that_is_allowed_comes_back_with_all_that_went_with_them(
     stripe: ScriptedStripe, synced: Path
 ) -> None:
@@ -279,6 +284,7 @@ def noted_in(data: Path, year: int) -> None:
     )
 
 
+@pytest.mark.slow
 def test_what_was_said_last_of_an_erasure_counts_whatever_the_clock_said(
     stripe: ScriptedStripe, synced: Path
 ) -> None:
@@ -294,6 +300,7 @@ def test_what_was_said_last_of_an_erasure_counts_whatever_the_clock_said(
     assert ids(synced, "accounts", "account_id") == {"fca_ab"}
 
 
+@pytest.mark.slow
 def test_an_unknown_session_of_an_erased_customer_leaves_no_id_behind(
     stripe: ScriptedStripe, synced: Path
 ) -> None:
@@ -304,6 +311,7 @@ def test_an_unknown_session_of_an_erased_customer_leaves_no_id_behind(
     assert traces(synced, ["fcsess_new"]) == []
 
 
+@pytest.mark.slow
 def test_a_lake_behind_a_link_is_erased_too(synced: Path, tmp_path: Path) -> None:
     for folder in ("lake", "pages"):
         shutil.move(synced / folder, tmp_path / f"other-disk-{folder}")
@@ -316,6 +324,7 @@ def test_a_lake_behind_a_link_is_erased_too(synced: Path, tmp_path: Path) -> Non
     assert failed_checks(synced) == {}
 
 
+@pytest.mark.slow
 def test_what_other_files_of_the_folder_say_is_told_before_anything_is_touched(synced: Path) -> None:
     """A lake within the lake, an export that a person put there: the erasure is refused, and no later run is held up."""
     shutil.copytree(synced, synced / "demo")
@@ -362,6 +371,7 @@ ONE_MOMENT = (
 )
 
 
+@pytest.mark.slow
 def test_a_reader_beside_erasures_never_fails_and_never_sees_half_of_one(
     synced: Path, tmp_path: Path
 ) -> None:
@@ -393,6 +403,7 @@ with connect(sys.argv[1]) as connection:
 """
 
 
+@pytest.mark.slow
 def test_an_erasure_tells_of_a_reader_that_stays(synced: Path) -> None:
     """It is waited for no longer than is said; its views name files that are gone, and nothing wrong is read."""
     arguments = [sys.executable, "-c", HOLDER, str(synced)]

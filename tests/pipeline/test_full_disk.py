@@ -44,6 +44,7 @@ def unclear(done: Any, reason: str) -> list[str]:
     return [] if done.returncode == 0 or (done.returncode == 1 and clear) else lines
 
 
+@pytest.mark.slow
 def test_a_disk_of_any_size_ends_the_sync_in_two_lines(served: Sandbox, disk: Callable[[int], Path]) -> None:
     """From too small for a page to too small for the views: no wait for ever, and no panic of a library printed.
 
@@ -121,6 +122,7 @@ for number in range(1, 1000):
 """Sync while the first file that is opened to be written cannot be, then the second one, …, until none was refused."""
 
 
+@pytest.mark.slow
 def test_an_error_at_each_write_ends_the_sync_in_two_lines(served: Sandbox, tmp_path: Path) -> None:
     """Whichever file cannot be written, the run ends, says so, and the next one completes it."""
     with running(World(seed=1, clock=START, accounts=5, sessions=2)) as small:

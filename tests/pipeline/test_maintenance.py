@@ -59,8 +59,8 @@ def collected(data: Path) -> tuple[str, str, str]:
     return found["account_id"], found["session_id"], found["customer"]
 
 
-@pytest.mark.quick
 @pytest.mark.parametrize("kind", ["account", "session", "customer"])
+@pytest.mark.first(1)
 def test_an_erased_identity_is_in_no_file_and_no_sync_brings_it_back(
     sandbox: Sandbox, synced: Path, kind: str
 ) -> None:
@@ -129,7 +129,6 @@ def test_a_reader_from_before_reads_on_after_a_compaction_and_is_told_after_an_e
         assert left[0][1] == 0
 
 
-@pytest.mark.quick
 def test_compacting_changes_no_answer_and_leaves_one_file_a_table(sandbox: Sandbox, synced: Path) -> None:
     before = state(synced), state(synced, lambda table: f"history.{table}")
     done = compact(synced, retention_days=0, pages_days=7)

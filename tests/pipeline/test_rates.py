@@ -85,6 +85,7 @@ def test_columns_stand_in_any_order_divided_as_spreadsheets_do(by: str, tmp_path
     }
 
 
+@pytest.mark.slow
 def test_rates_are_added_or_replace_all_and_outlive_syncs_compaction_and_erasure(
     sandbox: Sandbox, data: Path, tmp_path: Path
 ) -> None:

@@ -46,6 +46,7 @@ def holding(data: Path, texts: tuple[str, ...]) -> list[str]:
 
 
 @pytest.mark.parametrize("choice", ["hash", "drop"])
+@pytest.mark.first(1)
 def test_nothing_that_was_kept_is_left_in_clear(stripe: ScriptedStripe, data: Path, choice: Choice) -> None:
     assert not fetch(stripe, data, "keep").left_in_clear
     assert {text for text in CLEAR if holding(data, (text,))} == set(CLEAR)
@@ -78,6 +79,7 @@ def said(data: Path) -> dict[str, list[str]]:
 @pytest.mark.parametrize(
     "first", [1, pytest.param(5, marks=pytest.mark.slow), pytest.param(9, marks=pytest.mark.slow)]
 )
+@pytest.mark.slow
 def test_a_rewrite_that_is_killed_anywhere_is_finished_by_the_next(
     stripe: ScriptedStripe, data: Path, tmp_path: Path, first: int
 ) -> None:

@@ -69,6 +69,7 @@ def goes_on(stripe: ScriptedStripe, settings: Settings, request: SyncRequest) ->
 
 
 @pytest.mark.parametrize("what", ["a list", "sessions", "two Stripe accounts"])
+@pytest.mark.first(1)
 def test_no_thread_makes_another_request(what: str, stripe: ScriptedStripe, data: Path) -> None:
     """Stopped in the middle of its pages: each thread has at most the answer that it waited for."""
     settings, stop = settings_for(stripe.url, data), StopSignal()

@@ -89,6 +89,7 @@ def fetched_but_unreadable(stripe: ScriptedStripe, data: Path) -> str:
 
 
 @pytest.mark.parametrize("restart", [False, True])
+@pytest.mark.first(1)
 def test_a_run_that_cannot_be_loaded_is_set_aside_and_the_rest_goes_on(data: Path, restart: bool) -> None:
     """Its pages are kept, it is told in two lines and counted in the status; what was asked for now is in."""
     stripe = ScriptedStripe(accounts=[account("fca_1"), account("fca_2")], page_size=1)

@@ -184,6 +184,7 @@ def test_an_account_that_an_event_shows_in_a_shape_that_cannot_be_read_is_fetche
     assert rows(data, "SELECT current FROM balances WHERE account_id = 'fca_A'") == [{"current": 777}]
 
 
+@pytest.mark.slow
 def test_events_of_one_second_keep_stripes_order_whenever_each_is_read(
     stripe: ScriptedStripe, data: Path
 ) -> None:

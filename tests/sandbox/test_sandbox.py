@@ -428,6 +428,7 @@ def test_each_change_of_status_has_its_event_and_no_other_account_has_one():
     ("evolution", "told"),
     [(Evolution(), {"succeeded"}), (Evolution(every_event=True, ending=20), {"succeeded", "failed"})],
 )
+@pytest.mark.first(1)
 def test_events_of_a_small_world_are_those_that_asking_every_account_every_minute_finds(evolution, told):
     world = World(seed=3, clock=datetime(2026, 6, 15, 12, tzinfo=UTC), accounts=30, evolution=evolution)
     start = world.time - 86_400

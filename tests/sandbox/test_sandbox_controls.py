@@ -95,6 +95,7 @@ def test_what_makes_no_sense_is_refused_in_words_and_changes_nothing(
         ({"kind": "forbidden"}, 1, "403"),
     ],
 )
+@pytest.mark.first(1, 3)
 def test_a_failure_can_be_rehearsed(
     rule: dict[str, object], code: int, says: str, sandbox: Sandbox, tmp_path: Path
 ) -> None:
@@ -125,6 +126,7 @@ def test_a_world_has_as_many_accounts_as_were_asked_for(
     assert all(world.account_json(i)["created"] <= clock.timestamp() for i in range(accounts))
 
 
+@pytest.mark.slow
 def test_the_command_makes_what_was_asked_says_so_and_its_clock_runs(tmp_path: Path) -> None:
     """Told when it is ready; with --speed a second sync finds what happened meanwhile."""
     ids = tmp_path / "ids.txt"

@@ -53,8 +53,8 @@ def where(folder: Path, texts: set[bytes]) -> list[str]:
     )
 
 
-@pytest.mark.quick
 @pytest.mark.parametrize("choice", ["hash", "drop"])
+@pytest.mark.first(1)
 def test_no_file_holds_personal_data_that_is_hashed_or_dropped(
     sandbox: Sandbox, data: Path, choice: Any
 ) -> None:

@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import pytest
+
 from fincon.transforms.schemas import ACCOUNTS, TABLES
 from fincon.warehouse import data_dictionary as dictionary
 from fincon.warehouse.views import HOLDER
@@ -25,6 +27,7 @@ def test_schema_lists_every_view_and_macro_and_needs_no_lake(tmp_path: Path) -> 
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_schema_shows_a_table_column_by_column_with_the_meaning_from_where_columns_are_defined(
     tmp_path: Path,
 ) -> None:

@@ -36,6 +36,7 @@ def moved(lake: Path, tmp_path: Path) -> Path:
     return copy
 
 
+@pytest.mark.slow
 def test_a_copy_is_read_by_fincon_and_by_connect(lake: Path, moved: Path) -> None:
     expected = rows(lake, SUMS)
     hidden = lake.with_name("hidden")
@@ -52,6 +53,7 @@ def test_a_copy_is_read_by_fincon_and_by_connect(lake: Path, moved: Path) -> Non
         hidden.rename(lake)
 
 
+@pytest.mark.slow
 def test_a_copy_goes_on_being_synced(moved: Path) -> None:
     with running(World(seed=1, clock=START, accounts=40, sessions=12)) as sandbox:
         before = state(moved)
@@ -94,6 +96,7 @@ def test_views_for_a_mount_are_read_by_plain_duckdb(lake: Path, moved: Path, tmp
 
 @pytest.mark.parametrize("kind", ["folder", "file"])
 @pytest.mark.parametrize("history", [False, True])
+@pytest.mark.first(1)
 def test_an_export_has_every_row_and_needs_nothing_else(
     lake: Path, tmp_path: Path, kind: str, history: bool
 ) -> None:
@@ -118,6 +121,7 @@ def test_an_export_has_every_row_and_needs_nothing_else(
         assert pq.read_schema(target / "balances.parquet").field("current").type == "int64"
 
 
+@pytest.mark.slow
 def test_an_export_to_a_place_that_is_none_says_so(lake: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     (tmp_path / "dir.duckdb").mkdir()

@@ -125,6 +125,7 @@ def test_connect_takes_what_reads_the_lake_alone(synced: Path, query: str) -> No
     assert len(frame) == 1
 
 
+@pytest.mark.slow
 def test_fincon_sql_refuses_it_in_two_lines(synced: Path) -> None:
     before = contents(synced.parent)
     copy, explained, in_with = WRITING[0], WRITING[3], WRITING[7]
@@ -209,6 +210,7 @@ print(*(one.execute(ask).fetchall()[0][0] for one in (duckdb.connect(), views, v
     assert done.stdout == "True False False\n"
 
 
+@pytest.mark.slow
 def test_output_goes_on_being_written_wherever_it_is_wanted(
     sandbox: Sandbox, synced: Path, tmp_path: Path
 ) -> None:

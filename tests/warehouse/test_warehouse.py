@@ -47,6 +47,7 @@ def synced(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return data
 
 
+@pytest.mark.slow
 def test_the_oldest_duckdb_promised_reads_every_view(synced: Path) -> None:
     views = [f"{schema}.{t.name}" for schema in ("main", "history") for t in TABLES] + ASKED
     asked = [f"SELECT count(*) FROM {view}" for view in views]
@@ -141,6 +142,7 @@ def rows_files(data: Path, table: str) -> list[str]:
     return [str(path) for path in paths]
 
 
+@pytest.mark.slow
 def test_views_over_other_files_are_made_on_a_copy_of_the_last_and_are_those_made_anew(
     synced: Path, tmp_path: Path
 ) -> None:
@@ -292,6 +294,7 @@ def test_what_is_wrong_is_found_in_every_table(synced: Path, is_touched: bool) -
 
 
 @pytest.mark.parametrize("left", ["fincon.duckdb", ".fincon.duckdb.part"])
+@pytest.mark.first(1)
 def test_what_a_killed_writer_left_beside_the_views_is_never_replayed_over_new_ones(
     synced: Path, tmp_path: Path, left: str
 ) -> None:
