@@ -22,6 +22,7 @@ from fincon.extract.stopping import StopSignal
 from fincon.lake.tables import Lake, plain_schema
 from fincon.landing.page_store import PageStore
 from fincon.landing.run_folder import RunFolder, unfinished_runs
+from fincon.pipeline.compact import compact
 from fincon.pipeline.erase import erase
 from fincon.pipeline.request import SyncRequest, SyncResult
 from fincon.pipeline.sync import run_sync
@@ -227,6 +228,8 @@ def test_a_name_is_on_the_disk_before_anything_rests_on_it(
     with pytest.raises(BudgetExhausted):
         run(stripe, data, max_requests=2)
     RunFolder(data, unfinished_runs(data, set())[-1].run_id).set_aside("for a test")
+    assert named == []
+    compact(data, 7, 7)
     assert named == []
     erase(data, "account", "fca_3")
     assert named == []

@@ -18,7 +18,7 @@ def fetched_only(stripe: ScriptedStripe, data: Path) -> None:
     run_sync(settings_for(stripe.url, data), SyncRequest())
     stripe.clock += 3600
     stripe.accounts = [account("fca_1", 200)]
-    log = data / "lake" / "accounts" / "_delta_log"
+    log = data / "lake" / "balances" / "_delta_log"
     in_the_way = log / f"{len(list(log.glob('*.json'))):020}.json"
     in_the_way.mkdir()
     with pytest.raises(FinconError):

@@ -139,7 +139,8 @@ def test_a_missing_permission_stops_the_run_and_is_named(data: Path) -> None:
         pytest.raises(PermissionDenied, match=r"403.*permission"),
     ):
         run_sync(settings_for(sandbox.url, data, STRIPE_API_KEY="rk_test_narrow"), SyncRequest())
-    assert not (data / "fincon.duckdb").exists()
+    assert rows(data, "FROM accounts") == []
+    assert [row["status"] for row in rows(data, "FROM attempts")] == ["failed"]
 
 
 def test_a_second_writer_leaves_at_once_and_says_who_holds_the_folder(sandbox: Sandbox, data: Path) -> None:
