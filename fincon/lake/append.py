@@ -73,7 +73,9 @@ def load_staged(
                 rows = _where_any(_changed_rows(lake, query, table, files, new))
                 if rows:  # else there is nothing to commit, nor to be found there another time
                     lake.append(table, rows, [o.run_id for o in new])
+            lake.release_memory()  # each table's queries take as much again, beside what the last ones left
     _reconcile(lake, staged_files(folder, BALANCES, origins), origins)
+    lake.release_memory()
     counted = {
         name: _count_by_run(lake, staged_files(folder, table, origins), table, what)
         for name, (table, what) in COUNTED.items()
