@@ -1,12 +1,16 @@
 """`python -m tests.benchmarks [NAME…] [--full]`: what docs/performance.md claims, measured in this tree.
 
-Prints one table and writes `.benchmarks/results.json`. Each figure comes from a process of its own, and the servers
+Prints one table and writes `.benchmarks/results.json`, of which `python -m tests.benchmarks.table` makes that of the page. Each figure comes from a process of its own, and the servers
 that are asked run in others. Ratios compare what ran interleaved, at the median.
 """
 
 import argparse
 import json
+import os
+import platform
+import subprocess
 from collections.abc import Iterable
+from datetime import UTC, datetime
 from operator import ge, le, lt
 
 from tests.benchmarks.processes import ROOT, Figures
@@ -22,6 +26,15 @@ def judged(row: Row) -> dict[str, str]:
         name: f"{sign} {bar:g} {'met' if COMPARE[sign](row.figures[name], bar) else 'MISSED'}"
         for name, (sign, bar) in row.bars.items()
     }
+
+
+def measured_on() -> dict[str, str]:
+    """Of what tree, when and on what kind of machine figures are."""
+    commit = subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True
+    )
+    machine = f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}"
+    return {"commit": commit.stdout.strip(), "date": f"{datetime.now(UTC):%Y-%m-%d}", "machine": machine}
 
 
 def shown(row: Row) -> str:
@@ -43,7 +56,8 @@ def collect(names: Iterable[str], *, full: bool) -> dict[str, Figures]:
     for name in names:
         for row in BENCHMARKS[name](full=full):
             print(shown(row), flush=True)  # noqa: T201
-            results[row.name] = {**row.figures, "bars": judged(row)}
+            said = {"benchmark": name, "full": full, **measured_on()}
+            results[row.name] = {**said, "figures": row.figures, "bars": judged(row)}
     return results
 
 

@@ -1,7 +1,8 @@
 """What the benchmarks ask, each in a process of its own: `python -m tests.benchmarks.served replay|sandbox …`.
 
 ``replay`` answers from pages rendered beforehand, in 0.1 ms or so: what is measured against it is the client.
-``sandbox`` is the sandbox itself, held to Stripe's limits if asked. Both print ``url=…`` when they answer, and
+``sandbox`` is the sandbox itself, held to Stripe's limits if asked. ``s3`` is a bucket, ``lakes``, that takes 30 ms for each
+request and says at ``/-/requests`` how many there were. All print ``url=…`` when they answer, and
 one line of JSON when they are interrupted.
 """
 
@@ -19,6 +20,7 @@ from fincon.sandbox.limits import Limits
 from fincon.sandbox.server import serve
 from fincon.sandbox.world import World
 from tests.benchmarks.pages import PAGE, bodies
+from tests.benchmarks.slow_bucket import bucket
 
 
 class Watched(Limits):
@@ -101,7 +103,7 @@ async def replay(world: World) -> None:
 def main() -> None:
     """Serve a world."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("kind", choices=["replay", "sandbox"])
+    parser.add_argument("kind", choices=["replay", "sandbox", "s3"])
     parser.add_argument("--accounts", type=int, default=10_000)
     parser.add_argument("--sessions", type=int, default=0)
     parser.add_argument("--connected", type=int, default=0)
@@ -110,6 +112,9 @@ def main() -> None:
         "--limited", action="store_true", help="Stripe's limits, and 150 ms ± 20 %% an answer"
     )
     given = parser.parse_args()
+    if given.kind == "s3":
+        bucket()
+        return
     world = World(
         clock=given.clock, accounts=given.accounts, sessions=given.sessions, connected=given.connected
     )

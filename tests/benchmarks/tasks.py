@@ -163,7 +163,8 @@ class Stages:
 def sync(folder: str, ids: str = "", mode: str = "accounts") -> Figures:
     """One run, from HTTP to published views, of the sessions whose ids are in the file ``ids``, if any.
 
-    ``mode``: with every ``accounts``, what the ``events`` say, or the ``sessions`` alone.
+    ``mode``: with every ``accounts``, what the ``events`` say, the ``sessions`` alone, or every account of each ``connected``
+    Stripe account. Without a ``folder`` the environment says where the data is.
     """
     from fincon.cli.sync import without_pandas
 
@@ -176,9 +177,15 @@ def sync(folder: str, ids: str = "", mode: str = "accounts") -> Figures:
     sessions = read_session_ids(ids).plain if ids else ()
     stages = Stages()
     start_wall, start_cpu = time.monotonic(), cpu()
-    settings = load_settings(data=Path(folder) / "data")
-    order = SyncRequest(session_ids=sessions, accounts=mode == "accounts", events=mode == "events")
-    run = run_sync(settings, order, progress=stages).run
+    settings = load_settings(data=Path(folder) / "data" if folder else None)
+    order = SyncRequest(
+        session_ids=sessions,
+        accounts=mode in ("accounts", "connected"),
+        events=mode == "events",
+        connected=mode == "connected",
+    )
+    result = run_sync(settings, order, progress=stages)
+    run = {name: sum(one[name] for one in result.runs) for name in SUMMED}
     wall = time.monotonic() - start_wall
     return {
         "rows": run["accounts_seen"],
@@ -189,7 +196,42 @@ def sync(folder: str, ids: str = "", mode: str = "accounts") -> Figures:
         "requests": run["requests"],
         "throttled": run["throttled"],
         "rows added": run["rows_added"],
+        "check s": round(result.seconds["check"], 3),
         "stages": stages.seconds(),
+    }
+
+
+SUMMED = ("accounts_seen", "requests", "throttled", "rows_added")
+
+
+def quiet(folder: str, runs: str) -> Figures:
+    """So many runs, one after another in one process, that read events."""
+    from fincon.pipeline.request import SyncRequest
+    from fincon.pipeline.sync import run_sync
+    from fincon.settings import load_settings
+
+    settings = load_settings(data=Path(folder) / "data" if folder else None)
+    for _ in range(int(runs)):
+        run_sync(settings, SyncRequest(events=True))
+    return {"runs": int(runs)}
+
+
+def due(folder: str) -> Figures:
+    """Of which accounts of a lake the transactions are due: all that were refreshed, for none were read yet."""
+    from fincon.lake.incremental import DueQuery, due_accounts, read_refreshes
+    from fincon.lake.tables import Lake
+    from fincon.transforms.page import Origin
+
+    before, start, start_cpu = peak_mb(), time.monotonic(), cpu()
+    with Lake(Path(folder) / "data" / "lake") as made:
+        asked = DueQuery(stripe_account="", feature="transaction", pii="", now=time.time_ns() // 1_000)
+        found = due_accounts(made, asked, read_refreshes((), Origin("run")))
+    return {
+        "due": len(found),
+        "s": round(time.monotonic() - start, 2),
+        "CPU s": round(cpu() - start_cpu, 2),
+        "peak MB": peak_mb(),
+        "of it before": before,
     }
 
 
@@ -352,6 +394,8 @@ TASKS: dict[str, Callable[..., Figures]] = {
         ids,
         lake,
         transactions,
+        quiet,
+        due,
         compact,
         ask,
         ask_transactions,
