@@ -1,8 +1,9 @@
 """Fetch several things at the same time: objects of one Stripe account, or several Stripe accounts, failures apart."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, as_completed, wait
 from contextlib import contextmanager
+from itertools import islice
 from threading import Event
 from typing import TypeVar
 
@@ -17,6 +18,9 @@ AT_ONCE = 8
 
 MAX_CONSECUTIVE_FAILURES = 10
 """Failures one after another after which the rest is not asked: then it is the key or Stripe, not an account."""
+
+QUEUED = 64
+"""Objects that wait for a thread: each takes a kilobyte, and there may be a million to fetch."""
 
 Meanwhile = Callable[[Callable[[], bool]], object]
 """What runs beside a fetch, until the function that it is given says that it is time to end."""
@@ -36,30 +40,37 @@ def fetch_each(
     """
     over, failed = Event(), Event()
 
-    def fetch_unless_failed(one: T) -> None:
+    def fetch_unless_failed(one: T) -> object:
         if (
             failed.is_set()
         ):  # by the time that this thread's turn comes, which may be before the client is stopped
-            return
+            return None
         try:
-            fetch(one)
+            return fetch(one)
         except BaseException:
             failed.set()
             raise
 
+    beside: set[Future[object]]
+    waiting: set[Future[object]]
     with worker_threads(stripe, stripe.settings.concurrency + bool(meanwhile)) as pool:
         try:
             beside = {pool.submit(meanwhile, over.is_set)} if meanwhile else set()
-            waiting = {pool.submit(fetch_unless_failed, one) for one in wanted}
-            if not waiting:
-                over.set()
-            for future in as_completed(beside | waiting):
+            rest = iter(wanted)
+            waiting = {pool.submit(fetch_unless_failed, one) for one in islice(rest, QUEUED)}
+            while waiting:
+                done, _ = wait(waiting | beside, return_when=FIRST_COMPLETED)
+                for future in done:
+                    future.result()
+                    if future in waiting and not failed.is_set():
+                        progress(1)
+                fetched = len(done & waiting)
+                waiting -= done
+                beside -= done
+                waiting |= {pool.submit(fetch_unless_failed, one) for one in islice(rest, fetched)}
+            over.set()
+            for future in beside:
                 future.result()
-                if future not in beside and not failed.is_set():
-                    progress(1)
-                waiting.discard(future)
-                if not waiting:
-                    over.set()
         finally:
             over.set()
 

@@ -57,7 +57,7 @@ def fetch_features(stripe: StripeClient, page_store: PageStore, job: FeatureJob,
         header = _fetch_list(stripe, page_store, page_store.last(stream, due.account_id), before)
         refusals.take(header, refused_before=due.refused_before)
 
-    for account_id in set(page_store.started_parents(stream)) - {one.account_id for one in job.due}:
+    for account_id in set(page_store.started_parents(stream)).difference(one.account_id for one in job.due):
         if last := page_store.last(stream, account_id):
             _fetch_list(stripe, page_store, last, last)
         else:

@@ -4,11 +4,11 @@ A session is **closed** once it was fetched a day or more after it was first see
 whoever links again does so in a new session. Until then it is open, and every sync fetches it.
 """
 
-from collections.abc import Iterable, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from operator import itemgetter
-from typing import Literal
+from typing import Any, Literal, overload
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from fincon.lake.sightings import load_sightings
 from fincon.lake.snapshots import latest_files
 from fincon.lake.staging import batches
-from fincon.lake.tables import Lake
+from fincon.lake.tables import ROWS_A_BATCH, Lake
 from fincon.lake.version_sql import from_template, read_parquet_sql, sql_literals, table_sql
 from fincon.landing.page_store import PageStore
 from fincon.storage.data_folder import DataFolder, atomic_write, make_folder
@@ -145,7 +145,53 @@ class DueQuery:
     """By Stripe's clock, in microseconds."""
 
 
-def due_accounts(lake: Lake, asked: DueQuery, refreshes: Mapping[Table, pa.Table]) -> list[DueAccount]:
+class DueAccounts(Sequence[DueAccount]):
+    """Accounts that are due, as columns: as objects they would take a gigabyte where there are two million."""
+
+    def __init__(self, asked: DueQuery, rows: pa.Table) -> None:
+        """``rows`` has the columns that ``sql/templates/due.sql`` selects."""
+        self._asked, self._rows = asked, rows
+
+    def __len__(self) -> int:
+        return int(self._rows.num_rows)
+
+    def __iter__(self) -> Iterator[DueAccount]:
+        for batch in self._rows.to_batches(max_chunksize=1_000):
+            yield from map(self._account, batch.to_pylist())
+
+    @overload
+    def __getitem__(self, index: int) -> DueAccount: ...
+    @overload
+    def __getitem__(self, index: slice) -> "DueAccounts": ...
+    def __getitem__(self, index: int | slice) -> "DueAccount | DueAccounts":
+        if isinstance(index, slice):
+            return DueAccounts(self._asked, self._rows.take(pa.array(range(len(self))[index], pa.int64())))
+        return self._account(self._rows.slice(range(len(self))[index], 1).to_pylist()[0])
+
+    def without(self, is_erased: Callable[[str], bool]) -> "DueAccounts":
+        """Return those that are not erased."""
+        kept = pa.array([not is_erased(one) for one in self.account_ids.to_pylist()], pa.bool_())
+        return DueAccounts(self._asked, self._rows.filter(kept))
+
+    @property
+    def account_ids(self) -> pa.ChunkedArray:
+        """The ids of all."""
+        return self._rows["account_id"]
+
+    def _account(self, row: Mapping[str, Any]) -> DueAccount:
+        is_of_owners = self._asked.feature == "ownership"
+        mark = Watermark(
+            feature=self._asked.feature,
+            last_attempted_at=row["last_attempted_at"],
+            status=row["status"],
+            refresh_id=row["refresh_id"],
+            ownership_id=row["ownership_id"],
+            pii=self._asked.pii if is_of_owners else "",
+        )
+        return DueAccount(row["account_id"], row["after"] or "", mark, row["refused_before"])
+
+
+def due_accounts(lake: Lake, asked: DueQuery, refreshes: Mapping[Table, pa.Table]) -> DueAccounts:
     """List the accounts whose feature was refreshed since its rows were read, by the lake and this run's pages.
 
     An account was refreshed since where another attempt was made than the last one when its rows were read, whatever
@@ -167,35 +213,22 @@ def due_accounts(lake: Lake, asked: DueQuery, refreshes: Mapping[Table, pa.Table
             query.register(f"no_{table.name}", table.schema.empty_table())
             now = latest_files(lake, table)
             known[table.name] = now.sql(table) if now.all else f"FROM no_{table.name}"
-        found = query.execute(from_template("due", **known, feature=asked.feature), params).fetchall()
-    return [
-        DueAccount(
-            account_id,
-            after or "",
-            Watermark(
-                feature=asked.feature,
-                last_attempted_at=attempted,
-                status=status,
-                refresh_id=refresh_id,
-                ownership_id=ownership_id if asked.feature == "ownership" else None,
-                pii=pii,
-            ),
-            refused_before,
-        )
-        for account_id, attempted, status, after, refresh_id, ownership_id, refused_before in found
-        if asked.feature != "ownership" or ownership_id
-    ]
+        if asked.feature != "ownership":  # nobody asks for ownerships, which all accounts would be read for
+            query.register("seen_accounts", ACCOUNTS.schema.empty_table())
+            known[ACCOUNTS.name] = f"FROM no_{ACCOUNTS.name}"
+        due = query.sql(from_template("due", **known, feature=asked.feature), params=params)
+        found = due.to_arrow_reader(ROWS_A_BATCH).read_all()
+    lake.release_memory()
+    return DueAccounts(asked, found.sort_by("account_id"))  # which takes less here than in the query
 
 
-def readable_account(lake: Lake, asked: DueQuery, due: Iterable[DueAccount]) -> DueAccount | None:
+def readable_account(lake: Lake, asked: DueQuery, due: DueAccounts) -> DueAccount | None:
     """Return the account whose feature was read last, of those that are not ``due``; None where there is none."""
     now = latest_files(lake, WATERMARKS)
     if not now.all:
         return None
     with lake.query() as query:
-        query.register(
-            "due", pa.table({"account_id": pa.array([one.account_id for one in due], pa.string())})
-        )
+        query.register("due", pa.table({"account_id": due.account_ids}))
         found = query.execute(
             "SELECT account_id, epoch_us(last_attempted_at) // 1000000, status, ownership_id"
             f" FROM ({now.sql(WATERMARKS)}) ANTI JOIN due USING (account_id)"

@@ -337,11 +337,9 @@ def fetch_features(
             pii=page_store.privacy.policy_id,
             now=now,
         )
-        due = [
-            account
-            for account in incremental.due_accounts(ctx.lake, asked, refreshes)
-            if not page_store.erased.is_erased(account.account_id)
-        ]
+        due = incremental.due_accounts(ctx.lake, asked, refreshes)
+        if page_store.erased.hashes:
+            due = due.without(page_store.erased.is_erased)
         lists = features.FeatureJob(
             feature=feature, due=due, readable=incremental.readable_account(ctx.lake, asked, due)
         )

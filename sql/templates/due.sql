@@ -12,7 +12,13 @@ latest AS (
             struct_pack(status := status, last_attempted_at := last_attempted_at, refresh_id := refresh_id), observed_at
         ))
     FROM states
+    SEMI JOIN (FROM seen_refreshes WHERE feature = '$feature') USING (account_id)
     GROUP BY account_id
+    UNION ALL BY NAME
+    -- What this run saw nothing of stands as it is known: most of it, and to group it takes much memory.
+    SELECT account_id, status, last_attempted_at, refresh_id
+    FROM states
+    ANTI JOIN (FROM seen_refreshes WHERE feature = '$feature') USING (account_id)
 ),
 ownerships AS (
     SELECT account_id, unnest(max_by(struct_pack(ownership_id := ownership_id), observed_at))
@@ -38,10 +44,10 @@ FROM latest
 LEFT JOIN ownerships USING (account_id)
 LEFT JOIN watermark USING (account_id)
 WHERE latest.status IS NOT NULL
+    AND ('$feature' <> 'ownership' OR ownerships.ownership_id <> '')
     AND (watermark.account_id IS NULL
     OR watermark.last_attempted_at IS DISTINCT FROM latest.last_attempted_at
     OR (latest.status = 'succeeded' AND watermark.status IS DISTINCT FROM 'succeeded')
     OR ('$feature' = 'ownership' AND watermark.ownership_id IS DISTINCT FROM ownerships.ownership_id)
     OR ('$feature' = 'ownership' AND watermark.pii IS DISTINCT FROM nullif($$pii, ''))
     OR watermark.refused_at <= $$refused_until)
-ORDER BY account_id

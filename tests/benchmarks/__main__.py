@@ -1,7 +1,8 @@
 """`python -m tests.benchmarks [NAME…] [--full]`: what docs/performance.md claims, measured in this tree.
 
-Prints one table and writes `.benchmarks/results.json`, of which `python -m tests.benchmarks.table` makes that of the page. Each figure comes from a process of its own, and the servers
-that are asked run in others. Ratios compare what ran interleaved, at the median.
+Prints one table and writes `.benchmarks/results.json`; `python -m tests.benchmarks.table` makes that of the page of it. Each
+figure comes from a process of its own, and the servers that are asked run in others. Ratios compare what ran interleaved, at
+the median.
 """
 
 import argparse

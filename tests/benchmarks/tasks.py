@@ -218,6 +218,9 @@ def quiet(folder: str, runs: str) -> Figures:
 
 def due(folder: str) -> Figures:
     """Of which accounts of a lake the transactions are due: all that were refreshed, for none were read yet."""
+    from fincon.cli.sync import without_pandas
+
+    without_pandas()
     from fincon.lake.incremental import DueQuery, due_accounts, read_refreshes
     from fincon.lake.tables import Lake
     from fincon.transforms.page import Origin
