@@ -218,7 +218,6 @@ def due_accounts(lake: Lake, asked: DueQuery, refreshes: Mapping[Table, pa.Table
             known[ACCOUNTS.name] = f"FROM no_{ACCOUNTS.name}"
         due = query.sql(from_template("due", **known, feature=asked.feature), params=params)
         found = due.to_arrow_reader(ROWS_A_BATCH).read_all()
-    lake.release_memory()
     return DueAccounts(asked, found.sort_by("account_id"))  # which takes less here than in the query
 
 
