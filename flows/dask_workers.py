@@ -49,11 +49,18 @@ def refuse_without_workers(address: str, seconds: float = WORKER_SECONDS) -> Non
     """Make sure that a scheduler has a worker, for whom it would else wait for ever.
 
     Raises:
-        RunFailed: it has none after so many seconds.
+        RunFailed: it has none after so many seconds, or does not answer.
     """
     from distributed import Client  # it comes with fincon[dask] alone
 
-    with Client(address, timeout=seconds) as client:  # type: ignore[no-untyped-call]  # it ships no types
+    try:
+        client = Client(address, timeout=seconds)  # type: ignore[no-untyped-call]  # it ships no types
+    except OSError as error:
+        raise RunFailed(
+            f"No Dask scheduler answers at {address} within {seconds:.0f} s.",
+            "Start it (dask scheduler), mend FINCON_DASK, or unset it to fetch in this process.",
+        ) from error
+    with client:
         try:
             client.wait_for_workers(1, timeout=seconds)
         except TimeoutError as error:

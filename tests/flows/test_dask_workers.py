@@ -189,3 +189,5 @@ def test_a_scheduler_without_a_worker_is_told_and_not_waited_for_for_ever() -> N
         pytest.raises(RunFailed, match="has no worker after 1 s"),
     ):
         refuse_without_workers(cluster.scheduler_address, 1)
+    with pytest.raises(RunFailed, match=r"No Dask scheduler answers at tcp://127\.0\.0\.1:1 within 1 s"):
+        refuse_without_workers("tcp://127.0.0.1:1", 1)

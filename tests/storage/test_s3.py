@@ -1,5 +1,6 @@
 """A lake in a bucket: all that a folder promises, and one writer among many machines. The S3 server is moto."""
 
+import gzip
 import os
 import signal
 import socket
@@ -27,6 +28,7 @@ from fincon.lake.tables import Lake
 from fincon.pipeline.check import failed_checks
 from fincon.pipeline.compact import compact
 from fincon.pipeline.erase import erase, traces
+from fincon.pipeline.id_files import read_session_ids
 from fincon.pipeline.recovery import recover
 from fincon.pipeline.request import SyncRequest
 from fincon.pipeline.rewrite_privacy import rewrite
@@ -519,3 +521,24 @@ def test_a_bucket_with_nothing_in_it_yet_is_told(machines: tuple[S3Path, S3Path]
     with pytest.raises(UsageError, match=r"There is no s3://lakes/.*/fincon\.duckdb"):
         connect(machines[0])
     assert fincon("compact", cwd=tmp_path, env=on_the_way(machines[0])).returncode == 2
+
+
+@pytest.mark.usefixtures("s3")
+def test_session_ids_are_read_from_an_object(sandbox: Sandbox, tmp_path: Path) -> None:
+    """As from a file: of any form, packed or not; one that is not there is told before anything is sent."""
+    ids = sandbox.world.session_ids()[:3]
+    packed = gzip.compress(b"session_id,stripe_account\n" + "".join(f"{i},acct_1\n" for i in ids).encode())
+    for name, content in (("plain.txt", "\n".join(ids).encode()), ("packed.csv.gz", packed)):
+        data_folder(f"s3://lakes/ids/{name}").put(content)  # type: ignore[union-attr]
+    assert read_session_ids("s3://lakes/ids/plain.txt").plain == tuple(ids)
+    assert read_session_ids("s3://lakes/ids/packed.csv.gz").of == {"acct_1": tuple(ids)}
+    env = environ(sandbox.url)
+    arguments = ("sync", "--no-accounts", "--sessions")
+    done = fincon(*arguments, "s3://lakes/ids/plain.txt", cwd=tmp_path, env=env)
+    assert done.returncode == 0, done.stderr
+    assert rows(tmp_path / "data", "SELECT count(*) AS n FROM sessions") == [{"n": 3}]
+    sandbox.reset_requests()
+    missing = fincon(*arguments, "s3://lakes/ids/nothing.txt", cwd=tmp_path, env=env)
+    assert missing.returncode == 2
+    assert "The session ids in s3://lakes/ids/nothing.txt cannot be read" in missing.stderr
+    assert sandbox.requests == []
