@@ -1,10 +1,12 @@
 """``fincon listen``: take Stripe's webhooks, and load what came every few seconds."""
 
 import logging
+import os
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -35,6 +37,9 @@ LOG = logging.getLogger("fincon.listen")
 
 STOP_SECONDS = 60.0
 """How long a load has to stop that is in progress at the end."""
+
+NICE = 10
+"""How much a load yields to the answers, for they have their time."""
 
 LONGEST_PAUSE = 300.0
 """How long the next load waits at most where one after another fails, in seconds."""
@@ -195,6 +200,8 @@ class Loads:
         command = [sys.executable, "-P", "-m", "fincon.cli", *arguments]
         process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)  # noqa: S603 - our own command
         try:
+            with suppress(ProcessLookupError):
+                os.setpriority(os.PRIO_PROCESS, process.pid, NICE)
             said = process.communicate()[1]
         except BaseException:
             process.terminate()

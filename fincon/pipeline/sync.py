@@ -102,7 +102,6 @@ def extract_and_load(
     results = extract(ctx, jobs)
     revoked = note_revoked(ctx, results)
     loaded = load(ctx, [*results, *revoked])
-    remove_received(ctx, results, loaded)
 
     failures |= {result.run.stripe_account: result.failure for result in results if result.failure}
     failures |= loaded.failures
@@ -112,6 +111,7 @@ def extract_and_load(
     note_closed_sessions(ctx, [*(run for run, _ in interrupted), *(result.run for result in results)])
     recorded_now = record_ended(ctx.data, lake)
     failed = publish_and_check(ctx)
+    remove_received(ctx, results, loaded)
     forget(recorded_now)
 
     rows = [row for row in loaded.rows if row["run_id"] not in {result.run.run_id for result in revoked}]
@@ -136,7 +136,7 @@ def extract_and_load(
 
 
 def remove_received(ctx: SyncContext, results: Sequence[ExtractResult], loaded: Loaded) -> None:
-    """Remove the events from the spool that are loaded."""
+    """Remove the events from the spool that are loaded, once the views show them."""
     in_lake = {row["run_id"] for row in loaded.rows}
     done: dict[Path, set[str]] = {}
     for result in results:

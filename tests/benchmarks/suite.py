@@ -305,6 +305,20 @@ def prefect(*, full: bool) -> Iterator[Row]:
     )
 
 
+def listen(*, full: bool) -> Iterator[Row]:
+    """Webhooks at 1,000 a second, taken while what came is loaded on the same machine."""
+    from tests.benchmarks.webhooks import under_load
+
+    seconds = 60 if full else 10
+    bars = {
+        "events a second": (">=", 990.0),
+        "p99 ms": ("<=", 50.0),
+        "refused": ("<=", 0),
+        "missing rows": ("<=", 0),
+    }
+    yield Row(f"webhooks, 1,000 a second for {seconds} s", under_load(seconds, 1_000), bars)
+
+
 BENCHMARKS: dict[str, Benchmark] = {
     benchmark.__name__: benchmark
     for benchmark in (
@@ -327,6 +341,7 @@ BENCHMARKS: dict[str, Benchmark] = {
         stripe_accounts,
         due,
         prefect,
+        listen,
     )
 }
 QUICK = ("transform", "memory", "each_page", "quiet", "quiet_in_a_bucket", "due")
