@@ -12,8 +12,6 @@ WITH posted AS NOT MATERIALIZED (
         t.stripe_account,
         t.account_id,
         t.account_holder_id,
-        -- Without a holder an account stands for itself, and so it does where a currency is not known: nothing is paired with it.
-        coalesce(CASE WHEN t.currency IS NOT NULL THEN t.account_holder_id END, 'account ' || t.account_id) AS owner,
         t.transaction_id,
         t.currency,
         t.amount,
@@ -36,6 +34,16 @@ WITH posted AS NOT MATERIALIZED (
     ) AS t
     WHERE t.status = 'posted' AND t.posted_at IS NOT NULL AND t.amount <> 0
 ),
+-- Amounts that came and went on several accounts of a holder: they are few, and what may be a transfer is sought among these alone.
+-- Versions that were replaced may add some, which changes nothing. Where a holder or a currency is not known nothing is paired.
+sizes AS NOT MATERIALIZED (
+    SELECT t.stripe_account, a.account_holder_id, t.currency, abs(t.amount::HUGEINT) AS size
+    FROM lake.transactions AS t
+    JOIN accounts AS a USING (stripe_account, account_id)
+    WHERE t.observed_at <= lake.utc(ts) AND t.status = 'posted' AND a.account_holder_id IS NOT NULL AND t.currency IS NOT NULL
+    GROUP BY t.stripe_account, a.account_holder_id, t.currency, size
+    HAVING bool_or(t.amount > 0) AND NOT bool_and(t.amount > 0) AND min(t.account_id) <> max(t.account_id)
+),
 near AS NOT MATERIALIZED (
     SELECT
         *,
@@ -52,16 +60,17 @@ near AS NOT MATERIALIZED (
             )
         END AS has_counterpart
     FROM posted
+    SEMI JOIN sizes USING (stripe_account, account_holder_id, currency, size)
     WINDOW
-        by_time AS (PARTITION BY stripe_account, account_holder_id, owner, currency, size ORDER BY posted_at, transaction_id),
+        by_time AS (PARTITION BY stripe_account, account_holder_id, currency, size ORDER BY posted_at, transaction_id),
         around AS (
-            PARTITION BY stripe_account, account_holder_id, owner, currency, size ORDER BY day
+            PARTITION BY stripe_account, account_holder_id, currency, size ORDER BY day
             RANGE BETWEEN INTERVAL 5 DAY PRECEDING AND INTERVAL 5 DAY FOLLOWING
         )
 ),
 grouped AS NOT MATERIALIZED (
     SELECT *, sum(is_apart::INTEGER) OVER (
-        PARTITION BY stripe_account, account_holder_id, owner, currency, size ORDER BY posted_at, transaction_id
+        PARTITION BY stripe_account, account_holder_id, currency, size ORDER BY posted_at, transaction_id
     ) AS cluster
     FROM near
 ),
@@ -70,10 +79,10 @@ numbered AS NOT MATERIALIZED (
         *,
         count(*) FILTER (is_in) OVER cluster_of = count(*) FILTER (NOT is_in) OVER cluster_of AS is_even,
         row_number() OVER (
-            PARTITION BY stripe_account, account_holder_id, owner, currency, size, cluster, is_in ORDER BY posted_at, transaction_id
+            PARTITION BY stripe_account, account_holder_id, currency, size, cluster, is_in ORDER BY posted_at, transaction_id
         ) AS number
     FROM grouped
-    WINDOW cluster_of AS (PARTITION BY stripe_account, account_holder_id, owner, currency, size, cluster)
+    WINDOW cluster_of AS (PARTITION BY stripe_account, account_holder_id, currency, size, cluster)
 ),
 paired AS NOT MATERIALIZED (
     SELECT
@@ -88,30 +97,31 @@ paired AS NOT MATERIALIZED (
             END
         END AS counterpart_id
     FROM numbered
-    WINDOW pair AS (PARTITION BY stripe_account, account_holder_id, owner, currency, size, cluster, number)
+    WINDOW pair AS (PARTITION BY stripe_account, account_holder_id, currency, size, cluster, number)
 )
 SELECT
     stripe_account,
     account_id,
     account_holder_id,
     transaction_id,
-    currency,
-    amount,
-    major_units(amount, currency) AS major_amount,
-    posted_at,
-    day,
-    description,
-    payee,
+    t.currency,
+    t.amount,
+    major_units(t.amount, t.currency) AS major_amount,
+    t.posted_at,
+    t.day,
+    t.description,
+    t.payee,
     CASE
-        WHEN counterpart_id IS NOT NULL THEN 'own_transfer'
-        WHEN payment_kind IS NOT NULL AND payment_kind <> 'loan_payment' THEN payment_kind
-        WHEN has_counterpart THEN 'unsure'
-        WHEN payment_kind = 'loan_payment' AND NOT is_in THEN payment_kind
-        WHEN is_in THEN 'money_in'
+        WHEN p.counterpart_id IS NOT NULL THEN 'own_transfer'
+        WHEN t.payment_kind IS NOT NULL AND t.payment_kind <> 'loan_payment' THEN t.payment_kind
+        WHEN p.has_counterpart THEN 'unsure'
+        WHEN t.payment_kind = 'loan_payment' AND NOT t.is_in THEN t.payment_kind
+        WHEN t.is_in THEN 'money_in'
         ELSE 'money_out'
     END AS kind,
-    counterpart_id
-FROM paired;
+    p.counterpart_id
+FROM posted AS t
+LEFT JOIN paired AS p USING (stripe_account, account_id, account_holder_id, transaction_id);
 
 CREATE VIEW classified_transactions AS FROM classified_transactions_as_of('infinity');
 

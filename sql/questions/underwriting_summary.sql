@@ -8,7 +8,6 @@ CREATE MACRO lake.summary_at(ts, by_holder) AS TABLE
 WITH months AS NOT MATERIALIZED (
     SELECT
         *,
-        coalesce(account_id, account_holder_id) AS subject,
         days_observed = days_in_month AS is_whole,
         count(*) FILTER (days_observed = days_in_month) OVER one AS n,
         sum(money_in) FILTER (days_observed = days_in_month) OVER one AS total_in,
@@ -17,12 +16,32 @@ WITH months AS NOT MATERIALIZED (
     FROM lake.months_at(ts, by_holder)
     WINDOW one AS (PARTITION BY stripe_account, account_id, account_holder_id, currency)
 ),
-flows AS NOT MATERIALIZED (
+payers AS NOT MATERIALIZED (
+    SELECT
+        stripe_account,
+        CASE WHEN NOT by_holder THEN account_id END AS account_id,
+        account_holder_id,
+        currency,
+        payee,
+        sum(amount) AS paid
+    FROM classified_transactions_as_of(ts)
+    WHERE kind = 'money_in'
+        AND day >= lake.utc_day(least(lake.utc(ts), now())) - 90
+        AND day < lake.utc_day(least(lake.utc(ts), now()))
+        AND (NOT by_holder OR account_holder_id IS NOT NULL)
+    GROUP BY ALL
+),
+-- Side by side, and not joined, so that who asks for one account or holder reads their rows alone of both.
+told AS NOT MATERIALIZED (
+    FROM months
+    UNION ALL BY NAME
+    FROM payers
+),
+summed AS NOT MATERIALIZED (
     SELECT
         stripe_account,
         account_id,
         account_holder_id,
-        subject,
         currency,
         min(month) AS first_month,
         any_value(n) AS whole_months,
@@ -35,34 +54,13 @@ flows AS NOT MATERIALIZED (
         ) END AS in_volatility,
         CASE WHEN whole_months > 1 THEN lake.rounded_quotient(
             sum(abs(n * net::HUGEINT - total_net::HUGEINT)) FILTER (is_whole), whole_months * whole_months
-        ) END AS net_volatility
-    FROM months
-    GROUP BY stripe_account, account_id, account_holder_id, subject, currency
-),
-paid AS NOT MATERIALIZED (
-    SELECT
-        stripe_account,
-        CASE WHEN by_holder THEN account_holder_id ELSE account_id END AS subject,
-        currency,
-        payee,
-        sum(amount) AS paid
-    FROM classified_transactions_as_of(ts)
-    WHERE kind = 'money_in'
-        AND day >= lake.utc_day(least(lake.utc(ts), now())) - 90
-        AND day < lake.utc_day(least(lake.utc(ts), now()))
-    GROUP BY stripe_account, subject, currency, payee
-),
-payers AS NOT MATERIALIZED (
-    SELECT
-        stripe_account,
-        subject,
-        currency,
+        ) END AS net_volatility,
         max_by(payee, (paid, payee)) FILTER (payee <> '') AS largest_payer,
         (lake.rounded_quotient(
             10000 * max(paid) FILTER (payee <> ''), sum(paid)::HUGEINT
         )::DECIMAL(9, 0) * 0.0001::DECIMAL(5, 4))::DECIMAL(9, 4) AS largest_payer_share
-    FROM paid
-    GROUP BY stripe_account, subject, currency
+    FROM told
+    GROUP BY stripe_account, account_id, account_holder_id, currency
 )
 SELECT
     stripe_account,
@@ -84,8 +82,7 @@ SELECT
     major_units(net_volatility::DECIMAL(38, 0), currency) AS net_volatility_amount,
     largest_payer,
     largest_payer_share
-FROM flows
-LEFT JOIN payers USING (stripe_account, subject, currency);
+FROM summed;
 
 CREATE MACRO underwriting_summary_as_of(ts) AS TABLE
 FROM lake.summary_at(ts, false);
