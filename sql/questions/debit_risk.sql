@@ -17,11 +17,7 @@ WITH held AS NOT MATERIALIZED (
         b.current,
         b.available,
         b.as_of,
-        CASE
-            WHEN regexp_matches(typeof(asked_amount), 'DOUBLE|FLOAT|, *[1-9]')
-            THEN error('debit_risk takes whole minor units: 12500 for 125 dollars')
-            ELSE asked_amount
-        END::DECIMAL(38, 0) AS debit,
+        lake.whole_units(asked_amount)::DECIMAL(38, 0) AS debit,
         lake.utc_day(clock) AS today,
         date_sub('hour', b.as_of, clock) AS hours_old,
         r.status AS last_refresh_status,

@@ -64,7 +64,7 @@ SELECT
     min_by(day, (balance, day)) FILTER (is_within) AS lowest_on,
     CASE WHEN days_observed > 0 THEN count(*) FILTER (is_within AND balance < 0) END AS days_below_zero,
     CASE
-        WHEN days_observed > 0 AND threshold IS NOT NULL THEN count(*) FILTER (is_within AND balance < threshold)
+        WHEN days_observed > 0 AND threshold IS NOT NULL THEN count(*) FILTER (is_within AND balance < lake.whole_units(threshold))
     END AS days_below_threshold
 FROM windowed
 GROUP BY stripe_account, subject, account_holder_id, currency, window_days;

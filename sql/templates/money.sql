@@ -18,4 +18,12 @@ CREATE MACRO major_units(minor, currency) AS (
     END
 )::DECIMAL(38, 4);
 
+-- What is asked for in major units would be another amount.
+CREATE MACRO lake.whole_units(asked) AS CASE
+    WHEN regexp_matches(typeof(asked), 'DOUBLE|FLOAT|, *[1-9]')
+    THEN error('an amount is taken in whole minor units: 12500 for 125 dollars')
+    ELSE asked
+END;
+
+COMMENT ON MACRO lake.whole_units IS 'An amount that somebody asked for, in minor units; one with decimals is an error.';
 COMMENT ON MACRO major_units IS 'An amount in minor units, or a sum of such, in its currency''s major unit; exact.';

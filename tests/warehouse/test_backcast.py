@@ -65,13 +65,16 @@ def test_a_backcast_is_the_ledger_at_each_days_end_and_meets_every_known_balance
 
 
 @pytest.mark.parametrize("amount", ["12.5", "12.50::DOUBLE"])
-def test_a_debit_in_major_units_is_refused_for_it_would_be_another_amount(
-    amount: str, tmp_path: Path
+@pytest.mark.parametrize("query", ["debit_risk({}, 'usd')", "underwriting_balances({})"])
+def test_a_debit_or_threshold_in_major_units_is_refused_for_it_would_be_another_amount(
+    query: str, amount: str, tmp_path: Path
 ) -> None:
     given = {
         "accounts": [{"account_id": "fca_1"}],
-        "balances": [{"account_id": "fca_1", "currency": "usd", "current": 1}],
+        "balances": [
+            {"account_id": "fca_1", "currency": "usd", "current": 1, "as_of": "2026-11-01T00:00:00Z"},
+        ],
     }
     publish_rows(tmp_path / "data", given, datetime.now(UTC))
     with connect(tmp_path / "data") as connection, pytest.raises(duckdb.Error, match="whole minor units"):
-        connection.execute(f"FROM debit_risk({amount}, 'usd')")
+        connection.execute(f"FROM {query.format(amount)}")
