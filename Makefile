@@ -24,10 +24,10 @@ demo: install
 	@$(BIN)/fincon demo
 
 test: install lint
-	$(BIN)/python -m pytest --numprocesses 2 -m "not slow"
+	$(BIN)/python -m pytest --numprocesses 3 --dist worksteal -m "not slow"
 
 test-slow: install
-	$(BIN)/python -m pytest --numprocesses 2 -m "$(SLOW)"
+	$(BIN)/python -m pytest --numprocesses 4 --dist worksteal -m "$(SLOW)"
 
 soak: install
 	$(BIN)/python -m tests.soak --syncs 200 --seed 1
