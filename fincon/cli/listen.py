@@ -5,7 +5,8 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,7 +25,7 @@ from fincon.cli.options import (
     pluralize,
 )
 from fincon.cli.sync import details_options
-from fincon.errors import UsageError
+from fincon.errors import DataFolderLocked, UsageError
 from fincon.landing.spool import Spool
 from fincon.listen.receiver import PATH, Receiver, Wanted
 from fincon.listen.server import bind, serving
@@ -41,8 +42,11 @@ STOP_SECONDS = 60.0
 NICE = 10
 """How much a load yields to the answers, for they have their time."""
 
-LONGEST_PAUSE = 300.0
-"""How long the next load waits at most where one after another fails, in seconds."""
+FIRST_PAUSE, LONGEST_PAUSE = 5.0, 300.0
+"""How long is waited where one try after another fails, in seconds: twice as long each time."""
+
+LIST, LOAD = "Stripe's list of events could not be read", "what was received could not be loaded"
+"""What `/health` says where one failed."""
 
 where_options = add_options(
     click.option(
@@ -174,28 +178,37 @@ class Loads:
     owners: bool
     published: int | None = None
     """When the views were published that the policy is of."""
-    failures: int = 0
-    """How many loads have failed, one after another."""
-    say: Callable[[str], object] = field(default=lambda line: click.echo(line, err=True, nl=False))
+    failures: Counter[str] = field(default_factory=Counter)
+    """What failed → how many times in a row."""
 
     def run(self) -> None:
         """Load what came, turn by turn; never returns."""
-        read_at = 0.0
+        list_due = load_due = 0.0
         while True:
             began = time.monotonic()
-            if not read_at or began - read_at >= self.events_every:
-                read_at = began if self._run(self.events) else 0.0
-            if self.receiver.spool.count():
-                self._run(self.received)
+            if began >= list_due:
+                waits = self._run(LIST, self.events)
+                list_due = time.monotonic() + (
+                    self.events_every if waits is None else min(waits, self.events_every)
+                )
+            if began >= load_due and (files := {*self.receiver.spool.files()}):
+                waits = self._run(LOAD, self.received)
+                if not files <= {*self.receiver.spool.files()}:
+                    waits = (
+                        None  # what failed is one Stripe account's, and the others' news does not wait for it
+                    )
+                load_due = began + (waits or 0.0)
             try:
                 self.renew_policy()
             except MACHINES as error:  # the next load says what is wrong; what is left out stays as it was
                 LOG.warning("the choice about personal data cannot be read: %s", error)
-            pause = min(self.every * 2.0**self.failures, max(LONGEST_PAUSE, self.every))
-            time.sleep(max(0.0, began + pause - time.monotonic()))
+            time.sleep(max(0.0, began + self.every - time.monotonic()))
 
-    def _run(self, arguments: Sequence[str]) -> bool:
-        """Run a command, and return whether it succeeded. Where another run holds the data folder, the next turn comes."""
+    def _run(self, what: str, arguments: Sequence[str]) -> float | None:
+        """Run a command; return None where it succeeded, else for how many seconds to wait before it is tried again.
+
+        Where another run holds the data folder, the next turn comes.
+        """
         # -P: what lies in the folder that it is started from is nobody's module, whatever its name.
         command = [sys.executable, "-P", "-m", "fincon.cli", *arguments]
         process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)  # noqa: S603 - our own command
@@ -207,13 +220,14 @@ class Loads:
             process.terminate()
             process.communicate(timeout=STOP_SECONDS)
             raise
-        if process.returncode == 4:
-            return False
-        self.say(said)
-        self.failures = self.failures + 1 if process.returncode else 0
-        if not self.receiver.failing.startswith("events"):
-            self.receiver.failing = "the last load failed" if self.failures else ""
-        return process.returncode == 0
+        if process.returncode == DataFolderLocked.exit_code:
+            return 0.0
+        click.echo(said, err=True, nl=False)
+        self.failures[what] = self.failures[what] + 1 if process.returncode else 0
+        self.receiver.not_loaded = "; ".join(one for one, count in self.failures.items() if count)
+        if not process.returncode:
+            return None
+        return float(min(FIRST_PAUSE * 2.0 ** self.failures[what], LONGEST_PAUSE))
 
     def renew_policy(self) -> None:
         """Have the receiver leave out what runs leave out now of people, and who was erased, where a run was since.

@@ -8,7 +8,7 @@ import itertools
 import re
 import secrets
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
@@ -27,6 +27,9 @@ from fincon.transforms.streams import STREAMS
 WEBHOOKS = STREAMS["webhooks"]
 
 _COUNT = re.compile(r"-(\d+)\.json")
+
+
+Waiting = dict[str, dict[Path, list[tuple[str, msgspec.Raw]]]]
 
 
 class _Whose(msgspec.Struct):
@@ -62,14 +65,13 @@ class Spool:
         """Count the events that wait, by the names of the files alone."""
         return sum(int(found[1]) for path in self.files() if (found := _COUNT.search(path.name)))
 
-    def stripe_accounts(self) -> list[str]:
-        """List the Stripe accounts of which events wait; empty stands for the key's own."""
-        return list(dict.fromkeys(_whose(raw) for path in self.files() for _, raw in self._read(path)))
-
-    def events(self, stripe_account: str) -> Iterator[tuple[Path, list[tuple[str, msgspec.Raw]]]]:
-        """Yield each file with the events of a Stripe account in it, as (id, content)."""
+    def by_account(self) -> Waiting:
+        """Return Stripe account (empty stands for the key's own) → file → the events of it there, as (id, content)."""
+        found: Waiting = {}
         for path in self.files():
-            yield path, [one for one in self._read(path) if _whose(one[1]) == stripe_account]
+            for event_id, raw in self._read(path):
+                found.setdefault(_whose(raw), {}).setdefault(path, []).append((event_id, raw))
+        return found
 
     def _read(self, path: Path) -> list[tuple[str, msgspec.Raw]]:
         """Read the events of a file.

@@ -16,7 +16,6 @@ from starlette.datastructures import Headers
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from fincon.errors import FinconError
 from fincon.extract.events import TYPES
 from fincon.landing.spool import Spool
 from fincon.listen.signature import refusal
@@ -43,7 +42,7 @@ LOG = logging.getLogger("fincon.listen")
 
 ANSWERS = {
     "unsigned": 400, "forged": 400, "replayed": 400, "unreadable": 400, "cut short": 400,
-    "slow": 408, "large": 413, "busy": 503, "disk": 503,
+    "slow": 408, "large": 413, "busy": 503, "disk": 503, "failed": 500,
 }  # fmt: skip
 """Why a webhook is refused → the status of the answer. Stripe sends it again for days, whichever it is."""
 
@@ -86,8 +85,8 @@ class Receiver:
         self.received = self.duplicates = 0
         self.ignored: Counter[str] = Counter()
         self.refused: Counter[str] = Counter()
-        self.failing = ""
-        """Why nothing can be kept, or loaded, at the moment; for `/health`."""
+        self.not_kept = self.not_loaded = ""
+        """Why events cannot be written, or loaded, at the moment; for `/health`."""
         self._waited_before = spool.count()
         self._in_flight = 0
         self._pending: list[tuple[Webhook, asyncio.Future[str]]] = []
@@ -190,19 +189,22 @@ class Receiver:
             self.spool.write(events, self.privacy, self.erased)
         except OSError as error:
             LOG.exception("events cannot be kept in %s", self.spool.folder)
-            self.failing = f"events cannot be kept: {error.strerror}"
+            self.not_kept = f"events cannot be kept: {error.strerror}"
             return "disk"
-        except (ValueError, RecursionError, FinconError):
+        except (ValueError, RecursionError):
             return "unreadable"
-        if self.failing.startswith("events cannot be kept"):
-            self.failing = ""
+        except Exception:  # whatever it is, who waits is answered, and Stripe sends it again
+            LOG.exception("events cannot be kept")
+            return "failed"
+        self.not_kept = ""
         return ""
 
     async def _health(self) -> Response:
         waiting = await asyncio.to_thread(self.spool.count)
+        failing = self.not_kept or self.not_loaded
         counts = {
-            "status": "failing" if self.failing else "ok",
-            "reason": self.failing or None,
+            "status": "failing" if failing else "ok",
+            "reason": failing or None,
             "received": self.received,
             "duplicate": self.duplicates,
             "ignored": dict(self.ignored),
@@ -211,7 +213,7 @@ class Receiver:
             "waiting": waiting,
         }
         content = msgspec.json.encode(counts)
-        return Response(content, 503 if self.failing else 200, media_type="application/json")
+        return Response(content, 503 if failing else 200, media_type="application/json")
 
 
 async def _read_body(length: str, receive: Receive) -> bytes:

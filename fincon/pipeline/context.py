@@ -8,6 +8,7 @@ from typing import ParamSpec, Protocol, TypeVar
 from fincon.extract.client import RequestBudget
 from fincon.extract.stopping import StopSignal
 from fincon.lake.tables import Lake
+from fincon.landing.spool import Waiting
 from fincon.settings import Settings
 from fincon.storage.s3 import DataPath
 
@@ -57,6 +58,8 @@ class SyncContext:
     stop: StopSignal = field(default_factory=StopSignal)
     run_step: StepRunner = call_directly
     progress: Progress = field(default_factory=NoProgress)
+    waiting: Waiting = field(default_factory=dict)
+    """The events that Stripe sent and that are to be loaded, where they are."""
 
     @property
     def data(self) -> DataPath:

@@ -20,7 +20,6 @@ from fincon.lake.staging import Stager
 from fincon.lake.tables import Lake
 from fincon.landing.page_store import PageStore
 from fincon.landing.run_folder import REFUSED, Run, RunFolder
-from fincon.landing.spool import Spool
 from fincon.pipeline.context import Advance, NoProgress, SyncContext, call_directly
 from fincon.pipeline.plan import ExtractJob, known_accounts, run_spec
 from fincon.settings import load_settings
@@ -301,8 +300,8 @@ def take_received(
     the last run are read as well, or the listing. What even those leave open waits for the next turn.
     """
     whose = job.run.stripe_account
-    files = list(Spool(ctx.data).events(whose))
-    events_sent = [one for _, events_of_file in files for one in events_of_file]
+    files = ctx.waiting.get(whose, {})
+    events_sent = [one for of_file in files.values() for one in of_file]
     times: Mapping[int, Mapping[str, int]] = sightings.event_times(ctx.lake, whose)
     found = sort_webhooks(events_sent, times, job.since)
     # An earlier attempt may have begun with the list: what it began is finished.
@@ -314,7 +313,7 @@ def take_received(
         found = sort_webhooks(events_sent, webhooks.with_listed(page_store, times), since)
     ctx.run_step("take in webhooks", webhooks.store_webhooks, page_store, found.fresh, job.newest)
     ctx.run_step("fetch accounts", events.fetch_unreadable_accounts, stripe, page_store, found.accounts)
-    return {path: {one for one, _ in of_file} - found.undecided for path, of_file in files if of_file}
+    return {path: {one for one, _ in of_file} - found.undecided for path, of_file in files.items()}
 
 
 def fetch_features(

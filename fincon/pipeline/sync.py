@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from fincon.errors import FinconError
+from fincon.errors import AccountDisconnected, FinconError
 from fincon.extract.client import RequestBudget
 from fincon.extract.stopping import StopSignal
 from fincon.lake.incremental import accounts_set_aside, last_pii
@@ -96,7 +96,8 @@ def extract_and_load(
     refuse_other_mode(ctx.settings, lake)
     interrupted, failures = load_interrupted(ctx)  # they come first: what is fetched now must be newer
     if request.received:
-        request = replace(request, stripe_accounts=tuple(Spool(ctx.data).stripe_accounts()), accounts=False)
+        ctx = replace(ctx, waiting=Spool(ctx.data).by_account())
+        request = replace(request, stripe_accounts=tuple(ctx.waiting), accounts=False)
     jobs = plan_sync(ctx, request)
     before, is_first = last_pii(lake), not lake.run_ids()
     results = extract(ctx, jobs)
@@ -136,13 +137,19 @@ def extract_and_load(
 
 
 def remove_received(ctx: SyncContext, results: Sequence[ExtractResult], loaded: Loaded) -> None:
-    """Remove the events from the spool that are loaded, once the views show them."""
+    """Remove the events from the spool that are loaded, once the views show them.
+
+    So are those of a Stripe account that the key may not act for any more: should it again, the list has them.
+    """
     in_lake = {row["run_id"] for row in loaded.rows}
     done: dict[Path, set[str]] = {}
     for result in results:
-        if result.run.run_id in in_lake:
-            for path, event_ids in result.received.items():
-                done.setdefault(path, set()).update(event_ids)
+        received = result.received if result.run.run_id in in_lake else {}
+        if isinstance(result.failure, AccountDisconnected):
+            of_account = ctx.waiting.get(result.run.stripe_account, {})
+            received = {path: {event_id for event_id, _ in events} for path, events in of_account.items()}
+        for path, event_ids in received.items():
+            done.setdefault(path, set()).update(event_ids)
     Spool(ctx.data).remove(done)
 
 

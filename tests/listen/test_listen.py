@@ -29,32 +29,27 @@ TOOK = re.compile(r"fincon: ended by SIGTERM\. (\d+) events? received, .* (\d+) 
 
 
 @contextmanager
-def listening(data: Path, url: str, *more: str) -> Iterator["subprocess.Popen[str]"]:
-    """The command, once it takes events; killed in the end."""
+def listening(data: Path, url: str) -> Iterator[tuple["subprocess.Popen[str]", str]]:
+    """The command, once it takes events, and where; killed in the end."""
     clean = {k: v for k, v in os.environ.items() if not k.startswith(("STRIPE_", "FINCON_", "PREFECT_"))}
     with subprocess.Popen(
-        [str(FINCON), "listen", "--data", str(data), *more],
+        [str(FINCON), "listen", "--data", str(data), "--port", "0", "--every", "0.2"],
         env={**clean, **environ(url), "STRIPE_WEBHOOK_SECRET": SECRET},
         stderr=subprocess.PIPE,
         text=True,
     ) as process:
         try:
             assert process.stderr is not None
-            assert process.stderr.readline().startswith("Listening on http://127.0.0.1:")
-            yield process
+            yield process, process.stderr.readline().split()[2].rstrip(".")
         finally:
             process.kill()
 
 
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as found:
-        return int(found.getsockname()[1])
-
-
-def until_nothing_waits(data: Path, port: int) -> None:
+def until_nothing_waits(data: Path, url: str) -> None:
     deadline = time.monotonic() + 60
     while (
-        Spool(data).count() or requests.get(f"http://127.0.0.1:{port}/health", timeout=20).json()["waiting"]
+        Spool(data).count()
+        or requests.get(url.replace("/stripe/events", "/health"), timeout=20).json()["waiting"]
     ):
         assert time.monotonic() < deadline
         time.sleep(0.05)
@@ -65,22 +60,20 @@ def until_nothing_waits(data: Path, port: int) -> None:
 def test_killed_at_any_moment_it_loses_nothing_that_it_took(kills: int, tmp_path: Path) -> None:
     """Stripe sends until it is told that an event was taken, and never again; its list of events is refused meanwhile."""
     killed, twin = tmp_path / "killed", tmp_path / "twin"
-    port = str(free_port())
-    options = ("--port", port, "--every", "0.2")
     with running(World(seed=3, clock=START, accounts=120, sessions=0)) as sandbox:
         for data in (killed, twin):
             run_sync(settings_for(sandbox.url, data), SyncRequest())
         sandbox.faults = Faults(script=[Rule(Fault("forbidden"), "/v1/events", nth=range(1, 10_000))])
-        with listening(killed, sandbox.url, *options):
-            sender = sandbox.send_webhooks(f"http://127.0.0.1:{port}/stripe/events", SECRET, twice=0.2)
+        with listening(killed, sandbox.url) as (_, url):
+            sender = sandbox.send_webhooks(url, SECRET, twice=0.2)
             sandbox.advance(timedelta(hours=2))
         for number in range(kills):
             sandbox.advance(timedelta(hours=2))
-            with listening(killed, sandbox.url, *options):
+            with listening(killed, sandbox.url) as (_, sender.url):
                 time.sleep(0.37 * (number + 1) % 2)  # wherever it is then
-        with listening(killed, sandbox.url, *options) as last:
+        with listening(killed, sandbox.url) as (last, sender.url):
             sender.wait()
-            until_nothing_waits(killed, int(port))
+            until_nothing_waits(killed, sender.url)
             last.send_signal(signal.SIGTERM)
             said = last.communicate(timeout=60)[1]
         assert last.returncode == 0, said
@@ -93,14 +86,14 @@ def test_killed_at_any_moment_it_loses_nothing_that_it_took(kills: int, tmp_path
 
 @pytest.mark.slow
 def test_while_another_run_holds_the_folder_events_are_taken_and_wait(tmp_path: Path) -> None:
-    data, port = tmp_path / "data", free_port()
+    data = tmp_path / "data"
     with running(World(seed=4, clock=START, accounts=50, sessions=0)) as sandbox:
         run_sync(settings_for(sandbox.url, data), SyncRequest())
         with (
             writer_lock(data),
-            listening(data, sandbox.url, "--port", str(port), "--every", "0.2") as process,
+            listening(data, sandbox.url) as (process, url),
         ):
-            sender = sandbox.send_webhooks(f"http://127.0.0.1:{port}/stripe/events", SECRET)
+            sender = sandbox.send_webhooks(url, SECRET)
             sandbox.advance(timedelta(hours=12))
             sender.wait()
             taken = Spool(data).count()

@@ -173,7 +173,7 @@ def test_events_of_connected_accounts_are_kept_where_they_are_asked_for(tmp_path
     with listening(tmp_path, wanted) as found:
         found.post(refreshed(1, account="acct_1"))
         found.post(refreshed(2))
-        assert found.receiver.spool.stripe_accounts() == ["acct_1"]
+        assert list(found.receiver.spool.by_account()) == ["acct_1"]
 
 
 def test_an_event_that_is_sent_many_times_at_once_is_kept_once_and_taken_each_time(
