@@ -240,7 +240,8 @@ def record_runs(lake: Lake, runs: Sequence[dict[str, Any]]) -> list[dict[str, An
     added = _count_rows_added(lake, [run["run_id"] for run in runs])
     now = datetime.now(UTC)
     rows = [{**run, "rows_added": added.get(run["run_id"], 0), "observed_at": now} for run in runs]
-    new = [row for row in rows if not lake.contains_run(RUNS, row["run_id"])]
+    finished = lake.run_ids()  # read already, where the log's marks would have to be asked for
+    new = [row for row in rows if row["run_id"] not in finished]
     if new:
         lake.append(RUNS, lake.in_sequence(RUNS, new), [row["run_id"] for row in new])
     return rows
@@ -248,7 +249,8 @@ def record_runs(lake: Lake, runs: Sequence[dict[str, Any]]) -> list[dict[str, An
 
 def record_attempts(lake: Lake, attempts: Mapping[str, list[dict[str, Any]]]) -> None:
     """Write the rows of ``attempts`` (id → rows), each attempt's once, however often they are given."""
-    new = [attempt_id for attempt_id in attempts if not lake.contains_run(ATTEMPTS, attempt_id)]
+    recorded = {attempt_id for (attempt_id,) in lake.records(ATTEMPTS, "attempt_id")}
+    new = [attempt_id for attempt_id in attempts if attempt_id not in recorded]
     if new:
         now = datetime.now(UTC)
         rows = [{**row, "observed_at": now} for attempt_id in new for row in attempts[attempt_id]]

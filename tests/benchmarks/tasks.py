@@ -201,6 +201,20 @@ def sync(folder: str, ids: str = "", mode: str = "accounts") -> Figures:
     }
 
 
+def orjson_page() -> Figures:
+    """What `orjson.loads` of a page takes: how fast the machine is just now."""
+    import orjson
+
+    from fincon.sandbox.world import World
+    from tests.benchmarks.pages import bodies
+
+    found = list(bodies(World(accounts=5_000, sessions=0)))
+    start = cpu()
+    for body in found * 10:
+        orjson.loads(body)
+    return {"ms": 100 * (cpu() - start) / len(found)}
+
+
 SUMMED = ("accounts_seen", "requests", "throttled", "rows_added")
 
 
@@ -397,6 +411,7 @@ TASKS: dict[str, Callable[..., Figures]] = {
         ids,
         lake,
         transactions,
+        orjson_page,
         quiet,
         due,
         compact,
