@@ -8,10 +8,11 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 from urllib.parse import unquote
 
 import duckdb
+import msgspec
 import pyarrow as pa
 from deltalake import CommitProperties, DeltaTable, Transaction, WriterProperties, write_deltalake
 from deltalake.exceptions import DeltaError
@@ -19,11 +20,13 @@ from deltalake.table import TableMerger
 
 from fincon.errors import RunFailed, reason_of
 from fincon.lake.panics import panics_as_errors
+from fincon.lake.table_logs import FileStats, Logs, stats_of_files
 from fincon.lake.version_sql import read_parquet_sql, table_sql
 from fincon.settings import query_memory
 from fincon.storage.data_folder import (
     STAGING,
     DataFolder,
+    atomic_write,
     cut_short,
     delta_options,
     delta_settings,
@@ -31,7 +34,7 @@ from fincon.storage.data_folder import (
     make_folder,
     open_duckdb,
 )
-from fincon.storage.s3 import DataPath
+from fincon.storage.s3 import DataPath, S3Path
 from fincon.transforms.schemas import RUNS, SEQUENCE, TABLES, Table
 
 LOADED, REMOVED = 1, 0
@@ -53,18 +56,6 @@ SPILL = f"{STAGING}duckdb-"
 """How the folder begins into which it spills; each process has its own."""
 
 
-class FileStats(NamedTuple):
-    """Say what a table's log knows of a file. What it does not say is None: of one that an erasure wrote anew, no run."""
-
-    rows: int | None
-    first_run: str | None
-    last_run: str | None
-
-    def may_hold(self, run_id: str) -> bool:
-        """Tell whether rows of a run may be in it."""
-        return self.first_run is None or self.last_run is None or self.first_run <= run_id <= self.last_run
-
-
 class Lake:
     """The Delta tables under ``folder`` (``lake/`` of the data folder)."""
 
@@ -75,6 +66,8 @@ class Lake:
         self.work = self.data.work
         self._tables: dict[str, DeltaTable] = {}
         self._files: dict[str, tuple[int, dict[str, FileStats]]] = {}
+        self.is_recalled = False
+        """Whether `recall` found what this machine noted."""
         self._copies: dict[str, list[str]] = {}
         self._copying = threading.Lock()
         self.files_seen: set[str] = set()
@@ -161,6 +154,7 @@ class Lake:
         """Open a table anew when it is needed next: what its log began with is gone."""
         self._tables.pop(table.name, None)
         self._files.pop(table.name, None)
+        self.is_recalled = False
 
     def files(self, table: Table) -> list[str]:
         """Return the Parquet files that hold the table now, as absolute paths."""
@@ -168,11 +162,13 @@ class Lake:
 
     def file_stats(self, table: Table) -> dict[str, "FileStats"]:
         """Return each of a table's `files` with what its log says of it: read once, for in a bucket each look is a request."""
+        if self.is_recalled and table.name not in self._tables:
+            return self._files[table.name][1]
         delta = self.table(table)
         version, found = self._files.get(table.name, (-1, {}))
         if version != delta.version():
             paths = [unquote(uri.removeprefix("file://")) for uri in delta.file_uris()]
-            found = dict(zip(paths, _stats(delta, paths), strict=True))
+            found = dict(zip(paths, stats_of_files(delta, paths), strict=True))
             self._files[table.name] = delta.version(), found
         return found
 
@@ -263,7 +259,39 @@ class Lake:
 
     def versions(self) -> dict[str, int]:
         """Return the name of every table with its version, to which `restore` goes back."""
-        return {table.name: self.table(table).version() for table in TABLES}
+        return {table.name: self._version(table) for table in TABLES}
+
+    def _version(self, table: Table) -> int:
+        is_noted = self.is_recalled and table.name not in self._tables
+        return self._files[table.name][0] if is_noted else self.table(table).version()
+
+    def recall(self) -> None:
+        """Take what this machine noted of the logs when it wrote to a lake in a bucket last, if nobody has written since.
+
+        To open a table there takes half a dozen requests and more. ``runs``, to which each run writes, is opened all the
+        same: where somebody has put back what was there before, its version shows it.
+        """
+        lease = self.folder.bucket.lease if isinstance(self.folder, S3Path) else None
+        if lease is None:
+            return
+        try:
+            noted = msgspec.json.decode(self.data.logs.read_bytes(), type=Logs)
+        except (FileNotFoundError, msgspec.DecodeError):
+            return
+        self.data.logs.unlink()
+        if noted.token != lease.follows or noted.tables.keys() != {table.name for table in TABLES}:
+            return
+        if noted.tables[RUNS.name][0] == self.table(RUNS).version():
+            self._files = dict(noted.tables)
+            self.is_recalled = True
+
+    def note_logs(self) -> None:
+        """Note what the logs say now, for `recall`; of a local lake there is no need to."""
+        lease = self.folder.bucket.lease if isinstance(self.folder, S3Path) else None
+        if lease:
+            tables = {table.name: (self._version(table), self.file_stats(table)) for table in TABLES}
+            with atomic_write(self.data.logs) as part:
+                part.write_bytes(msgspec.json.encode(Logs(lease.token, tables)))
 
     @panics_as_errors()
     def restore(self, versions: Mapping[str, int], run_ids: Sequence[str]) -> None:
@@ -282,20 +310,6 @@ class Lake:
             delta = self.table(table)
             delta.create_write_transaction([], "append", delta.schema())
             delta.update_incremental()
-
-
-def _stats(delta: DeltaTable, paths: Sequence[str]) -> Iterator[FileStats]:
-    """Yield what a log says of each of its files, whose absolute ``paths`` these are."""
-    actions = pa.table(delta.get_add_actions(flatten=True))
-    columns = [
-        actions[name].to_pylist() if name in actions.column_names else [None] * len(actions)
-        for name in ("path", "num_records", "min.run_id", "max.run_id")
-    ]
-    by_name = {
-        unquote(path).rpartition("/")[2]: FileStats(*said) for path, *said in zip(*columns, strict=True)
-    }
-    for path in paths:
-        yield by_name[path.rpartition("/")[2]]
 
 
 def plain_schema(table: Table) -> pa.Schema:

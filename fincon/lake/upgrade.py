@@ -83,6 +83,9 @@ def upgrade(lake: Lake) -> None:
     """
     data = lake.folder.parent
     found = refuse_newer(data)
+    path, content = DataFolder(data).lake_format, msgspec.json.encode(OURS)
+    if lake.is_recalled and found == FORMAT and path.read_bytes() == content:
+        return  # this machine has seen to it before, and nobody has written since
     lacking = {table: _lacking(lake, table) for table in TABLES}
     for table, fields in lacking.items():
         if fields:
@@ -91,8 +94,6 @@ def upgrade(lake: Lake) -> None:
                 lake.table(table).alter.add_columns(fields, commit_properties=COMMIT_ONCE)
     if found < 1 or any(field.name == STRIPE_ACCOUNT.name for fields in lacking.values() for field in fields):
         _say_which_stripe_account(lake)
-    path = DataFolder(data).lake_format
-    content = msgspec.json.encode(OURS)
     if any(lacking.values()) or found != FORMAT or path.read_bytes() != content:
         make_folder(lake.folder)
         with atomic_write(path) as part:

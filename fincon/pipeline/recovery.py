@@ -29,8 +29,10 @@ def recovered_lake(data: DataPath) -> Iterator[Lake]:
     """
     refuse_newer(data)
     with writer_lock(data), Lake(DataFolder(data).lake) as lake:
+        lake.recall()
         recover(data, lake)
         yield lake
+        lake.note_logs()
 
 
 def finish_what_was_begun(data: DataPath) -> None:

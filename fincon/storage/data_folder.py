@@ -18,6 +18,7 @@ Always on this machine, in the work folder, which is the data folder itself wher
     pages/<run_id>/               raw pages, run.json, fetched.json, costs.json, parts.json
     pages/quarantine/<run_id>/    those of a run that cannot be loaded, and reason.txt
     serve.json                    when `fincon serve` began each deployment last
+    logs.json                     for a lake in a bucket: what its tables' logs said when this machine wrote last
     checked.json                  with which files every check found nothing wrong last
     spool/                        events that `fincon listen` took, until they are loaded
     attempts/                     attempts that run, or are not in the table of that name yet
@@ -80,6 +81,7 @@ class DataFolder:
         self.quarantine = self.pages / "quarantine"
         self.spool = self.work / "spool"
         self.attempts = self.work / "attempts"
+        self.logs = self.work / "logs.json"
         self.checked = self.work / "checked.json"
         self.served = self.work / "serve.json"
 

@@ -52,9 +52,16 @@ class Lease:
             must_fence=False,
         )
         self._path = root / LOCK_FILE
+        self.follows = ""
+        """The token of the lease before this one, if its holder released it: nobody has written since."""
         self._tag = ""
         self._mutex = threading.Lock()
         self._released = threading.Event()
+
+    @property
+    def token(self) -> str:
+        """Return what no other lease has."""
+        return self.record.token
 
     @property
     def must_fence(self) -> bool:
@@ -75,6 +82,7 @@ class Lease:
         if found.until > time.time() and found.work != self.record.work and found.token != self.record.token:
             raise _held(self.root, found)
         self._set(must_fence=found.must_fence or found.until > 0)
+        self.follows = "" if self.record.must_fence else found.token
         try:
             return self._put({"e_tag": tag})
         except ConditionFailed as error:

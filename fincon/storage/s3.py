@@ -25,6 +25,13 @@ class ConditionFailed(Exception):
 class HeldLease(Protocol):
     """The right to write to a lake, while this process holds it (`fincon.storage.lease`)."""
 
+    follows: str
+    """The token of the lease before, if it was released in order; else empty."""
+
+    @property
+    def token(self) -> str:
+        """Return what no other lease has."""
+
     @property
     def must_fence(self) -> bool:
         """Tell whether the holder before died, and may still have a commit under way."""

@@ -32,13 +32,15 @@ LAYOUT = {
     "attempts": "attempts",
     "served": "serve.json",
     "checked": "checked.json",
+    "spool": "spool",
+    "logs": "logs.json",
     "alerts": "alerts.json",
     "rates": "rates.parquet",
     "patterns": "patterns.csv",
 }
 """What lakes that exist rest on: attribute of `DataFolder` → path in it."""
 
-OF_THIS_MACHINE = ("lock", "work_id", "pages", "quarantine", "attempts", "served", "checked")
+OF_THIS_MACHINE = ("lock", "work_id", "pages", "quarantine", "attempts", "served", "checked", "logs", "spool")
 
 
 def test_the_names_on_disk_stay_and_what_is_under_way_stays_on_this_machine(tmp_path: Path) -> None:

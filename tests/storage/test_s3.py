@@ -29,7 +29,7 @@ from fincon.pipeline.check import failed_checks
 from fincon.pipeline.compact import compact
 from fincon.pipeline.erase import erase, traces
 from fincon.pipeline.id_files import read_session_ids
-from fincon.pipeline.recovery import recover
+from fincon.pipeline.recovery import recover, recovered_lake
 from fincon.pipeline.request import SyncRequest
 from fincon.pipeline.rewrite_privacy import rewrite
 from fincon.pipeline.sync import run_sync
@@ -42,7 +42,7 @@ from fincon.storage.lease import LeaseRecord
 from fincon.storage.lock import writer_lock
 from fincon.storage.s3 import S3Path
 from fincon.transforms.redaction import Choice
-from fincon.transforms.schemas import ACCOUNTS, OBJECT_TABLES
+from fincon.transforms.schemas import ACCOUNTS, OBJECT_TABLES, RUNS
 from fincon.warehouse.connection import connect
 from tests.at_rest import files_holding
 from tests.conftest import (
@@ -220,6 +220,38 @@ def test_a_local_lake_and_one_in_a_bucket_have_the_same_history(
         return f"lake.{table}"
 
     assert state(machines[0], history) == state(data, history)
+
+
+def test_what_a_machine_noted_of_the_logs_counts_until_another_writes(
+    sandbox: Sandbox, machines: tuple[S3Path, S3Path]
+) -> None:
+    """What it then reads, and publishes, is what is there: as if it had noted nothing."""
+    one, other = machines
+    tables = (*OBJECT_TABLES, RUNS)
+
+    def known(machine: S3Path) -> tuple[bool, dict[str, set[str]]]:
+        with recovered_lake(machine) as lake:
+            return lake.is_recalled, {table.name: set(lake.files(table)) for table in tables}
+
+    assert not known(one)[0]
+    run_sync(settings_for(sandbox.url, one), SyncRequest())
+    is_recalled, files = known(one)
+    assert is_recalled
+    with Lake(one / "lake") as lake:  # which asks the logs
+        assert files == {table.name: set(lake.files(table)) for table in tables}
+    sandbox.advance(LATER)
+    run_sync(settings_for(sandbox.url, other), SyncRequest())
+    is_recalled, newer = known(one)
+    assert not is_recalled
+    assert newer != files
+    assert known(one) == (True, newer)
+    run_sync(settings_for(sandbox.url, one), SyncRequest())  # and so it goes on from what it noted
+    assert failed_checks(one) == {}
+    with Lake(one / "lake") as lake:
+        assert set(rows(other, "SELECT lake.runs_files() AS files")[0]["files"]) == set(lake.files(RUNS))
+    with pytest.raises(UsageError), recovered_lake(one):
+        raise UsageError("Something went wrong.", "It was written half.")
+    assert not known(one)[0]
 
 
 def test_compacting_and_erasing_in_a_bucket(sandbox: Sandbox, machines: tuple[S3Path, S3Path]) -> None:

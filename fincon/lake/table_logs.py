@@ -1,0 +1,44 @@
+"""Say what the Delta tables' logs know of their files, so that neither a log nor a file is read for it again."""
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+from urllib.parse import unquote
+
+import msgspec
+import pyarrow as pa
+from deltalake import DeltaTable
+
+
+class FileStats(NamedTuple):
+    """Say what a table's log knows of a file. What it does not say is None: of one that an erasure wrote anew, no run."""
+
+    rows: int | None
+    first_run: str | None
+    last_run: str | None
+
+    def may_hold(self, run_id: str) -> bool:
+        """Tell whether rows of a run may be in it."""
+        return self.first_run is None or self.last_run is None or self.first_run <= run_id <= self.last_run
+
+
+class Logs(msgspec.Struct, frozen=True):
+    """What ``logs.json`` says: all that a writer needs of the tables' logs, as long as nobody has written since."""
+
+    token: str
+    """Of the lease under which it was noted."""
+    tables: dict[str, tuple[int, dict[str, FileStats]]]
+    """Table → its version, and its files."""
+
+
+def stats_of_files(delta: DeltaTable, paths: Sequence[str]) -> Iterator[FileStats]:
+    """Yield what a log says of each of its files, whose absolute ``paths`` these are."""
+    actions = pa.table(delta.get_add_actions(flatten=True))
+    columns = [
+        actions[name].to_pylist() if name in actions.column_names else [None] * len(actions)
+        for name in ("path", "num_records", "min.run_id", "max.run_id")
+    ]
+    by_name = {
+        unquote(path).rpartition("/")[2]: FileStats(*said) for path, *said in zip(*columns, strict=True)
+    }
+    for path in paths:
+        yield by_name[path.rpartition("/")[2]]
