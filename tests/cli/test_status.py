@@ -36,6 +36,27 @@ def test_a_folder_that_was_never_synced_is_not_fresh(tmp_path: Path, call: Call)
     assert (shown.code, len(shown.err.splitlines())) == (3, 1)
 
 
+def test_after_failed_attempts_alone_each_command_says_what_failed(tmp_path: Path, call: Call) -> None:
+    """Nothing is in, and yet there are views: of attempts, with what to do. Fresh it is not, whatever age is allowed."""
+    env = {"STRIPE_API_KEY": "sk_test_sandboxkey", "STRIPE_API_BASE": "http://127.0.0.1:9"}
+    failed = call("sync", cwd=tmp_path, env=env)
+    assert failed.code == 1
+    error, hint = (line.strip().removeprefix("fincon: ") for line in failed.err.splitlines())
+    shown = call("status", cwd=tmp_path)
+    assert shown.code == 0
+    assert shown.out.startswith(
+        "No run is finished yet.\nDid not succeed in the last 7 days, newest first:\n"
+    )
+    assert (error in shown.out, hint in shown.out) == (True, True)
+    (attempt,) = json.loads(call("status", "--json", cwd=tmp_path).out)["not_succeeded"]
+    assert (attempt["status"], attempt["error"], attempt["hint"]) == ("failed", error, hint)
+    old = call("status", "--max-age", "1w", cwd=tmp_path)
+    assert (old.code, old.out, len(old.err.splitlines())) == (3, "", 1)
+    assert "No attempt has succeeded: `fincon status` says why." in old.err
+    asked = call("sql", "SELECT error FROM attempts", "--format", "csv", cwd=tmp_path)
+    assert (asked.code, error in asked.out.replace('"', "")) == (0, True)
+
+
 @pytest.mark.parametrize("age", ["2", "h", "2 hours", "-1h", "1y", ""])
 def test_an_age_that_is_none_is_wrong_usage(age: str, synced: Path, call: Call) -> None:
     shown = call("status", "--max-age", age, cwd=synced)
