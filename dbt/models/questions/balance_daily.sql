@@ -1,0 +1,1 @@
+SELECT * FROM {{ source('fincon', 'balance_daily') }}

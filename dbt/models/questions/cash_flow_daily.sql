@@ -1,0 +1,1 @@
+SELECT * FROM {{ source('fincon', 'cash_flow_daily') }}

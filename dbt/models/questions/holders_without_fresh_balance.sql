@@ -1,0 +1,1 @@
+SELECT * FROM {{ source('fincon', 'holders_without_fresh_balance') }}

@@ -1,0 +1,1 @@
+SELECT * FROM {{ source('fincon', 'institution_incidents') }}

@@ -1,0 +1,1 @@
+SELECT * FROM {{ source('fincon', 'links_ending') }}

@@ -1,0 +1,1 @@
+SELECT * FROM {{ source('fincon', 'low_balance_risk') }}

@@ -1,0 +1,1 @@
+SELECT * FROM {{ source('fincon', 'relink_needed') }}

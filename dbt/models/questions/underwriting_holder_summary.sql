@@ -1,0 +1,1 @@
+SELECT * FROM {{ source('fincon', 'underwriting_holder_summary') }}
