@@ -197,7 +197,7 @@ COMMENT ON COLUMN underwriting_holder_months.currency IS 'ISO code in lower case
 COMMENT ON COLUMN underwriting_holder_months.month IS 'The first day of the month, in UTC, by when transactions were posted.';
 COMMENT ON COLUMN underwriting_holder_months.accounts IS 'Accounts of the holder with a row in this month.';
 COMMENT ON COLUMN underwriting_holder_months.days_in_month IS 'How many days it has.';
-COMMENT ON COLUMN underwriting_holder_months.days_observed IS 'Of these, days between the first transaction known and the last day of which they were read.';
+COMMENT ON COLUMN underwriting_holder_months.days_observed IS 'Of these, those of the account of which least was observed, of all that had begun by then; 0 = one of them is not read any more.';
 COMMENT ON COLUMN underwriting_holder_months.coverage IS '`days_observed` as a share of the month.';
 COMMENT ON COLUMN underwriting_holder_months.transactions IS 'How many were posted.';
 COMMENT ON COLUMN underwriting_holder_months.money_in IS 'Sum of those to the holder, without transfers between own accounts and what may be such.';
