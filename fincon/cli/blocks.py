@@ -1,6 +1,7 @@
 """Have the commands read the Secret blocks of a Prefect server that the flows read."""
 
-from fincon.settings import quiet_prefect
+from fincon.cli.options import current_options
+from fincon.settings import prefect_api_url, quiet_prefect, set_variables
 from fincon.storage.s3 import DataPath
 
 
@@ -17,3 +18,9 @@ def read_blocks(data: DataPath, **named: str | None) -> dict[str, str]:
 
     refuse_without_server("Start it, or do without: --no-prefect, or no PREFECT_API_URL.")
     return variables_of(Blocks(**named), data)
+
+
+def use_blocks(data: DataPath) -> None:
+    """Put what the environment lacks and the usual blocks hold into it, for this command, where it is to use a server."""
+    if prefect_api_url() and not current_options().no_prefect:
+        set_variables(read_blocks(data))

@@ -47,7 +47,7 @@ def serve(schedules: Path | None) -> None:
     folder = data_folder(data)
 
     def secrets(deployment: Deployment) -> Mapping[str, str]:
-        return secrets_of(deployment, folder)
+        return secrets_of(deployment, data_folder(data or deployment.parameters.get("data")))
 
     for deployment in deployments:  # what is missing is told now, not at three in the morning
         if deployment.flow == "sync":

@@ -9,7 +9,7 @@ import click
 import pyarrow as pa
 
 from fincon.cli import interrupt
-from fincon.cli.blocks import read_blocks
+from fincon.cli.blocks import use_blocks
 from fincon.cli.options import (
     FILE,
     add_options,
@@ -37,10 +37,10 @@ from fincon.settings import (
     Settings,
     dask_scheduler,
     data_folder,
+    is_set,
     load_settings,
     prefect_api_url,
     quiet_prefect,
-    set_variables,
 )
 from fincon.storage.s3 import S3Path
 from fincon.transforms.redaction import Choice
@@ -200,6 +200,8 @@ def sync(  # its parameters are the options of the command
         pii=pii,
     )
     if dry_run:
+        if not is_set("STRIPE_API_KEY"):  # with a key it needs no server
+            use_blocks(data_folder(current_options().data))
         _dry_run(load_settings(data=current_options().data), request)
         return
     _sync(_settings(request.mode), request)
@@ -255,8 +257,7 @@ def _run_events(**asked: Any) -> None:
 def _settings(mode: str) -> Settings:
     """Read the settings; what is wrong with them is put on record as well."""
     data = data_folder(current_options().data)
-    if prefect_api_url() and not current_options().no_prefect:
-        set_variables(read_blocks(data))
+    use_blocks(data)
     with recorded_if_refused(data, mode):
         return load_settings(data=data)
 

@@ -360,8 +360,9 @@ def test_a_key_from_a_secret_block_is_used_and_is_nowhere_in_clear(
     blocks(server, stripe_api_key=BLOCK_KEY)
     run = in_python(server, sync_code(data), env)
     assert run["state_type"] == "COMPLETED", run["state"]
-    done = fincon("sync", cwd=data.parent, env=env | server)
-    assert done.returncode == 0, done.stderr
+    for arguments in (("sync", "--dry-run"), ("sync",)):
+        done = fincon(*arguments, cwd=data.parent, env=env | server)
+        assert done.returncode == 0, done.stderr
     holds_no_secret(Path(server["PREFECT_HOME"]), BLOCK_KEY)
 
 
