@@ -5,7 +5,7 @@ does; so two of one account and second are left to it.
 """
 
 from collections.abc import Iterable, Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import NamedTuple
 
 import msgspec
@@ -49,7 +49,7 @@ class _Sent(msgspec.Struct):
 
 
 class _Thin(msgspec.Struct):
-    created: datetime
+    created: datetime | int
     related_object: _Related
 
 
@@ -72,16 +72,19 @@ def parse_webhook(body: bytes) -> Webhook:
     if bytes(sent.related_object) == b"null":
         return Webhook(sent.id, "", whose, sent.livemode, b"", is_thin=True)
     thin = _THIN.decode(body)
+    created, related = thin.created, thin.related_object
+    if isinstance(created, datetime):
+        created = int((created if created.tzinfo else created.replace(tzinfo=UTC)).timestamp())
     kept = {
         "id": sent.id,
         "object": THIN,
         "type": sent.type,
-        "created": int(thin.created.timestamp()),
+        "created": created,
         "livemode": sent.livemode,
         "account": whose or None,
-        "data": {"object": {"id": thin.related_object.id, "object": _ACCOUNT}},
+        "data": {"object": {"id": related.id, "object": _ACCOUNT}},
     }
-    kind = sent.type if thin.related_object.type == _ACCOUNT else ""
+    kind = sent.type if related.type == _ACCOUNT or related.id.startswith("fca_") else ""
     return Webhook(sent.id, kind, whose, sent.livemode, msgspec.json.encode(kept), is_thin=True)
 
 

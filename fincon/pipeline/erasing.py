@@ -7,6 +7,7 @@ tables that are erased too. So whoever holds the data folder next finishes what 
 import os
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -80,11 +81,11 @@ def finish(data: DataPath, lake: Lake) -> bool:
     forget(lake, identities)
     for copy in [*pages_naming(data, identities), *_ranges_naming(data, identities)]:
         copy.unlink()
-    Spool(data).erase(identities)
     publish(data, latest_files_by_table(lake))
     is_held = readers.wait()
     for table in OBJECT_TABLES:
         lake_erasure.remove_old_files(lake, table, rewrite)
+    Spool(data).erase(identities)  # last, for a listener goes on writing what comes
     if left := traces(data, identities):
         raise RunFailed(f"Traces are left in {some(left)}.", _what_to_do(data, left))
     DataFolder(data).erasing.unlink()
@@ -140,8 +141,12 @@ def traces(data: DataPath, identities: list[str]) -> list[str]:
                 naming = f"SELECT count(*) FROM {rows} WHERE regexp_matches(cells, ?)"  # noqa: S608 - likewise
                 if (query.execute(naming, [str(path), pattern]).fetchone() or (0,))[0]:
                     found.add(str(path))
-            elif path.name != DataFolder(data).erasing.name and needles.search(path.read_bytes()):
-                found.add(str(path))
+            elif path.name != DataFolder(data).erasing.name:
+                with suppress(
+                    FileNotFoundError
+                ):  # a listener has given it its name meanwhile, under which it is read
+                    if needles.search(path.read_bytes()):
+                        found.add(str(path))
     return sorted(found)
 
 

@@ -7,6 +7,7 @@ import stat
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,12 @@ from fincon.listen import receiver, server
 from fincon.listen.receiver import MAX_BODY, Wanted
 from fincon.listen.signature import refusal
 from fincon.privacy import Erased
-from fincon.sandbox.webhooks import signature, thin
+from fincon.sandbox.server import running
+from fincon.sandbox.webhooks import happened, signature, thin
+from fincon.sandbox.world import World
 from fincon.settings import Secret, webhook_secrets
 from fincon.transforms.redaction import Privacy
+from tests.conftest import START
 from tests.listen.posting import OWN, SECRET, Listener, listening
 from tests.scripted_stripe import account, event
 
@@ -280,6 +284,37 @@ def test_of_a_thin_event_the_account_is_kept_that_it_names(listener: Listener) -
     assert (kept["object"], kept["created"], kept["data"]["object"]["id"]) == ("v2.core.event", NOW, "fca_1")
     assert listener.post(thin(refreshed()) | {"id": "evt_9", "related_object": None}) == 200
     assert listener.health()[1]["ignored"] == {"type": 1}
+
+
+@pytest.mark.parametrize(
+    "created", ["2027-01-15T08:00:00Z", "2027-01-15T09:00:00.000+01:00", "2027-01-15T08:00:00", NOW]
+)
+def test_the_time_of_a_thin_event_is_read_in_each_form(created: Any, listener: Listener) -> None:
+    assert listener.post(thin(refreshed()) | {"created": created}) == 200
+    assert json.loads(listener.spooled)["data"][0]["created"] == NOW
+
+
+def test_the_sandbox_sends_what_happens_until_it_is_taken(tmp_path: Path) -> None:
+    """Of a platform's connected accounts too, each event once in the spool however often it came."""
+    wanted = Wanted(livemode=False, stripe_accounts=frozenset({""}), connected=True)
+    world = World(seed=2, clock=START, accounts=20, sessions=0, connected=1)
+    with running(world) as sandbox, listening(tmp_path / "data", wanted) as found:
+        found.receiver.spool.folder.parent.mkdir()
+        found.receiver.spool.folder.write_text("in the way")
+        wish = {"url": found.url, "secret": SECRET, "twice": 0.5}
+        assert requests.post(f"{sandbox.url}/_sandbox/webhooks", json=wish, timeout=20).ok
+        sandbox.advance(timedelta(hours=12))
+        until(lambda: found.receiver.refused["disk"] > 0)
+        found.receiver.spool.folder.unlink()
+        sender = sandbox.state.webhooks
+        assert sender is not None
+        sender.wait()
+        ids = {one["id"] for one in happened(sandbox.world, world.time)}
+        waiting = found.receiver.spool.by_account()
+    assert waiting.keys() == {"", *sandbox.connected}
+    kept = [event_id for files in waiting.values() for events in files.values() for event_id, _ in events]
+    assert sorted(kept) == sorted(ids)
+    assert sender.sent > len(ids)
 
 
 @pytest.mark.parametrize(
