@@ -28,6 +28,9 @@ PAGES_AGREE = (
 )
 """What `pages_disagree` checks, as the checks in ``sql/checks`` say theirs."""
 
+SNAPSHOTS = "snapshots"
+"""Among tables' files, the name of those that the snapshots of their latest state are."""
+
 WHOLE_EACH_SECONDS = 86_400.0
 """After how long a sync checks all again, whoever else does: files that are there may have been changed under it."""
 
@@ -46,7 +49,8 @@ class Checked(msgspec.Struct, frozen=True, kw_only=True):
 def failed_checks_of_sync(data: DataPath, files: Files) -> dict[str, int]:
     """Return what `failed_checks` does, of what is in those ``files`` alone (table → all that its views read) that are new.
 
-    All is checked where that is not known to be enough: files are gone since, some check failed then, or a day has passed.
+    All is checked where that is not known to be enough: files are gone or snapshots are others since, some check failed then,
+    or a day has passed.
     """
     checked, now = DataFolder(data).checked, time.time()
     before = _checked(checked)
@@ -75,6 +79,8 @@ def _checked(path: Path) -> Checked | None:
 def _added(files: Files, before: Files) -> dict[str, list[str]] | None:
     """Return table → the files that were not there before; None where one that was is gone."""
     added = {}
+    if {_name(file) for file in files.get(SNAPSHOTS, ())} != set(before.get(SNAPSHOTS, ())):
+        return None  # views of the latest state read all of another file now
     for table, of_table in files.items():
         known = set(before.get(table, ()))
         if not known <= {_name(file) for file in of_table}:

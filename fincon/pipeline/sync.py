@@ -17,7 +17,7 @@ from fincon.landing.run_folder import RunFolder
 from fincon.landing.spool import Spool
 from fincon.pipeline.announce import announce, timed
 from fincon.pipeline.attempts import OpenAttempt, publish_ended, record_ended, recorded
-from fincon.pipeline.check import failed_checks_of_sync
+from fincon.pipeline.check import SNAPSHOTS, failed_checks_of_sync
 from fincon.pipeline.context import NoProgress, Progress, StepRunner, SyncContext, call_directly
 from fincon.pipeline.extract_step import Extract, ExtractResult, extract_here
 from fincon.pipeline.failures import failed_accounts, machine_errors
@@ -165,7 +165,9 @@ def publish_and_check(ctx: SyncContext) -> dict[str, int]:
     ctx.run_step("publish", publish, ctx.data, ctx.lake)
     ctx.lake.release_memory()
     advance(1)
-    files = {name: latest.all for name, latest in latest_files_by_table(ctx.lake).items()}
+    latest = latest_files_by_table(ctx.lake)
+    files = {name: of_table.all for name, of_table in latest.items()}
+    files[SNAPSHOTS] = [file for of_table in latest.values() for file in of_table.snapshot]
     failed = ctx.run_step("check", failed_checks_of_sync, ctx.data, files)
     advance(1)
     return failed

@@ -8,11 +8,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from fincon.lake.snapshots import Snapshot, write_snapshots
 from fincon.lake.tables import Lake
 from fincon.pipeline.check import WHOLE_EACH_SECONDS, Checked, failed_checks
 from fincon.pipeline.request import SyncRequest, SyncResult
 from fincon.pipeline.sync import run_sync
-from fincon.storage.data_folder import DataFolder
+from fincon.storage.data_folder import DataFolder, make_folder
 from fincon.transforms.schemas import BALANCES
 from tests.conftest import settings_for
 from tests.scripted_stripe import ScriptedStripe, account, event, serving
@@ -86,3 +87,18 @@ def test_where_a_file_is_gone_all_is_checked(stripe: ScriptedStripe, data: Path)
     with Lake(DataFolder(data).lake) as lake:
         lake.table(BALANCES).delete("account_id = 'fca_1'")
     assert sync(stripe, data, 203).failed_checks == {"runs_have_their_rows": 1}
+
+
+def test_where_a_snapshot_is_another_all_is_checked(stripe: ScriptedStripe, data: Path) -> None:
+    """The views of the latest state read all of it, of accounts too that no sync touches."""
+    for current in (201, 202):
+        sync(stripe, data, current)
+    with Lake(DataFolder(data).lake) as lake:
+        files = lake.files(BALANCES)
+        found = pa.concat_tables([pq.ParquetFile(file).read() for file in files])
+        one = found.filter(pa.array(_first(found)))
+        make_folder(lake.snapshots)
+        pq.write_table(pa.concat_tables([one, one]), lake.snapshots / "balances-0.parquet")
+        covers = [file.removeprefix(f"{data}/") for file in files]
+        write_snapshots(lake, {"balances": Snapshot(covers, ["snapshots/balances-0.parquet"])})
+    assert "current_is_unique" in sync(stripe, data, 203).failed_checks
