@@ -144,7 +144,7 @@ def traces(data: DataPath, identities: list[str]) -> list[str]:
             elif path.name != DataFolder(data).erasing.name:
                 with suppress(
                     FileNotFoundError
-                ):  # a listener has given it its name meanwhile, under which it is read
+                ):  # what a listener writes meanwhile is looked at when it is loaded
                     if needles.search(path.read_bytes()):
                         found.add(str(path))
     return sorted(found)
