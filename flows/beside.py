@@ -7,6 +7,7 @@ from contextvars import Context, copy_context
 from functools import cache, partial
 from typing import Any
 
+from prefect.events.worker import EventsWorker
 from prefect.logging import get_run_logger
 
 REST_SECONDS = 5.0
@@ -43,6 +44,11 @@ def wait_for_rest(seconds: float = REST_SECONDS) -> None:
     _waiting().put(shown.set)
     if not shown.wait(seconds):
         get_run_logger().warning("Artifacts and events are left out: the server does not take them.")
+
+
+def send_events(seconds: float = REST_SECONDS) -> None:
+    """Wait so long until events are sent, for a process that ends without Prefect's own waiting for them."""
+    EventsWorker.drain_all(timeout=seconds)
 
 
 def _safely(show: Callable[..., object], *args: Any, **kwargs: Any) -> None:

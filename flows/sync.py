@@ -133,6 +133,7 @@ def sync_as_flow(request: "SyncRequest", data: DataPath, progress: "Progress | N
         Stopped: the flow run was cancelled.
         RunFailed: the server went away before the sync had begun.
     """
+    from fincon.flows.beside import send_events
 
     def run() -> State[Any] | None:
         from fincon.flows.tasks import cancelled, sync_as_tasks
@@ -153,6 +154,7 @@ def sync_as_flow(request: "SyncRequest", data: DataPath, progress: "Progress | N
     try:
         with tags("fincon"), suppress(CancelledRun):
             sync_from_command_line(request.mode, len(request.session_ids))
+        send_events()
     except HTTPError as error:
         gone = f"The Prefect server at {prefect_api_url()} went away: {reason_of(error)}"
         if not results:

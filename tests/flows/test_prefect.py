@@ -58,7 +58,15 @@ def test_a_sync_makes_the_same_lake_in_process_and_as_a_flow_run(
     assert made["accounts"]["rows"] == held["n"]
     assert made["accounts"]["newest"] == held["newest"].isoformat()
     assert made["transactions"]["rows"] == 0
-    (published,) = events(server, "fincon.lake.published")
+    place = str(tmp_path / "flow")
+    (published,) = eventually(
+        lambda: [
+            one
+            for one in events(server, "fincon.lake.published")
+            if one["resource"]["prefect.resource.name"] == place
+        ],
+        lambda found: len(found) == 1,
+    )
     assert published["payload"]["rows_added"] == rows(tmp_path / "flow", "FROM runs")[0]["rows_added"]
 
     holds_no_secret(Path(server["PREFECT_HOME"]), KEY)
