@@ -32,6 +32,7 @@ ID_EXAMPLES = {
 
 STRIPE_ACCOUNT_ID = re.compile(r"acct_[A-Za-z0-9]{1,200}")
 
+WEBHOOK_SECRET = re.compile(r"whsec_[A-Za-z0-9+/=]{6,200}")
 VERSION = re.compile(r"\d{4}-\d{2}-\d{2}([.;].{1,200})?")
 
 HEARTBEAT_SECONDS = 30
@@ -364,7 +365,7 @@ def webhook_secrets(environ: Mapping[str, str] | None = None) -> list[Secret]:
     if not found:
         raise UsageError("STRIPE_WEBHOOK_SECRET is not set.", hint)
     for one in found:
-        if not one.isascii() or not one.isprintable() or " " in one or one.startswith(("sk_", "rk_", "pk_")):
+        if not WEBHOOK_SECRET.fullmatch(one):
             raise UsageError("STRIPE_WEBHOOK_SECRET does not look like the secret of an endpoint.", hint)
     return [Secret(one) for one in found]
 

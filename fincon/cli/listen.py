@@ -200,8 +200,13 @@ class Loads:
                 load_due = began + (waits or 0.0)
             try:
                 self.renew_policy()
-            except MACHINES as error:  # the next load says what is wrong; what is left out stays as it was
-                LOG.warning("the choice about personal data cannot be read: %s", error)
+                self.receiver.not_known = ""
+            except (
+                MACHINES
+            ) as error:  # what people chose is not known: nothing is kept, and Stripe sends it again
+                if not self.receiver.not_known:
+                    click.echo(f"fincon: Nothing is kept for now. {error}", err=True)
+                self.receiver.not_known = f"what is to be left out cannot be read: {error}"
             time.sleep(max(0.0, began + self.every - time.monotonic()))
 
     def _run(self, what: str, arguments: Sequence[str]) -> float | None:
@@ -211,7 +216,10 @@ class Loads:
         """
         # -P: what lies in the folder that it is started from is nobody's module, whatever its name.
         command = [sys.executable, "-P", "-m", "fincon.cli", *arguments]
-        process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)  # noqa: S603 - our own command
+        try:
+            process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)  # noqa: S603 - our own command
+        except OSError as error:
+            return self._failed(what, f"fincon: {what}: {error.strerror}.\n")
         try:
             with suppress(ProcessLookupError):
                 os.setpriority(os.PRIO_PROCESS, process.pid, NICE)
@@ -222,11 +230,18 @@ class Loads:
             raise
         if process.returncode == DataFolderLocked.exit_code:
             return 0.0
+        if process.returncode:
+            return self._failed(what, said)
         click.echo(said, err=True, nl=False)
-        self.failures[what] = self.failures[what] + 1 if process.returncode else 0
-        self.receiver.not_loaded = "; ".join(one for one, count in self.failures.items() if count)
-        if not process.returncode:
-            return None
+        self.failures[what] = 0
+        self.receiver.not_loaded = "; ".join(+self.failures)
+        return None
+
+    def _failed(self, what: str, said: str) -> float:
+        """Tell and count a failure; return for how many seconds to wait."""
+        click.echo(said, err=True, nl=False)
+        self.failures[what] += 1
+        self.receiver.not_loaded = "; ".join(+self.failures)
         return float(min(FIRST_PAUSE * 2.0 ** self.failures[what], LONGEST_PAUSE))
 
     def renew_policy(self) -> None:

@@ -15,7 +15,7 @@ import msgspec
 
 from fincon.errors import RunFailed
 from fincon.privacy import Erased
-from fincon.storage.data_folder import DataFolder, atomic_write, make_folder, sync_names
+from fincon.storage.data_folder import PART, DataFolder, atomic_write, make_folder, sync_names
 from fincon.storage.s3 import DataPath
 from fincon.transforms.decode import raw_items
 from fincon.transforms.identities import names_one_of
@@ -94,12 +94,14 @@ class Spool:
 
     def erase(self, identities: Sequence[str]) -> None:
         """Take out the events that name one of the ids. Needs the lock."""
+        self._drop_parts()
         needles = re.compile(names_one_of(identities).encode())
         for path in self.files():
             self._keep(path, lambda event_id, raw: not needles.search(bytes(raw)))
 
     def redact(self, privacy: Privacy) -> int:
         """Write anew the files that ``privacy`` keeps less of; return how many those are. Needs the lock."""
+        self._drop_parts()
         changed = 0
         for path in self.files():
             body = path.read_bytes()
@@ -109,6 +111,11 @@ class Spool:
                     part.write_bytes(kept)
                 changed += 1
         return changed
+
+    def _drop_parts(self) -> None:
+        """Remove files that are not whole: a listener that was killed left them, and one that writes them answers 503 instead."""
+        for part in self.folder.glob(f".*{PART}"):
+            part.unlink(missing_ok=True)
 
     def _keep(self, path: Path, is_kept: Callable[[str, msgspec.Raw], bool]) -> None:
         """Leave in a file what is kept: under another name, for its name says how many those are."""

@@ -42,7 +42,7 @@ LOG = logging.getLogger("fincon.listen")
 
 ANSWERS = {
     "unsigned": 400, "forged": 400, "replayed": 400, "unreadable": 400, "cut short": 400,
-    "slow": 408, "large": 413, "busy": 503, "disk": 503, "failed": 500,
+    "slow": 408, "large": 413, "busy": 503, "choice": 503, "disk": 503, "failed": 500,
 }  # fmt: skip
 """Why a webhook is refused → the status of the answer. Stripe sends it again for days, whichever it is."""
 
@@ -63,7 +63,7 @@ class Wanted:
 
     def reason_against(self, webhook: Webhook) -> str:
         """Return why an event is not kept, in one word; empty where it is."""
-        if webhook.livemode is not None and webhook.livemode is not self.livemode:
+        if webhook.livemode is not self.livemode:
             return "mode"
         if (
             not (self.connected and webhook.stripe_account)
@@ -85,6 +85,8 @@ class Receiver:
         self.received = self.duplicates = 0
         self.ignored: Counter[str] = Counter()
         self.refused: Counter[str] = Counter()
+        self.not_known = ""
+        """Why it is not known what is to be left out of what is kept; while it is not, nothing is."""
         self.not_kept = self.not_loaded = ""
         """Why events cannot be written, or loaded, at the moment; for `/health`."""
         self._waited_before = spool.count()
@@ -146,6 +148,8 @@ class Receiver:
             webhook = parse_webhook(body)
         except (ValueError, RecursionError) as error:  # msgspec's and Unicode's are ValueErrors
             raise Refused("unreadable") from error
+        if self.not_known:
+            raise Refused("choice")
         if against := self._wanted.reason_against(webhook):
             self.ignored[against] += 1
             return
@@ -166,22 +170,30 @@ class Receiver:
 
     async def _write_pending(self) -> None:
         """Write what waits until nothing does; what comes meanwhile goes together in the next file."""
-        while self._pending:
-            some, self._pending = self._pending, []
+        try:
+            while self._pending:
+                some, self._pending = self._pending, []
+                for (webhook, taken), why in zip(some, await self._reasons(some), strict=True):
+                    taken.set_result(why)
+                    if why:
+                        del self._taken[webhook.event_id]
+                    else:
+                        self.received += 1
+                while len(self._taken) > REMEMBERED and next(iter(self._taken.values())).done():
+                    del self._taken[next(iter(self._taken))]
+        finally:
+            self._writer = None
+
+    async def _reasons(self, some: Sequence[tuple[Webhook, asyncio.Future[str]]]) -> list[str]:
+        """Write events together; return why each cannot be kept, or nothing."""
+        try:
             reason = await asyncio.to_thread(self._write, [webhook.raw for webhook, _ in some])
             if reason == "unreadable" and len(some) > 1:  # one of them spoils the others
-                reasons = [await asyncio.to_thread(self._write, [webhook.raw]) for webhook, _ in some]
-            else:
-                reasons = [reason] * len(some)
-            for (webhook, taken), why in zip(some, reasons, strict=True):
-                taken.set_result(why)
-                if why:
-                    del self._taken[webhook.event_id]
-                else:
-                    self.received += 1
-            while len(self._taken) > REMEMBERED and next(iter(self._taken.values())).done():
-                del self._taken[next(iter(self._taken))]
-        self._writer = None
+                return [await asyncio.to_thread(self._write, [webhook.raw]) for webhook, _ in some]
+        except RuntimeError:  # no thread can be had: who waits is answered, and Stripe sends it again
+            LOG.exception("events cannot be kept")
+            reason = "failed"
+        return [reason] * len(some)
 
     def _write(self, events: list[bytes]) -> str:
         """Write events; return why they cannot be, or nothing."""
@@ -201,7 +213,7 @@ class Receiver:
 
     async def _health(self) -> Response:
         waiting = await asyncio.to_thread(self.spool.count)
-        failing = self.not_kept or self.not_loaded
+        failing = self.not_known or self.not_kept or self.not_loaded
         counts = {
             "status": "failing" if failing else "ok",
             "reason": failing or None,

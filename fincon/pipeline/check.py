@@ -22,6 +22,7 @@ from fincon.transforms.reconcile import Sums, differences, sums_of_pages, sums_o
 from fincon.transforms.schemas import BALANCES
 from fincon.warehouse.checks import Files, checks, run_checks
 from fincon.warehouse.connection import open_views
+from fincon.warehouse.views import made_by
 
 PAGES_AGREE = (
     "Balances in the views add up to those on the raw pages of the last run, per currency and to the unit."
@@ -39,7 +40,7 @@ class Checked(msgspec.Struct, frozen=True, kw_only=True):
     """What ``checked.json`` says: the files of the views with which every check found nothing. It is derived."""
 
     made_of: str
-    """A hash of the checks that were asked."""
+    """A hash of the checks that were asked, and of the views."""
     whole_at: float
     """When all was checked last, in seconds since the Unix epoch."""
     files: dict[str, list[str]]
@@ -54,9 +55,9 @@ def failed_checks_of_sync(data: DataPath, files: Files) -> dict[str, int]:
     """
     checked, now = DataFolder(data).checked, time.time()
     before = _checked(checked)
-    made_of = hashlib.sha256("".join(query for _, _, query in checks()).encode()).hexdigest()
+    made_of = hashlib.sha256("".join([made_by(), *(query for _, _, query in checks())]).encode()).hexdigest()
     touched = None
-    if before and before.made_of == made_of and now - before.whole_at < WHOLE_EACH_SECONDS:
+    if before and before.made_of == made_of and 0 <= now - before.whole_at < WHOLE_EACH_SECONDS:
         touched = _added(files, before.files)
     failed = failed_checks(data, touched)
     if failed:

@@ -82,7 +82,7 @@ def run(arguments: list[str], folder: Path, sandbox: Sandbox) -> Child:
             **environ(
                 sandbox.url,
                 FINCON_PII_KEY="0" * 64,
-                STRIPE_WEBHOOK_SECRET="whsec_1",  # noqa: S106 - it opens nothing
+                STRIPE_WEBHOOK_SECRET="whsec_123456",  # noqa: S106 - it opens nothing
             ),
             **AROUND.get(arguments[0], {}),
         },

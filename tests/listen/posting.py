@@ -16,7 +16,7 @@ from fincon.listen.server import bind, serving
 from fincon.sandbox.webhooks import signature
 from fincon.settings import Secret
 
-SECRET = "whsec_of_a_test"  # noqa: S105 - it opens nothing
+SECRET = "whsec_ofAtest"  # noqa: S105 - it opens nothing
 
 OWN = Wanted(livemode=False, stripe_accounts=frozenset({""}))
 

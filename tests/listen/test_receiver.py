@@ -140,9 +140,10 @@ def test_while_a_secret_is_changed_either_counts_and_so_does_either_signature(tm
         ("", None),
         (" , ", None),
         ("sk_test_1", None),
-        ("whsec_a b", None),
-        ("whsec_1", 1),
-        ("whsec_1, whsec_2,", 2),
+        ("whsec_a bcdefgh", None),
+        ("whsec_of_your_endpoint", None),
+        ("whsec_111111", 1),
+        ("whsec_111111, whsec_222222,", 2),
     ],
 )
 def test_the_secrets_are_read_from_the_environment_and_never_shown(value: str, count: int | None) -> None:
@@ -276,6 +277,36 @@ def test_who_was_erased_is_not_kept(listener: Listener) -> None:
     assert [listener.post(refreshed(n)) for n in (1, 2)] == [200, 200]
     assert b"fca_1" not in listener.spooled
     assert b"fca_2" in listener.spooled
+
+
+def test_while_it_is_not_known_what_people_chose_nothing_is_kept(listener: Listener) -> None:
+    """Stripe sends it again; kept, it would be in clear."""
+    listener.receiver.not_known = "what is to be left out cannot be read"
+    assert listener.post(refreshed()) == 503
+    status, health = listener.health()
+    assert (status, health["refused"], listener.receiver.spool.files()) == (503, {"choice": 1}, [])
+    listener.receiver.not_known = ""
+    assert (listener.post(refreshed()), listener.health()[0]) == (200, 200)
+
+
+@pytest.mark.parametrize("do", ["erase", "redact"])
+def test_what_a_killed_listener_left_half_written_holds_nobody(listener: Listener, do: str) -> None:
+    assert listener.post(refreshed()) == 200
+    spool = listener.receiver.spool
+    (file,) = spool.files()
+    part = file.rename(file.with_name(f".{file.name}.part"))
+    if do == "erase":
+        spool.erase(["fca_1"])
+    else:
+        spool.redact(Privacy("drop", chosen=True))
+    assert not part.exists()
+
+
+def test_an_event_that_does_not_say_its_mode_is_not_kept(listener: Listener) -> None:
+    one = refreshed()
+    del one["livemode"]
+    assert listener.post(one) == 200
+    assert (listener.health()[1]["ignored"], listener.receiver.spool.count()) == ({"mode": 1}, 0)
 
 
 def test_of_a_thin_event_the_account_is_kept_that_it_names(listener: Listener) -> None:
