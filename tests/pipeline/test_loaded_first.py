@@ -1,16 +1,19 @@
 """What an earlier sync has fetched is loaded, and said; and then what was asked for is asked."""
 
+import shutil
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
 from fincon.errors import FinconError
 from fincon.lake.tables import Lake
 from fincon.landing.run_folder import RunFolder, unfinished_runs
+from fincon.pipeline import load_step
 from fincon.pipeline.request import SyncRequest
 from fincon.pipeline.sync import run_sync
 from tests.conftest import environ, fincon, rows, settings_for
-from tests.scripted_stripe import Answer, ScriptedStripe, account, serving
+from tests.scripted_stripe import Answer, ScriptedStripe, account, event, serving
 
 
 def fetched_only(stripe: ScriptedStripe, data: Path) -> None:
@@ -57,3 +60,29 @@ def test_what_was_fetched_before_is_published_though_stripe_refuses_now(data: Pa
         stripe.intercept = lambda path, query: Answer({"error": {"message": "no"}}, 401)
         assert fincon("sync", cwd=data.parent, env=environ(stripe.url)).returncode == 1
     assert rows(data, "SELECT current FROM balances") == [{"current": 200}]
+
+
+def test_what_a_run_took_out_that_can_never_be_finished_is_missed_until_all_is_listed(
+    data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An event of before a listing takes its version's place; then the power fails, and the pages are gone."""
+
+    def fails(*arguments: object) -> NoReturn:
+        raise KeyboardInterrupt
+
+    with serving(ScriptedStripe([account("fca_1", 100), account("fca_2", 500)])) as stripe:
+
+        def sync(**asked: bool) -> dict[str, int]:
+            stripe.clock += 60
+            return run_sync(settings_for(stripe.url, data), SyncRequest(**asked)).failed_checks  # type: ignore[arg-type]
+
+        sync()
+        stripe.events = [event("evt_1", account("fca_1", 100), stripe.clock - 5)]
+        with monkeypatch.context() as power:
+            power.setattr(load_step, "record_runs", fails)
+            with pytest.raises(KeyboardInterrupt):
+                sync(events=True)
+        shutil.rmtree(max((data / "pages").iterdir()))
+        assert set(sync(events=True)) == {"superseded_versions_are_replaced"}
+        assert sync() == {}
+    assert [row["current"] for row in rows(data, "FROM balances ORDER BY account_id")] == [100, 500]
