@@ -136,9 +136,14 @@ def months(known: Known, by_holder: bool) -> list[Row]:
             read = read_until(known, name)
             last = min(read.date(), TODAY) - DAY if read else max(t["day"] for t in rows)
             spans[name] = (min(t["day"] for t in rows), last)
-        begun = min(first for first, _ in spans.values())
-        told = max(max(last, *(t["day"] for t in accounts[name])) for name, (_, last) in spans.items())
-        for month in sorted({day.replace(day=1) for day in days(begun, told)}):
+        told = {
+            day.replace(day=1)
+            for name, (first, last) in spans.items()
+            for day in days(first, max(last, *(t["day"] for t in accounts[name])))
+        }
+        for month in sorted(
+            told
+        ):  # of a month for which none was read any more, and none had begun, nothing is said
             of_month = [d for d in days(month, month + 31 * DAY) if d.month == month.month]
             rows = [t for of in accounts.values() for t in of if t["day"] in of_month]
             observed = [
