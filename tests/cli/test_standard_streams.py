@@ -16,7 +16,7 @@ TEXT = "SELECT 'Crédit … 日本 → ·' AS t, NULL AS e"
 
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8", "cp1252"])
 @pytest.mark.parametrize("style", ["table", "vertical", "markdown", "csv", "json"])
-@pytest.mark.first(3)
+@pytest.mark.first(3, 3)
 def test_any_encoding_will_do(encoding: str, style: str, call: Call, synced: Path) -> None:
     """What it lacks is written out, or by a sign as wide; JSON reads back the same."""
     shown = call("sql", TEXT, "--format", style, cwd=synced, width=80, encoding=encoding)

@@ -122,7 +122,7 @@ def test_a_private_authority_is_trusted_where_its_bundle_is_named(http: str, tmp
         ("ours", "127.0.0.1", 12, "certificate is not valid at this time", "clock"),
     ],
 )
-@pytest.mark.first(1)
+@pytest.mark.first(1, 2)
 def test_what_is_wrong_with_a_certificate_is_told_apart(
     bundle: str, address: str, days: int, says: str, advice: str, http: str, tmp_path: Path
 ) -> None:

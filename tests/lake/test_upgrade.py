@@ -485,7 +485,7 @@ def test_a_column_of_another_type_is_refused_in_two_lines(full: Path, data: Path
 
 
 @pytest.mark.parametrize("table", TABLES, ids=lambda table: table.name)
-@pytest.mark.first(2, 5)
+@pytest.mark.first(2, 2)
 def test_a_lake_goes_on_whichever_table_it_lacks(
     table: Table, full: Path, data: Path, sandbox: Sandbox
 ) -> None:

@@ -39,7 +39,7 @@ def values(kind: pa.DataType) -> list[Any]:
 
 
 @pytest.mark.parametrize(("table", "column"), NESTED)
-@pytest.mark.first(1, 5)
+@pytest.mark.first(1, 2)
 def test_each_value_of_a_nested_column_is_another_content(table: Table, column: Column) -> None:
     different = values(column.type)
     with duckdb.connect() as query:
@@ -66,7 +66,7 @@ def one_row(table: Table, column: Column, value: Any, at: int) -> pa.Table:
         ("status_details", None, {"active": None}),
     ],
 )
-@pytest.mark.first(1)
+@pytest.mark.first(1, 1)
 def test_an_attribute_that_was_null_and_is_empty_is_a_new_version(
     data: Path, name: str, before: Any, after: Any
 ) -> None:

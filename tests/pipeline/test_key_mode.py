@@ -13,7 +13,7 @@ KEYS = {False: "sk_test_sandboxkey", True: "sk_live_sandboxkey"}
 
 @pytest.mark.parametrize("pages", ["kept", "pruned", "interrupted"])
 @pytest.mark.parametrize("live", [False, True])
-@pytest.mark.first(1, 4)
+@pytest.mark.first(1, 2)
 def test_a_key_of_the_other_mode_is_refused_before_anything_is_sent(
     tmp_path: Path,
     live: bool,

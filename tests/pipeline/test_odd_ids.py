@@ -84,7 +84,7 @@ def test_ids_of_stripe_stand_in_the_names_of_files_as_before() -> None:
 @pytest.mark.parametrize("content", [b"", b"{", b"[1", b"\0" * 40])
 @pytest.mark.parametrize("name", ["pages/*/fetched.json", "pages/*/costs.json", "pages/*/parts.json", "pages/*/run.json",
                                   "snapshots/snapshots.json", "snapshots/settled.parquet"])  # fmt: skip
-@pytest.mark.first(3)
+@pytest.mark.first(3, 3)
 def test_a_small_file_that_cannot_be_read_is_as_if_it_were_not_there(
     data: Path, name: str, content: bytes
 ) -> None:

@@ -57,7 +57,7 @@ def page(*items: str) -> bytes:
 
 
 @pytest.mark.parametrize("what", ODD)
-@pytest.mark.first(2)
+@pytest.mark.first(2, 3)
 def test_an_odd_account_is_rejected_alone(stripe: ScriptedStripe, data: Path, what: str) -> None:
     """On a page of the listing: the run ends, the good ones are in, the odd one in rejects, which can be read as JSON."""
     odd, has_id = ODD[what]

@@ -26,7 +26,7 @@ ROOT = Path(__file__).parents[2]
         "account_id=x",
     ],
 )
-@pytest.mark.first(1, 3)
+@pytest.mark.first(1, 1)
 def test_a_folder_named_like_a_partition_is_no_column(tmp_path: Path, name: str) -> None:
     data = tmp_path / name / "data"
     with running(World(seed=1, clock=START, accounts=40, sessions=12)) as sandbox:
