@@ -4,7 +4,7 @@ import itertools
 import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from fractions import Fraction
 from math import ceil, floor
 from typing import Any
@@ -354,6 +354,20 @@ def institutions(known: Known) -> Rows:
         }
 
 
+def duplicate_accounts(known: Known) -> Rows:
+    """Give the accounts that have a fresher double; in a world it is chance that holder, institution and digits are the same."""
+    alike: dict[tuple[Any, ...], list[Row]] = defaultdict(list)
+    for name in known.listed:
+        account = known.accounts[name]
+        whose = (known.holder(account), account["institution_name"], account["last4"])
+        if account["status"] != "disconnected" and None not in whose:
+            alike[*whose, account["category"]].append(account)
+    never = datetime.min.replace(tzinfo=UTC)
+    for rows in alike.values():
+        rows.sort(key=lambda a: (a["status"] == "active", a["balance_as_of"] or never), reverse=True)
+        yield from ({"account_id": row["account_id"]} for row in rows[1:])
+
+
 def relink_needed(known: Known) -> Rows:
     """Give the accounts that are inactive, or have a notice."""
     for name in known.listed:
@@ -467,7 +481,7 @@ ANSWERS: dict[str, tuple[str, Callable[[Known], Rows]]] = {
         f"SELECT {HOLDER}, currencies, current, oldest_rate_day, newest_rate_day, missing_rates FROM holder_totals",
         holder_totals,
     ),
-    "duplicate_accounts": ("SELECT account_id FROM duplicate_accounts", lambda _: []),
+    "duplicate_accounts": ("SELECT account_id FROM duplicate_accounts", duplicate_accounts),
     "balance_change": (
         "SELECT account_id, currency, from_current, to_current, change, from_as_of FROM balance_change",
         balance_change,
