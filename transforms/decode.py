@@ -240,7 +240,7 @@ def _extra_reader(kind: type[Struct], learned: Names) -> _Reader | None:
 
 
 def _look(kind: type[Struct], field: str, learned: Names) -> tuple[Callable[[Any], Any] | None, Any]:
-    """What looks for learned attributes in the object of a field, and what it sees where there are none.
+    """Return what looks for learned attributes in the object of a field, and what it sees where there are none.
 
     None where that is no single object, or one that holds others in which such attributes may be.
     """

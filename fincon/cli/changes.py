@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from fincon.cli.options import NumberRange, command, current_options
+from fincon.cli.options import command, current_options, seconds_option
 from fincon.warehouse.changes import changes as changes_since
 from fincon.warehouse.connection import connect
 
@@ -24,14 +24,7 @@ from fincon.warehouse.connection import connect
     help="Tell what came after this: the cursor of a line, a run, or a time (UTC).",
 )
 @click.option("--follow", is_flag=True, help="Go on with what later runs bring, until interrupted.")
-@click.option(
-    "--every",
-    type=NumberRange(min=0.1),
-    default=5,
-    show_default=True,
-    metavar="SECONDS",
-    help="With --follow: how often to look.",
-)
+@seconds_option("--every", 5, "With --follow: how often to look.")
 def changes(since: str, every: float, *, follow: bool) -> None:
     """Write every version that came, in the order of runs: one JSON object a line, with a cursor to go on from.
 

@@ -1,6 +1,5 @@
 """``fincon listen``: take Stripe's webhooks, and load what came every few seconds."""
 
-import logging
 import os
 import subprocess
 import sys
@@ -16,13 +15,12 @@ import click
 
 from fincon.cli import interrupt
 from fincon.cli.options import (
-    NumberRange,
-    add_options,
     command,
     current_options,
     echo_status,
     log_option,
     pluralize,
+    seconds_option,
 )
 from fincon.cli.sync import details_options
 from fincon.errors import DataFolderLocked, UsageError
@@ -33,8 +31,6 @@ from fincon.pipeline.load_step import MACHINES
 from fincon.pipeline.policy import current_policy
 from fincon.settings import STRIPE_ACCOUNT_ID, Settings, load_settings, webhook_secrets
 from fincon.storage.data_folder import DataFolder, prepare
-
-LOG = logging.getLogger("fincon.listen")
 
 STOP_SECONDS = 60.0
 """How long a load has to stop that is in progress at the end."""
@@ -48,40 +44,27 @@ FIRST_PAUSE, LONGEST_PAUSE = 5.0, 300.0
 LIST, LOAD = "Stripe's list of events could not be read", "what was received could not be loaded"
 """What `/health` says where one failed."""
 
-where_options = add_options(
-    click.option(
-        "--host",
-        default="127.0.0.1",
-        show_default=True,
-        help="The address to listen on; a proxy stands before it.",
-    ),
-    click.option(
-        "--port",
-        type=click.IntRange(0, 65535),
-        default=8091,
-        show_default=True,
-        help="Its port; 0 = any free one.",
-    ),
-)
-
 
 @command("fincon listen", "fincon listen --port 8000 --every 5", "fincon listen --connected --transactions")
-@where_options
 @click.option(
-    "--every",
-    type=NumberRange(min=0.1),
-    default=10,
+    "--host",
+    default="127.0.0.1",
     show_default=True,
-    metavar="SECONDS",
-    help="How often what came is loaded.",
+    help="The address to listen on; a proxy stands before it.",
 )
 @click.option(
-    "--events-every",
-    type=NumberRange(min=1),
-    default=3600,
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=8091,
     show_default=True,
-    metavar="SECONDS",
-    help="How often Stripe's list of events is read, for what was never sent; first at the beginning.",
+    help="Its port; 0 = any free one.",
+)
+@seconds_option("--every", 10, "How often what came is loaded.")
+@seconds_option(
+    "--events-every",
+    3600,
+    "How often Stripe's list of events is read, for what was never sent; first at the beginning.",
+    least=1,
 )
 @click.option(
     "--stripe-account",
@@ -194,16 +177,14 @@ class Loads:
             if began >= load_due and (files := {*self.receiver.spool.files()}):
                 waits = self._run(LOAD, self.received)
                 if not files <= {*self.receiver.spool.files()}:
-                    waits = (
-                        None  # what failed is one Stripe account's, and the others' news does not wait for it
-                    )
+                    # What failed is one Stripe account's, and the others' news does not wait for it.
+                    waits = None
                 load_due = began + (waits or 0.0)
             try:
                 self.renew_policy()
                 self.receiver.not_known = ""
-            except (
-                MACHINES
-            ) as error:  # what people chose is not known: nothing is kept, and Stripe sends it again
+            except MACHINES as error:
+                # What people chose is not known: nothing is kept, and Stripe sends it again.
                 if not self.receiver.not_known:
                     click.echo(f"fincon: Nothing is kept for now. {error}", err=True)
                 self.receiver.not_known = f"what is to be left out cannot be read: {error}"

@@ -62,6 +62,18 @@ class NumberRange(click.FloatRange):
         return number
 
 
+def seconds_option(name: str, default: float, meaning: str, *, least: float = 0.1) -> Callable[[F], F]:
+    """Return an option that says how often something is done, in seconds."""
+    return click.option(
+        name,
+        type=NumberRange(min=least),
+        default=default,
+        show_default=True,
+        metavar="SECONDS",
+        help=meaning,
+    )
+
+
 FILE = click.Path(readable=False)
 """The name of a file that is read, or ``-``; a shell completes it. Whether it can be read is told by who reads it."""
 

@@ -41,9 +41,8 @@ def fetch_each(
     over, failed = Event(), Event()
 
     def fetch_unless_failed(one: T) -> object:
-        if (
-            failed.is_set()
-        ):  # by the time that this thread's turn comes, which may be before the client is stopped
+        # By the time that this thread's turn comes, which may be before the client is stopped.
+        if failed.is_set():
             return None
         try:
             return fetch(one)

@@ -103,9 +103,8 @@ def _changed_rows(
 
     def changed(clause: str) -> pa.RecordBatchReader:
         staged = read_parquet_sql(files, clause)
-        if are_new and _each_is_seen_once(
-            query, table, staged
-        ):  # as in a first listing: there is nothing to compare
+        # As in a first listing, where there is nothing to compare.
+        if are_new and _each_is_seen_once(query, table, staged):
             return query.sql(first_versions_sql(table, staged)).to_arrow_reader(ROWS_A_BATCH)
         known = f"({now.sql(table, f'{semi_join_objects(table, staged)} WHERE {whose}')})" if now.all else ""
         return query.sql(changed_sql(table, staged, known)).to_arrow_reader(ROWS_A_BATCH)

@@ -81,9 +81,8 @@ def read_sightings(lake: Lake) -> pa.Table:
         except (FileNotFoundError, pa.ArrowInvalid):  # cut short by a crash of the machine
             found = SCHEMA.empty_table()
         whole = pa.concat_tables([SCHEMA.empty_table(), found], promote_options="default")
-        lake.sightings_read = whole.select(SCHEMA.names).cast(
-            SCHEMA
-        )  # a column that it is older than is null
+        # A column that it is older than is null.
+        lake.sightings_read = whole.select(SCHEMA.names).cast(SCHEMA)
     return lake.sightings_read
 
 

@@ -37,17 +37,14 @@ def latest_files(lake: Lake, table: Table) -> LatestFiles:
     taken = snapshots_taken(lake).get(table.name)
     if taken:
         snapshot, covers = _absolute(lake, taken.base), set(_absolute(lake, taken.covers))
-        if covers <= set(files) and all(_is_there(lake, file) for file in snapshot):
+        if covers <= set(files) and all(_is_there(lake, file) for file in taken.base):
             return LatestFiles(snapshot, sorted(set(files) - covers), files)
     return LatestFiles([], files, files)
 
 
 def _is_there(lake: Lake, file: str) -> bool:
     """Return whether a snapshot's file is there: one that is part of its table is, as long as that has it."""
-    if (
-        file not in lake.files_seen
-        and (lake.folder.parent / file.removeprefix(f"{lake.folder.parent}/")).exists()
-    ):
+    if file not in lake.files_seen and (lake.folder.parent / file).exists():
         lake.files_seen.add(file)
     return file in lake.files_seen
 
