@@ -586,7 +586,11 @@ ERASURES = Table(
             "HMAC-SHA-256 of the id, with a key that stays in the data folder; or the run that brought the event.",
         ),
         Column("table_name", pa.string(), "The table that lost rows; null where nothing was there to erase."),
-        Column("rows_erased", pa.int64(), "How many rows it lost."),
+        Column(
+            "rows_erased",
+            pa.int64(),
+            "How many rows it lost; fewer than none are back, of a load that was cut short.",
+        ),
         Column("run_id", pa.string(), "The run that had brought those rows."),
         Column("observed_at", TIMESTAMP, "When it was erased, by this machine's clock (UTC)."),
         SEQUENCE,

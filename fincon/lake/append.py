@@ -11,11 +11,11 @@ import duckdb
 import pyarrow as pa
 
 from fincon.errors import UnloadableRun
-from fincon.lake.panics import panics_as_errors
 from fincon.lake.sightings import known_sql, load_sightings, newest_sighting, seen_sql
 from fincon.lake.snapshots import LatestFiles, latest_files
 from fincon.lake.staging import staged_files
-from fincon.lake.tables import REMOVED, ROWS_A_BATCH, Lake, marked, single_value
+from fincon.lake.tables import ROWS_A_BATCH, Lake, single_value
+from fincon.lake.take_back import keep_versions, superseded
 from fincon.lake.version_sql import (
     changed_sql,
     first_versions_sql,
@@ -24,11 +24,9 @@ from fincon.lake.version_sql import (
     read_parquet_sql,
     reconcile_sql,
     semi_join_objects,
-    sql_literal,
     sql_literals,
     table_sql,
 )
-from fincon.storage.data_folder import ensure_lock_held
 from fincon.transforms.page import Origin
 from fincon.transforms.reconcile import Sums
 from fincon.transforms.schemas import (
@@ -57,7 +55,7 @@ def load_staged(
     """Add what changed of what runs have staged under ``folder`` to every table but ``runs``, one commit a table.
 
     Returns run → how many sessions and accounts it saw, and how many objects were rejected. Loading a run again
-    changes nothing. ``go_on`` is called before each table; where it raises, the next run loads the rest.
+    changes nothing. ``go_on`` is called before each table; where it raises, what is in is taken back.
 
     Raises:
         UnloadableRun: the lake's balances do not add up to what was staged.
@@ -95,6 +93,7 @@ def _changed_rows(
     if _something_newer_is_known(query, files, now.all, whose):
         for clause in clauses:
             _work_out_late(query, table, read_parquet_sql(files, clause), now, whose)
+        keep_versions(lake, query, table, now.all)
         lake.correct_versions(table, query.sql("FROM corrected").to_arrow_table())
         _remove_superseded(lake, query, table, origins)
         return query.sql("FROM late_rows").to_arrow_reader(ROWS_A_BATCH)
@@ -174,31 +173,15 @@ def _work_out_late(
 def _remove_superseded(
     lake: Lake, query: duckdb.DuckDBPyConnection, table: Table, origins: Sequence[Origin]
 ) -> None:
-    """Take the ``superseded`` versions out of a table, and note before how many rows each run lost, once."""
+    """Take the ``superseded`` versions out of a table, and note before how many rows each run lost."""
     lost = query.execute(
         "SELECT run_id, sum(rows_superseded)::BIGINT FROM superseded GROUP BY ALL"
     ).fetchall()
     if not lost:
         return
-    by = origins[0].run_id
-    noted = lake.records(ERASURES, "action", "identity_hash", "table_name")
-    if ("superseded", by, table.name) not in noted:  # else this is another attempt to load the same runs
-        now = datetime.now(UTC)
-        lake.add_records(
-            ERASURES,
-            [
-                {
-                    "action": "superseded",
-                    "identity_kind": "run",
-                    "identity_hash": by,
-                    "table_name": table.name,
-                    "rows_erased": rows,
-                    "run_id": run_id,
-                    "observed_at": now,
-                }
-                for run_id, rows in lost
-            ],
-        )
+    by, now = origins[0].run_id, datetime.now(UTC)
+    records = [superseded((by, table.name, run_id), rows, now) for run_id, rows in lost]
+    lake.add_records(ERASURES, records)
     keys = ", ".join((*table.full_key, "observed_at"))
     lake.remove_versions(table, query.sql(f"SELECT {keys} FROM superseded").to_arrow_table())
 
@@ -274,16 +257,6 @@ def _count_rows_added(lake: Lake, run_ids: Sequence[str]) -> dict[str, int]:
     with lake.query() as query:
         found = query.execute(f"SELECT run_id, count(*) FROM ({rows}) {where} GROUP BY ALL").fetchall()
     return dict(found)
-
-
-@panics_as_errors()
-def remove_run(lake: Lake, run_id: str) -> None:
-    """Take a run's rows out of every table again: its load can never be finished."""
-    for table in OBJECT_TABLES:
-        if lake.contains_run(table, run_id):
-            delta = lake.table(table)
-            ensure_lock_held(lake.folder)
-            delta.delete(f"run_id = {sql_literal(run_id)}", commit_properties=marked([run_id], REMOVED))
 
 
 def staged_rejects(lake: Lake, folder: Path, origin: Origin) -> list[tuple[str, str | None]]:

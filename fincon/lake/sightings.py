@@ -77,13 +77,17 @@ def read_sightings(lake: Lake) -> pa.Table:
     """Return what is remembered, read once. Without the file, which is derived, it is nothing."""
     if lake.sightings_read is None:
         try:
-            found = pq.ParquetFile(pa.BufferReader(lake.data.sightings.read_bytes())).read()
+            lake.sightings_read = decode_sightings(lake.data.sightings.read_bytes())
         except (FileNotFoundError, pa.ArrowInvalid):  # cut short by a crash of the machine
-            found = SCHEMA.empty_table()
-        whole = pa.concat_tables([SCHEMA.empty_table(), found], promote_options="default")
-        # A column that it is older than is null.
-        lake.sightings_read = whole.select(SCHEMA.names).cast(SCHEMA)
+            lake.sightings_read = SCHEMA.empty_table()
     return lake.sightings_read
+
+
+def decode_sightings(content: bytes) -> pa.Table:
+    """Return what a file of sightings holds; a column that it is older than is null."""
+    found = pq.ParquetFile(pa.BufferReader(content)).read()
+    whole = pa.concat_tables([SCHEMA.empty_table(), found], promote_options="default")
+    return whole.select(SCHEMA.names).cast(SCHEMA)
 
 
 def newest_sighting(query: duckdb.DuckDBPyConnection, whose: str) -> datetime | None:
@@ -117,7 +121,7 @@ def remember(
         query.execute(f"CREATE TEMP TABLE sightings AS {' UNION ALL '.join(['FROM before', *seen])}")
         query.register("complete", until)
         kept = query.sql(from_template("sightings_kept"), params={"overlap": EVENTS_OVERLAP}).to_arrow_table()
-    _write(lake, kept)
+    write_sightings(lake, kept)
 
 
 def forget(lake: Lake, account_ids: Sequence[str]) -> None:
@@ -130,10 +134,11 @@ def forget(lake: Lake, account_ids: Sequence[str]) -> None:
         kept = query.sql(
             f"FROM sightings WHERE account NOT IN ({gone})", params={"ids": list(account_ids)}
         ).to_arrow_table()
-    _write(lake, kept)
+    write_sightings(lake, kept)
 
 
-def _write(lake: Lake, sightings: pa.Table) -> None:
+def write_sightings(lake: Lake, sightings: pa.Table) -> None:
+    """Put these in the place of what is remembered."""
     make_folder(lake.snapshots)
     lake.sightings_read = sightings.cast(SCHEMA)
     with atomic_write(lake.data.sightings) as part:

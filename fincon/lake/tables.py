@@ -3,7 +3,7 @@
 import secrets
 import tempfile
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import cached_property
@@ -21,7 +21,7 @@ from deltalake.table import TableMerger
 from fincon.errors import RunFailed, reason_of
 from fincon.lake.panics import panics_as_errors
 from fincon.lake.table_logs import FileStats, Logs, stats_of_files
-from fincon.lake.version_sql import read_parquet_sql, table_sql
+from fincon.lake.version_sql import NULLABLE_KEYS, read_parquet_sql, table_sql
 from fincon.settings import query_memory
 from fincon.storage.data_folder import (
     STAGING,
@@ -197,6 +197,12 @@ class Lake:
             self._merge(table, versions).when_matched_delete().execute()
 
     @panics_as_errors()
+    def add_versions(self, table: Table, rows: pa.Table) -> None:
+        """Add the rows of those versions of which the table has none."""
+        if rows.num_rows:
+            self._merge(table, rows.cast(plain_schema(table))).when_not_matched_insert_all().execute()
+
+    @panics_as_errors()
     def correct_versions(self, table: Table, rows: pa.Table) -> None:
         """Put rows in the place of those of the same key and ``observed_at``. Files that older views read stay."""
         if rows.num_rows:
@@ -207,7 +213,10 @@ class Lake:
         known_by = [name for name in (*table.full_key, "observed_at") if name in versions.column_names]
         return self.table(table).merge(
             versions,
-            " AND ".join(f"version.{name} = source.{name}" for name in known_by),
+            " AND ".join(
+                f"version.{name} {'IS NOT DISTINCT FROM' if name in NULLABLE_KEYS else '='} source.{name}"
+                for name in known_by
+            ),
             source_alias="source",
             target_alias="version",
             writer_properties=WRITER,
@@ -257,10 +266,6 @@ class Lake:
         """Return the runs that are finished."""
         return {run_id for (run_id,) in self.records(RUNS, "run_id")}
 
-    def versions(self) -> dict[str, int]:
-        """Return the name of every table with its version, to which `restore` goes back."""
-        return {table.name: self._version(table) for table in TABLES}
-
     def _version(self, table: Table) -> int:
         is_noted = self.is_recalled and table.name not in self._tables
         return self._files[table.name][0] if is_noted else self.table(table).version()
@@ -292,16 +297,6 @@ class Lake:
             tables = {table.name: (self._version(table), self.file_stats(table)) for table in TABLES}
             with atomic_write(self.data.logs) as part:
                 part.write_bytes(msgspec.json.encode(Logs(lease.token, tables)))
-
-    @panics_as_errors()
-    def restore(self, versions: Mapping[str, int], run_ids: Sequence[str]) -> None:
-        """Make every table what it was at a version, and say in its log that the rows of these runs are out again."""
-        for table in TABLES:
-            delta = self.table(table)
-            if delta.version() != versions[table.name]:
-                ensure_lock_held(self.folder)
-                delta.restore(versions[table.name], commit_properties=marked(run_ids, REMOVED))
-                delta.update_incremental()
 
     @panics_as_errors()
     def fence_previous_writer(self) -> None:

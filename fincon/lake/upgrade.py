@@ -11,8 +11,8 @@ from deltalake.exceptions import DeltaError
 from deltalake.schema import PrimitiveType
 
 from fincon.errors import RunFailed, UsageError, reason_of
-from fincon.lake.append import remove_run
 from fincon.lake.tables import COMMIT_ONCE, WRITER, Lake, plain_schema
+from fincon.lake.take_back import remove_runs
 from fincon.lake.version_sql import NULLABLE_KEYS, sql_literal, sql_literals, table_sql
 from fincon.storage.data_folder import DataFolder, atomic_write, ensure_lock_held, make_folder
 from fincon.storage.s3 import DataPath
@@ -146,8 +146,7 @@ def _say_which_stripe_account(lake: Lake) -> None:
     asked = dict(lake.records(RUNS, "run_id", "coalesce(stripe_account, '')"))
     for table in (*OBJECT_TABLES, RUNS):
         nameless = _runs_without_stripe_account(lake, table)
-        for run_id in nameless - asked.keys():
-            remove_run(lake, run_id)
+        remove_runs(lake, sorted(nameless - asked.keys()))
         for account in sorted({asked[run_id] for run_id in nameless & asked.keys()}):
             of_account = sorted(run_id for run_id in nameless if asked.get(run_id) == account)
             ensure_lock_held(lake.folder)

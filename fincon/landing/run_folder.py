@@ -11,7 +11,6 @@ from typing import Self
 
 import msgspec
 
-from fincon.errors import RunFailed
 from fincon.landing.page_store import SUFFIX, PageStore
 from fincon.storage.data_folder import (
     COSTS_FILE,
@@ -217,13 +216,3 @@ def runs_set_aside(data: DataPath) -> dict[str, str]:
         path.parent.name: path.read_text(encoding="utf-8").strip()
         for path in sorted(DataFolder(data).quarantine.glob(f"*/{REASON_FILE}"))
     }
-
-
-def refuse_half_loaded(data: DataPath) -> None:
-    """Refuse to publish while a run is half in the tables.
-
-    Raises:
-        RunFailed: one is.
-    """
-    for marker in DataFolder(data).loading.glob("*"):
-        raise RunFailed(f"Run {marker.name} is fetched but not loaded.", "Run `fincon sync` first.")

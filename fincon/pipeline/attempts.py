@@ -26,7 +26,7 @@ from fincon.landing.attempts import (
     new_attempt,
     row,
 )
-from fincon.landing.run_folder import Run, refuse_half_loaded
+from fincon.landing.run_folder import Run
 from fincon.pipeline.recovery import recovered_lake
 from fincon.storage.data_folder import DataFolder
 from fincon.storage.s3 import DataPath
@@ -161,7 +161,6 @@ def publish_ended(data: DataPath) -> None:
     with suppress(FinconError, OSError, duckdb.Error, DeltaError):
         if not folder.views.exists() and not folder.lake_format.exists():
             return
-        refuse_half_loaded(data)
         with recovered_lake(data) as lake:
             files = record_ended(data, lake)
             publish(data, latest_files_by_table(lake))

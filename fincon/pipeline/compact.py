@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from fincon.lake import snapshots
-from fincon.landing.run_folder import RESUMED_WITHIN, Run, RunFolder, refuse_half_loaded, unfinished_runs
+from fincon.landing.run_folder import RESUMED_WITHIN, Run, RunFolder, unfinished_runs
 from fincon.pipeline.recovery import recovered_lake
 from fincon.storage.data_folder import DataFolder
 from fincon.storage.s3 import DataPath
@@ -18,7 +18,6 @@ def compact(data: DataPath, retention_days: int, pages_days: int) -> dict[str, A
     Return ``files``: table → how many before and after; and ``runs_pruned``: how many runs lost their pages.
     """
     with recovered_lake(data) as lake:
-        refuse_half_loaded(data)
         files = snapshots.compact(lake, timedelta(days=retention_days))
         publish(data, snapshots.latest_files_by_table(lake))
         awaited = {run.run_id for run in unfinished_runs(data, lake.run_ids()) if _is_awaited(data, run)}

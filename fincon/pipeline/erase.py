@@ -10,7 +10,7 @@ from fincon.lake import erasure as lake_erasure
 from fincon.lake.snapshots import latest_files_by_table
 from fincon.lake.tables import Lake
 from fincon.lake.version_sql import table_sql
-from fincon.landing.run_folder import RunFolder, refuse_half_loaded, unfinished_runs
+from fincon.landing.run_folder import RunFolder, unfinished_runs
 from fincon.pipeline.erasing import Erasure, begun, finish, note, pages_naming, refuse_others, traces
 from fincon.pipeline.recovery import recovered_lake
 from fincon.privacy import Erased, erasure_key
@@ -99,7 +99,6 @@ def allow(data: DataPath, kind: str, identity: str) -> None:
     """Let a later sync bring back what was erased: of a customer, what went with them too."""
     _check(kind, identity)
     with recovered_lake(data) as lake:
-        refuse_half_loaded(data)
         hidden = _hidden_with(lake, kind, Erased(erasure_key(data)).hash(identity))
         now = datetime.now(UTC)
         lake.add_records(

@@ -16,17 +16,16 @@ from deltalake.exceptions import DeltaError
 from fincon.errors import CorruptPage, FinconError, RunFailed, UnloadableRun
 from fincon.lake import incremental
 from fincon.lake.absence import stage_absent
-from fincon.lake.append import load_staged, record_runs, remove_run
+from fincon.lake.append import load_staged, record_runs
 from fincon.lake.incremental import close_sessions, utc
 from fincon.lake.sightings import remember
 from fincon.lake.staging import has_staged, stage
+from fincon.lake.take_back import take_back, under_way
 from fincon.landing.page_store import PageStore
 from fincon.landing.run_folder import REFUSED, Run, RunFolder, unfinished_runs
 from fincon.pipeline.check import agree_with_pages
 from fincon.pipeline.context import Advance, SyncContext
 from fincon.pipeline.extract_step import ExtractResult
-from fincon.pipeline.recovery import loading_marker
-from fincon.storage.data_folder import DataFolder
 from fincon.storage.s3 import DataPath
 from fincon.transforms.reconcile import sums_of_pages
 
@@ -62,8 +61,8 @@ def load_interrupted(
 ) -> tuple[list[tuple[Run, dict[str, Any]]], dict[str, FinconError]]:
     """Load every run that was fetched but not finished, so that no table holds half of one; oldest first.
 
-    Returns them, and Stripe account → why one of its runs is not in. One with a damaged page is no failure: its rows are
-    out again, and its whole pages are there to go on from.
+    Returns them, and Stripe account → why one of its runs is not in. One with a damaged page is no failure: its whole pages are
+    there to go on from.
     """
     waiting = reversed(unfinished_runs(ctx.data, ctx.lake.run_ids()))
     runs = {run.run_id: run for run in waiting if RunFolder(ctx.data, run.run_id).fetch_counts() is not None}
@@ -95,7 +94,6 @@ def transform_and_load(
                 stage_run(ctx, result, advance_or_stop)
                 staged.append(result.run)
             except CorruptPage as damage:
-                remove_run(ctx.lake, result.run.run_id)
                 RunFolder(ctx.data, result.run.run_id).unmark_fetched()
                 loaded.failures[result.run.stripe_account] = damage
             except Exception as error:  # noqa: BLE001 - raised again where it is not of the run's data
@@ -109,11 +107,10 @@ def transform_and_load(
 
 def _load_staged_runs(ctx: SyncContext, runs: Sequence[Run], loaded: Loaded) -> None:
     """Load runs in one commit a table. Where that fails for what they hold, nothing of it stays, and each is tried alone."""
-    before = ctx.lake.versions()
     run_ids = [run.run_id for run in runs]
     origins = [run.origin for run in runs]
     try:
-        with loading_marker(ctx.data, run_ids) if has_staged(ctx.staging, origins) else nullcontext():
+        with under_way(ctx.lake, run_ids) if has_staged(ctx.staging, origins) else nullcontext():
             seen = load_staged(ctx.lake, ctx.staging, origins, ctx.stop.check)
             remember(ctx.lake, ctx.staging, origins, _complete_until(ctx, runs))
             rows = [_row(ctx.data, run, seen[run.run_id]) for run in runs]
@@ -121,7 +118,7 @@ def _load_staged_runs(ctx: SyncContext, runs: Sequence[Run], loaded: Loaded) -> 
     except Exception as error:
         if not is_of_data(error):
             raise
-        ctx.lake.restore(before, run_ids)
+        take_back(ctx.lake)
         if len(runs) == 1:
             _set_aside(ctx, runs[0], error, loaded)
             return
@@ -139,9 +136,7 @@ def _set_aside(ctx: SyncContext, run: Run, error: Exception, loaded: Loaded) -> 
     if not is_of_data(error):
         raise error
     reason = _reason(error).removeprefix(f"Run {run.run_id}: ")
-    remove_run(ctx.lake, run.run_id)
     folder = RunFolder(ctx.data, run.run_id).set_aside(reason)
-    (DataFolder(ctx.data).loading / run.run_id).unlink(missing_ok=True)
     loaded.failures[run.stripe_account] = RunFailed(
         f"Run {run.run_id} cannot be loaded: {reason}",
         f"It is set aside in {folder}, and the next sync fetches anew. Please report it.",

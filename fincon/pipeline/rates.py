@@ -15,7 +15,6 @@ import pyarrow.parquet as pq
 
 from fincon.errors import UsageError
 from fincon.lake.snapshots import latest_files_by_table
-from fincon.landing.run_folder import refuse_half_loaded
 from fincon.pipeline.id_files import decode_text
 from fincon.pipeline.recovery import recovered_lake
 from fincon.storage.data_folder import DataFolder, atomic_write
@@ -152,7 +151,6 @@ def store_rates(data: DataPath, given: Rates, *, replace: bool) -> Stored:
         RunFailed: they cannot be read or written, or a run is half in the tables.
     """
     with recovered_lake(data) as lake:
-        refuse_half_loaded(data)
         before = {} if replace else stored_rates(data)
         rates = before | given
         write_rates(data, rates)

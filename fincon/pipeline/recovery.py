@@ -1,19 +1,18 @@
 """Put right what a writer that died left half in the tables, before anything else is done.
 
-A run that is being loaded is marked before its first row goes in, until its last is. Mostly its pages are still there,
-and the next sync loads the rest. Where they are not (another machine goes on with a lake in a bucket, or somebody removed
-them), the half that is in can never be completed, and is taken out again.
+A load that was cut short is taken back, and an erasure finished. Then runs of which all is fetched are loaded anew, where their
+pages are still there: not where another machine goes on with a lake in a bucket, or somebody removed them.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 
-from fincon.lake.append import remove_run
 from fincon.lake.tables import Lake
+from fincon.lake.take_back import take_back
 from fincon.lake.upgrade import refuse_newer, upgrade
 from fincon.landing.run_folder import RunFolder, unfinished_runs
 from fincon.pipeline.erasing import finish as finish_erasure
-from fincon.storage.data_folder import DataFolder, atomic_write, make_folder
+from fincon.storage.data_folder import DataFolder
 from fincon.storage.lock import writer_lock
 from fincon.storage.s3 import DataPath, S3Path
 from fincon.transforms.schemas import ERASURES
@@ -46,43 +45,24 @@ def finish_what_was_begun(data: DataPath) -> None:
             pass
 
 
-@contextmanager
-def loading_marker(data: DataPath, run_ids: Sequence[str]) -> Iterator[None]:
-    """Mark runs as being loaded. The mark stays where that fails."""
-    marker = DataFolder(data).loading / run_ids[0]
-    make_folder(marker.parent)
-    with atomic_write(marker) as part:
-        part.write_text("\n".join(run_ids), encoding="utf-8")
-    yield
-    marker.unlink()
-
-
 def recover(data: DataPath, lake: Lake) -> None:
-    """Take out what is half in the tables and cannot be completed. The lock must be held."""
+    """Take back what is half in the tables, and finish what must be. The lock must be held."""
     lease = data.bucket.lease if isinstance(data, S3Path) else None
     if lease and lease.must_fence:
         lake.fence_previous_writer()
         lease.mark_fenced()
     upgrade(lake)
+    take_back(lake)  # before an erasure, so that nothing of it is put back
     finish_erasure(data, lake)
-    finished = lake.run_ids()
-    _drop_from_before_an_erasure(data, lake, finished)
-    waiting_runs = [run.run_id for run in unfinished_runs(data, finished)]
-    loadable = {run_id for run_id in waiting_runs if RunFolder(data, run_id).fetch_counts() is not None}
-    for marker in DataFolder(data).loading.glob("*"):
-        waiting = set(marker.read_bytes().decode().split()) - finished
-        for run_id in waiting - loadable:
-            remove_run(lake, run_id)
-        if not waiting & loadable:
-            marker.unlink()
+    _drop_from_before_an_erasure(data, lake)
 
 
-def _drop_from_before_an_erasure(data: DataPath, lake: Lake, finished: set[str]) -> None:
+def _drop_from_before_an_erasure(data: DataPath, lake: Lake) -> None:
     """Remove pages in no table yet that may name who was erased since, on another machine: they are fetched again."""
     records = lake.records(ERASURES, "action", "coalesce(sequence, 0)", "epoch_us(observed_at)")
     erased = [(sequence, at) for action, sequence, at in records if action == "erased"]
     last, moment = max(erased, default=(0, 0))
-    for run in unfinished_runs(data, finished):
+    for run in unfinished_runs(data, lake.run_ids()):
         # One of a fincon before 0.2 does not say which erasures it knew.
         is_from_before = (
             run.started_at.timestamp() * 1_000_000 < moment

@@ -7,7 +7,6 @@ from fincon.lake.incremental import last_pii
 from fincon.lake.privacy_rewrite import with_choice
 from fincon.lake.snapshots import latest_files_by_table
 from fincon.landing.page_store import PageStore
-from fincon.landing.run_folder import refuse_half_loaded
 from fincon.landing.spool import Spool
 from fincon.pipeline.recovery import recovered_lake
 from fincon.settings import Secret
@@ -35,7 +34,6 @@ def rewrite(data: DataPath, key: Secret | None) -> int:
         RunFailed: a run is half loaded, or something is left in clear.
     """
     with recovered_lake(data) as lake:
-        refuse_half_loaded(data)
         policy = privacy.resolve_policy(last_pii(lake), key)
         if policy.choice == "keep":
             raise UsageError(

@@ -4,7 +4,7 @@
     lake/format.json              as what they were written
     snapshots/                    the latest state of each table, snapshots.json, settled.parquet,
                                   sightings.parquet
-    loading/<run_id>              runs that are being loaded
+    loading/<run_id>              runs that are being loaded; beside it what that changes, as it was before
     alerts.json                   what was told to whom, by hashes
     rates.parquet                 the exchange rates that `fincon rates` was given
     patterns.csv                  by what texts a lender knows fees and payments of loans; people write it

@@ -4,12 +4,10 @@ import os
 
 import duckdb
 
-from fincon.errors import RunFailed
 from fincon.lake.snapshots import latest_files_by_table
 from fincon.lake.tables import Lake
 from fincon.lake.upgrade import refuse_newer as refuse_newer
 from fincon.lake.upgrade import upgrade
-from fincon.landing.run_folder import refuse_half_loaded
 from fincon.storage.data_folder import DataFolder
 from fincon.storage.lock import writer_lock
 from fincon.storage.s3 import DataPath
@@ -30,9 +28,7 @@ def publish_anew(folder: DataPath, views: duckdb.DuckDBPyConnection) -> None:
     )  # what is written is for its owner alone; the process may be a notebook, and keeps its own
     try:
         with writer_lock(folder), Lake(DataFolder(folder).lake) as lake:
-            try:
-                refuse_half_loaded(folder)
-            except RunFailed:
+            if any(DataFolder(folder).loading.glob("*")):
                 publish(folder, published_files(views))
             else:
                 upgrade(lake)

@@ -12,6 +12,7 @@ from fincon.pipeline.request import SyncRequest, SyncResult
 from fincon.pipeline.sync import run_sync
 from fincon.sandbox.server import Sandbox
 from fincon.storage.data_folder import DataFolder
+from fincon.transforms.schemas import TABLES
 from tests.conftest import environ, fincon, known_after, rows, settings_for, state, truth
 from tests.scripted_stripe import ScriptedStripe, account, event, serving
 
@@ -106,12 +107,12 @@ def test_events_that_were_read_already_are_not_kept_again_nor_committed(tmp_path
         stripe.events = [read]
         run_sync(settings, EVENTS)
         with Lake(DataFolder(data).lake) as lake:
-            before = lake.versions()
+            before = {table.name: lake.table(table).version() for table in TABLES}
         stripe.clock += 10
         again = run_sync(settings, EVENTS).run
         assert (again["accounts_seen"], again["rows_added"]) == (0, 0)
         with Lake(DataFolder(data).lake) as lake:
-            after = lake.versions()
+            after = {table.name: lake.table(table).version() for table in TABLES}
         assert {name for name in before if before[name] != after[name]} == {"runs", "attempts"}
         stripe.clock += 10
         stripe.events = [

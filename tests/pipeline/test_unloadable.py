@@ -11,6 +11,7 @@ from fincon.errors import BudgetExhausted, FinconError
 from fincon.lake.append import load_staged
 from fincon.lake.staging import stage
 from fincon.lake.tables import Lake
+from fincon.lake.take_back import take_back, under_way
 from fincon.lake.version_sql import table_sql
 from fincon.landing.page_store import PageStore
 from fincon.landing.run_folder import RunFolder, unfinished_runs
@@ -140,10 +141,11 @@ def test_what_a_load_did_is_undone_in_every_table(data: Path, tmp_path: Path) ->
     stage(PageStore(run).read(), origin, staging)
     with Lake(data / "lake") as lake:
         before = {table.name: rows_of(lake, table.name) for table in OBJECT_TABLES}
-        versions = lake.versions()
+        begun = under_way(lake, [origin.run_id])
+        begun.__enter__()
         load_staged(lake, staging, [origin])
         assert rows_of(lake, "balances") != before["balances"]
-        lake.restore(versions, [origin.run_id])
+        take_back(lake)
         assert {table.name: rows_of(lake, table.name) for table in OBJECT_TABLES} == before
         assert not any(lake.contains_run(table, origin.run_id) for table in OBJECT_TABLES)
         load_staged(lake, staging, [origin])

@@ -4,7 +4,8 @@
 
 A sequence is one Stripe account that is scripted at random: balances, currencies, refreshes and names that flip back and forth,
 or end, accounts that go and come back, events that come late, of one second, or twice; and some syncs of it, full, of
-sessions, or of events, cut short by a budget of requests or stopped anywhere, and gone on with. Many are synced into one lake
+sessions, or of events, cut short by a budget of requests or stopped anywhere, and gone on with, or not: where a load was cut
+short, another machine may go on that does not have the run's pages. Many are synced into one lake
 at a time, over HTTP, as connected accounts whose objects have the same ids. The model reads the raw pages of the runs
 that are finished, by means of its own, and knows nothing of the lake. Whatever a sync published is compared: history, the latest
 state, and what was known at some moments. Exits 1 if anything differs.
@@ -16,6 +17,7 @@ import argparse
 import copy
 import json
 import random
+import shutil
 import sys
 import tempfile
 import time
@@ -216,7 +218,7 @@ class Worlds:
     def __init__(self, seed: int, platform: ScriptedStripe, data: Path, count: int) -> None:
         self.random = random.Random(seed)
         self.platform, self.data = platform, data
-        self.finished = self.cut_short = 0
+        self.finished = self.cut_short = self.lost = 0
         accounts = [""] if count == 1 else [f"acct_{n:03}" for n in range(count)]
         served = {one: ScriptedStripe() if one else platform for one in accounts}
         platform.connected = {one: stripe for one, stripe in served.items() if one}
@@ -258,9 +260,18 @@ class Worlds:
             result = run_sync(settings, request, self.run_step, stop=stop)
         except FinconError:
             self.cut_short += 1
+            if self.random.random() < 0.5:
+                self.lose_pages()
             return
         self.finished += 1
         self.cut_short += bool(result.failures)
+
+    def lose_pages(self) -> None:
+        """Let another machine go on, without the pages of what was being loaded."""
+        for mark in (self.data / "loading").glob("*Z-??????"):
+            self.lost += 1
+            for run_id in json.loads(mark.read_bytes())["runs"]:
+                shutil.rmtree(self.data / "pages" / run_id)
 
     @staticmethod
     def run_step(name: str, do: Any, *arguments: Any) -> Any:
@@ -380,7 +391,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     asked = parser.parse_args()
     began = time.monotonic()
-    played = syncs = cut_short = 0
+    played = syncs = cut_short = lost = 0
     wrong: list[str] = []
     seed = asked.seed
     while played < asked.sequences:
@@ -391,14 +402,21 @@ def main() -> int:
                 worlds = play(seed, Path(folder) / "data", count)
                 syncs += worlds.finished + worlds.cut_short
                 cut_short += worlds.cut_short
+                lost += worlds.lost
             except AssertionError as differs:
                 wrong.append(str(differs))
         played += count
         seed += 1
         print(f"{played:,} sequences, {len(wrong)} wrong", file=sys.stderr, flush=True)  # noqa: T201
-    figures = {"sequences": played, "syncs": syncs, "cut short": cut_short, "wrong": len(wrong)}
+    figures = {
+        "sequences": played,
+        "syncs": syncs,
+        "cut short": cut_short,
+        "half loaded, pages lost": lost,
+        "wrong": len(wrong),
+    }
     for name, value in {**figures, "seconds": round(time.monotonic() - began)}.items():
-        print(f"{name:<22}{value:>10,}")  # noqa: T201
+        print(f"{name:<26}{value:>10,}")  # noqa: T201
     for line in wrong[:20]:
         print(line[:3000], file=sys.stderr)  # noqa: T201
     return 1 if wrong else 0
