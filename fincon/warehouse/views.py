@@ -5,7 +5,7 @@ one by one, so a reader sees the lake as it was when the file was made, whatever
 """
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache, lru_cache
 from importlib.metadata import version
 from pathlib import Path
@@ -97,7 +97,9 @@ def publish(data: DataPath, files: Mapping[str, LatestFiles]) -> DataPath:
                 given = []
             else:
                 part.write_bytes(
-                    _over_no_rows(tuple(view for view, paths in _views_of(files) if paths), views)
+                    _over_no_rows(
+                        tuple(view for view, paths in _views_of(files) if paths), tuple(_over(files))
+                    )
                 )
                 connection.execute(f"ATTACH {sql_literal(str(part))} AS warehouse")
             connection.execute("USE warehouse; BEGIN")
@@ -115,24 +117,36 @@ def publish(data: DataPath, files: Mapping[str, LatestFiles]) -> DataPath:
     return target
 
 
-@lru_cache(maxsize=4)
-def _over_no_rows(filled: tuple[str, ...], views: tuple[str, ...]) -> bytes:
-    """Return a database file with these views, over one file without rows for each view of ``lake`` that is filled.
+@lru_cache(maxsize=16)
+def _over_no_rows(filled: tuple[str, ...], tables: tuple[str, ...]) -> bytes:
+    """Return a database file with all views, those of ``tables`` over one file without rows for each that is ``filled``."""
+    with TemporaryDirectory() as folder, duckdb.connect(config={"threads": 1}) as connection:
+        nothing, file = sql_literal(f"{folder}/nothing.parquet"), Path(folder, "views.duckdb")
+        connection.execute(f"COPY (SELECT NULL::VARCHAR AS run_id WHERE false) TO {nothing}")
+        file.write_bytes(_over_no_files())
+        macros = [f"CREATE MACRO lake.{view}_files() AS [{nothing}]" for view in filled]
+        return _with_views(connection, file, [*macros, *tables])
 
-    To make 50 questions over three layers of views and to comment on their columns takes several times as long as the rest
-    of a small run: a process that has several lakes does it once.
+
+@cache
+def _over_no_files() -> bytes:
+    """Return a database file with the views that are the same over whatever files.
+
+    To make 50 questions over three layers of views takes longer than the rest of a small run: a process that has several lakes
+    does it once.
     """
     with TemporaryDirectory() as folder, duckdb.connect(config={"threads": 1}) as connection:
-        nothing, file = f"{folder}/nothing.parquet", f"{folder}/views.duckdb"
-        connection.execute(f"COPY (SELECT NULL::VARCHAR AS run_id WHERE false) TO {sql_literal(nothing)}")
-        connection.execute(f"ATTACH {sql_literal(file)} AS warehouse (STORAGE_VERSION 'v1.2.0')")
-        connection.execute("SET TimeZone = 'UTC'; USE warehouse; BEGIN; CREATE SCHEMA lake")
-        for view in filled:
-            connection.execute(f"CREATE MACRO lake.{view}_files() AS [{sql_literal(nothing)}]")
-        for statement in views:
-            connection.execute(statement)
-        connection.execute("COMMIT; USE memory; DETACH warehouse")
-        return Path(file).read_bytes()
+        return _with_views(connection, Path(folder, "views.duckdb"), ["CREATE SCHEMA lake", *_questions()])
+
+
+def _with_views(connection: duckdb.DuckDBPyConnection, file: Path, statements: Iterable[str]) -> bytes:
+    """Return a database file once the statements are executed in it."""
+    connection.execute(f"ATTACH {sql_literal(str(file))} AS warehouse (STORAGE_VERSION 'v1.2.0')")
+    connection.execute("SET TimeZone = 'UTC'; USE warehouse; BEGIN")
+    for statement in statements:
+        connection.execute(statement)
+    connection.execute("COMMIT; USE memory; DETACH warehouse")
+    return file.read_bytes()
 
 
 def _drop_wal(file: DataPath) -> None:
@@ -240,7 +254,17 @@ def _files_named(connection: duckdb.DuckDBPyConnection) -> dict[str, list[str]]:
 
 
 def statements(files: Mapping[str, LatestFiles]) -> Iterator[str]:
-    """Yield the SQL that makes the views, in order. It names no file: see `named_files`."""
+    """Yield the SQL that makes the views, in order. It names no file: see `named_files`.
+
+    DuckDB reads a view through to its files for each view over it: questions are made over tables without any, then these
+    take their files.
+    """
+    yield from _questions()
+    yield from _over(files)
+
+
+def _questions() -> Iterator[str]:
+    """Yield the SQL of what is the same over whatever files: history and questions, over tables of no file."""
     yield "CREATE SCHEMA history"
     yield from_template(
         "money",
@@ -251,10 +275,7 @@ def statements(files: Mapping[str, LatestFiles]) -> Iterator[str]:
     yield from_template("alerts_told")
     yield from_template("payees")
     yield _patterns_sql(OURS)
-    bare = dict.fromkeys((table.name for table in TABLES), LatestFiles([], [], []))
-    # DuckDB reads a view through to its files for each view over it: questions are made over tables without any, then these
-    # take their files.
-    yield from _tables(bare)
+    yield from _tables(dict.fromkeys((table.name for table in TABLES), LatestFiles([], [], [])))
     for table in OBJECT_TABLES:
         key, same = ", ".join(table.full_key), same_object(table)
         blank = f"({blank_sql(table)})"
@@ -268,6 +289,10 @@ def statements(files: Mapping[str, LatestFiles]) -> Iterator[str]:
         yield from _comments(f"history.{table.name}", table)
     for path in sorted((SQL / "questions").glob("*.sql")):
         yield path.read_text(encoding="utf-8")
+
+
+def _over(files: Mapping[str, LatestFiles]) -> Iterator[str]:
+    """Yield the SQL by which tables take their files, and their comments."""
     yield from _tables(files)
     for table in TABLES:
         yield from _comments(f"lake.{table.name}", table, "Its Parquet files, as they are.")
