@@ -4,6 +4,7 @@ import ast
 import re
 import sys
 from collections.abc import Iterator
+from functools import cache
 from importlib.machinery import PathFinder
 from pathlib import Path
 
@@ -61,8 +62,14 @@ def modules(room: str = "") -> dict[str, ast.Module]:
     for path in sorted(_files(PACKAGE / room if room else PACKAGE)):
         parts = path.relative_to(ROOT).with_suffix("").parts
         name = ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
-        found[name] = ast.parse(path.read_text(), str(path))
+        found[name] = parsed(path)
     return found
+
+
+@cache
+def parsed(path: Path) -> ast.Module:
+    """A module's tree, for one test after the other to read."""
+    return ast.parse(path.read_text(), str(path))
 
 
 def _files(place: Path) -> Iterator[Path]:

@@ -17,7 +17,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from fincon.lake.snapshots import latest_files_by_table
+from fincon.lake.snapshots import LatestFiles, latest_files
 from fincon.lake.tables import Lake
 from fincon.pipeline.rates import Pair, write_rates
 from fincon.transforms.schemas import ACCOUNTS, TABLES, Table
@@ -126,7 +126,8 @@ def publish_rows(data: Path, given: dict[str, list[Any]], now: datetime) -> None
     for name, found in given.items():
         rows = [typed_row(tables[name], row, now) for row in found]
         lake.append(tables[name], pa.Table.from_pylist(rows, schema=tables[name].schema), "run_1")
-    publish(data, latest_files_by_table(lake))
+    none = LatestFiles([], [], [])
+    publish(data, {t.name: latest_files(lake, t) if t.name in given else none for t in TABLES})
 
 
 def typed_row(table: Table, row: dict[str, Any], now: datetime) -> dict[str, Any]:
