@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import FINCON, Child, environ, fincon
+from tests.conftest import FINCON, Child, environ
+from tests.typed import typed
 from tests.warehouse.test_views import publish_rows
 
 Rows = dict[str, list[dict[str, Any]]]
@@ -36,9 +37,9 @@ def publish(data: Path, *runs: Rows) -> None:
 
 
 def told(folder: Path, *options: str) -> list[dict[str, Any]]:
-    done = fincon("changes", *options, cwd=folder)
-    assert done.returncode == 0, done.stderr
-    return [json.loads(line) for line in done.stdout.splitlines()]
+    done = typed("changes", *options, cwd=folder)
+    assert done.code == 0, done.err
+    return [json.loads(line) for line in done.out.splitlines()]
 
 
 def test_every_version_comes_in_order_and_from_any_line_on_just_the_rest(tmp_path: Path) -> None:
@@ -87,6 +88,6 @@ def test_whoever_follows_gets_what_a_later_run_brings(tmp_path: Path) -> None:
 @pytest.mark.parametrize("since", ["yesterday", "run_9", f"run_9/accounts/1/{'0' * 64}"])
 def test_a_place_that_there_is_not_is_wrong_usage(since: str, tmp_path: Path) -> None:
     publish(tmp_path / "data", of_run(1, 1))
-    done = fincon("changes", "--since", since, cwd=tmp_path)
-    assert (done.returncode, done.stdout) == (2, "")
-    assert since in done.stderr
+    done = typed("changes", "--since", since, cwd=tmp_path)
+    assert (done.code, done.out) == (2, "")
+    assert since in done.err

@@ -17,6 +17,7 @@ import pytest
 from fincon.cli.app import COMMANDS, cli
 from fincon.sandbox.server import Sandbox, running
 from fincon.sandbox.world import World
+from tests.cli.conftest import Call
 from tests.conftest import FINCON, KEY, environ, fincon
 
 
@@ -24,12 +25,12 @@ def last_lines(text: str) -> list[str]:
     return text.strip().splitlines()[-2:]
 
 
-def test_help_names_every_command_and_each_has_its_own(tmp_path: Path) -> None:
-    shown = fincon("--help", cwd=tmp_path).stdout
+def test_help_names_every_command_and_each_has_its_own(call: Call, tmp_path: Path) -> None:
+    shown = call("--help").out
     for command in ("demo", "sync", "status", "sql", "check", "sandbox"):
         assert re.search(rf"^  {command} ", shown, re.MULTILINE)
-        assert "--data" in fincon(command, "--help", cwd=tmp_path).stdout
-    assert re.match(r"fincon, version \d+\.\d+", fincon("--version", cwd=tmp_path).stdout)
+        assert "--data" in call(command, "--help").out
+    assert re.match(r"fincon, version \d+\.\d+", call("--version").out)
 
 
 @pytest.mark.slow
@@ -65,41 +66,38 @@ def test_a_sync_never_imports_pandas_and_whoever_wants_it_has_it(sandbox: Sandbo
     assert done.returncode == 0, done.stderr
 
 
-def test_sync_then_status_sql_and_check(sandbox: Sandbox, tmp_path: Path) -> None:
+def test_sync_then_status_sql_and_check(sandbox: Sandbox, call: Call, tmp_path: Path) -> None:
     ids = sandbox.world.session_ids()[:7]
     (tmp_path / "ids.txt").write_text("\n".join([*ids, "fcsess_gone"]))
     env = environ(sandbox.url)
-    done = fincon("sync", "--sessions", "ids.txt", cwd=tmp_path, env=env)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout == ""
-    assert "does not know the session fcsess_gone" in done.stderr
-    assert f"7 sessions, {sandbox.world.account_count} accounts" in done.stderr
+    done = call("sync", "--sessions", "ids.txt", env=env)
+    assert done.code == 0, done.err
+    assert done.out == ""
+    assert "does not know the session fcsess_gone" in done.err
+    assert f"7 sessions, {sandbox.world.account_count} accounts" in done.err
 
-    found = json.loads(fincon("status", "--json", cwd=tmp_path).stdout)
+    found = json.loads(call("status", "--json").out)
     assert found["runs"][0]["rejected"] == 1
     assert found["tables"]["accounts"]["rows"] == sandbox.world.account_count
-    assert "fcsess_gone" in fincon("status", cwd=tmp_path).stdout
+    assert "fcsess_gone" in call("status").out
 
-    counted = fincon("sql", "SELECT count(*) AS n FROM accounts", "--format", "csv", cwd=tmp_path)
-    assert counted.stdout == f"n\n{sandbox.world.account_count}\n"
-    assert fincon("check", cwd=tmp_path).returncode == 0
+    counted = call("sql", "SELECT count(*) AS n FROM accounts", "--format", "csv")
+    assert counted.out == f"n\n{sandbox.world.account_count}\n"
+    assert call("check").code == 0
 
-    strict = fincon("sync", "--strict", "--sessions", "ids.txt", cwd=tmp_path, env=env)
-    assert strict.returncode == 1
-    assert "1 object was rejected (--strict)" in strict.stderr
+    strict = call("sync", "--strict", "--sessions", "ids.txt", env=env)
+    assert strict.code == 1
+    assert "1 object was rejected (--strict)" in strict.err
 
 
-def test_sql_writes_every_format_exactly(sandbox: Sandbox, tmp_path: Path) -> None:
-    fincon("sync", cwd=tmp_path, env=environ(sandbox.url))
+def test_sql_writes_every_format_exactly(sandbox: Sandbox, call: Call, tmp_path: Path) -> None:
+    call("sync", env=environ(sandbox.url))
     query = "SELECT account_id, currency, current, current_amount, as_of FROM balances ORDER BY ALL"
     expected = {(r["account_id"], r["currency"], r["current"]) for r in sandbox.world.truth()["balances"]}
 
-    as_csv = list(csv.DictReader(io.StringIO(fincon("sql", query, "--format", "csv", cwd=tmp_path).stdout)))
-    as_json = [
-        json.loads(line)
-        for line in fincon("sql", query, "--format", "json", cwd=tmp_path).stdout.splitlines()
-    ]
-    fincon("sql", query, "--format", "parquet", "--output", "b.parquet", cwd=tmp_path)
+    as_csv = list(csv.DictReader(io.StringIO(call("sql", query, "--format", "csv").out)))
+    as_json = [json.loads(line) for line in call("sql", query, "--format", "json").out.splitlines()]
+    call("sql", query, "--format", "parquet", "--output", "b.parquet")
     as_parquet = pq.read_table(tmp_path / "b.parquet").to_pylist()
     assert {
         (r["account_id"], r["currency"], int(r["current"]) if r["current"] else None) for r in as_csv
@@ -144,69 +142,71 @@ def test_sql_writes_every_format_exactly(sandbox: Sandbox, tmp_path: Path) -> No
     ],
 )
 def test_a_wrong_call_says_what_is_wrong_in_two_lines(
-    tmp_path: Path, arguments: list[str], env: dict[str, str], code: int, says: str
+    call: Call, tmp_path: Path, arguments: list[str], env: dict[str, str], code: int, says: str
 ) -> None:
     (tmp_path / "bad.txt").write_text("fcsess_1\nacct_1\n")
     (tmp_path / "empty.txt").write_text("\n")
     (tmp_path / "other.csv").write_text("name,other\nx,y\n")
-    done = fincon(*arguments, cwd=tmp_path, env=env)
-    assert done.returncode == code
-    assert says in done.stderr
-    assert "Traceback" not in done.stderr
-    assert "hunter2" not in done.stderr
-    assert done.stdout == ""
+    done = call(*arguments, env=env)
+    assert done.code == code
+    assert says in done.err
+    assert "Traceback" not in done.err
+    assert "hunter2" not in done.err
+    assert done.out == ""
 
 
 def test_a_wrong_query_gets_duckdbs_own_words_and_writing_is_refused(
-    sandbox: Sandbox, tmp_path: Path
+    sandbox: Sandbox, call: Call, tmp_path: Path
 ) -> None:
-    fincon("sync", cwd=tmp_path, env=environ(sandbox.url))
-    wrong = fincon("sql", "SELECT nothing FROM accounts", cwd=tmp_path)
-    assert (wrong.returncode, "nothing" in wrong.stderr) == (2, True)
+    call("sync", env=environ(sandbox.url))
+    wrong = call("sql", "SELECT nothing FROM accounts")
+    assert (wrong.code, "nothing" in wrong.err) == (2, True)
     for query in ("DROP VIEW accounts", "COPY accounts TO 'x.csv'", "SELECT 1; SELECT 2"):
-        refused = fincon("sql", query, cwd=tmp_path)
-        assert (refused.returncode, "reads" in refused.stderr) == (2, True)
+        refused = call("sql", query)
+        assert (refused.code, "reads" in refused.err) == (2, True)
     assert not (tmp_path / "x.csv").exists()
     piped = fincon("sql", "SELECT 1 AS one", "--format", "parquet", cwd=tmp_path, text=False)
     assert piped.stdout.startswith(b"PAR1")
-    assert fincon("sql", "FROM accounts", "--output", "no/such/dir.txt", cwd=tmp_path).returncode == 2
+    assert call("sql", "FROM accounts", "--output", "no/such/dir.txt").code == 2
 
 
-def test_a_server_that_is_not_there_is_told_within_seconds(tmp_path: Path) -> None:
-    done = fincon("sync", cwd=tmp_path, env=environ("http://127.0.0.1:9"))
-    assert done.returncode == 1
-    assert "the connection failed" in done.stderr
-    assert len(done.stderr.strip().splitlines()) == 2
+def test_a_server_that_is_not_there_is_told_within_seconds(call: Call, tmp_path: Path) -> None:
+    done = call("sync", env=environ("http://127.0.0.1:9"))
+    assert done.code == 1
+    assert "the connection failed" in done.err
+    assert len(done.err.strip().splitlines()) == 2
 
 
-def test_a_refused_key_names_the_key_and_not_its_value(tmp_path: Path) -> None:
+def test_a_refused_key_names_the_key_and_not_its_value(call: Call, tmp_path: Path) -> None:
     with running(World(accounts=3), keys={"sk_test_other"}) as sandbox:
-        done = fincon("sync", cwd=tmp_path, env=environ(sandbox.url))
-    assert done.returncode == 1
-    assert "401" in done.stderr
-    assert "STRIPE_API_KEY" in done.stderr
-    assert KEY not in done.stderr
+        done = call("sync", env=environ(sandbox.url))
+    assert done.code == 1
+    assert "401" in done.err
+    assert "STRIPE_API_KEY" in done.err
+    assert KEY not in done.err
 
 
-def test_dry_run_sends_nothing_and_says_what_it_would(sandbox: Sandbox, tmp_path: Path) -> None:
-    done = fincon(
+def test_dry_run_sends_nothing_and_says_what_it_would(sandbox: Sandbox, call: Call, tmp_path: Path) -> None:
+    done = call(
         "sync",
         "--sessions",
         "-",
         "--dry-run",
         cwd=tmp_path,
         env=environ(sandbox.url),
-        stdin="fcsess_a\nfcsess_b\n",
+        stdin=b"fcsess_a\nfcsess_b\n",
     )
-    assert done.returncode == 0
-    assert "GET /v1/financial_connections/sessions/fcsess_a\n" in done.stdout
-    assert "GET /v1/financial_connections/accounts?limit=100" in done.stdout
+    assert done.code == 0
+    assert "GET /v1/financial_connections/sessions/fcsess_a\n" in done.out
+    assert "GET /v1/financial_connections/accounts?limit=100" in done.out
     assert sandbox.requests == []
     assert not (tmp_path / "data").exists()
 
 
 @pytest.mark.parametrize("kind", ["txt", "csv", "headless.csv", "json", "jsonl", "parquet"])
-def test_session_ids_are_read_from_what_people_have(sandbox: Sandbox, tmp_path: Path, kind: str) -> None:
+def test_session_ids_are_read_from_what_people_have(
+    sandbox: Sandbox, call: Call, tmp_path: Path, kind: str
+) -> None:
     ids = sandbox.world.session_ids()[:3]
     path = tmp_path / f"ids.{kind}"
     if kind in ("txt", "headless.csv"):
@@ -219,10 +219,8 @@ def test_session_ids_are_read_from_what_people_have(sandbox: Sandbox, tmp_path: 
         path.write_text("".join(json.dumps({"id": i}) + "\n" for i in ids))
     else:
         duckdb.sql(f"COPY (SELECT unnest({ids!r}) AS session_id) TO '{path}'")
-    done = fincon(
-        "sync", "--sessions", str(path), "--no-accounts", "--dry-run", cwd=tmp_path, env=environ(sandbox.url)
-    )
-    assert [line for line in done.stdout.splitlines() if "/sessions/" in line] == [
+    done = call("sync", "--sessions", str(path), "--no-accounts", "--dry-run", env=environ(sandbox.url))
+    assert [line for line in done.out.splitlines() if "/sessions/" in line] == [
         f"GET /v1/financial_connections/sessions/{i}" for i in ids
     ]
 
@@ -238,7 +236,7 @@ def test_session_ids_are_read_from_what_people_have(sandbox: Sandbox, tmp_path: 
     ],
 )
 @pytest.mark.first(1, 1)
-def test_any_folder_will_do(sandbox: Sandbox, tmp_path: Path, name: str) -> None:
+def test_any_folder_will_do(sandbox: Sandbox, call: Call, tmp_path: Path, name: str) -> None:
     """Spaces, accents, links, dots and ``key=value`` in the path, which are no column: sync, erase and check work."""
     (tmp_path / "up").mkdir()
     (tmp_path / "real").mkdir()
@@ -246,25 +244,23 @@ def test_any_folder_will_do(sandbox: Sandbox, tmp_path: Path, name: str) -> None
     where = ("--data", f"{tmp_path}/{name}")
     env = environ(sandbox.url)
     for _ in range(2):
-        assert fincon(*where, "sync", cwd=tmp_path, env=env).returncode == 0
+        assert call(*where, "sync", env=env).code == 0
     account = sandbox.world.account_id(3)
-    erased = fincon(*where, "erase", "--yes", "--account", account, cwd=tmp_path)
-    assert erased.returncode == 0, erased.stderr
-    assert fincon(*where, "check", cwd=tmp_path).returncode == 0
-    again = fincon(*where, "erase", "--yes", "--account", account, cwd=tmp_path)
-    assert (again.returncode, "Nothing here names" in again.stderr) == (2, True)
+    erased = call(*where, "erase", "--yes", "--account", account)
+    assert erased.code == 0, erased.err
+    assert call(*where, "check").code == 0
+    again = call(*where, "erase", "--yes", "--account", account)
+    assert (again.code, "Nothing here names" in again.err) == (2, True)
 
 
 @pytest.mark.slow
-def test_a_folder_that_was_moved_is_read_as_it_is(sandbox: Sandbox, tmp_path: Path) -> None:
-    fincon("--data", "one", "sync", cwd=tmp_path, env=environ(sandbox.url))
+def test_a_folder_that_was_moved_is_read_as_it_is(sandbox: Sandbox, call: Call, tmp_path: Path) -> None:
+    call("--data", "one", "sync", env=environ(sandbox.url))
     (tmp_path / "one").rename(tmp_path / "two")
-    moved = fincon(
-        "--data", "two", "sql", "SELECT count(*) AS n FROM accounts", "--format", "csv", cwd=tmp_path
-    )
-    assert (moved.returncode, moved.stdout.split()[1]) == (0, f"{sandbox.world.account_count}")
-    assert fincon("--data", "two", "compact", cwd=tmp_path).returncode == 0
-    assert fincon("--data", "two", "check", cwd=tmp_path).returncode == 0
+    moved = call("--data", "two", "sql", "SELECT count(*) AS n FROM accounts", "--format", "csv")
+    assert (moved.code, moved.out.split()[1]) == (0, f"{sandbox.world.account_count}")
+    assert call("--data", "two", "compact").code == 0
+    assert call("--data", "two", "check").code == 0
 
 
 @pytest.mark.slow

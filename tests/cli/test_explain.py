@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from tests.conftest import fincon
+from tests.typed import typed
 from tests.warehouse.test_views import publish_rows
 
 NOTICE = {"active": {"action": "relink_required", "expected_deactivation_date": "2026-12-01T00:00:00Z"}}
@@ -43,7 +43,7 @@ def test_each_obstacle_is_named_and_a_holder_stands_for_all_accounts(tmp_path: P
             of = {"account_id": name, "feature": "balance", "last_attempted_at": "2026-11-01T09:00:00Z"}
             refreshes.append({**of, **next_at, **refresh})
     publish_rows(tmp_path / "data", {"accounts": accounts, "refreshes": refreshes}, datetime.now(UTC))
-    told = fincon("explain", "cus_1", cwd=tmp_path).stdout
+    told = typed("explain", "cus_1", cwd=tmp_path).out
     parts = {part.split(":")[0]: part for part in told.split("\n\n")}
     assert parts.keys() == OBSTACLES.keys()
     for name, (_, _, words) in OBSTACLES.items():
@@ -77,7 +77,7 @@ def test_a_failing_account_says_how_often_since_when_and_what_is_still_known(tmp
         ],
     }
     publish_rows(tmp_path / "data", given, datetime.now(UTC))
-    told = " ".join(fincon("explain", "fca_1", cwd=tmp_path).stdout.split())
+    told = " ".join(typed("explain", "fca_1", cwd=tmp_path).out.split())
     assert "as did all 2 seen since 2026-11-02 09:00" in told
     assert (
         "2 days old: jpy current 1,000, points current 1,000 (minor units), usd current -1,234,567.89."
@@ -89,6 +89,6 @@ def test_a_failing_account_says_how_often_since_when_and_what_is_still_known(tmp
 
 def test_an_account_that_nobody_knows_is_wrong_usage_in_two_lines(tmp_path: Path) -> None:
     publish_rows(tmp_path / "data", {"accounts": [{"account_id": "fca_1"}]}, datetime.now(UTC))
-    done = fincon("explain", "fca_2", cwd=tmp_path)
-    assert (done.returncode, done.stdout) == (2, "")
-    assert "No account fca_2 is known here" in done.stderr
+    done = typed("explain", "fca_2", cwd=tmp_path)
+    assert (done.code, done.out) == (2, "")
+    assert "No account fca_2 is known here" in done.err

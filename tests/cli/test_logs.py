@@ -11,8 +11,9 @@ from threading import Thread
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.conftest import environ, fincon, rows, sync
+from tests.conftest import environ, rows, sync
 from tests.scripted_stripe import Answer, ScriptedStripe, account, serving
+from tests.typed import typed
 
 LINE = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z (INFO|WARNING|ERROR) +(\d{8}T\S+ )?\S.*")
 
@@ -56,28 +57,28 @@ def receiver(status: int = 200) -> Iterator[tuple[str, list[str]]]:
 def test_without_being_asked_no_log_is_written_but_trouble_is_counted(
     stripe: ScriptedStripe, tmp_path: Path
 ) -> None:
-    done = fincon("sync", cwd=tmp_path, env=environ(stripe.url))
-    assert done.returncode == 0
-    [line] = done.stderr.splitlines()
+    done = typed("sync", cwd=tmp_path, env=environ(stripe.url))
+    assert done.code == 0
+    [line] = done.err.splitlines()
     assert re.search(r"requests? \(1 tried again, 1 throttled\)", line)
 
 
 def test_a_log_has_levels_times_and_the_run_and_names_nobody(stripe: ScriptedStripe, tmp_path: Path) -> None:
-    done = fincon("sync", "--quiet", cwd=tmp_path, env=environ(stripe.url, FINCON_LOG="info"))
-    lines = done.stderr.splitlines()
+    done = typed("sync", "--quiet", cwd=tmp_path, env=environ(stripe.url, FINCON_LOG="info"))
+    lines = done.err.splitlines()
     assert [line for line in lines if not LINE.fullmatch(line)] == []
     [warned] = [line for line in lines if " WARNING " in line]
     assert "429" in warned
     run_id = next(iter((tmp_path / "data" / "pages").iterdir())).name
     assert run_id in warned
-    assert "fca_0" not in done.stderr
+    assert "fca_0" not in done.err
 
 
 def test_json_is_one_object_a_line_and_has_the_error_of_a_run(tmp_path: Path) -> None:
     env = {"STRIPE_API_KEY": "sk_test_x", "STRIPE_API_BASE": "http://127.0.0.1:1"}
-    done = fincon("sync", "--quiet", "--log-format", "json", cwd=tmp_path, env=env)
-    assert done.returncode == 1
-    *logged, first, second = done.stderr.splitlines()
+    done = typed("sync", "--quiet", "--log-format", "json", cwd=tmp_path, env=env)
+    assert done.code == 1
+    *logged, first, second = done.err.splitlines()
     assert first.startswith("fincon: GET ")
     assert second.startswith("        Nothing answers at")
     found = [json.loads(line) for line in logged]
@@ -87,9 +88,9 @@ def test_json_is_one_object_a_line_and_has_the_error_of_a_run(tmp_path: Path) ->
 
 
 def test_a_wrong_level_is_told_before_anything_is_done(tmp_path: Path) -> None:
-    done = fincon("sync", cwd=tmp_path, env={"FINCON_LOG": "loud"})
-    assert done.returncode == 2
-    assert "debug, info, warning, error" in done.stderr
+    done = typed("sync", cwd=tmp_path, env={"FINCON_LOG": "loud"})
+    assert done.code == 2
+    assert "debug, info, warning, error" in done.err
 
 
 def test_metrics_say_how_the_run_went_and_how_old_each_table_is(
@@ -97,7 +98,7 @@ def test_metrics_say_how_the_run_went_and_how_old_each_table_is(
 ) -> None:
     file = tmp_path / "metrics" / "fincon.prom"
     env = environ(stripe.url, FINCON_METRICS=str(file))
-    fincon("sync", cwd=tmp_path, env=env)
+    typed("sync", cwd=tmp_path, env=env)
     found = samples(file)
     assert found["fincon_last_run_success"] == 1
     assert found["fincon_last_run_retries"] == found["fincon_last_run_throttled"] == 1
@@ -108,7 +109,7 @@ def test_metrics_say_how_the_run_went_and_how_old_each_table_is(
     assert "fincon_table_age_seconds transactions" not in found
     assert any(name.startswith("fincon_last_run_stage_seconds ") for name in found)
     stripe.intercept = lambda path, query: Answer({"error": {"message": "no"}}, 401)
-    assert fincon("sync", cwd=tmp_path, env=env).returncode == 1
+    assert typed("sync", cwd=tmp_path, env=env).code == 1
     found = samples(file)
     assert (found["fincon_last_run_success"], found["fincon_attempts_total failed"]) == (0, 1)
 
@@ -149,12 +150,12 @@ def test_a_ping_follows_success_alone_and_its_address_is_in_no_line(
     stripe.intercept = lambda path, query: None
     with receiver() as (url, asked):
         env = environ(stripe.url, FINCON_PING_URL=f"{url}/secret-uuid", FINCON_LOG="debug")
-        done = fincon("sync", cwd=tmp_path, env=env)
-        assert (done.returncode, asked) == (0, ["/secret-uuid"])
+        done = typed("sync", cwd=tmp_path, env=env)
+        assert (done.code, asked) == (0, ["/secret-uuid"])
         stripe.intercept = lambda path, query: Answer({"error": {"message": "no"}}, 401)
-        failed = fincon("sync", cwd=tmp_path, env=env)
-        assert (failed.returncode, asked) == (1, ["/secret-uuid"])
-    assert "secret-uuid" not in done.stderr + failed.stderr
+        failed = typed("sync", cwd=tmp_path, env=env)
+        assert (failed.code, asked) == (1, ["/secret-uuid"])
+    assert "secret-uuid" not in done.err + failed.err
 
 
 @pytest.mark.slow
@@ -162,7 +163,7 @@ def test_a_receiver_in_trouble_fails_no_sync(stripe: ScriptedStripe, tmp_path: P
     stripe.intercept = lambda path, query: None
     with receiver(503) as (url, asked):
         env = environ(stripe.url, FINCON_PING_URL=f"{url}/secret-uuid", FINCON_LOG="warning")
-        done = fincon("sync", "--quiet", cwd=tmp_path, env=env)
-    assert (done.returncode, len(asked)) == (0, 3)
-    assert "FINCON_PING_URL was not reached in 3 tries: status 503" in done.stderr
-    assert "secret-uuid" not in done.stderr
+        done = typed("sync", "--quiet", cwd=tmp_path, env=env)
+    assert (done.code, len(asked)) == (0, 3)
+    assert "FINCON_PING_URL was not reached in 3 tries: status 503" in done.err
+    assert "secret-uuid" not in done.err

@@ -13,8 +13,9 @@ from fincon.pipeline.sync import run_sync
 from fincon.sandbox.server import Sandbox
 from fincon.storage.data_folder import DataFolder
 from fincon.transforms.schemas import TABLES
-from tests.conftest import environ, fincon, known_after, rows, settings_for, state, truth
+from tests.conftest import environ, known_after, rows, settings_for, state, truth
 from tests.scripted_stripe import ScriptedStripe, account, event, serving
+from tests.typed import typed
 
 EVENTS = SyncRequest(events=True)
 
@@ -176,11 +177,11 @@ def test_a_budget_of_requests_is_kept_and_the_next_run_goes_on(sandbox: Sandbox,
 
 def test_events_budget_and_status_at_the_command_line(sandbox: Sandbox, tmp_path: Path) -> None:
     env = environ(sandbox.url)
-    stopped = fincon("sync", "--max-requests", "2", cwd=tmp_path, env=env)
-    assert (stopped.returncode, "2 requests were made" in stopped.stderr) == (0, True)
-    assert fincon("sync", cwd=tmp_path, env=env).returncode == 0
-    done = fincon("events", cwd=tmp_path, env=env)
-    assert done.returncode == 0, done.stderr
-    assert "1 request." in done.stderr
-    shown = fincon("status", cwd=tmp_path).stdout
+    stopped = typed("sync", "--max-requests", "2", cwd=tmp_path, env=env)
+    assert (stopped.code, "2 requests were made" in stopped.err) == (0, True)
+    assert typed("sync", cwd=tmp_path, env=env).code == 0
+    done = typed("events", cwd=tmp_path, env=env)
+    assert done.code == 0, done.err
+    assert "1 request." in done.err
+    shown = typed("status", cwd=tmp_path).out
     assert "Requests this month: 5 (accounts 4, events 1)" in shown

@@ -19,9 +19,10 @@ from fincon.pipeline.sync import run_sync
 from fincon.sandbox.faults import Fault, Faults, Rule
 from fincon.sandbox.server import Sandbox, running
 from fincon.sandbox.world import World
-from tests.conftest import NOT_TRUTH, START, Row, canonical, environ, fincon, rows, settings_for
+from tests.conftest import NOT_TRUTH, START, Row, canonical, environ, rows, settings_for
 from tests.pipeline.test_resume import started, wait_for
 from tests.scripted_stripe import ScriptedStripe, account, missing, serving
+from tests.typed import typed
 
 WORLD = World(seed=2, clock=START, accounts=24, sessions=8)
 BOTH = SyncRequest(transactions=True, owners=True, pii="keep")
@@ -314,15 +315,15 @@ def test_erasing_takes_transactions_owners_watermarks_and_pages_and_no_sync_brin
 
 def test_the_command_line_knows_them(sandbox: Sandbox, tmp_path: Path) -> None:
     env = environ(sandbox.url)
-    dry = fincon("sync", "--transactions", "--owners", "--dry-run", cwd=tmp_path, env=env)
-    assert "/transactions?account=…" in dry.stdout
-    assert "/owners?ownership=…" in dry.stdout
-    missing = fincon("owners", cwd=tmp_path, env=env)
-    assert (missing.returncode, "FINCON_PII_KEY is not set" in missing.stderr) == (2, True)
-    assert fincon("transactions", cwd=tmp_path, env=env).returncode == 0
-    done = fincon("owners", cwd=tmp_path, env={**env, "FINCON_PII_KEY": KEY})
-    assert done.returncode == 0, done.stderr
-    status = fincon("status", cwd=tmp_path).stdout
+    dry = typed("sync", "--transactions", "--owners", "--dry-run", cwd=tmp_path, env=env)
+    assert "/transactions?account=…" in dry.out
+    assert "/owners?ownership=…" in dry.out
+    missing = typed("owners", cwd=tmp_path, env=env)
+    assert (missing.code, "FINCON_PII_KEY is not set" in missing.err) == (2, True)
+    assert typed("transactions", cwd=tmp_path, env=env).code == 0
+    done = typed("owners", cwd=tmp_path, env={**env, "FINCON_PII_KEY": KEY})
+    assert done.code == 0, done.err
+    status = typed("status", cwd=tmp_path).out
     assert "accounts+transactions" in status
     assert "events+owners" in status
     count = len(sandbox.world.transactions_truth())

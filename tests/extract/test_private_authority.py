@@ -18,7 +18,8 @@ from cryptography.x509.oid import NameOID
 
 from fincon.sandbox.server import running
 from fincon.sandbox.world import World
-from tests.conftest import environ, fincon
+from tests.conftest import environ
+from tests.typed import typed
 
 DAY = timedelta(days=1)
 PEM = serialization.Encoding.PEM
@@ -107,9 +108,9 @@ def http() -> Iterator[str]:
 def test_a_private_authority_is_trusted_where_its_bundle_is_named(http: str, tmp_path: Path) -> None:
     ours = Authority(tmp_path, "ours")
     with in_front_of(http, ours.server("127.0.0.1", datetime.now(UTC) + DAY)) as https:
-        done = fincon("sync", cwd=tmp_path, env=environ(https, FINCON_CA_BUNDLE=str(ours.bundle)))
-        assert done.returncode == 0, done.stderr
-        assert "20 accounts" in done.stderr
+        done = typed("sync", cwd=tmp_path, env=environ(https, FINCON_CA_BUNDLE=str(ours.bundle)))
+        assert done.code == 0, done.err
+        assert "20 accounts" in done.err
 
 
 @pytest.mark.parametrize(
@@ -131,11 +132,11 @@ def test_what_is_wrong_with_a_certificate_is_told_apart(
     Authority(tmp_path, "others")
     with in_front_of(http, ours.server(address, datetime.now(UTC) + days * DAY)) as https:
         env = environ(https, **({"FINCON_CA_BUNDLE": f"{bundle}.pem"} if bundle else {}))
-        done = fincon("sync", cwd=tmp_path, env=env)
-    assert done.returncode == 1
-    assert len(done.stderr.splitlines()) == 2, done.stderr
-    assert says in done.stderr
-    assert advice in done.stderr.splitlines()[1]
+        done = typed("sync", cwd=tmp_path, env=env)
+    assert done.code == 1
+    assert len(done.err.splitlines()) == 2, done.err
+    assert says in done.err
+    assert advice in done.err.splitlines()[1]
 
 
 @contextmanager
@@ -163,18 +164,18 @@ def refusing(answer: bytes) -> Iterator[str]:
 def test_a_proxy_that_refuses_is_told_apart_from_the_server(answer: str, tmp_path: Path) -> None:
     """In two lines that name the setting, without the password in it."""
     with refusing(f"HTTP/1.1 {answer}\r\nContent-Length: 0\r\n\r\n".encode()) as proxy:
-        done = fincon("sync", cwd=tmp_path, env=environ("https://api.stripe.com", FINCON_PROXY=proxy))
-    assert done.returncode == 1
-    said, advice = done.stderr.splitlines()
+        done = typed("sync", cwd=tmp_path, env=environ("https://api.stripe.com", FINCON_PROXY=proxy))
+    assert done.code == 1
+    said, advice = done.err.splitlines()
     assert "the proxy (FINCON_PROXY) does not answer, or refuses" in said
     assert "Check FINCON_PROXY" in advice
-    assert "secretword" not in done.stderr
+    assert "secretword" not in done.err
 
 
 def test_a_host_that_nobody_knows_is_told_as_that(tmp_path: Path) -> None:
     """`.invalid` is a name that no resolver ever knows (RFC 2606)."""
-    done = fincon("sync", cwd=tmp_path, env=environ("https://stripe.invalid"))
-    assert done.returncode == 1
-    said, advice = done.stderr.splitlines()
+    done = typed("sync", cwd=tmp_path, env=environ("https://stripe.invalid"))
+    assert done.code == 1
+    said, advice = done.err.splitlines()
     assert "the server's name is not known" in said
     assert "Check the name in STRIPE_API_BASE" in advice

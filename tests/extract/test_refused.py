@@ -21,9 +21,10 @@ from fincon.sandbox.world import World
 from fincon.transforms.flatten import flatten
 from fincon.transforms.page import Header, Origin, Page, Watermark
 from tests.conftest import START as CLOCK
-from tests.conftest import Row, environ, fincon, rows, settings_for
+from tests.conftest import Row, environ, rows, settings_for
 from tests.killed import kill_at_change
 from tests.scripted_stripe import PREFIX, START, Answer, Query, ScriptedStripe, account, serving
+from tests.typed import typed
 
 HOUR, DAY = 3600, 86_400
 INACTIVE = "financial_connections_account_inactive"
@@ -396,32 +397,32 @@ def test_words_that_hold_personal_data_or_a_key_are_shown_without(
     words = "No: jane@example.com, +1 555 555 5555, rk_test_51secret, btok_1secret of fca_CaseA"
     for status in (400, 401, 403, 404, 500):
         stripe.intercept = lambda path, query, status=status: refusal(status, words=words)  # type: ignore[misc]
-        done = fincon("sync", cwd=tmp_path, env=environ(stripe.url))
-        assert done.returncode == 1
-        assert "No: [removed], [removed], [removed], [removed] of fca_CaseA" in done.stderr
+        done = typed("sync", cwd=tmp_path, env=environ(stripe.url))
+        assert done.code == 1
+        assert "No: [removed], [removed], [removed], [removed] of fca_CaseA" in done.err
 
 
 def test_the_command_tells_and_status_counts(stripe: ScriptedStripe, tmp_path: Path) -> None:
     stripe.intercept = Refusing({"fca_CaseA": refusal(400, INACTIVE, "The account is inactive.")})
     env = environ(stripe.url)
-    done = fincon("sync", "--transactions", cwd=tmp_path, env=env)
-    assert done.returncode == 0, done.stderr
-    assert f"Stripe refused the transactions of 1 account (400 {INACTIVE})" in done.stderr
-    told = fincon("status", cwd=tmp_path).stdout
+    done = typed("sync", "--transactions", cwd=tmp_path, env=env)
+    assert done.code == 0, done.err
+    assert f"Stripe refused the transactions of 1 account (400 {INACTIVE})" in done.err
+    told = typed("status", cwd=tmp_path).out
     assert "Accounts set aside: 1" in told
     assert f"whose transactions Stripe refused (400 {INACTIVE})" in told
     assert "must link it again" in " ".join(told.split())
     stripe.accounts[0] = refreshed("fca_CaseA", attempt=2)
-    assert fincon("sync", "--transactions", "--strict", cwd=tmp_path, env=env).returncode == 1
-    found = json.loads(fincon("status", "--json", cwd=tmp_path).stdout)
+    assert typed("sync", "--transactions", "--strict", cwd=tmp_path, env=env).code == 1
+    found = json.loads(typed("status", "--json", cwd=tmp_path).out)
     assert found["accounts_set_aside"] == [
         {"table_name": "transactions", "refusal": f"400 {INACTIVE}", "accounts": 1}
     ]
     stripe.intercept = lambda path, query: refusal(403, words=NO_PERMISSION) if "owners" in path else None
-    denied = fincon("sync", "--owners", "--pii", "drop", cwd=tmp_path, env=env)
-    assert denied.returncode == 1
-    assert NO_PERMISSION in denied.stderr
-    assert "All else that was fetched is in" in denied.stderr
+    denied = typed("sync", "--owners", "--pii", "drop", cwd=tmp_path, env=env)
+    assert denied.code == 1
+    assert NO_PERMISSION in denied.err
+    assert "All else that was fetched is in" in denied.err
 
 
 @pytest.mark.quick
@@ -434,9 +435,9 @@ def test_a_session_of_the_other_mode_is_told_in_stripes_words(stripe: ScriptedSt
         refusal(404, "resource_missing", words) if "/sessions/" in path else None
     )
     (tmp_path / "ids.txt").write_text("fcsess_1\n")
-    done = fincon("sync", "--sessions", "ids.txt", cwd=tmp_path, env=environ(stripe.url))
-    assert done.returncode == 0, done.stderr
-    assert f"Stripe does not know the session fcsess_1. It says: {words}" in done.stderr
+    done = typed("sync", "--sessions", "ids.txt", cwd=tmp_path, env=environ(stripe.url))
+    assert done.code == 0, done.err
+    assert f"Stripe does not know the session fcsess_1. It says: {words}" in done.err
     [row] = rows(tmp_path / "data", "FROM rejects")
     assert (row["object_id"], row["reason"]) == ("fcsess_1", f"Stripe does not know it (404): {words}")
 

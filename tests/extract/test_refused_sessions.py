@@ -7,9 +7,10 @@ import pytest
 
 from fincon.errors import PermissionDenied, RetriesExhausted, RunFailed
 from fincon.pipeline.request import SyncResult
-from tests.conftest import environ, fincon, rows
+from tests.conftest import environ, rows
 from tests.extract.test_refused import DAY, HOUR, NO_PERMISSION, refusal, run
 from tests.scripted_stripe import Answer, Query, ScriptedStripe, account, serving, session
+from tests.typed import typed
 
 IDS = tuple(f"fcsess_Case{number:02d}" for number in range(30))
 DENIED = refusal(403, "more_permissions_required", NO_PERMISSION)
@@ -150,6 +151,6 @@ def test_a_key_that_may_not_read_sessions_is_told_so_however_few_there_are(
 def test_the_command_tells_of_a_refused_session_and_ends_well(stripe: ScriptedStripe, tmp_path: Path) -> None:
     refuse(stripe, refusal(403, "account_closed", "It may not be read."), IDS[0])
     (tmp_path / "ids.txt").write_text("\n".join(IDS[:2]))
-    done = fincon("sync", "--sessions", "ids.txt", cwd=tmp_path, env=environ(stripe.url))
-    assert done.returncode == 0, done.stderr
-    assert "Stripe refused 1 session (403 account_closed), set aside till the next sync" in done.stderr
+    done = typed("sync", "--sessions", "ids.txt", cwd=tmp_path, env=environ(stripe.url))
+    assert done.code == 0, done.err
+    assert "Stripe refused 1 session (403 account_closed), set aside till the next sync" in done.err

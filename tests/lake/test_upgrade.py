@@ -32,9 +32,10 @@ from fincon.storage.lock import writer_lock
 from fincon.transforms.schemas import LOGS, OBJECT_TABLES, TABLES, Table
 from fincon.warehouse.checks import run_checks
 from fincon.warehouse.connection import connect
-from tests.conftest import environ, fincon, rows, settings_for
+from tests.conftest import environ, rows, settings_for
 from tests.lakes import COMMITS, PII_KEY, answers, place
 from tests.scripted_stripe import ScriptedStripe, account, serving
+from tests.typed import typed
 
 FIRST = datetime(2026, 6, 3, 12, tzinfo=UTC)
 SECOND = FIRST + timedelta(days=3)
@@ -116,9 +117,9 @@ def test_it_is_read_before_any_sync(old: Path, commit: str) -> None:
 def test_any_command_may_be_the_first(command: str, old: Path, tmp_path: Path) -> None:
     """Whatever somebody does first with an old lake works, in place and without a sync."""
     arguments = [word.replace("%", " ") for word in command.split()]
-    done = fincon(*arguments, "--data", str(old), cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    assert "bug" not in done.stderr
+    done = typed(*arguments, "--data", str(old), cwd=tmp_path)
+    assert done.code == 0, done.err
+    assert "bug" not in done.err
 
 
 @pytest.mark.first(1)

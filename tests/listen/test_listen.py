@@ -21,9 +21,10 @@ from fincon.sandbox.faults import Fault, Faults, Rule
 from fincon.sandbox.server import running
 from fincon.sandbox.world import World
 from fincon.storage.lock import writer_lock
-from tests.conftest import FINCON, START, environ, fincon, settings_for
+from tests.conftest import FINCON, START, environ, settings_for
 from tests.listen.posting import SECRET
 from tests.listen.test_received import history
+from tests.typed import typed
 
 TOOK = re.compile(r"fincon: ended by SIGTERM\. (\d+) events? received, .* (\d+) loaded; (\d+) wait")
 
@@ -76,12 +77,12 @@ def test_killed_at_any_moment_it_loses_nothing_that_it_took(kills: int, tmp_path
             until_nothing_waits(killed, sender.url)
             last.send_signal(signal.SIGTERM)
             said = last.communicate(timeout=60)[1]
-        assert last.returncode == 0, said
+        assert last.code == 0, said
         assert TOOK.search(said), said
         sandbox.faults = None
         run_sync(settings_for(sandbox.url, twin), SyncRequest(events=True))
         assert history(killed) == history(twin)
-        assert fincon("check", "--data", str(killed), cwd=tmp_path).returncode == 0
+        assert typed("check", "--data", str(killed), cwd=tmp_path).code == 0
 
 
 @pytest.mark.slow
@@ -100,22 +101,22 @@ def test_while_another_run_holds_the_folder_events_are_taken_and_wait(tmp_path: 
             assert taken == sender.sent > 0
             process.send_signal(signal.SIGINT)
             said = process.communicate(timeout=60)[1]
-        assert (process.returncode, said.count("\n")) == (130, 1), said
+        assert (process.code, said.count("\n")) == (130, 1), said
         assert f"{taken} wait for the next start" in said
-        loaded = fincon("events", "--received", "--data", str(data), cwd=tmp_path, env=environ(sandbox.url))
-        assert (loaded.returncode, Spool(data).count()) == (0, 0), loaded.stderr
-        again = fincon("events", "--received", "--data", str(data), cwd=tmp_path, env=environ(sandbox.url))
-        assert (again.returncode, again.stderr) == (0, "No event waits to be loaded.\n")
+        loaded = typed("events", "--received", "--data", str(data), cwd=tmp_path, env=environ(sandbox.url))
+        assert (loaded.code, Spool(data).count()) == (0, 0), loaded.err
+        again = typed("events", "--received", "--data", str(data), cwd=tmp_path, env=environ(sandbox.url))
+        assert (again.code, again.err) == (0, "No event waits to be loaded.\n")
 
 
 def test_what_is_missing_is_told_before_anything_is_opened(tmp_path: Path) -> None:
-    without = fincon("listen", cwd=tmp_path, env=environ("http://127.0.0.1:1"))
-    assert (without.returncode, without.stderr.splitlines()[0]) == (
+    without = typed("listen", cwd=tmp_path, env=environ("http://127.0.0.1:1"))
+    assert (without.code, without.err.splitlines()[0]) == (
         2,
         "fincon: STRIPE_WEBHOOK_SECRET is not set.",
     )
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
         env = environ("http://127.0.0.1:1", STRIPE_WEBHOOK_SECRET=SECRET)
-        refused = fincon("listen", "--port", port, cwd=tmp_path, env=env)
-    assert (refused.returncode, f"port {port}, cannot be used" in refused.stderr) == (2, True)
+        refused = typed("listen", "--port", port, cwd=tmp_path, env=env)
+    assert (refused.code, f"port {port}, cannot be used" in refused.err) == (2, True)

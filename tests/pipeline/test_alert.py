@@ -22,8 +22,9 @@ from fincon.pipeline.sync import run_sync
 from fincon.settings import Secret
 from fincon.warehouse.alert_memory import receiver_name
 from fincon.warehouse.alerts import Alert, find_alerts
-from tests.conftest import fincon, rows, settings_for, sync
+from tests.conftest import rows, settings_for, sync
 from tests.scripted_stripe import Answer, ScriptedStripe, account, serving
+from tests.typed import Shown, typed
 from tests.warehouse.test_views import publish_rows
 
 pytestmark = pytest.mark.filterwarnings("ignore:'imghdr':DeprecationWarning")  # what Apprise imports
@@ -92,8 +93,8 @@ def mailbox() -> Iterator[tuple[int, list[str]]]:
     listening.close()
 
 
-def alert(data: Path, *arguments: str, **env: str) -> Any:
-    return fincon("alert", "--data", str(data), *arguments, cwd=data.parent, env=env)
+def alert(data: Path, *arguments: str, **env: str) -> Shown:
+    return typed("alert", "--data", str(data), *arguments, cwd=data.parent, env=env)
 
 
 @pytest.mark.slow
@@ -109,33 +110,33 @@ def test_a_row_is_told_once_and_again_when_it_comes_back(
     with webhook() as (host, got):
         urls = {"FINCON_ALERT_URLS": f"json://{host}/secret-path", "FINCON_ALERTS_DIR": str(tmp_path / "own")}
         first = alert(data, **urls)
-        assert first.returncode == 0, first.stderr
+        assert first.code == 0, first.err
         [message] = got
         assert message["title"] == "fincon: unknown_attributes (1)"
         assert "fincon alert --dry-run" in message["message"]
         assert "fca_1" not in message["message"]
-        assert alert(data, **urls).stderr == "Nothing is new.\n"
+        assert alert(data, **urls).err == "Nothing is new.\n"
         assert len(got) == 1
         stripe.accounts = [account("fca_1", category="credit")]
         sync(stripe.url, data)
-        assert alert(data, **urls).returncode == 0
+        assert alert(data, **urls).code == 0
         stripe.accounts = [account("fca_1", category="credit", mood="grey")]
         sync(stripe.url, data)
-        assert alert(data, "--details", **urls).returncode == 0
+        assert alert(data, "--details", **urls).code == 0
         assert len(got) == 2
         assert "account_id fca_1, attribute mood" in got[1]["message"]
-        assert "secret-path" not in first.stderr + first.stdout
+        assert "secret-path" not in first.err + first.out
 
 
 def test_what_no_receiver_took_is_told_the_next_time(stripe: ScriptedStripe, data: Path) -> None:
     sync(stripe.url, data)
     with webhook(500) as (host, _):
         failed = alert(data, FINCON_ALERT_URLS=f"json://{host}/secret-path")
-    assert failed.returncode == 1
-    assert "number 1" in failed.stderr
-    assert "secret-path" not in failed.stderr
+    assert failed.code == 1
+    assert "number 1" in failed.err
+    assert "secret-path" not in failed.err
     with webhook() as (host, got):
-        assert alert(data, FINCON_ALERT_URLS=f"json://{host}").returncode == 0
+        assert alert(data, FINCON_ALERT_URLS=f"json://{host}").code == 0
     assert len(got) == 1
 
 
@@ -147,11 +148,11 @@ def test_failures_slack_and_mail(stripe: ScriptedStripe, data: Path) -> None:
     with webhook() as (host, got), mailbox() as (port, mails):
         urls = f"mmost://{host}/token mailto://127.0.0.1:{port}?smtp=127.0.0.1&from=me@example.com&to=you@example.com"
         env = {"STRIPE_API_KEY": "sk_test_sandboxkey", "STRIPE_API_BASE": stripe.url}
-        assert fincon("sync", cwd=data.parent, env=env).returncode == 1
+        assert typed("sync", cwd=data.parent, env=env).code == 1
         done = alert(data, FINCON_ALERT_URLS=urls)
-        assert done.returncode == 0, done.stderr
-        assert fincon("sync", cwd=data.parent, env=env).returncode == 1
-        assert alert(data, FINCON_ALERT_URLS=urls).stderr == "Nothing is new.\n"
+        assert done.code == 0, done.err
+        assert typed("sync", cwd=data.parent, env=env).code == 1
+        assert alert(data, FINCON_ALERT_URLS=urls).err == "Nothing is new.\n"
     [slack], [mail] = got, mails
     assert "failed_runs: 1 new row" in slack["text"]
     parsed = message_from_string(mail, policy=default)
@@ -226,9 +227,9 @@ def test_a_dry_run_shows_the_rows_and_remembers_nothing(stripe: ScriptedStripe, 
     sync(stripe.url, data)
     for _ in range(2):
         shown = alert(data, "--dry-run")
-        assert "attribute mood" in shown.stdout
-        assert "1 new row would be told" in shown.stderr
-    assert alert(data).returncode == 2
+        assert "attribute mood" in shown.out
+        assert "1 new row would be told" in shown.err
+    assert alert(data).code == 2
 
 
 def test_own_alerts_stand_beside_ours_and_in_their_place(
@@ -240,14 +241,14 @@ def test_own_alerts_stand_beside_ours_and_in_their_place(
     (own / "many.sql").write_text("-- There are accounts.\nSELECT count(*) AS n, 'many' AS key FROM accounts")
     (own / "unknown_attributes.sql").write_text("")
     shown = alert(data, "--dry-run", FINCON_ALERTS_DIR=str(own))
-    assert shown.stdout.splitlines()[:3] == [
+    assert shown.out.splitlines()[:3] == [
         "fincon: many (1)",
         "many: 1 new row. There are accounts.",
         "  n 1",
     ]
     (own / "many.sql").write_text("FROM nowhere")
     wrong = alert(data, "--dry-run", FINCON_ALERTS_DIR=str(own))
-    assert (wrong.returncode, "alert many" in wrong.stderr) == (2, True)
+    assert (wrong.code, "alert many" in wrong.err) == (2, True)
 
 
 @pytest.mark.slow
@@ -262,12 +263,12 @@ def test_own_checks_are_run_by_a_sync_and_by_check(
         "STRIPE_API_BASE": stripe.url,
         "FINCON_CHECKS_DIR": str(own),
     }
-    done = fincon("sync", cwd=data.parent, env=env)
-    assert done.returncode == 1
-    assert "checks failed: nobody (1 row)" in done.stderr
-    checked = fincon("check", cwd=data.parent, env=env)
-    assert checked.returncode == 1
-    assert "FAIL  nobody: There is no account." in checked.stdout
+    done = typed("sync", cwd=data.parent, env=env)
+    assert done.code == 1
+    assert "checks failed: nobody (1 row)" in done.err
+    checked = typed("check", cwd=data.parent, env=env)
+    assert checked.code == 1
+    assert "FAIL  nobody: There is no account." in checked.out
     result = run_sync(settings_for(stripe.url, data), SyncRequest())
     assert result.failed_checks == {}
 

@@ -17,8 +17,9 @@ from fincon.pipeline.request import SyncRequest
 from fincon.pipeline.sync import run_sync
 from fincon.sandbox.server import Sandbox
 from fincon.storage.lock import writer_lock
-from tests.conftest import FINCON, Child, environ, fincon, rows, settings_for, sync
+from tests.conftest import FINCON, Child, environ, rows, settings_for, sync
 from tests.scripted_stripe import Answer, Query, ScriptedStripe, account, serving
+from tests.typed import typed
 
 REFUSED = Answer({"error": {"type": "invalid_request_error", "message": "Invalid API Key provided."}}, 401)
 FORBIDDEN = Answer(
@@ -29,9 +30,9 @@ ATTEMPTS = "FROM attempts ORDER BY started_at, ended_at"
 
 def status(data: Path) -> Any:
     """What `fincon status --json` says."""
-    done = fincon("status", "--json", "--data", str(data), cwd=data.parent)
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
+    done = typed("status", "--json", "--data", str(data), cwd=data.parent)
+    assert done.code == 0, done.err
+    return json.loads(done.out)
 
 
 @pytest.fixture
@@ -64,10 +65,10 @@ def test_what_failed_before_there_were_views_is_shown_by_status(stripe: Scripted
     stripe.intercept = lambda path, query: REFUSED
     with pytest.raises(InvalidKey):
         sync(stripe.url, data)
-    shown = fincon("status", cwd=data.parent)
-    assert (shown.returncode, shown.stderr) == (0, "")
-    assert "failed  accounts" in shown.stdout
-    assert "Request-Id req_" in shown.stdout
+    shown = typed("status", cwd=data.parent)
+    assert (shown.code, shown.err) == (0, "")
+    assert "failed  accounts" in shown.out
+    assert "Request-Id req_" in shown.out
     stripe.intercept = lambda path, query: None
     sync(stripe.url, data)
     assert [row["status"] for row in rows(data, ATTEMPTS)] == ["failed", "succeeded"]
@@ -107,14 +108,14 @@ def test_a_folder_in_use_leaves_skipped_which_the_next_run_puts_into_the_table(
     sync(sandbox.url, data)
     with writer_lock(data), pytest.raises(DataFolderLocked):
         sync(sandbox.url, data)
-    assert fincon("status", cwd=data.parent).stdout.splitlines()[1].split()[2] == "skipped"
+    assert typed("status", cwd=data.parent).out.splitlines()[1].split()[2] == "skipped"
     sync(sandbox.url, data)
     assert [row["status"] for row in rows(data, ATTEMPTS)] == ["succeeded", "skipped", "succeeded"]
 
 
 def test_a_missing_key_is_on_record_where_there_is_a_lake(sandbox: Sandbox, data: Path) -> None:
     sync(sandbox.url, data)
-    assert fincon("events", cwd=data.parent).returncode == 2
+    assert typed("events", cwd=data.parent).code == 2
     failed = rows(data, ATTEMPTS)[-1]
     said = (failed["status"], failed["mode"], failed["error"])
     assert said == ("failed", "events", "STRIPE_API_KEY is not set.")
@@ -123,8 +124,8 @@ def test_a_missing_key_is_on_record_where_there_is_a_lake(sandbox: Sandbox, data
 def test_a_spent_budget_is_an_interruption_that_the_next_run_goes_on_from(
     sandbox: Sandbox, data: Path
 ) -> None:
-    done = fincon("sync", "--max-requests", "1", cwd=data.parent, env=environ(sandbox.url))
-    assert done.returncode == 0
+    done = typed("sync", "--max-requests", "1", cwd=data.parent, env=environ(sandbox.url))
+    assert done.code == 0
     sync(sandbox.url, data)
     first, second = rows(data, ATTEMPTS)
     assert (first["status"], second["status"]) == ("interrupted", "succeeded")

@@ -21,9 +21,10 @@ from fincon.pipeline.erase import HELD, allow, erase, traces
 from fincon.pipeline.recovery import finish_what_was_begun
 from fincon.pipeline.request import SyncRequest
 from fincon.pipeline.sync import run_sync
-from tests.conftest import Child, fincon, rows, settings_for
+from tests.conftest import Child, rows, settings_for
 from tests.killed import kill_at_change
 from tests.scripted_stripe import START, ScriptedStripe, account, serving, session
+from tests.typed import typed
 
 DAY = 86_400
 TABLES = ("sessions", "session_accounts", "accounts", "balances", "refreshes", "transactions", "owners")
@@ -197,8 +198,8 @@ def test_a_sync_after_a_killed_erasure_brings_nobody_back(
 @pytest.mark.slow
 def test_check_finishes_an_erasure_that_was_killed(synced: Path) -> None:
     assert kill_at_change(12, synced, erase, synced, "customer", "cus_1")
-    done = fincon("--data", str(synced), "check", cwd=synced.parent)
-    assert done.returncode == 0, done.stderr
+    done = typed("--data", str(synced), "check", cwd=synced.parent)
+    assert done.code == 0, done.err
     assert traces(synced, OF_CUS_1) == []
 
 

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import environ, fincon, rows
+from tests.conftest import environ, rows
 from tests.scripted_stripe import Answer, ScriptedStripe, account, serving
+from tests.typed import typed
 
 KEYS = {False: "sk_test_sandboxkey", True: "sk_live_sandboxkey"}
 
@@ -24,23 +25,23 @@ def test_a_key_of_the_other_mode_is_refused_before_anything_is_sent(
     with serving(stripe):
         own, other = (environ(stripe.url, STRIPE_API_KEY=KEYS[mode]) for mode in (live, not live))
         limited = ["--max-requests", "2"] if pages == "interrupted" else []
-        assert fincon("sync", *limited, cwd=tmp_path, env=own).returncode == 0
+        assert typed("sync", *limited, cwd=tmp_path, env=own).code == 0
         if pages == "pruned":
             shutil.rmtree(tmp_path / "data" / "pages")
         sent = len(stripe.requests)
         for command in (["sync"], ["sync", "--restart"], ["events"], ["sync", "--stripe-account", "acct_1"]):
-            done = fincon(*command, cwd=tmp_path, env=other)
-            assert done.returncode == 2
-            [what, then] = done.stderr.splitlines()
+            done = typed(*command, cwd=tmp_path, env=other)
+            assert done.code == 2
+            [what, then] = done.err.splitlines()
             assert (
                 f"holds {'live' if live else 'test'} data, and the key is a {'test' if live else 'live'} one"
                 in what
             )
             assert "--data" in then
         if pages == "kept":
-            assert fincon("sync", "--dry-run", cwd=tmp_path, env=other).returncode == 2
+            assert typed("sync", "--dry-run", cwd=tmp_path, env=other).code == 2
         assert len(stripe.requests) == sent
-        assert fincon("sync", cwd=tmp_path, env=own).returncode == 0
+        assert typed("sync", cwd=tmp_path, env=own).code == 0
     assert len(rows(tmp_path / "data", "FROM accounts")) == 3
 
 
@@ -49,11 +50,9 @@ def test_a_key_that_was_never_answered_binds_no_folder(tmp_path: Path) -> None:
     stripe = ScriptedStripe(accounts=[account("fca_1")])
     with serving(stripe):
         stripe.intercept = lambda path, query: refused()
-        assert (
-            fincon("sync", cwd=tmp_path, env=environ(stripe.url, STRIPE_API_KEY=KEYS[True])).returncode == 1
-        )
+        assert typed("sync", cwd=tmp_path, env=environ(stripe.url, STRIPE_API_KEY=KEYS[True])).code == 1
         stripe.intercept = lambda path, query: None
-        assert fincon("sync", cwd=tmp_path, env=environ(stripe.url)).returncode == 0
+        assert typed("sync", cwd=tmp_path, env=environ(stripe.url)).code == 0
 
 
 def refused() -> Answer:

@@ -19,8 +19,9 @@ from fincon.pipeline.recovery import recovered_lake
 from fincon.pipeline.request import SyncRequest
 from fincon.pipeline.sync import run_sync
 from fincon.transforms.schemas import OBJECT_TABLES
-from tests.conftest import environ, fincon, rows, settings_for
+from tests.conftest import environ, rows, settings_for
 from tests.scripted_stripe import Answer, ScriptedStripe, account, event, serving
+from tests.typed import typed
 
 
 def fetched_only(stripe: ScriptedStripe, data: Path) -> None:
@@ -47,10 +48,10 @@ def test_a_sync_that_finds_a_fetched_run_is_as_fresh_as_any(data: Path) -> None:
         stripe.clock += 20 * 3600
         stripe.accounts = [account("fca_1", 300)]
         sent = len(stripe.requests)
-        done = fincon("sync", cwd=data.parent, env=environ(stripe.url))
-        assert done.returncode == 0
+        done = typed("sync", cwd=data.parent, env=environ(stripe.url))
+        assert done.code == 0
         assert len(stripe.requests) > sent
-    first, last = done.stderr.splitlines()
+    first, last = done.err.splitlines()
     assert "which an earlier sync had fetched, was loaded first: " in first
     assert last.startswith("Run ")
     assert rows(data, "SELECT current FROM balances") == [{"current": 300}]
@@ -65,7 +66,7 @@ def test_what_was_fetched_before_is_published_though_stripe_refuses_now(data: Pa
     with serving(stripe):
         fetched_only(stripe, data)
         stripe.intercept = lambda path, query: Answer({"error": {"message": "no"}}, 401)
-        assert fincon("sync", cwd=data.parent, env=environ(stripe.url)).returncode == 1
+        assert typed("sync", cwd=data.parent, env=environ(stripe.url)).code == 1
     assert rows(data, "SELECT current FROM balances") == [{"current": 200}]
 
 

@@ -30,7 +30,6 @@ from tests.conftest import (
     OBJECTS,
     START,
     environ,
-    fincon,
     known_after,
     rows,
     settings_for,
@@ -38,6 +37,7 @@ from tests.conftest import (
     sync,
     truth,
 )
+from tests.typed import typed
 
 
 @pytest.fixture
@@ -208,15 +208,15 @@ def test_pages_of_a_run_that_was_given_up_are_pruned_and_those_of_one_to_go_on_w
 def test_erase_and_compact_at_the_command_line(sandbox: Sandbox, synced: Path) -> None:
     account = collected(synced)[0]
     where = ("--data", str(synced))
-    done = fincon(*where, "erase", "--yes", "--account", account, cwd=synced.parent)
-    assert done.returncode == 0, done.stderr
-    assert "accounts: " in done.stdout
-    assert fincon(*where, "erase", "--account", account, "--allow", cwd=synced.parent).returncode == 0
-    assert fincon(*where, "compact", cwd=synced.parent).returncode == 0
+    done = typed(*where, "erase", "--yes", "--account", account, cwd=synced.parent)
+    assert done.code == 0, done.err
+    assert "accounts: " in done.out
+    assert typed(*where, "erase", "--account", account, "--allow", cwd=synced.parent).code == 0
+    assert typed(*where, "compact", cwd=synced.parent).code == 0
     for wrong in (["--account", "cus_1"], [], ["--account", account, "--session", "fcsess_1"]):
-        assert fincon(*where, "erase", "--yes", *wrong, cwd=synced.parent).returncode == 2
-    assert fincon("--data", "nowhere", "compact", cwd=synced.parent).returncode == 2
-    assert fincon(*where, "check", cwd=synced.parent, env=environ(sandbox.url)).returncode == 0
+        assert typed(*where, "erase", "--yes", *wrong, cwd=synced.parent).code == 2
+    assert typed("--data", "nowhere", "compact", cwd=synced.parent).code == 2
+    assert typed(*where, "check", cwd=synced.parent, env=environ(sandbox.url)).code == 0
 
 
 @pytest.mark.quick

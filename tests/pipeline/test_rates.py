@@ -12,8 +12,9 @@ from fincon.pipeline.erase import erase
 from fincon.pipeline.rates import Pair, read_rates, store_rates, stored_rates
 from fincon.sandbox.server import Sandbox
 from fincon.warehouse.connection import connect
-from tests.conftest import fincon, rows, sync
+from tests.conftest import rows, sync
 from tests.lakes import COMMITS, place
+from tests.typed import typed
 
 HEADER = "day,from,to,rate\n"
 ASKED = (
@@ -95,9 +96,9 @@ def test_rates_are_added_or_replace_all_and_outlive_syncs_compaction_and_erasure
 
     def give(*lines: str, options: tuple[str, ...] = ()) -> str:
         file.write_text(HEADER + "\n".join(lines))
-        done = fincon("rates", str(file), *options, "--data", str(data), cwd=tmp_path)
-        assert done.returncode == 0, done.stderr
-        return str(done.stdout)
+        done = typed("rates", str(file), *options, "--data", str(data), cwd=tmp_path)
+        assert done.code == 0, done.err
+        return str(done.out)
 
     assert give("2026-11-01,eur,usd,1.1", "2026-11-02,eur,usd,1.2") == "2 rates taken in; 2 in all\n"
     before = connect(data)
@@ -120,12 +121,12 @@ def test_rates_are_added_or_replace_all_and_outlive_syncs_compaction_and_erasure
     (data / "fincon.duckdb").unlink()  # it is derived; the next run makes it anew
     sync(sandbox.url, data)
     assert reckoned(data) == told
-    shown = fincon("sql", "SELECT sum(current) AS n FROM holder_totals", "--data", str(data), cwd=tmp_path)
-    assert shown.returncode == 0, shown.stderr
+    shown = typed("sql", "SELECT sum(current) AS n FROM holder_totals", "--data", str(data), cwd=tmp_path)
+    assert shown.code == 0, shown.err
 
     file.write_text(HEADER + "2026-11-01,eur,usd,none")
-    refused = fincon("rates", str(file), "--replace", "--data", str(data), cwd=tmp_path)
-    assert (refused.returncode, "line 2: rate is 'none'" in refused.stderr) == (2, True)
+    refused = typed("rates", str(file), "--replace", "--data", str(data), cwd=tmp_path)
+    assert (refused.code, "line 2: rate is 'none'" in refused.err) == (2, True)
     assert reckoned(data) == told
     assert give("2026-11-01,usd,eur,0.5", options=("--replace",)) == "1 rate taken in; 1 in all\n"
     assert reckoned(data) == (Decimal(200), date(2026, 11, 1))
@@ -143,5 +144,5 @@ def test_a_lake_of_an_older_fincon_takes_rates_in_and_reckons(commit: str, tmp_p
 
 def test_rates_want_a_lake(tmp_path: Path) -> None:
     (tmp_path / "rates.csv").write_text(HEADER + "2026-11-01,eur,usd,1.1")
-    done = fincon("rates", "rates.csv", cwd=tmp_path)
-    assert (done.returncode, "There is no lake" in done.stderr) == (2, True)
+    done = typed("rates", "rates.csv", cwd=tmp_path)
+    assert (done.code, "There is no lake" in done.err) == (2, True)

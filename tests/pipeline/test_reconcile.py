@@ -15,7 +15,8 @@ from fincon.pipeline.check import agree_with_pages, pages_disagree
 from fincon.sandbox.server import Sandbox
 from fincon.transforms.page import Header, Origin, Page
 from fincon.transforms.reconcile import differences, sums_of_pages, sums_of_rejects
-from tests.conftest import fincon, sync
+from tests.conftest import sync
+from tests.typed import typed
 
 
 def spool_of(data: Path) -> PageStore:
@@ -55,16 +56,16 @@ def test_the_check_compares_the_views_with_the_pages_of_the_last_run(
     assert pages_disagree(data) == []
     page_store = spool_of(data)
     page_store.write(one_unit_more(next(iter(page_store.read()))))
-    failed = fincon("check", cwd=tmp_path)
-    assert failed.returncode == 1
-    assert "FAIL  pages_agree" in failed.stdout
-    assert "usd" in failed.stdout.partition("pages_agree")[2]
+    failed = typed("check", cwd=tmp_path)
+    assert failed.code == 1
+    assert "FAIL  pages_agree" in failed.out
+    assert "usd" in failed.out.partition("pages_agree")[2]
     for path in page_store.folder.glob("*"):
         path.unlink()
     page_store.folder.rmdir()
-    pruned = fincon("check", cwd=tmp_path)
-    assert pruned.returncode == 0
-    assert "the last run are pruned" in pruned.stdout
+    pruned = typed("check", cwd=tmp_path)
+    assert pruned.code == 0
+    assert "the last run are pruned" in pruned.out
 
 
 @pytest.mark.quick

@@ -14,10 +14,11 @@ from fincon.pipeline.sync import run_sync
 from fincon.settings import Secret
 from fincon.transforms.redaction import Choice
 from tests.at_rest import files_holding
-from tests.conftest import fincon, rows, settings_for
+from tests.conftest import rows, settings_for
 from tests.killed import kill_at_change
 from tests.pipeline.test_erase import full, owner, restore
 from tests.scripted_stripe import ScriptedStripe, account, serving
+from tests.typed import typed
 
 KEY = "0123456789abcdef0123"
 CLEAR = ("Ada Lovelace", "ada@example.com", "Ada's Everyday", "Ada's grown", "Ada's reject")
@@ -109,5 +110,5 @@ def test_where_all_is_kept_there_is_nothing_to_rewrite(stripe: ScriptedStripe, d
     fetch(stripe, data, "keep")
     with pytest.raises(UsageError, match="nothing to rewrite"):
         rewrite(data, None)
-    done = fincon("--data", str(data), "privacy", cwd=data.parent)
-    assert done.returncode == 2
+    done = typed("--data", str(data), "privacy", cwd=data.parent)
+    assert done.code == 2

@@ -16,7 +16,8 @@ from fincon.pipeline.sync import run_sync
 from fincon.sandbox.limits import Limits
 from fincon.sandbox.server import Sandbox, running
 from fincon.sandbox.world import World
-from tests.conftest import KEY, START, environ, fincon, rows, settings_for, state, truth
+from tests.conftest import KEY, START, environ, rows, settings_for, state, truth
+from tests.typed import typed
 
 ACCOUNTS = "/v1/financial_connections/accounts"
 WORLD = World(seed=5, clock=START, accounts=120, sessions=20, connected=3)
@@ -90,12 +91,12 @@ def test_accounts_that_have_the_same_ids_do_not_mix(data: Path) -> None:
 def test_one_that_was_revoked_is_told_and_the_others_are_in(platform: Sandbox, data: Path) -> None:
     revoked, *others = platform.connected
     platform.revoke(revoked)
-    done = fincon("sync", "--connected", cwd=data.parent, env=environ(platform.url, FINCON_DATA=str(data)))
-    assert done.returncode == 1
-    assert f"{revoked}: GET " in done.stderr
-    assert "403" in done.stderr
-    assert "connect it again, or leave it out" in done.stderr
-    assert KEY not in done.stderr
+    done = typed("sync", "--connected", cwd=data.parent, env=environ(platform.url, FINCON_DATA=str(data)))
+    assert done.code == 1
+    assert f"{revoked}: GET " in done.err
+    assert "403" in done.err
+    assert "connect it again, or leave it out" in done.err
+    assert KEY not in done.err
     for account in others:
         assert rows(data, f"SELECT count(*) AS n FROM accounts WHERE stripe_account = '{account}'") == [
             {"n": platform.world_of(account).account_count}
@@ -236,24 +237,24 @@ def test_sessions_say_whose_they_are_in_a_file_or_are_refused(platform: Sandbox,
     (data.parent / "plain.txt").write_text("\n".join(ids))
     (data.parent / "accounts.txt").write_text(f"{newer}\n{older}\n")
     env = environ(platform.url, FINCON_DATA=str(data))
-    done = fincon("sync", "--no-accounts", "--sessions", "sessions.csv", cwd=data.parent, env=env)
-    assert done.returncode == 0, done.stderr
+    done = typed("sync", "--no-accounts", "--sessions", "sessions.csv", cwd=data.parent, env=env)
+    assert done.code == 0, done.err
     found = rows(data, "SELECT stripe_account, count(*) AS n FROM sessions GROUP BY ALL ORDER BY ALL")
     assert found == [{"stripe_account": "", "n": 1}, {"stripe_account": newer, "n": 3}]
 
     both = ("--stripe-accounts", "accounts.txt")
-    refused = fincon("sync", *both, "--sessions", "plain.txt", cwd=data.parent, env=env)
-    assert (refused.returncode, "column stripe_account" in refused.stderr) == (2, True)
-    listed = fincon(
-        "sync", "--stripe-accounts", "-", "--dry-run", cwd=data.parent, env=env, stdin=f"{older}\n"
+    refused = typed("sync", *both, "--sessions", "plain.txt", cwd=data.parent, env=env)
+    assert (refused.code, "column stripe_account" in refused.err) == (2, True)
+    listed = typed(
+        "sync", "--stripe-accounts", "-", "--dry-run", cwd=data.parent, env=env, stdin=f"{older}\n".encode()
     )
-    assert f"as {older}, until the last page" in listed.stdout
-    wrong = fincon("sync", "--stripe-account", "fca_1", cwd=data.parent, env=env)
-    assert (wrong.returncode, "not a Stripe account" in wrong.stderr) == (2, True)
-    assert fincon("sync", *both, cwd=data.parent, env=env).returncode == 0
-    shown = fincon("status", cwd=data.parent, env=env).stdout
+    assert f"as {older}, until the last page" in listed.out
+    wrong = typed("sync", "--stripe-account", "fca_1", cwd=data.parent, env=env)
+    assert (wrong.code, "not a Stripe account" in wrong.err) == (2, True)
+    assert typed("sync", *both, cwd=data.parent, env=env).code == 0
+    shown = typed("status", cwd=data.parent, env=env).out
     assert "Stripe accounts: 3, the longest unsynced first" in shown
-    found = json.loads(fincon("status", "--json", cwd=data.parent, env=env).stdout)["stripe_accounts"]
+    found = json.loads(typed("status", "--json", cwd=data.parent, env=env).out)["stripe_accounts"]
     assert {of["stripe_account"]: of["accounts"] for of in found}[older] == platform.world_of(
         older
     ).account_count

@@ -19,8 +19,9 @@ from fincon.pipeline.request import SyncRequest, SyncResult
 from fincon.pipeline.sync import run_sync
 from fincon.transforms.page import Origin
 from fincon.transforms.schemas import OBJECT_TABLES
-from tests.conftest import environ, fincon, rows, settings_for
+from tests.conftest import environ, rows, settings_for
 from tests.scripted_stripe import START, ScriptedStripe, account, event, serving, session
+from tests.typed import typed
 
 REFRESH = {
     "id": "fctxnref_Case",
@@ -96,20 +97,20 @@ def test_a_run_that_cannot_be_loaded_is_set_aside_and_the_rest_goes_on(data: Pat
     stripe = ScriptedStripe(accounts=[account("fca_1"), account("fca_2")], page_size=1)
     with serving(stripe):
         bad = fetched_but_unreadable(stripe, data)
-        done = fincon("sync", *(["--restart"] if restart else []), cwd=data.parent, env=environ(stripe.url))
-        assert done.returncode == 1
-        told = done.stderr.splitlines()
+        done = typed("sync", *(["--restart"] if restart else []), cwd=data.parent, env=environ(stripe.url))
+        assert done.code == 1
+        told = done.err.splitlines()
         assert told[0].startswith("Run ")
         assert told[1].startswith(f"fincon: Run {bad} cannot be loaded: ")
         assert str(Path("pages") / "quarantine" / bad) in told[2]
         assert len(told) == 3
-        again = fincon("sync", cwd=data.parent, env=environ(stripe.url))
-        assert again.returncode == 0, again.stderr
+        again = typed("sync", cwd=data.parent, env=environ(stripe.url))
+        assert again.code == 0, again.err
     assert list((data / "pages" / "quarantine" / bad).glob("*.zst"))
     assert len(rows(data, "FROM accounts")) == 2
-    status = json.loads(fincon("status", "--json", cwd=data.parent).stdout)
+    status = json.loads(typed("status", "--json", cwd=data.parent).out)
     assert list(status["set_aside"]) == [bad]
-    assert f"{bad}: " in fincon("status", cwd=data.parent).stdout
+    assert f"{bad}: " in typed("status", cwd=data.parent).out
 
 
 def test_other_stripe_accounts_are_loaded_beside_one_that_cannot_be(data: Path) -> None:

@@ -14,8 +14,9 @@ from fincon.sandbox import faults
 from fincon.sandbox.controls import RuleWish
 from fincon.sandbox.server import Sandbox, running
 from fincon.sandbox.world import World
-from tests.conftest import FINCON, Child, environ, fincon
+from tests.conftest import FINCON, Child, environ
 from tests.prefect_server import until
+from tests.typed import typed
 
 README = (Path(__file__).parents[2] / "sandbox" / "README.md").read_text(encoding="utf-8")
 LINES = re.findall(r"^curl .*", README, re.MULTILINE)
@@ -50,7 +51,7 @@ def test_the_readme_names_each_kind_of_fault_and_no_other() -> None:
 
 
 def test_the_help_shows_lines_that_are_taken(sandbox: Sandbox) -> None:
-    lines = re.findall(r"^ *(curl .*)", fincon("sandbox", "--help", cwd=Path.cwd()).stdout, re.MULTILINE)
+    lines = re.findall(r"^ *(curl .*)", typed("sandbox", "--help", cwd=Path.cwd()).out, re.MULTILINE)
     assert len(lines) == 4
     assert [curl(line, sandbox).status_code for line in lines] == [200] * 4
 
@@ -102,13 +103,13 @@ def test_a_failure_can_be_rehearsed(
     """Set over HTTP, it meets the next sync, which gets over it or says what was wrong."""
     set_ = requests.post(f"{sandbox.url}/_sandbox/faults", json={"rules": [rule]}, timeout=10)
     assert set_.json() == {"rules": 1, "rate": 0.0, "injected": {}}
-    done = fincon("sync", cwd=tmp_path, env=environ(sandbox.url))
-    assert done.returncode == code, done.stderr
-    assert says in done.stderr
+    done = typed("sync", cwd=tmp_path, env=environ(sandbox.url))
+    assert done.code == code, done.err
+    assert says in done.err
     now = requests.get(f"{sandbox.url}/_sandbox/faults", timeout=10).json()
     assert now["injected"][RuleWish(**rule).kind] >= 1  # type: ignore[arg-type]
     assert requests.delete(f"{sandbox.url}/_sandbox/faults", timeout=10).json()["rules"] == 0
-    assert fincon("sync", cwd=tmp_path, env=environ(sandbox.url)).returncode == 0
+    assert typed("sync", cwd=tmp_path, env=environ(sandbox.url)).code == 0
 
 
 @pytest.mark.parametrize(("accounts", "sessions"), [(1, 0), (10, 3), (400, 120), (7777, 100)])
@@ -138,21 +139,21 @@ def test_the_command_makes_what_was_asked_says_so_and_its_clock_runs(tmp_path: P
         text=True,
     ) as process:
         try:
-            assert process.stdout
-            assert process.stderr
-            url = process.stdout.readline().split()[0].removeprefix("STRIPE_API_BASE=")
-            said = process.stderr.readline()
+            assert process.out
+            assert process.err
+            url = process.out.readline().split()[0].removeprefix("STRIPE_API_BASE=")
+            said = process.err.readline()
             assert said == (
                 "40 accounts, 8 sessions at 2026-06-01 00:00 UTC, 86,400 seconds a second. Ctrl-C ends it.\n"
             )
             assert len(ids.read_text().split()) == 8
             began = requests.get(f"{url}/_sandbox/clock", timeout=10).json()
-            first = fincon("sync", cwd=tmp_path, env=environ(url))
+            first = typed("sync", cwd=tmp_path, env=environ(url))
             until(lambda: requests.get(f"{url}/_sandbox/clock", timeout=10).json()["clock"] > began["clock"])
-            second = fincon("sync", cwd=tmp_path, env=environ(url))
+            second = typed("sync", cwd=tmp_path, env=environ(url))
         finally:
             process.terminate()
             process.communicate()
     for done in (first, second):
-        assert done.returncode == 0, done.stderr
-        assert ", 0 rows added" not in done.stderr
+        assert done.code == 0, done.err
+        assert ", 0 rows added" not in done.err

@@ -7,7 +7,7 @@ import pytest
 from fincon.transforms.schemas import ACCOUNTS, TABLES
 from fincon.warehouse import data_dictionary as dictionary
 from fincon.warehouse.views import HOLDER
-from tests.conftest import fincon
+from tests.typed import typed
 
 PAGE = Path(__file__).parents[2] / "docs" / "data-dictionary.md"
 
@@ -18,7 +18,7 @@ def test_the_page_is_what_make_docs_would_write() -> None:
 
 
 def test_schema_lists_every_view_and_macro_and_needs_no_lake(tmp_path: Path) -> None:
-    shown = fincon("schema", cwd=tmp_path).stdout
+    shown = typed("schema", cwd=tmp_path).out
     names = {line.split()[0] for line in shown.splitlines()}
     assert {table.name for table in TABLES} | {"history.accounts", "balances_as_of(ts)"} <= names
     assert {path.stem for path in (PAGE.parent.parent / "sql" / "questions").glob("*.sql")} <= {
@@ -31,10 +31,10 @@ def test_schema_lists_every_view_and_macro_and_needs_no_lake(tmp_path: Path) -> 
 def test_schema_shows_a_table_column_by_column_with_the_meaning_from_where_columns_are_defined(
     tmp_path: Path,
 ) -> None:
-    lines = fincon("schema", "accounts", cwd=tmp_path).stdout.splitlines()
+    lines = typed("schema", "accounts", cwd=tmp_path).out.splitlines()
     for column, line in zip((*ACCOUNTS.columns, HOLDER), lines[1:], strict=True):
         assert line.startswith(column.name)
         assert line.endswith(column.meaning)
-    assert fincon("schema", "history.balances", cwd=tmp_path).stdout.count("valid_") == 2
-    wrong = fincon("schema", "acounts", cwd=tmp_path)
-    assert (wrong.returncode, "no view or macro acounts" in wrong.stderr) == (2, True)
+    assert typed("schema", "history.balances", cwd=tmp_path).out.count("valid_") == 2
+    wrong = typed("schema", "acounts", cwd=tmp_path)
+    assert (wrong.code, "no view or macro acounts" in wrong.err) == (2, True)

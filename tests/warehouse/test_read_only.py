@@ -13,7 +13,8 @@ from fincon import connect
 from fincon.errors import UsageError
 from fincon.sandbox.server import Sandbox, running
 from fincon.sandbox.world import World
-from tests.conftest import START, fincon, sync
+from tests.conftest import START, sync
+from tests.typed import typed
 
 WRITING = (
     "COPY (SELECT 1) TO '{outside}/x.csv'",
@@ -138,9 +139,9 @@ def test_fincon_sql_refuses_it_in_two_lines(synced: Path) -> None:
         PEEKING[2],
         "SELECT getenv('HOME')",
     ):
-        done = fincon("--data", str(synced), "sql", filled(query, synced), cwd=synced.parent)
-        assert (done.returncode, done.stdout) == (2, "")
-        assert len(done.stderr.splitlines()) == 2, done.stderr
+        done = typed("--data", str(synced), "sql", filled(query, synced), cwd=synced.parent)
+        assert (done.code, done.out) == (2, "")
+        assert len(done.err.splitlines()) == 2, done.err
     assert contents(synced.parent) == before
 
 
@@ -216,8 +217,8 @@ def test_output_goes_on_being_written_wherever_it_is_wanted(
 ) -> None:
     for ending in ("csv", "json", "jsonl", "parquet", "arrow"):
         output = tmp_path / f"out.{ending}"
-        done = fincon("--data", str(synced), "sql", "FROM accounts", "--output", str(output), cwd=tmp_path)
-        assert (done.returncode, output.stat().st_size > 0) == (0, True), done.stderr
+        done = typed("--data", str(synced), "sql", "FROM accounts", "--output", str(output), cwd=tmp_path)
+        assert (done.code, output.stat().st_size > 0) == (0, True), done.err
 
 
 def test_a_lake_behind_links_is_read_and_nothing_beside_it(synced: Path, tmp_path: Path) -> None:
