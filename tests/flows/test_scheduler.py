@@ -1,4 +1,7 @@
-"""The schedules of prefect.yaml, what waits and what is tried again; no server is needed for any of it."""
+"""The schedules of prefect.yaml, what waits and what is tried again; no server is needed for any of it.
+
+Prefect takes two seconds to import: the tests that need it do, and no process that only collects them.
+"""
 
 import logging
 import os
@@ -11,13 +14,10 @@ from typing import Any
 
 import click
 import pytest
-from prefect.flows import load_flow_from_entrypoint
 
 from fincon import errors
 from fincon.cli.app import cli
-from fincon.flows import artifacts
 from fincon.flows.scheduler import Deployment, command_line, read
-from fincon.flows.tasks import _ToRun, may_pass
 from fincon.sandbox.server import Sandbox
 from fincon.storage.data_folder import prepare
 from fincon.storage.lock import retry_while_locked, writer_lock
@@ -58,6 +58,8 @@ def test_a_deployment_names_a_flow_by_its_module(
     deployment: Deployment, tmp_path: Path, monkeypatch: Any
 ) -> None:
     """So it deploys from any folder, and whatever stands there."""
+    from prefect.flows import load_flow_from_entrypoint
+
     monkeypatch.chdir(tmp_path)
     flow: Any = load_flow_from_entrypoint(deployment.entrypoint)
     assert flow.name == deployment.flow
@@ -68,6 +70,8 @@ def test_a_deployment_names_a_flow_by_its_module(
     "entrypoint", ["flows/sync.py:sync", "flows/upkeep.py:check", "flows/upkeep.py:compact"]
 )
 def test_a_file_of_a_checkout_is_an_entrypoint_too(entrypoint: str, monkeypatch: Any) -> None:
+    from prefect.flows import load_flow_from_entrypoint
+
     monkeypatch.chdir(ROOT)
     assert load_flow_from_entrypoint(entrypoint).name == Deployment("any", entrypoint).flow
 
@@ -181,10 +185,14 @@ def test_who_waits_for_the_folder_gets_it_when_it_is_free(data: Path) -> None:
 def test_a_task_is_tried_again_only_where_the_trouble_may_pass(error: Exception, again: bool) -> None:
     from prefect.states import Failed
 
+    from fincon.flows.tasks import may_pass
+
     assert may_pass(None, None, Failed(data=error)) is again
 
 
 def test_what_the_artifacts_show_is_counts_and_times_and_nobody(sandbox: Sandbox, data: Path) -> None:
+    from fincon.flows import artifacts
+
     outcome = sync(sandbox.url, data, sandbox.world.session_ids()[:5])
     seconds = {"fetch accounts": 1.26, "publish": 0.5}
     table = {row["figure"]: row["value"] for row in artifacts.figures(outcome, seconds)}
@@ -213,6 +221,8 @@ def test_what_a_server_is_shown_is_shown_beside_the_run_and_in_order() -> None:
 
 def test_no_id_reaches_the_log_of_a_run(caplog: pytest.LogCaptureFixture) -> None:
     """A request that failed is known by its Request-Id; the account in its cursor is not named on a server."""
+    from fincon.flows.tasks import _ToRun
+
     said = "GET /v1/financial_connections/accounts?starting_after=fca_1Abc&limit=100: 503 (Request-Id req_7)"
     with caplog.at_level("INFO"):
         _ToRun(logging.getLogger("run")).emit(logging.makeLogRecord({"msg": said, "levelno": logging.INFO}))

@@ -77,7 +77,7 @@ def test_killed_at_any_moment_it_loses_nothing_that_it_took(kills: int, tmp_path
             until_nothing_waits(killed, sender.url)
             last.send_signal(signal.SIGTERM)
             said = last.communicate(timeout=60)[1]
-        assert last.code == 0, said
+        assert last.returncode == 0, said
         assert TOOK.search(said), said
         sandbox.faults = None
         run_sync(settings_for(sandbox.url, twin), SyncRequest(events=True))
@@ -101,7 +101,7 @@ def test_while_another_run_holds_the_folder_events_are_taken_and_wait(tmp_path: 
             assert taken == sender.sent > 0
             process.send_signal(signal.SIGINT)
             said = process.communicate(timeout=60)[1]
-        assert (process.code, said.count("\n")) == (130, 1), said
+        assert (process.returncode, said.count("\n")) == (130, 1), said
         assert f"{taken} wait for the next start" in said
         loaded = typed("events", "--received", "--data", str(data), cwd=tmp_path, env=environ(sandbox.url))
         assert (loaded.code, Spool(data).count()) == (0, 0), loaded.err

@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 
-import polars as pl
 import pytest
 import stripe
 
@@ -284,6 +283,8 @@ def test_stripes_own_client_pages_the_connected_accounts_and_is_refused_a_revoke
 
 def test_another_engine_reads_the_lake(platform: Sandbox, data: Path) -> None:
     """Polars reads the Delta tables as they are, and says of the newest versions what the views say."""
+    import polars as pl
+
     sync(platform, data, everything(platform))
     balances = pl.read_delta(str(data / "lake" / "balances"))
     key = ["stripe_account", "account_id"]

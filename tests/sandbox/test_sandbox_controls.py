@@ -139,10 +139,10 @@ def test_the_command_makes_what_was_asked_says_so_and_its_clock_runs(tmp_path: P
         text=True,
     ) as process:
         try:
-            assert process.out
-            assert process.err
-            url = process.out.readline().split()[0].removeprefix("STRIPE_API_BASE=")
-            said = process.err.readline()
+            assert process.stdout
+            assert process.stderr
+            url = process.stdout.readline().split()[0].removeprefix("STRIPE_API_BASE=")
+            said = process.stderr.readline()
             assert said == (
                 "40 accounts, 8 sessions at 2026-06-01 00:00 UTC, 86,400 seconds a second. Ctrl-C ends it.\n"
             )
