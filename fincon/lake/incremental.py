@@ -13,17 +13,15 @@ from typing import Any, Literal, overload
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from fincon.lake.sightings import load_sightings
 from fincon.lake.snapshots import latest_files
 from fincon.lake.staging import batches
 from fincon.lake.tables import ROWS_A_BATCH, Lake
-from fincon.lake.version_sql import from_template, read_parquet_sql, sql_literals, table_sql
+from fincon.lake.version_sql import from_template, sql_literals, table_sql
 from fincon.landing.page_store import PageStore
 from fincon.storage.data_folder import DataFolder, atomic_write, make_folder
-from fincon.transforms.event_times import COUNT_FROM, SECOND
 from fincon.transforms.flatten import flatten
 from fincon.transforms.page import DueAccount, Origin, Page, Watermark
-from fincon.transforms.schemas import ACCOUNTS, OBJECT_TABLES, REFRESHES, RUNS, SESSIONS, WATERMARKS, Table
+from fincon.transforms.schemas import ACCOUNTS, REFRESHES, RUNS, SESSIONS, WATERMARKS, Table
 from fincon.transforms.streams import Feature, stream_of
 
 Refetch = Literal["never", "open", "all"]
@@ -87,21 +85,6 @@ def count_accounts(lake: Lake) -> dict[str, int]:
     with lake.query() as query:
         counted = f"SELECT stripe_account, count(*) FROM ({now.sql(ACCOUNTS)}) GROUP BY ALL"
         return dict(query.execute(counted).fetchall())
-
-
-def newest_page_times(lake: Lake) -> dict[str, int]:
-    """Return Stripe account → the time (microseconds) of the newest page that anything is known from."""
-    files = [file for table in OBJECT_TABLES for file in lake.files(table)]
-    rows = read_parquet_sql(files) if files else "sightings"
-    with lake.query() as query:
-        load_sightings(lake, query)
-        found = query.execute(
-            "SELECT stripe_account, epoch_us(max(observed_at))"
-            f" FROM (SELECT stripe_account, observed_at FROM {rows}"
-            " UNION ALL SELECT stripe_account, observed_at FROM sightings)"
-            f" WHERE epoch_us(observed_at) % {SECOND} < {COUNT_FROM} GROUP BY ALL"  # others are of events
-        ).fetchall()
-    return dict(found)
 
 
 def accounts_a_page_apart(lake: Lake, stripe_account: str, size: int) -> list[str]:

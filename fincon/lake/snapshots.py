@@ -11,7 +11,7 @@ from fincon.lake.panics import panics_as_errors
 from fincon.lake.tables import COMMIT_ONCE, ROWS_A_BATCH, WRITER, Lake, single_value
 from fincon.lake.version_sql import LatestFiles as LatestFiles
 from fincon.lake.version_sql import partition_clauses, table_sql
-from fincon.storage.data_folder import atomic_write, ensure_lock_held, make_folder
+from fincon.storage.data_folder import atomic_write, make_folder
 from fincon.transforms.schemas import LOGS, OBJECT_TABLES, TABLES, Table
 
 SNAPSHOT_ROWS = 20_000
@@ -129,10 +129,10 @@ def _has_each_once(query: duckdb.DuckDBPyConnection, table: Table, files: list[s
 @panics_as_errors()
 def _merge(lake: Lake, table: Table, under_bytes: int | None = None) -> None:
     """Merge a table's files, the small ones alone if asked. Views made before go on reading the old ones until `compact`."""
-    ensure_lock_held(lake.folder)
-    lake.table(table).optimize.compact(
-        target_size=under_bytes, writer_properties=WRITER, commit_properties=COMMIT_ONCE
-    )
+    with lake.committing(table) as delta:
+        delta.optimize.compact(
+            target_size=under_bytes, writer_properties=WRITER, commit_properties=COMMIT_ONCE
+        )
 
 
 @panics_as_errors()

@@ -1,6 +1,7 @@
 """Say what the Delta tables' logs know of their files, so that neither a log nor a file is read for it again."""
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import unquote
 
@@ -28,10 +29,25 @@ class Logs(msgspec.Struct, frozen=True):
     """Of the lease under which it was noted."""
     tables: dict[str, tuple[int, dict[str, FileStats]]]
     """Table → its version, and its files."""
+    tags: dict[str, str] = {}
+    """Table of which there is a copy (`lake.log_copies`) → the tag of its newest commit."""
 
 
-def stats_of_files(delta: DeltaTable, paths: Sequence[str]) -> Iterator[FileStats]:
-    """Yield what a log says of each of its files, whose absolute ``paths`` these are."""
+def take_noted(path: Path) -> Logs | None:
+    """Return what was noted, once: whoever then stops half-way must not be taken for one who noted what it did."""
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        return None
+    path.unlink()
+    try:
+        return msgspec.json.decode(content, type=Logs)
+    except msgspec.DecodeError:
+        return None
+
+
+def stats_of_files(delta: DeltaTable, paths: Sequence[str]) -> Iterator[tuple[str, FileStats]]:
+    """Yield each of a table's files, whose absolute ``paths`` these are, with what its log says of it."""
     actions = pa.table(delta.get_add_actions(flatten=True))
     columns = [
         actions[name].to_pylist() if name in actions.column_names else [None] * len(actions)
@@ -41,4 +57,4 @@ def stats_of_files(delta: DeltaTable, paths: Sequence[str]) -> Iterator[FileStat
         unquote(path).rpartition("/")[2]: FileStats(*said) for path, *said in zip(*columns, strict=True)
     }
     for path in paths:
-        yield by_name[path.rpartition("/")[2]]
+        yield path, by_name[path.rpartition("/")[2]]

@@ -1,10 +1,11 @@
 """Open, read and commit to the lake: one Delta table for each table of `transforms.schemas`."""
 
 import secrets
+import shutil
 import tempfile
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
@@ -19,8 +20,9 @@ from deltalake.exceptions import DeltaError
 from deltalake.table import TableMerger
 
 from fincon.errors import RunFailed, reason_of
+from fincon.lake.log_copies import LogCopy, open_copies
 from fincon.lake.panics import panics_as_errors
-from fincon.lake.table_logs import FileStats, Logs, stats_of_files
+from fincon.lake.table_logs import FileStats, Logs, stats_of_files, take_noted
 from fincon.lake.version_sql import NULLABLE_KEYS, read_parquet_sql, table_sql
 from fincon.settings import query_memory
 from fincon.storage.data_folder import (
@@ -68,6 +70,8 @@ class Lake:
         self._files: dict[str, tuple[int, dict[str, FileStats]]] = {}
         self.is_recalled = False
         """Whether `recall` found what this machine noted."""
+        self._log_copies: dict[str, LogCopy] = {}
+        """Of tables that are logs, as long as nothing but their copies is written to."""
         self._copies: dict[str, list[str]] = {}
         self._copying = threading.Lock()
         self.files_seen: set[str] = set()
@@ -122,6 +126,7 @@ class Lake:
             RunFailed: its log cannot be read.
         """
         if table.name not in self._tables:
+            self._log_copies.pop(table.name, None)  # which would not have what is committed from here on
             self._tables[table.name] = self._open(table)
         return self._tables[table.name]
 
@@ -153,6 +158,7 @@ class Lake:
     def reopen(self, table: Table) -> None:
         """Open a table anew when it is needed next: what its log began with is gone."""
         self._tables.pop(table.name, None)
+        self._log_copies.pop(table.name, None)
         self._files.pop(table.name, None)
         self.is_recalled = False
 
@@ -168,7 +174,7 @@ class Lake:
         version, found = self._files.get(table.name, (-1, {}))
         if version != delta.version():
             paths = [unquote(uri.removeprefix("file://")) for uri in delta.file_uris()]
-            found = dict(zip(paths, stats_of_files(delta, paths), strict=True))
+            found = dict(stats_of_files(delta, paths))
             self._files[table.name] = delta.version(), found
         return found
 
@@ -258,9 +264,21 @@ class Lake:
     def _write(
         self, table: Table, rows: pa.RecordBatchReader | pa.Table, properties: CommitProperties
     ) -> None:
-        delta = self.table(table)
+        with self.committing(table) as delta:
+            write_deltalake(
+                delta, rows, mode="append", writer_properties=WRITER, commit_properties=properties
+            )
+
+    @contextmanager
+    def committing(self, table: Table) -> Iterator[DeltaTable]:
+        """Yield a table to make one commit to: where there is a copy of it, that, whose commit is then put into the bucket."""
+        copy = self._log_copies.get(table.name)
+        delta = copy.delta if copy else self.table(table)
         ensure_lock_held(self.folder)
-        write_deltalake(delta, rows, mode="append", writer_properties=WRITER, commit_properties=properties)
+        with copy.pushing() if copy else nullcontext():
+            yield delta
+        if copy:
+            self._files[table.name] = delta.version(), dict(stats_of_files(delta, copy.files()))
 
     def run_ids(self) -> set[str]:
         """Return the runs that are finished."""
@@ -273,30 +291,28 @@ class Lake:
     def recall(self) -> None:
         """Take what this machine noted of the logs when it wrote to a lake in a bucket last, if nobody has written since.
 
-        To open a table there takes half a dozen requests and more. ``runs``, to which each run writes, is opened all the
-        same: where somebody has put back what was there before, its version shows it.
+        To open a table there takes half a dozen requests and more. Of the tables that are logs there are copies here; the
+        newest commits in the bucket are looked for all the same: where somebody has put back what was there before, they
+        show it.
         """
-        lease = self.folder.bucket.lease if isinstance(self.folder, S3Path) else None
-        if lease is None:
+        if not isinstance(self.folder, S3Path) or self.folder.bucket.lease is None:
             return
-        try:
-            noted = msgspec.json.decode(self.data.logs.read_bytes(), type=Logs)
-        except (FileNotFoundError, msgspec.DecodeError):
-            return
-        self.data.logs.unlink()
-        if noted.token != lease.follows or noted.tables.keys() != {table.name for table in TABLES}:
-            return
-        if noted.tables[RUNS.name][0] == self.table(RUNS).version():
-            self._files = dict(noted.tables)
-            self.is_recalled = True
+        noted, follows = take_noted(self.data.logs), self.folder.bucket.lease.follows
+        if noted and noted.token == follows and noted.tables.keys() == {table.name for table in TABLES}:
+            copies = open_copies(self.folder, self.data.log_copies, noted)
+            if copies is not None:
+                self._files, self._log_copies, self.is_recalled = dict(noted.tables), copies, True
+                return
+        shutil.rmtree(self.data.log_copies, ignore_errors=True)
 
     def note_logs(self) -> None:
         """Note what the logs say now, for `recall`; of a local lake there is no need to."""
         lease = self.folder.bucket.lease if isinstance(self.folder, S3Path) else None
         if lease:
             tables = {table.name: (self._version(table), self.file_stats(table)) for table in TABLES}
+            tags = {name: copy.tag for name, copy in self._log_copies.items()}
             with atomic_write(self.data.logs) as part:
-                part.write_bytes(msgspec.json.encode(Logs(lease.token, tables)))
+                part.write_bytes(msgspec.json.encode(Logs(lease.token, tables, tags)))
 
     @panics_as_errors()
     def fence_previous_writer(self) -> None:

@@ -45,8 +45,8 @@ def columns_within(fields: Iterable[pa.Field], prefix: str = "") -> Iterator[str
 OURS = Format(format=FORMAT, columns={table.name: sorted(columns_within(table.schema)) for table in TABLES})
 
 
-def refuse_newer(data: DataPath) -> int:
-    """Return the format of the lake in a data folder; 0 where nothing says one.
+def refuse_newer(data: DataPath) -> Format | None:
+    """Return as what the lake in a data folder was written; None where nothing says so.
 
     Raises:
         UsageError: a newer fincon wrote it.
@@ -56,7 +56,7 @@ def refuse_newer(data: DataPath) -> int:
     try:
         found = msgspec.json.decode(path.read_bytes(), type=Format)
     except (FileNotFoundError, NotADirectoryError):  # whoever makes the folder says what stands in its place
-        return 0
+        return None
     except (OSError, msgspec.DecodeError) as error:
         raise RunFailed(
             f"{path} cannot be read: {reason_of(error)}.",
@@ -71,7 +71,7 @@ def refuse_newer(data: DataPath) -> int:
         raise _newer(
             data, f"it is of format {found.format}" if found.format > FORMAT else f"it has {min(unknown)}"
         )
-    return found.format
+    return found
 
 
 def upgrade(lake: Lake) -> None:
@@ -83,8 +83,7 @@ def upgrade(lake: Lake) -> None:
     """
     data = lake.folder.parent
     found = refuse_newer(data)
-    path, content = DataFolder(data).lake_format, msgspec.json.encode(OURS)
-    if lake.is_recalled and found == FORMAT and path.read_bytes() == content:
+    if lake.is_recalled and found == OURS:
         return  # this machine has seen to it before, and nobody has written since
     lacking = {table: _lacking(lake, table) for table in TABLES}
     for table, fields in lacking.items():
@@ -92,12 +91,14 @@ def upgrade(lake: Lake) -> None:
             ensure_lock_held(lake.folder)
             with _told(lake, table):
                 lake.table(table).alter.add_columns(fields, commit_properties=COMMIT_ONCE)
-    if found < 1 or any(field.name == STRIPE_ACCOUNT.name for fields in lacking.values() for field in fields):
+    if found is None or any(
+        field.name == STRIPE_ACCOUNT.name for fields in lacking.values() for field in fields
+    ):
         _say_which_stripe_account(lake)
-    if any(lacking.values()) or found != FORMAT or path.read_bytes() != content:
+    if any(lacking.values()) or found != OURS:
         make_folder(lake.folder)
-        with atomic_write(path) as part:
-            part.write_bytes(content)
+        with atomic_write(DataFolder(data).lake_format) as part:
+            part.write_bytes(msgspec.json.encode(OURS))
 
 
 def _lacking(lake: Lake, table: Table) -> list[Any]:

@@ -12,6 +12,7 @@ from fincon.extract.client import StripeClient
 from fincon.extract.connected_accounts import connected_accounts
 from fincon.lake import incremental
 from fincon.lake.incremental import Session, sessions_to_skip
+from fincon.lake.page_times import newest_page_times
 from fincon.lake.tables import Lake
 from fincon.landing.page_store import PageStore
 from fincon.landing.run_folder import Run, RunFolder, RunSpec, resume_or_create_run, unfinished_runs
@@ -84,7 +85,7 @@ def plan_jobs(ctx: SyncContext, requests: Mapping[str, SyncRequest], pii: str) -
     for run in unfinished_runs(ctx.data, ctx.lake.run_ids()):
         interrupted.setdefault(run.stripe_account, []).append(run)
     last, until = incremental.last_runs(ctx.lake), incremental.complete_until(ctx.lake)
-    newest, finished = incremental.newest_page_times(ctx.lake), incremental.finished_runs(ctx.lake)
+    newest, finished = newest_page_times(ctx.lake), incremental.finished_runs(ctx.lake)
     known = known_sessions(ctx.lake, requests)
     erased = ctx.lake.last_sequence(ERASURES)
     jobs = []

@@ -10,6 +10,7 @@ from fincon.errors import AccountDisconnected, Refusal
 from fincon.extract.pagination import no_page, store_refusal
 from fincon.lake import incremental
 from fincon.lake.absence import knows_listed
+from fincon.lake.page_times import newest_page_times
 from fincon.landing.page_store import PageStore
 from fincon.landing.run_folder import Run, RunFolder, resume_or_create_run
 from fincon.pipeline.context import SyncContext
@@ -39,7 +40,7 @@ def _noted(ctx: SyncContext, refused: Run, refusal: Refusal) -> Run:
     spec = run_spec(ctx.settings, whose, "accounts", refused.pii)
     run = resume_or_create_run(spec, [], finished, ctx.lake.last_sequence(ERASURES))
     folder = RunFolder.create(ctx.data, run)
-    newest = incremental.newest_page_times(ctx.lake).get(whose, 0)
+    newest = newest_page_times(ctx.lake).get(whose, 0)
     store_refusal(PageStore(folder.path, newest=newest), refusal, no_page("accounts"))
     folder.mark_fetched({"requests": 1})
     return run

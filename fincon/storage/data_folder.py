@@ -19,6 +19,8 @@ Always on this machine, in the work folder, which is the data folder itself wher
     pages/quarantine/<run_id>/    those of a run that cannot be loaded, and reason.txt
     serve.json                    when `fincon serve` began each deployment last
     logs.json                     for a lake in a bucket: what its tables' logs said when this machine wrote last
+    copies/<table>/               likewise the tables runs, attempts and erasures as they were then
+    page_times.json               from when the newest pages are that some files of the tables hold
     checked.json                  with which files every check found nothing wrong last
     spool/                        events that `fincon listen` took, until they are loaded
     attempts/                     attempts that run, or are not in the table of that name yet
@@ -82,6 +84,8 @@ class DataFolder:
         self.spool = self.work / "spool"
         self.attempts = self.work / "attempts"
         self.logs = self.work / "logs.json"
+        self.log_copies = self.work / "copies"
+        self.page_times = self.work / "page_times.json"
         self.checked = self.work / "checked.json"
         self.served = self.work / "serve.json"
 
@@ -192,8 +196,13 @@ def sync_names(folder: DataPath) -> None:
 
 @contextmanager
 def local_copy(file: DataPath) -> Iterator[Path]:
-    """Yield the file itself, or a copy of the object: whoever opened it may go on reading after the copy is gone."""
+    """Yield the file itself, or a copy of the object: whoever opened it may go on reading after the copy is gone.
+
+    Raises:
+        FileNotFoundError: there is none.
+    """
     if isinstance(file, Path):
+        file.stat()
         yield file
         return
     with TemporaryDirectory(prefix="fincon-") as folder:

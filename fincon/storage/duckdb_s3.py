@@ -7,7 +7,8 @@ environment alone has the credentials.
 import threading
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
-from datetime import datetime
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from fsspec import AbstractFileSystem
@@ -71,9 +72,13 @@ class S3FileSystem(AbstractFileSystem):  # type: ignore[misc] # fsspec has no ty
         found: tuple[float, Future[OpenObject]] | None = self._bucket.opened.get(key)
         if found and (self._bucket.lease or time.monotonic() - found[0] < FRESH_SECONDS):
             return found[1]
-        opened = POOL.submit(OpenObject, S3Path(self._bucket, key))
+        opened = POOL.submit(self._object, key)
         self._bucket.opened[key] = (time.monotonic(), opened)
         return opened
+
+    def _object(self, key: str) -> "OpenObject":
+        copy = self._bucket.copies.get(key)
+        return CopiedObject(copy) if copy else OpenObject(S3Path(self._bucket, key))
 
 
 class _Thread(threading.local):
@@ -123,3 +128,13 @@ class OpenObject:
 
     def close(self) -> None:
         """Do nothing: nothing is held."""
+
+
+class CopiedObject(OpenObject):
+    """An object of which there is a copy on this machine, small enough to be held."""
+
+    def __init__(self, copy: Path) -> None:
+        self._end = copy.read_bytes()
+        self._thread = _Thread()
+        self.size = len(self._end)
+        self.modified = datetime.fromtimestamp(copy.stat().st_mtime, UTC)

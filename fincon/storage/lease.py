@@ -155,6 +155,7 @@ def hold_lease(root: S3Path) -> Iterator[None]:
     finally:
         root.bucket.lease = None
         root.bucket.opened.clear()
+        root.bucket.copies.clear()
         lease.release()
 
 

@@ -60,6 +60,8 @@ class Bucket:
         """Set while this process may write."""
         self.opened: dict[str, Any] = {}
         """Key → what a reader keeps of the object; dropped when it is written anew."""
+        self.copies: dict[str, Path] = {}
+        """Key → a file of this machine that is the same, as long as this process may write."""
 
     def __reduce__(self) -> tuple[type["Bucket"], tuple[str, Path]]:
         # To another process goes where it is, and no connection or lease.
@@ -182,6 +184,14 @@ class S3Path:
     def glob(self, pattern: str) -> list["S3Path"]:
         """List the objects in this folder whose names match, in order."""
         return [found for found in self.rglob(pattern) if found.parent == self]
+
+    def tags_after(self, name: str) -> dict[str, str]:
+        """Return name → tag of the objects in this folder whose names come after a name, of all where it is empty."""
+        after = f"{self.key}/{name}" if name else None
+        with s3_errors(self):
+            found = [meta for batch in self.bucket.store.list(self.key, offset=after) for meta in batch]
+        tags = {meta["path"].removeprefix(f"{self.key}/"): str(meta["e_tag"]) for meta in found}
+        return {name: tag for name, tag in tags.items() if "/" not in name}
 
     def rglob(self, pattern: str) -> list["S3Path"]:
         """List the objects at any depth under this folder whose names match, in order."""

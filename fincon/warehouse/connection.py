@@ -42,12 +42,13 @@ def open_views(folder: DataPath, folders: Sequence[str] = (), **config: Any) -> 
         RunFailed: the views lack what this fincon knows, and cannot be made anew now.
     """
     path = DataFolder(folder).views
-    if not path.exists():
+    try:
+        connection = _attach(folder, path, config)
+    except FileNotFoundError as error:
         raise UsageError(
             f"There is no {path}.",
             "Run `fincon sync` or `fincon demo` first, or name the folder with --data.",
-        )
-    connection = _attach(folder, path, config)
+        ) from error
     if _made_by(connection) == made_by():
         return _shut_in(connection, folder, folders)
     from fincon.warehouse.renewal import (  # rarely called; delta-rs takes long to import

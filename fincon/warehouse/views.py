@@ -174,13 +174,13 @@ def made_by() -> str:
 
 def _attached_copy(connection: duckdb.DuckDBPyConnection, target: DataPath, part: Path, made_of: str) -> bool:
     """Return whether the last file has the same views: then ``part`` is a copy of it, attached as ``warehouse``."""
-    if not target.exists():
-        return False
     try:
         part.write_bytes(target.read_bytes())
         connection.execute(f"ATTACH {sql_literal(str(part))} AS warehouse")
         if connection.execute("SELECT warehouse.main.made_of()").fetchall() == [(made_of,)]:
             return True
+    except FileNotFoundError:
+        return False
     except duckdb.Error:
         pass  # it is damaged, or of a fincon that did not say: it is made anew
     connection.execute("DETACH DATABASE IF EXISTS warehouse")

@@ -1,18 +1,33 @@
 """A bucket, ``lakes``, on moto's S3 server behind a proxy that lets each request wait and counts them."""
 
 import asyncio
+import json
+import re
 import signal
 import socket
 import subprocess
 import sys
 import time
+from collections import Counter
+from urllib.parse import parse_qs
 
 import requests
 
 SECONDS = 0.03
 METHODS = (b"GET", b"PUT", b"HEAD", b"POST", b"DELETE")
 COUNT = b"GET /-/requests "
-"""How the request begins that the proxy answers itself: with how many there were."""
+"""How the request begins that the proxy answers itself: with how many of each kind there were."""
+
+NAMES = re.compile(r"[0-9a-f]{8,}[-0-9a-f.]*|part-\S+?(?=\.)|\d{20}")
+"""What differs from one request to the next of a kind."""
+
+
+def kind(asked: bytes) -> str:
+    """Return the method of a request, and where it goes, without what differs between requests of a kind."""
+    method, _, rest = asked.partition(b"\r\n")[0].decode().partition(" ")
+    path, _, query = rest.rpartition(" ")[0].partition("?")
+    prefix = parse_qs(query).get("prefix", [""])[0]
+    return f"{method} {f'list {prefix}' if 'list-type' in query else NAMES.sub('*', path)}"
 
 
 class Proxy:
@@ -20,13 +35,13 @@ class Proxy:
 
     def __init__(self, port: int) -> None:
         self.port = port
-        self.count = 0
+        self.asked: Counter[str] = Counter()
 
     async def answer(self, client: asyncio.StreamReader, to_client: asyncio.StreamWriter) -> None:
         """Serve one connection; a request begins with a piece of its own, for nobody pipelines."""
         asked = await client.read(1 << 20)
         if asked.startswith(COUNT):
-            said = str(self.count).encode()
+            said = json.dumps(self.asked.most_common()).encode()
             head = b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: "
             to_client.write(b"%s%d\r\n\r\n%s" % (head, len(said), said))
             to_client.close()
@@ -37,7 +52,7 @@ class Proxy:
     async def _ask(self, asked: bytes, client: asyncio.StreamReader, to_server: asyncio.StreamWriter) -> None:
         while asked:
             if asked.split(b" ", 1)[0] in METHODS:
-                self.count += 1
+                self.asked[kind(asked)] += 1
                 await asyncio.sleep(SECONDS)
             to_server.write(asked)
             await to_server.drain()

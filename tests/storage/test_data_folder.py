@@ -34,13 +34,18 @@ LAYOUT = {
     "checked": "checked.json",
     "spool": "spool",
     "logs": "logs.json",
+    "log_copies": "copies",
+    "page_times": "page_times.json",
     "alerts": "alerts.json",
     "rates": "rates.parquet",
     "patterns": "patterns.csv",
 }
 """What lakes that exist rest on: attribute of `DataFolder` → path in it."""
 
-OF_THIS_MACHINE = ("lock", "work_id", "pages", "quarantine", "attempts", "served", "checked", "logs", "spool")
+OF_THIS_MACHINE = (
+    *("lock", "work_id", "pages", "quarantine", "attempts", "served", "checked", "spool"),
+    *("logs", "log_copies", "page_times"),
+)
 
 
 def test_the_names_on_disk_stay_and_what_is_under_way_stays_on_this_machine(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,8 @@ import requests
 from deltalake.exceptions import DeltaError
 
 from fincon.errors import RunFailed, UsageError
+from fincon.lake.append import record_runs
+from fincon.lake.snapshots import renew_snapshots
 from fincon.lake.tables import Lake
 from fincon.pipeline.check import failed_checks
 from fincon.pipeline.compact import compact
@@ -42,7 +44,7 @@ from fincon.storage.lease import LeaseRecord
 from fincon.storage.lock import writer_lock
 from fincon.storage.s3 import S3Path
 from fincon.transforms.redaction import Choice
-from fincon.transforms.schemas import ACCOUNTS, OBJECT_TABLES, RUNS
+from fincon.transforms.schemas import ACCOUNTS, LOGS, OBJECT_TABLES, RUNS
 from fincon.warehouse.connection import connect
 from tests.at_rest import files_holding
 from tests.conftest import (
@@ -169,8 +171,9 @@ def test_a_lake_in_a_bucket_is_the_truth_for_every_command(
     assert named[0]["files"][0].startswith(f"{one}/lake/accounts/part-")
 
     here = [path for machine in machines for path in machine.bucket.work.rglob("*") if path.is_file()]
-    assert not [path for path in here if path.suffix in (".parquet", ".duckdb")], (
-        "the lake is in the bucket alone"
+    tables = [path for path in here if path.suffix in (".parquet", ".duckdb")]
+    assert {path.parent for path in tables} <= {one.bucket.work / "copies" / table.name for table in LOGS}, (
+        "the lake is in the bucket, and here are no more than copies of what was run"
     )
     kept = [path.read_bytes() for path in [*here, *one.rglob("*")]]
     assert len(kept) > 40
@@ -252,6 +255,85 @@ def test_what_a_machine_noted_of_the_logs_counts_until_another_writes(
     with pytest.raises(UsageError), recovered_lake(one):
         raise UsageError("Something went wrong.", "It was written half.")
     assert not known(one)[0]
+
+
+def run_row(run_id: str = "") -> dict[str, Any]:
+    """A run that saw nothing, as its row."""
+    now = datetime.now(UTC)
+    about = {"run_id": run_id or f"{now:%H%M%S.%f}", "mode": "events", "status": "succeeded"}
+    return {**about, "started_at": now, "finished_at": now}
+
+
+def append_to_runs(machine: S3Path, count: int) -> None:
+    """Write to the log of runs as so many runs would, and merge its files where they would."""
+    with recovered_lake(machine) as lake:
+        for _ in range(count):
+            record_runs(lake, [run_row()])
+            renew_snapshots(lake)
+
+
+def test_what_is_written_by_a_copy_of_a_log_is_what_delta_itself_reads_in_the_bucket(
+    sandbox: Sandbox, machines: tuple[S3Path, S3Path]
+) -> None:
+    """Through two checkpoints and a merge of files; and a second machine goes on from there."""
+    one, other = machines
+    run_sync(settings_for(sandbox.url, one), SyncRequest())
+    append_to_runs(one, 24)
+    with recovered_lake(one) as lake:
+        assert lake.is_recalled
+        by_copy = sorted(lake.run_ids()), sorted(lake.files(RUNS)), lake.versions()
+    with Lake(one / "lake") as lake:  # which knows of no copy
+        assert (sorted(lake.run_ids()), sorted(lake.files(RUNS)), lake.versions()) == by_copy
+        assert len(lake.run_ids()) == 25
+        assert len(lake.files(RUNS)) < 20
+        assert all(lake.table(RUNS).transaction_version(run_id) == 1 for run_id in lake.run_ids())
+    assert len((one / "lake" / "runs" / "_delta_log").glob("*.checkpoint.parquet")) == 2
+    append_to_runs(other, 1)
+    assert len(rows(one, "SELECT 1 FROM read_parquet(lake.runs_files())")) == 1, "published before"
+    append_to_runs(one, 1)
+    with Lake(other / "lake") as lake:
+        assert len(lake.run_ids()) == 27
+
+
+@pytest.mark.parametrize("put_back", ["the commit before", "another commit"])
+@pytest.mark.parametrize("table", ["runs", "attempts"])
+def test_a_log_that_was_put_back_is_read_anew(
+    sandbox: Sandbox, machines: tuple[S3Path, S3Path], table: str, put_back: str
+) -> None:
+    """Its newest commit is gone, or is another under the same number: what is here of it counts no more."""
+    one, _ = machines
+    for _ in range(2):
+        run_sync(settings_for(sandbox.url, one), SyncRequest())
+    log = one / "lake" / table / "_delta_log"
+    newest = log.glob("*.json")[-1]
+    if put_back == "the commit before":
+        newest.unlink()
+    else:
+        newest.put(newest.read_bytes() + b"\n")
+    with recovered_lake(one) as lake:
+        assert not lake.is_recalled
+
+
+def test_a_commit_that_another_writer_made_meanwhile_keeps_its_place(
+    sandbox: Sandbox, machines: tuple[S3Path, S3Path]
+) -> None:
+    """Whoever stood still and goes on is told; its row is in no table, and the next run goes on from what is there."""
+    one, other = machines
+    run_sync(settings_for(sandbox.url, one), SyncRequest())
+    append_to_runs(one, 1)
+
+    def too_late() -> None:
+        with recovered_lake(one) as lake:
+            assert lake.is_recalled
+            Lake(other / "lake").fence_previous_writer()
+            record_runs(lake, [run_row("late")])
+
+    with pytest.raises(RunFailed, match="was written by another process while this run held the lake"):
+        too_late()
+    append_to_runs(one, 1)
+    with Lake(other / "lake") as lake:
+        assert "late" not in lake.run_ids()
+        assert len(lake.run_ids()) == 3
 
 
 def test_compacting_and_erasing_in_a_bucket(sandbox: Sandbox, machines: tuple[S3Path, S3Path]) -> None:
