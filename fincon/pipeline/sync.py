@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -77,7 +78,8 @@ def run_sync(  # the last four are who runs it: by itself, a flow, many machines
                 run_step=timed(run_step, seconds),
                 progress=progress or NoProgress(),
             )
-            return extract_and_load(ctx, request, extract, attempt)
+            with nullcontext() if lake.run_ids() else views.made_meanwhile():
+                return extract_and_load(ctx, request, extract, attempt)
 
     try:
         result, failure = attempt_it()

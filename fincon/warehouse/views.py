@@ -5,7 +5,9 @@ one by one, so a reader sees the lake as it was when the file was made, whatever
 """
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from functools import cache, lru_cache
 from importlib.metadata import version
 from pathlib import Path
@@ -14,7 +16,7 @@ from tempfile import TemporaryDirectory
 import duckdb
 import pyarrow as pa
 
-from fincon.errors import RunFailed, reason_of
+from fincon.errors import RunFailed, Stopped, reason_of
 from fincon.lake.version_sql import (
     PARQUET_OPTIONS,
     SQL,
@@ -128,15 +130,49 @@ def _over_no_rows(filled: tuple[str, ...], tables: tuple[str, ...]) -> bytes:
         return _with_views(connection, file, [*macros, *tables])
 
 
-@cache
-def _over_no_files() -> bytes:
+@contextmanager
+def made_meanwhile() -> Iterator[None]:
+    """Make, on another thread, the views that are the same over whatever files; where the block fails nobody waits for them."""
+    failed = threading.Event()
+
+    def make() -> None:
+        with suppress(duckdb.Error, OSError, Stopped):  # whoever publishes tries again, and says why not
+            _over_no_files(failed.is_set)
+
+    threading.Thread(target=make, name="views").start()
+    try:
+        yield
+    except BaseException:
+        failed.set()
+        raise
+
+
+def _over_no_files(is_over: Callable[[], bool] = lambda: False) -> bytes:
     """Return a database file with the views that are the same over whatever files.
 
     To make 50 questions over three layers of views takes longer than the rest of a small run: a process that has several lakes
-    does it once.
+    does it once, and who comes meanwhile waits for that.
+
+    Raises:
+        Stopped: it ``is_over`` before all are made; none is kept.
     """
-    with TemporaryDirectory() as folder, duckdb.connect(config={"threads": 1}) as connection:
-        return _with_views(connection, Path(folder, "views.duckdb"), ["CREATE SCHEMA lake", *_questions()])
+    with _MAKING:
+        if not _MADE:
+            with TemporaryDirectory() as folder, duckdb.connect(config={"threads": 1}) as connection:
+                views = _until(is_over, ["CREATE SCHEMA lake", *_questions()])
+                _MADE.append(_with_views(connection, Path(folder, "views.duckdb"), views))
+        return _MADE[0]
+
+
+_MAKING = threading.Lock()
+_MADE: list[bytes] = []
+
+
+def _until(is_over: Callable[[], bool], statements: Iterable[str]) -> Iterator[str]:
+    for statement in statements:
+        if is_over():
+            raise Stopped
+        yield statement
 
 
 def _with_views(connection: duckdb.DuckDBPyConnection, file: Path, statements: Iterable[str]) -> bytes:

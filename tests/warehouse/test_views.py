@@ -17,10 +17,12 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
+from fincon.errors import Stopped
 from fincon.lake.snapshots import LatestFiles, latest_files
 from fincon.lake.tables import Lake
 from fincon.pipeline.rates import Pair, write_rates
 from fincon.transforms.schemas import ACCOUNTS, TABLES, Table
+from fincon.warehouse import views
 from fincon.warehouse.connection import connect
 from fincon.warehouse.data_dictionary import empty_views
 from fincon.warehouse.views import publish
@@ -169,3 +171,14 @@ def written(value: Any) -> Any:
 def ordered(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Rows in the order of their own content."""
     return sorted(rows, key=lambda row: json.dumps(row, sort_keys=True))
+
+
+def test_views_that_are_given_up_half_way_are_not_kept(monkeypatch: pytest.MonkeyPatch):
+    """Some are made beside a first sync; where that fails, the next one does not get the half."""
+    monkeypatch.setattr(views, "_MADE", [])
+    over = iter([False] * 9)
+    with pytest.raises(Stopped):
+        views._over_no_files(lambda: next(over, True))
+    assert views._MADE == []
+    made = views._over_no_files()
+    assert views._over_no_files(lambda: True) is made  # made once
