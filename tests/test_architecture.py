@@ -240,9 +240,17 @@ def test_one_module_speaks_http():
 
 
 def test_the_product_sends_get_alone():
-    found = calls(modules("extract")["fincon.extract.client"])
-    assert "get" in found
-    assert found & WRITING_CALLS == set()
+    """All that is sent is a copy of the one request that is prepared, whose method is written out."""
+    client = modules("extract")["fincon.extract.client"]
+    methods = [one.value for one in ast.walk(client) if isinstance(one, ast.keyword) and one.arg == "method"]
+    assert [ast.literal_eval(method) for method in methods] == ["GET"]
+    assert calls(client) & WRITING_CALLS == {"send"}
+    sent = [one for one in ast.walk(client) if isinstance(one, ast.Attribute) and one.attr == "send"]
+    assert [ast.unparse(one) for one in sent] == ["self._adapter.send"]
+    assert "prepare" in calls(client)
+    assert {"prepare_method", "setattr", "Request"} & calls(client) == set()
+    named = [one for one in ast.walk(client) if isinstance(one, ast.Attribute) and one.attr == "method"]
+    assert named == []
 
 
 def test_no_file_or_folder_is_named_like_a_library():

@@ -5,7 +5,7 @@ All that is written goes through `redact` first, so that no page, row, reject or
 
 import hmac
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
@@ -212,19 +212,26 @@ def may_let_its_bearer_act(body: bytes) -> bool:
     lower = body.lower()
     return (
         b"secret" in lower
-        or (b"tok" in lower and (b'token"' in lower or b"btok_" in lower))
-        or (b'url"' in lower and _has_address(lower))
+        or any(_is_token(lower, at) for at in _places(lower, b"tok"))
+        or any(_is_address(lower, at) for at in _places(lower, b'url"'))
         or (b"\\" in lower and _ESCAPED_LETTER.search(lower) is not None)
     )
 
 
-def _has_address(lower: bytes) -> bool:
-    at = lower.find(b'url"')
+def _places(text: bytes, word: bytes) -> Iterator[int]:
+    """Yield where a word stands in a text, which is gone through once."""
+    at = text.find(word)
     while at >= 0:
-        if _ADDRESS.match(lower, at + 3) and lower[max(0, at - 8) : at] != b'"return_':
-            return True
-        at = lower.find(b'url"', at + 4)
-    return False
+        yield at
+        at = text.find(word, at + len(word))
+
+
+def _is_token(lower: bytes, at: int) -> bool:
+    return lower.startswith(b'token"', at) or lower.startswith(b"btok_", max(0, at - 1))
+
+
+def _is_address(lower: bytes, at: int) -> bool:
+    return bool(_ADDRESS.match(lower, at + 3)) and lower[max(0, at - 8) : at] != b'"return_'
 
 
 def _without_bearer_ids(raw: Raw) -> bytes:

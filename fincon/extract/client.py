@@ -132,20 +132,11 @@ class StripeClient:
         self.last_request_id = "none yet"
         """The ``Request-Id`` of the last answer: what Stripe's support asks for."""
         self._limiter = Limiter(*rates(settings), self._stop.wait)
-        self._http = requests.Session()
-        self._http.trust_env = False  # no .netrc may replace the key, no proxy is taken by accident
-        self._http.verify = settings.ca_bundle or True
-        if settings.proxy:
-            self._http.proxies = dict.fromkeys(("http", "https"), settings.proxy.reveal())
         self._adapter = PatientAdapter(
             pool_connections=1, pool_maxsize=settings.concurrency + 1, max_retries=0
         )
-        self._http.mount(settings.api_base, self._adapter)
-        self._http.headers["Accept-Encoding"] = "gzip"
-        self._http.headers["Stripe-Version"] = settings.stripe_version
-        if settings.stripe_account:
-            self._http.headers["Stripe-Account"] = settings.stripe_account
-        self._http.auth = self._sign
+        self._proxies = dict.fromkeys(("http", "https"), settings.proxy.reveal()) if settings.proxy else {}
+        self._prepared = self._prepare()
         self._stop_signal.tell(self.abort)
 
     def get(
@@ -228,13 +219,29 @@ class StripeClient:
     def close(self) -> None:
         """Close the pooled connections."""
         self._stop_signal.forget(self.abort)
-        self._http.close()
+        self._adapter.close()
 
     def _refuse_when_stopped(self) -> None:
         if self._stop.is_set():
             raise Stopped
 
-    def _sign(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+    def _prepare(self) -> requests.PreparedRequest:
+        """Return what all requests have in common. Without a session: no .netrc replaces the key, no cookie is kept."""
+        headers = {"Accept-Encoding": "gzip", "Stripe-Version": self.settings.stripe_version}
+        if self.settings.stripe_account:
+            headers["Stripe-Account"] = self.settings.stripe_account
+        prepared = requests.PreparedRequest()
+        prepared.prepare(
+            method="GET",
+            url=self.settings.api_base,
+            headers={**requests.utils.default_headers(), **headers},
+            hooks={},
+        )
+        return prepared
+
+    def _request(self, path: str) -> requests.PreparedRequest:
+        request = self._prepared.copy()  # to prepare each anew takes as long as to send it
+        request.prepare_url(self.settings.api_base + path, None)
         request.headers["Authorization"] = "Bearer " + self.settings.key.reveal()
         return request
 
@@ -251,10 +258,11 @@ class StripeClient:
     def _send(self, endpoint: str, request: str) -> StripeResponse | FailedAttempt:
         """Send the request and classify what comes, if anything does."""
         try:
-            with self._http.get(
-                self.settings.api_base + request,
+            with self._adapter.send(
+                self._request(request),
                 timeout=(CONNECT_SECONDS, self.settings.read_seconds),
-                allow_redirects=False,
+                verify=self.settings.ca_bundle or True,
+                proxies=self._proxies,
                 stream=True,
             ) as response:
                 body = _read(response, SILENCES * self.settings.read_seconds)
