@@ -1,5 +1,6 @@
 """Who is erased is gone whatever happens meanwhile, and nobody else is."""
 
+import copy
 import json
 import shutil
 import subprocess
@@ -14,13 +15,14 @@ import pytest
 from deltalake import DeltaTable
 
 from fincon.errors import FinconError, UsageError
+from fincon.lake.tables import Lake
 from fincon.pipeline import erasing
 from fincon.pipeline.check import failed_checks
 from fincon.pipeline.compact import compact
 from fincon.pipeline.erase import HELD, allow, erase, traces
 from fincon.pipeline.recovery import finish_what_was_begun
 from fincon.pipeline.request import SyncRequest
-from fincon.pipeline.sync import run_sync
+from fincon.pipeline.sync import publish, run_sync
 from tests.conftest import Child, rows, settings_for
 from tests.killed import kill_at_change
 from tests.scripted_stripe import START, ScriptedStripe, account, serving, session
@@ -82,18 +84,21 @@ def owner(number: str, account_id: str) -> dict[str, Any]:
     }
 
 
-@pytest.fixture
-def stripe() -> Iterator[ScriptedStripe]:
+def scripted() -> ScriptedStripe:
     """Three accounts and a session of cus_1, one of each of cus_12."""
     whose = {"fca_a": "cus_1", "fca_b": "cus_1", "fca_c": "cus_1", "fca_ab": "cus_12"}
-    served = ScriptedStripe(
+    return ScriptedStripe(
         accounts=[full(account_id, customer) for account_id, customer in whose.items()],
         sessions={"fcsess_1": session("fcsess_1", **of("cus_1")), "fcsess_12": session("fcsess_12", **of("cus_12"))},
         session_accounts={"fcsess_1": ["fca_a", "fca_b"], "fcsess_12": ["fca_ab"]},
         transactions={one: [transaction(f"{one}1", one), transaction(f"{one}2", one)] for one in whose},
         owners={one: [owner(one, one)] for one in whose},
     )  # fmt: skip
-    with serving(served) as up:
+
+
+@pytest.fixture
+def stripe() -> Iterator[ScriptedStripe]:
+    with serving(scripted()) as up:
         yield up
 
 
@@ -107,13 +112,25 @@ def fetch(stripe: ScriptedStripe, data: Path, *session_ids: str) -> None:
     assert run_sync(settings_for(stripe.url, data), request).failed_checks == {}
 
 
+@pytest.fixture(scope="module")
+def original(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, ScriptedStripe]:
+    """A lake with two syncs between which balances moved, and what Stripe has then."""
+    data = tmp_path_factory.mktemp("synced") / "data"
+    with serving(scripted()) as stripe:
+        fetch(stripe, data)
+        for one in stripe.accounts:
+            one["balance"] = {**one["balance"], "current": {"usd": 250}}
+        fetch(stripe, data)
+    return data, stripe
+
+
 @pytest.fixture
-def synced(stripe: ScriptedStripe, data: Path) -> Path:
-    """A lake with two syncs between which balances moved."""
-    fetch(stripe, data)
-    for one in stripe.accounts:
-        one["balance"] = {**one["balance"], "current": {"usd": 250}}
-    fetch(stripe, data)
+def synced(original: tuple[Path, ScriptedStripe], stripe: ScriptedStripe, data: Path) -> Path:
+    """A copy of that lake, with views of its own; Stripe has what it had."""
+    lake, then = original
+    shutil.copytree(lake, data)
+    publish(data, Lake(data / "lake"))
+    stripe.clock, stripe.accounts = then.clock, copy.deepcopy(then.accounts)
     return data
 
 
@@ -245,10 +262,11 @@ def test_an_odd_id_is_erased_by_itself(stripe: ScriptedStripe, synced: Path, odd
 def test_an_id_that_may_be_any_word_is_refused_before_anything_is_touched(
     stripe: ScriptedStripe, synced: Path
 ) -> None:
-    for word, customer in (("_", "cus_2"), ("active", "cus_3")):
-        stripe.accounts += [account(word, **of(customer))]
-        fetch(stripe, synced)
-        before = known(synced)
+    words = {"_": "cus_2", "active": "cus_3"}
+    stripe.accounts += [account(word, **of(customer)) for word, customer in words.items()]
+    fetch(stripe, synced)
+    before = known(synced)
+    for word, customer in words.items():
         with pytest.raises(FinconError, match=f"{customer} has the account '{word}'"):
             erase(synced, "customer", customer)
         assert known(synced) == before

@@ -65,6 +65,7 @@ def every(sandbox: Sandbox, path: str, version: str = "", **params: Any) -> list
 
 
 @pytest.mark.parametrize("version", [DAHLIA, ENDIVE])
+@pytest.mark.first(1)
 def test_stripes_sdk_pages_everything_to_the_end_under_both_versions(sandbox, version):
     client: Any = stripe.StripeClient(
         KEY, base_addresses={"api": sandbox.url}, max_network_retries=0, stripe_version=version
