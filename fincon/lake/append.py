@@ -88,7 +88,8 @@ def _changed_rows(
     now = latest_files(lake, table)
     # Other Stripe accounts' files are hardly touched: their statistics say that they hold none of these.
     whose = f"stripe_account IN ({sql_literals(sorted({o.stripe_account for o in origins}))})"
-    clauses = partition_clauses(table, lake.count_rows(files))
+    count = lake.count_rows(files)
+    clauses = partition_clauses(table, count)
     load_sightings(lake, query)
     if _something_newer_is_known(query, files, now.all, whose):
         for clause in clauses:
@@ -99,18 +100,25 @@ def _changed_rows(
         return query.sql("FROM late_rows").to_arrow_reader(ROWS_A_BATCH)
 
     are_new = not _any_is_known(query, now.all, whose)
+    is_of_all = _is_of_all(lake, table, now, count)
 
     def changed(clause: str) -> pa.RecordBatchReader:
         staged = read_parquet_sql(files, clause)
         # As in a first listing, where there is nothing to compare.
         if are_new and _each_is_seen_once(query, table, staged):
             return query.sql(first_versions_sql(table, staged)).to_arrow_reader(ROWS_A_BATCH)
-        known = f"({now.sql(table, f'{semi_join_objects(table, staged)} WHERE {whose}')})" if now.all else ""
+        of_same = clause or "WHERE true" if is_of_all else f"{semi_join_objects(table, staged)} WHERE true"
+        known = f"({now.sql(table, f'{of_same} AND {whose}')})" if now.all else ""
         return query.sql(changed_sql(table, staged, known)).to_arrow_reader(ROWS_A_BATCH)
 
     first = changed(clauses[0])  # it has the schema
     rest = (batch for clause in clauses[1:] for batch in changed(clause))
     return pa.RecordBatchReader.from_batches(first.schema, chain(first, rest))
+
+
+def _is_of_all(lake: Lake, table: Table, now: LatestFiles, staged_rows: int) -> bool:
+    """Return whether so many staged rows are of most objects that are known: to read all of them is cheaper than to pick."""
+    return lake.count_table_rows(table, now.all) <= 2 * staged_rows
 
 
 def _where_any(rows: pa.RecordBatchReader) -> pa.RecordBatchReader | None:
@@ -192,10 +200,11 @@ def _reconcile(lake: Lake, staged: list[str], origins: Sequence[Origin]) -> None
     Raises:
         UnloadableRun: they differ. No run is finished, and readers stay on the ones before.
     """
-    now = latest_files(lake, BALANCES)
-    for clause in partition_clauses(BALANCES, lake.count_rows(staged)) if staged else ():
+    now, count = latest_files(lake, BALANCES), lake.count_rows(staged)
+    is_of_all = _is_of_all(lake, BALANCES, now, count)
+    for clause in partition_clauses(BALANCES, count) if staged else ():
         seen = read_parquet_sql(staged, clause)
-        known = now.sql(BALANCES, semi_join_objects(BALANCES, seen))
+        known = now.sql(BALANCES, clause if is_of_all else semi_join_objects(BALANCES, seen))
         with lake.query() as query:
             differences = query.execute(reconcile_sql(seen, known)).fetchall()
         for currency, on_pages, held in differences:

@@ -2,12 +2,25 @@
 --
 -- The rows of one version are compared together, so that a currency that is gone is a change. Contents are compared by
 -- 128 bits of two hashes, computed here and now and kept nowhere, so that millions of objects fit into little memory.
-WITH versions AS (
+-- Only of an object with a version unlike the known one are versions put in order: of most, all are alike.
+WITH seen AS MATERIALIZED (
     SELECT $key, observed_at, $first_hash AS first_hash, $second_hash AS second_hash, $blank AS is_blank, true AS staged
     FROM $staged $group
-    UNION ALL
-    SELECT $key, observed_at, $first_hash AS first_hash, $second_hash AS second_hash, $blank AS is_blank, false
+),
+known AS MATERIALIZED (
+    SELECT $key, observed_at, $first_hash AS first_hash, $second_hash AS second_hash, $blank AS is_blank, false AS staged
     FROM $known $group
+),
+unlike AS MATERIALIZED (
+    SELECT $key
+    FROM seen AS version
+    ANTI JOIN known AS newest
+    ON $same_object AND version.first_hash = newest.first_hash AND version.second_hash = newest.second_hash
+),
+versions AS (
+    FROM seen AS version SEMI JOIN unlike AS newest ON $same_object
+    UNION ALL
+    FROM known AS version SEMI JOIN unlike AS newest ON $same_object
 ),
 with_neighbours AS (
     SELECT
