@@ -7,7 +7,6 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from datetime import UTC, datetime
-from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 from urllib.parse import unquote
@@ -72,6 +71,8 @@ class Lake:
         """Whether `recall` found what this machine noted."""
         self._log_copies: dict[str, LogCopy] = {}
         """Of tables that are logs, as long as nothing but their copies is written to."""
+        self._duckdb: duckdb.DuckDBPyConnection | None = None
+        self._starting = threading.Lock()
         self._copies: dict[str, list[str]] = {}
         self._copying = threading.Lock()
         self.files_seen: set[str] = set()
@@ -89,26 +90,27 @@ class Lake:
 
     def release_memory(self) -> None:
         """Give back the memory that queries took; the next query takes its own."""
-        if "_duckdb" in vars(self):
+        if self._duckdb:
             self._duckdb.close()
-            del self._duckdb
+            self._duckdb = None
             self._copies.clear()
 
-    @cached_property
-    def _duckdb(self) -> duckdb.DuckDBPyConnection:
-        """Start one DuckDB for all queries, in bounded memory: to start one takes longer than most of them."""
-        return open_duckdb(
-            self.folder,
-            threads=QUERY_THREADS,
-            memory_limit=query_memory(),
-            temp_directory=str(self.work / (SPILL + secrets.token_hex(4))),
-            preserve_insertion_order=False,  # which takes memory, and no table of ours has an order
-        )
+    def _cursor(self) -> duckdb.DuckDBPyConnection:
+        """Open a connection to one DuckDB for all queries, in bounded memory: to start one takes longer than most of them."""
+        with self._starting:  # threads that fetch ask for what is due at the same time
+            self._duckdb = self._duckdb or open_duckdb(
+                self.folder,
+                threads=QUERY_THREADS,
+                memory_limit=query_memory(),
+                temp_directory=str(self.work / (SPILL + secrets.token_hex(4))),
+                preserve_insertion_order=False,  # which takes memory, and no table of ours has an order
+            )
+            return self._duckdb.cursor()
 
     @contextmanager
     def query(self) -> Iterator[duckdb.DuckDBPyConnection]:
         """Open a connection for queries over `files`, and close it again."""
-        with self._duckdb.cursor() as query:
+        with self._cursor() as query:
             query.execute("SET TimeZone = 'UTC'")
             yield query
 
