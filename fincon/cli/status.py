@@ -13,6 +13,7 @@ from fincon.cli.terminal import terminal_width, visible
 from fincon.cli.text import wrap
 from fincon.errors import FinconError
 from fincon.landing.run_folder import runs_set_aside
+from fincon.landing.spool import Spool
 from fincon.settings import data_folder
 from fincon.storage.data_folder import DataFolder
 from fincon.storage.s3 import DataPath
@@ -107,7 +108,7 @@ def _found(data: DataPath, runs: int) -> dict[str, Any]:
         with connect(data) as connection:
             pending = pending_attempts(data, connection)
             found = summary(connection, runs, pending) | {"waiting": waiting_runs(data, connection)}
-    return found | {"set_aside": runs_set_aside(data)}
+    return found | {"set_aside": runs_set_aside(data), "events_received": Spool(data).count()}
 
 
 def _age_line(data: DataPath, max_age: timedelta, tables: Sequence[str]) -> str:
@@ -172,6 +173,9 @@ def render_status(found: dict[str, Any], width: int | None) -> str:
     """Lay out what `fincon status` tells."""
     lines = _not_succeeded(found["not_succeeded"], width)
     lines += [line for run in found["waiting"] for line in _waiting(run, width)]
+    if received := found["events_received"]:
+        said = f"Received by `fincon listen` and not loaded yet: {pluralize(received, 'event')}"
+        lines += wrap(f"{said}. Load them now: fincon events --received", width, "  ")
     if set_aside := found["set_aside"]:
         lines.append(f"Runs that could not be loaded, in pages/quarantine: {len(set_aside):,}")
         for run_id, reason in set_aside.items():

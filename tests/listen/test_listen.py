@@ -103,6 +103,8 @@ def test_while_another_run_holds_the_folder_events_are_taken_and_wait(tmp_path: 
             said = process.communicate(timeout=60)[1]
         assert (process.returncode, said.count("\n")) == (130, 1), said
         assert f"{taken} wait for the next start" in said
+        status = typed("status", "--data", str(data), cwd=tmp_path).out
+        assert f"Received by `fincon listen` and not loaded yet: {taken} events." in status
         loaded = typed("events", "--received", "--data", str(data), cwd=tmp_path, env=environ(sandbox.url))
         assert (loaded.code, Spool(data).count()) == (0, 0), loaded.err
         again = typed("events", "--received", "--data", str(data), cwd=tmp_path, env=environ(sandbox.url))
