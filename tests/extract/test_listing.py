@@ -231,6 +231,14 @@ def test_a_first_listing_is_divided_at_accounts_that_events_name(large: Sandbox,
     )
 
 
+def test_a_list_of_ten_pages_is_not_divided_because_events_name_many_of_its_accounts(tmp_path: Path) -> None:
+    """Each range costs half a page: many Stripe accounts of a thousand accounts took half as many pages again."""
+    with running(World(seed=5, clock=START, accounts=1000, sessions=0)) as sandbox:
+        assert walk(sandbox, tmp_path, [], concurrency=8) == in_order(sandbox.world)
+        assert len([path for _, path, _ in sandbox.requests if path.endswith("/events")]) == 3
+        assert listed(sandbox) == 10
+
+
 @pytest.mark.parametrize("fault", ["forbidden", "server_error"])
 def test_where_no_event_can_be_read_a_first_listing_is_one_chain(
     large: Sandbox, tmp_path: Path, fault: Any
