@@ -6,7 +6,7 @@ An attribute is known where a Struct of `transforms.stripe_objects` has it, and 
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
-from functools import reduce
+from functools import cache, reduce
 from operator import or_
 from typing import Annotated, Any, get_args, get_origin
 
@@ -109,7 +109,7 @@ def place_of(annotation: Any, path: str) -> Place:
     if annotation in _SCALARS:
         return _SCALARS[annotation]
     if isinstance(annotation, type) and issubclass(annotation, Struct):
-        return _place_of_struct(annotation, path)
+        return _place_of_struct(annotation, _ROOTS.get(annotation, path))
     arguments, origin = get_args(annotation), get_origin(annotation)
     if origin is Annotated:  # a number within bounds, or raw JSON of a kind
         if not _is_raw(annotation):
@@ -124,8 +124,8 @@ def place_of(annotation: Any, path: str) -> Place:
     return reduce(or_, [place_of(part, path) for part in arguments if part is not type(None)], Place())
 
 
+@cache  # an account stands on pages of several streams; to compile it takes a few ms
 def _place_of_struct(kind: type[Struct], path: str) -> Place:
-    path = _ROOTS.get(kind, path)
     fields = msgspec.structs.fields(kind)
     personal = {f.encode_name for f in fields if f"{path}.{f.encode_name}" in PERSONAL}
     places = {
