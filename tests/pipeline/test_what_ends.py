@@ -122,6 +122,19 @@ def test_a_session_that_lost_its_last_account_has_none(stripe: ScriptedStripe, d
     run(stripe, data, session_ids=("fcsess_1",), refetch="all")
 
 
+def test_a_session_is_asked_for_until_it_was_seen_a_day_after_its_first_time(
+    stripe: ScriptedStripe, data: Path
+) -> None:
+    """It has ended then: whoever asks for it again is told what is known, and Stripe is asked for nothing."""
+    stripe.sessions["fcsess_1"] = session("fcsess_1")
+    asked = {"session_ids": ("fcsess_1",), "accounts": False}
+    made = []
+    for _ in range(3):
+        made.append(run(stripe, data, **asked)["requests"])
+        stripe.clock += 86_400
+    assert made == [1, 1, 0]
+
+
 def test_an_event_of_another_version_erases_nothing(stripe: ScriptedStripe, data: Path) -> None:
     """An attribute that it leaves away keeps its value; one that it names as null is null; so again with the next one."""
     numbers = [{"expected_expiry_date": None, "identifier_type": "account_number", "status": "transactable",
