@@ -3,6 +3,9 @@ PYTHON ?= python3
 SLOW ?= slow
 BIN := .venv/bin
 
+# Whatever the shell says: without its caches every process of a test run compiles all tests anew.
+export PYTHONDONTWRITEBYTECODE =
+
 .PHONY: install wheel demo test test-slow soak fuzz mutations bench docs lint lock clean
 
 install: .venv/.installed

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections import Counter
@@ -14,8 +15,9 @@ from typing import Any
 
 import pytest
 
+from fincon.lake.tables import Lake
 from fincon.pipeline.request import SyncRequest, SyncResult
-from fincon.pipeline.sync import run_sync
+from fincon.pipeline.sync import publish, run_sync
 from fincon.sandbox.server import Sandbox, running
 from fincon.sandbox.world import World
 from fincon.settings import Settings, load_settings
@@ -108,6 +110,13 @@ def settings_for(url: str, data: Path, **more: str) -> Settings:
 def sync(url: str, data: Path, session_ids: Iterable[str] = (), *, accounts: bool = True) -> SyncResult:
     """One run in this process."""
     return run_sync(settings_for(url, data), SyncRequest(session_ids=tuple(session_ids), accounts=accounts))
+
+
+def copied(lake: Path, data: Path) -> Path:
+    """A copy of a data folder that was synced once for many tests, with views of its own."""
+    shutil.copytree(lake, data)
+    publish(data, Lake(data / "lake"))
+    return data
 
 
 class Child(subprocess.Popen[str]):

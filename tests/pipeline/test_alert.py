@@ -183,6 +183,7 @@ def test_a_receiver_that_failed_is_told_again_and_no_other_and_alerts_told_says_
         assert len(find_news(data, urls)) == 1
 
 
+@pytest.mark.slow
 def test_what_was_told_before_receivers_were_told_apart_is_told_to_none_of_them(
     stripe: ScriptedStripe, data: Path
 ) -> None:

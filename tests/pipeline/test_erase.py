@@ -15,15 +15,14 @@ import pytest
 from deltalake import DeltaTable
 
 from fincon.errors import FinconError, UsageError
-from fincon.lake.tables import Lake
 from fincon.pipeline import erasing
 from fincon.pipeline.check import failed_checks
 from fincon.pipeline.compact import compact
 from fincon.pipeline.erase import HELD, allow, erase, traces
 from fincon.pipeline.recovery import finish_what_was_begun
 from fincon.pipeline.request import SyncRequest
-from fincon.pipeline.sync import publish, run_sync
-from tests.conftest import Child, rows, settings_for
+from fincon.pipeline.sync import run_sync
+from tests.conftest import Child, copied, rows, settings_for
 from tests.killed import kill_at_change
 from tests.scripted_stripe import START, ScriptedStripe, account, serving, session
 from tests.typed import typed
@@ -128,10 +127,8 @@ def original(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, ScriptedSt
 def synced(original: tuple[Path, ScriptedStripe], stripe: ScriptedStripe, data: Path) -> Path:
     """A copy of that lake, with views of its own; Stripe has what it had."""
     lake, then = original
-    shutil.copytree(lake, data)
-    publish(data, Lake(data / "lake"))
     stripe.clock, stripe.accounts = then.clock, copy.deepcopy(then.accounts)
-    return data
+    return copied(lake, data)
 
 
 OF_CUS_1 = ["cus_1", "fca_a", "fca_b", "fca_c", "fcsess_1"]

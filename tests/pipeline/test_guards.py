@@ -28,18 +28,36 @@ from fincon.pipeline.request import SyncRequest, SyncResult
 from fincon.pipeline.sync import run_sync
 from fincon.storage.data_folder import make_folder
 from fincon.transforms.schemas import BALANCES, SESSIONS, Table
-from tests.conftest import rows, settings_for
+from tests.conftest import copied, rows, settings_for
 from tests.scripted_stripe import START, ScriptedStripe, account, event, serving
 
 HOUR = 3600
 
 
+def scripted() -> ScriptedStripe:
+    """Five accounts of 100 dollars, two to a page."""
+    return ScriptedStripe([account(f"fca_{n}", 100, created=START - n) for n in range(5)], page_size=2)
+
+
 @pytest.fixture
 def stripe() -> Iterator[ScriptedStripe]:
-    """Five accounts of 100 dollars, two to a page."""
-    accounts = [account(f"fca_{n}", 100, created=START - n) for n in range(5)]
-    with serving(ScriptedStripe(accounts, page_size=2)) as it:
+    with serving(scripted()) as it:
         yield it
+
+
+@pytest.fixture(scope="module")
+def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A lake of one run over them."""
+    data = tmp_path_factory.mktemp("listed") / "data"
+    with serving(scripted()) as stripe:
+        run(stripe, data)
+    return data
+
+
+@pytest.fixture
+def listed(original: Path, data: Path) -> Path:
+    """A lake that lists them."""
+    return copied(original, data)
 
 
 class AtStage:
@@ -78,12 +96,11 @@ def balances(data: Path, account_id: str) -> list[int]:
     return [row["current"] for row in found]
 
 
-def test_a_sync_runs_the_checks_and_fails_by_them(stripe: ScriptedStripe, data: Path) -> None:
-    run(stripe, data)
-    with Lake(data / "lake") as lake:
+def test_a_sync_runs_the_checks_and_fails_by_them(stripe: ScriptedStripe, listed: Path) -> None:
+    with Lake(listed / "lake") as lake:
         nobodys = dict.fromkeys(SESSIONS.schema.names) | {"run_id": "nobodys"}
         add(lake, SESSIONS, nobodys)
-    result = run(stripe, data)
+    result = run(stripe, listed)
     assert result.failed_checks["rows_have_runs"] == 1
     with pytest.raises(RunFailed, match="checks failed"):
         result.raise_for_failures(strict=False)
@@ -118,49 +135,46 @@ def test_rows_that_are_not_what_the_pages_say_end_a_run(stripe: ScriptedStripe, 
     assert rows(data, "SELECT sum(current)::INT AS total FROM balances") == [{"total": 500}]
 
 
-def test_a_run_that_the_lake_contradicts_is_set_aside(stripe: ScriptedStripe, data: Path) -> None:
+def test_a_run_that_the_lake_contradicts_is_set_aside(stripe: ScriptedStripe, listed: Path) -> None:
     """Another balance of the same moment is in the tables already: the run is not loaded, and says why."""
-    run(stripe, data)
     stripe.clock += HOUR
     stripe.accounts[0] = with_current(stripe, "fca_0", 700)
     stop = StopSignal()
     with pytest.raises(Stopped):
         run_sync(
-            settings_for(stripe.url, data),
+            settings_for(stripe.url, listed),
             SyncRequest(),
             progress=AtStage("pages into tables", stop.stop),
             stop=stop,
         )
-    unfinished = max((data / "pages").iterdir())
+    unfinished = max((listed / "pages").iterdir())
     at = next(page.header.observed_at for page in PageStore(unfinished).read())
-    (known,) = rows(data, "FROM lake.balances WHERE account_id = 'fca_0'")
-    with Lake(data / "lake") as lake:
+    (known,) = rows(listed, "FROM lake.balances WHERE account_id = 'fca_0'")
+    with Lake(listed / "lake") as lake:
         add(lake, BALANCES, known | {"current": 699, "observed_at": at})
-    run(stripe, data)
-    [reason] = (data / "pages" / "quarantine").glob("*/reason.txt")
+    run(stripe, listed)
+    [reason] = (listed / "pages" / "quarantine").glob("*/reason.txt")
     assert re.search(r"add up to .* on its pages and to .* in the lake", reason.read_text())
 
 
-def test_an_event_that_stripe_shows_late_is_read(stripe: ScriptedStripe, data: Path) -> None:
+def test_an_event_that_stripe_shows_late_is_read(stripe: ScriptedStripe, listed: Path) -> None:
     """It is of before the last run, which could not see it; and is what was known then."""
-    run(stripe, data)
     stripe.clock += HOUR
-    run(stripe, data, events=True)
+    run(stripe, listed, events=True)
     late = event("evt_1", with_current(stripe, "fca_0", 150), stripe.clock - 200)
     stripe.events.insert(0, late)
     stripe.clock += HOUR
-    run(stripe, data, events=True)
-    assert balances(data, "fca_0")[:2] == [100, 150]
+    run(stripe, listed, events=True)
+    assert balances(listed, "fca_0")[:2] == [100, 150]
 
 
-def test_a_version_is_valid_until_the_next_one_is(stripe: ScriptedStripe, data: Path) -> None:
+def test_a_version_is_valid_until_the_next_one_is(stripe: ScriptedStripe, listed: Path) -> None:
     """To the microsecond: no moment has two, none has none."""
-    run(stripe, data)
     stripe.clock += HOUR
     stripe.accounts[0] = with_current(stripe, "fca_0", 200)
-    run(stripe, data)
+    run(stripe, listed)
     first, second = rows(
-        data,
+        listed,
         "SELECT epoch_us(valid_from) AS since, epoch_us(valid_to) AS until FROM history.balances"
         " WHERE account_id = 'fca_0' ORDER BY valid_from",
     )
@@ -169,16 +183,15 @@ def test_a_version_is_valid_until_the_next_one_is(stripe: ScriptedStripe, data: 
     assert second["since"] // 1_000_000 - START == HOUR
 
 
-def test_a_late_row_is_compared_with_what_was_known_then(stripe: ScriptedStripe, data: Path) -> None:
+def test_a_late_row_is_compared_with_what_was_known_then(stripe: ScriptedStripe, listed: Path) -> None:
     """An event of between two runs that says what the first one saw adds no version, whatever the second saw."""
-    run(stripe, data)
     stripe.clock += HOUR
     stripe.events = [event("evt_1", with_current(stripe, "fca_0", 100), stripe.clock - 10)]
     stripe.accounts[0] = with_current(stripe, "fca_0", 200)
-    run(stripe, data)
-    assert balances(data, "fca_0") == [100, 200]
-    run(stripe, data, events=True)
-    assert balances(data, "fca_0") == [100, 200]
+    run(stripe, listed)
+    assert balances(listed, "fca_0") == [100, 200]
+    run(stripe, listed, events=True)
+    assert balances(listed, "fca_0") == [100, 200]
 
 
 def test_a_page_is_on_the_disk_before_it_has_its_name(

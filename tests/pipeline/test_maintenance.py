@@ -1,6 +1,7 @@
 """Erasing a person, and keeping the lake small."""
 
 import os
+from collections.abc import Iterator
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -20,7 +21,7 @@ from fincon.pipeline.compact import compact
 from fincon.pipeline.erase import allow, erase, foretell, traces
 from fincon.pipeline.plan import run_spec
 from fincon.pipeline.sync import publish
-from fincon.sandbox.server import Sandbox
+from fincon.sandbox.server import Sandbox, running
 from fincon.sandbox.world import World
 from fincon.transforms.schemas import ACCOUNTS, BALANCES, REFRESHES, RUNS, TABLES
 from fincon.warehouse.checks import run_checks
@@ -38,6 +39,13 @@ from tests.conftest import (
     truth,
 )
 from tests.typed import typed
+
+
+@pytest.fixture
+def sandbox() -> Iterator[Sandbox]:
+    """Two pages of accounts, and some sessions."""
+    with running(World(seed=1, clock=START, accounts=120, sessions=30)) as served:
+        yield served
 
 
 @pytest.fixture

@@ -22,7 +22,7 @@ from tests.soak.observations import play
 @pytest.mark.first(1)
 def test_whatever_interleaves_the_lake_is_what_was_observed(seed: int, tmp_path: Path) -> None:
     """One account alone: a run that nothing newer is known to is loaded in another way than many are."""
-    play(seed, tmp_path / "data")
+    play(seed, tmp_path / "data", syncs=6)
 
 
 def test_many_interleavings_in_one_lake_are_what_was_observed(tmp_path: Path) -> None:

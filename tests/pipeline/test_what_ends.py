@@ -10,19 +10,37 @@ import pytest
 from fincon.errors import StripeError
 from fincon.pipeline.request import SyncRequest
 from fincon.pipeline.sync import run_sync
-from tests.conftest import rows, settings_for
+from tests.conftest import copied, rows, settings_for
 from tests.scripted_stripe import START, Answer, ScriptedStripe, account, event, missing, serving, session
 
 VERSION = "2026-06-24.dahlia"
 REFRESH = {"last_attempted_at": START - 100, "next_refresh_available_at": START + 3600, "status": "succeeded"}
 
 
+def scripted() -> ScriptedStripe:
+    return ScriptedStripe(accounts=[account("fca_A"), account("fca_B", created=START - 2000)])
+
+
 @pytest.fixture
 def stripe():
-    with serving(
-        ScriptedStripe(accounts=[account("fca_A"), account("fca_B", created=START - 2000)])
-    ) as served:
+    with serving(scripted()) as served:
         yield served
+
+
+@pytest.fixture(scope="module")
+def original(tmp_path_factory) -> Path:
+    """A lake of one run over both accounts."""
+    data = tmp_path_factory.mktemp("listed") / "data"
+    with serving(scripted()) as stripe:
+        run(stripe, data)
+    return data
+
+
+@pytest.fixture
+def listed(stripe: ScriptedStripe, original: Path, data: Path) -> Path:
+    """A lake that lists both accounts, of now."""
+    stripe.clock += 3600
+    return copied(original, data)
 
 
 def run(stripe: ScriptedStripe, data: Path, **asked: Any) -> dict[str, Any]:
@@ -34,42 +52,39 @@ def run(stripe: ScriptedStripe, data: Path, **asked: Any) -> dict[str, Any]:
 
 
 def test_an_account_that_the_whole_list_does_not_show_says_since_when(
-    stripe: ScriptedStripe, data: Path
+    stripe: ScriptedStripe, listed: Path
 ) -> None:
     """One version when it goes and one when it comes back, however many runs there are; what was known stays known."""
-    run(stripe, data)
     gone = stripe.accounts.pop()
-    assert run(stripe, data)["rows_added"] == 1
+    assert run(stripe, listed)["rows_added"] == 1
     since = stripe.clock
-    assert run(stripe, data)["rows_added"] == 0
+    assert run(stripe, listed)["rows_added"] == 0
     [row] = rows(
-        data,
+        listed,
         "SELECT epoch_us(absent_since) // 1000000 AS since, status FROM accounts WHERE absent_since IS NOT NULL",
     )
     assert row == {"since": since, "status": "active"}
-    assert rows(data, "SELECT current FROM balances WHERE account_id = 'fca_B'") == [{"current": 100}]
+    assert rows(listed, "SELECT current FROM balances WHERE account_id = 'fca_B'") == [{"current": 100}]
     stripe.accounts.append(gone)
-    assert run(stripe, data)["rows_added"] == 1
-    assert rows(data, "FROM accounts WHERE absent_since IS NOT NULL") == []
+    assert run(stripe, listed)["rows_added"] == 1
+    assert rows(listed, "FROM accounts WHERE absent_since IS NOT NULL") == []
 
 
 def test_an_account_that_is_told_as_deleted_is_absent_and_is_no_reject(
-    stripe: ScriptedStripe, data: Path
+    stripe: ScriptedStripe, listed: Path
 ) -> None:
-    run(stripe, data)
     stripe.accounts[1] = {"id": "fca_B", "object": "financial_connections.account", "deleted": True}
-    assert run(stripe, data)["rejected"] == 0
-    assert [row["account_id"] for row in rows(data, "FROM accounts WHERE absent_since IS NOT NULL")] == [
+    assert run(stripe, listed)["rejected"] == 0
+    assert [row["account_id"] for row in rows(listed, "FROM accounts WHERE absent_since IS NOT NULL")] == [
         "fca_B"
     ]
-    assert rows(data, "SELECT status FROM accounts WHERE account_id = 'fca_B'") == [{"status": "active"}]
+    assert rows(listed, "SELECT status FROM accounts WHERE account_id = 'fca_B'") == [{"status": "active"}]
 
 
-def test_an_account_that_cannot_be_read_is_not_absent(stripe: ScriptedStripe, data: Path) -> None:
-    run(stripe, data)
+def test_an_account_that_cannot_be_read_is_not_absent(stripe: ScriptedStripe, listed: Path) -> None:
     stripe.accounts[1]["created"] = "odd"
-    assert run(stripe, data)["rejected"] == 1
-    assert rows(data, "FROM accounts WHERE absent_since IS NOT NULL") == []
+    assert run(stripe, listed)["rejected"] == 1
+    assert rows(listed, "FROM accounts WHERE absent_since IS NOT NULL") == []
 
 
 def test_an_account_that_is_gone_is_absent_though_its_transactions_were_asked_for_and_refused(
@@ -90,25 +105,23 @@ def test_an_account_that_is_gone_is_absent_though_its_transactions_were_asked_fo
     assert any("account=fca_B" in request for request in stripe.requests)
 
 
-def test_an_empty_list_makes_every_account_absent(stripe: ScriptedStripe, data: Path) -> None:
-    run(stripe, data)
+def test_an_empty_list_makes_every_account_absent(stripe: ScriptedStripe, listed: Path) -> None:
     stripe.accounts.clear()
-    run(stripe, data)
-    assert len(rows(data, "FROM accounts WHERE absent_since IS NOT NULL")) == 2
+    run(stripe, listed)
+    assert len(rows(listed, "FROM accounts WHERE absent_since IS NOT NULL")) == 2
 
 
-def test_a_refresh_that_became_null_has_ended(stripe: ScriptedStripe, data: Path) -> None:
+def test_a_refresh_that_became_null_has_ended(stripe: ScriptedStripe, listed: Path) -> None:
     """It is not refreshable now, nor is it in the latest state; history says until when it was."""
-    run(stripe, data)
     stripe.accounts[0]["balance_refresh"] = None
-    run(stripe, data)
-    assert [row["account_id"] for row in rows(data, "FROM refreshes")] == ["fca_B"]
-    assert "fca_A" not in {row["account_id"] for row in rows(data, "FROM refreshable_now")}
-    [was] = rows(data, "FROM history.refreshes WHERE account_id = 'fca_A'")
+    run(stripe, listed)
+    assert [row["account_id"] for row in rows(listed, "FROM refreshes")] == ["fca_B"]
+    assert "fca_A" not in {row["account_id"] for row in rows(listed, "FROM refreshable_now")}
+    [was] = rows(listed, "FROM history.refreshes WHERE account_id = 'fca_A'")
     assert was["valid_to"] is not None
     stripe.accounts[0]["balance_refresh"] = REFRESH
-    run(stripe, data)
-    assert len(rows(data, "FROM refreshes")) == 2
+    run(stripe, listed)
+    assert len(rows(listed, "FROM refreshes")) == 2
 
 
 def test_a_session_that_lost_its_last_account_has_none(stripe: ScriptedStripe, data: Path) -> None:
@@ -182,27 +195,25 @@ def test_an_event_of_the_version_asked_for_says_all(stripe: ScriptedStripe, data
 
 
 def test_an_account_that_an_event_shows_in_a_shape_that_cannot_be_read_is_fetched_once(
-    stripe: ScriptedStripe, data: Path
+    stripe: ScriptedStripe, listed: Path
 ) -> None:
-    run(stripe, data)
     stripe.accounts[0]["balance"]["current"]["usd"] = 777
     old = copy.deepcopy(stripe.accounts[0])
     del old["supported_payment_method_types"]
     stripe.events = [event(f"evt_{n}", old, stripe.clock + 60 - n, version="2022-11-15") for n in range(3)]
     stripe.requests.clear()
-    run(stripe, data, events=True)
+    run(stripe, listed, events=True)
     assert [path.partition("?")[0] for path in stripe.requests] == [
         "/v1/events", "/v1/financial_connections/accounts/fca_A",
     ]  # fmt: skip
-    assert rows(data, "SELECT current FROM balances WHERE account_id = 'fca_A'") == [{"current": 777}]
+    assert rows(listed, "SELECT current FROM balances WHERE account_id = 'fca_A'") == [{"current": 777}]
 
 
 @pytest.mark.slow
 def test_events_of_one_second_keep_stripes_order_whenever_each_is_read(
-    stripe: ScriptedStripe, data: Path
+    stripe: ScriptedStripe, listed: Path
 ) -> None:
     """A late event of the same second moves no other, whichever of the two is the newer, and however often they are read."""
-    run(stripe, data)
     at = stripe.clock + 60
 
     def shown(event_id: str, current: int) -> dict[str, Any]:
@@ -212,9 +223,11 @@ def test_events_of_one_second_keep_stripes_order_whenever_each_is_read(
     stripe.clock = at
     for stripe.events in ([newer], [newer, older], [newest, newer, older], [newest, newer, older]):
         stripe.clock += 1
-        result = run_sync(settings_for(stripe.url, data), SyncRequest(events=True))
+        result = run_sync(settings_for(stripe.url, listed), SyncRequest(events=True))
         assert result.failed_checks == {}
-    found = rows(data, "SELECT current FROM history.balances WHERE account_id = 'fca_A' ORDER BY valid_from")
+    found = rows(
+        listed, "SELECT current FROM history.balances WHERE account_id = 'fca_A' ORDER BY valid_from"
+    )
     assert [row["current"] for row in found] == [100, 2, 1, 3]
 
 
@@ -248,17 +261,18 @@ def test_an_answer_from_the_future_ends_the_run_in_words(
 @pytest.mark.parametrize("seconds", [3500, 3])
 @pytest.mark.first(1)
 def test_clocks_that_differ_a_little_never_make_what_came_later_older(
-    stripe: ScriptedStripe, data: Path, seconds: int
+    stripe: ScriptedStripe, listed: Path, seconds: int
 ) -> None:
     """Answers of servers whose clocks differ, and one dated by this machine's clock as it has no date."""
-    run(stripe, data)
     for current, drift in ((5, seconds), (6, 0), (7, 0)):
         stripe.accounts[0]["balance"]["current"]["usd"] = current
         stripe.clock += drift
-        run_sync(settings_for(stripe.url, data), SyncRequest())
+        run_sync(settings_for(stripe.url, listed), SyncRequest())
         stripe.clock -= drift
         stripe.clock += 1
-    found = rows(data, "SELECT current FROM history.balances WHERE account_id = 'fca_A' ORDER BY valid_from")
+    found = rows(
+        listed, "SELECT current FROM history.balances WHERE account_id = 'fca_A' ORDER BY valid_from"
+    )
     assert [row["current"] for row in found] == [100, 5, 6, 7]
 
 
@@ -290,10 +304,9 @@ def test_an_account_twice_on_a_page_stands_once_in_the_latest_state(
 
 
 def test_a_list_of_events_that_begins_again_makes_each_version_once(
-    stripe: ScriptedStripe, data: Path
+    stripe: ScriptedStripe, listed: Path
 ) -> None:
     """A cursor that is gone makes pages overlap: an event that comes twice is one version."""
-    run(stripe, data)
     stripe.page_size = 3
     stripe.events = [
         event(f"evt_{n}", account("fca_A", n), stripe.clock + n, version=VERSION) for n in range(9, 0, -1)
@@ -306,6 +319,8 @@ def test_a_list_of_events_that_begins_again_makes_each_version_once(
             stripe.events = [one for one in stripe.events if one["id"] != taken[0]]
 
     stripe.intercept = take_away_the_cursor
-    run(stripe, data, events=True)
-    found = rows(data, "SELECT current FROM history.balances WHERE account_id = 'fca_A' ORDER BY valid_from")
+    run(stripe, listed, events=True)
+    found = rows(
+        listed, "SELECT current FROM history.balances WHERE account_id = 'fca_A' ORDER BY valid_from"
+    )
     assert [row["current"] for row in found] == [100, *range(1, 10)]

@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -25,6 +26,7 @@ from fincon.transforms.money import THREE_DECIMAL, ZERO_DECIMAL, major
 from fincon.transforms.schemas import OBJECT_TABLES, TABLES, Column, Table
 from fincon.warehouse.checks import checks, written_out
 from fincon.warehouse.connection import connect
+from fincon.warehouse.read_only import ReadOnlyConnection
 from fincon.warehouse.views import publish
 from tests.conftest import OBJECTS, START, rows, settings_for, sync
 
@@ -38,13 +40,20 @@ ASKED = [name if name != "debit_risk" else "debit_risk(12500, 'usd')" for name i
 def synced(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A lake with two syncs, two days apart, for tests that leave it as they find it."""
     data = tmp_path_factory.mktemp("synced") / "data"
-    with running(World(seed=1, clock=START, accounts=300, sessions=90)) as sandbox:
+    with running(World(seed=1, clock=START, accounts=120, sessions=30)) as sandbox:
         settings = settings_for(sandbox.url, data)
         for _ in range(2):
             ids = tuple(sandbox.world.session_ids())
             run_sync(settings, SyncRequest(session_ids=ids, transactions=True, owners=True, pii="keep"))
             sandbox.advance(timedelta(days=2))
     return data
+
+
+@pytest.fixture(scope="module")
+def views(synced: Path) -> Iterator[ReadOnlyConnection]:
+    """The views of that lake, opened once."""
+    with connect(synced) as connection:
+        yield connection
 
 
 @pytest.mark.slow
@@ -91,11 +100,12 @@ NOT_HERE = {
 
 
 @pytest.mark.parametrize("question", ASKED)
-def test_every_question_has_an_answer_and_no_float_for_money(synced: Path, question: str) -> None:
-    with connect(synced) as connection:
-        cursor = connection.execute(f"FROM {question}")
-        kinds = {name: str(kind) for name, kind, *_ in cursor.description or ()}
-        assert cursor.fetchall() or question in NOT_HERE
+def test_every_question_has_an_answer_and_no_float_for_money(
+    views: ReadOnlyConnection, question: str
+) -> None:
+    cursor = views.execute(f"FROM {question}")
+    kinds = {name: str(kind) for name, kind, *_ in cursor.description or ()}
+    assert cursor.fetchall() or question in NOT_HERE
     assert not {name for name, kind in kinds.items() if kind in ("DOUBLE", "FLOAT")}
 
 
@@ -109,15 +119,14 @@ def test_no_view_holds_a_float_and_every_amount_is_a_decimal(synced: Path) -> No
 
 @pytest.mark.parametrize("question", QUESTIONS)
 def test_every_question_says_what_it_answers_its_grain_its_units_and_an_example_that_runs(
-    synced: Path, question: str
+    views: ReadOnlyConnection, question: str
 ) -> None:
     header = QUESTIONS[question].read_text(encoding="utf-8").split("CREATE", 1)[0]
     for part in ("-- Grain: one row per ", "-- Units: ", "-- Example: "):
         assert f"\n{part}" in header
     example = header.split("-- Example: ")[1].strip()
     assert question in example
-    with connect(synced) as connection:
-        connection.execute(example).fetchall()
+    views.execute(example).fetchall()
 
 
 def test_every_check_finds_nothing_wrong_and_finds_what_is_wrong(synced: Path) -> None:
