@@ -53,7 +53,7 @@ ROOMS = {
     ),
     "lake": Room(
         ("fincon/lake/append.py", "fincon/lake/incremental.py"),
-        "tests/pipeline/test_sync.py tests/pipeline/test_what_ends.py tests/pipeline/test_guards.py"
+        "tests/pipeline/test_what_ends.py tests/pipeline/test_guards.py"
         " tests/extract/test_refused.py tests/pipeline/test_resume.py",
     ),
     "observations": Room(
@@ -62,7 +62,7 @@ ROOMS = {
     ),
     "erasure": Room(
         ("fincon/lake/erasure.py", "fincon/pipeline/erasing.py", "fincon/pipeline/erase.py", "fincon/privacy.py"),
-        "tests/pipeline/test_erase.py tests/pipeline/test_maintenance.py",
+        "tests/pipeline/test_erase.py tests/pipeline/test_rewrite_privacy.py tests/pipeline/test_maintenance.py",
     ),
 }  # fmt: skip
 

@@ -15,13 +15,15 @@ import pytest
 from deltalake import DeltaTable
 
 from fincon.errors import FinconError, UsageError
+from fincon.lake.snapshots import renew_snapshots, snapshots_taken
+from fincon.lake.tables import Lake
 from fincon.pipeline import erasing
 from fincon.pipeline.check import failed_checks
 from fincon.pipeline.compact import compact
-from fincon.pipeline.erase import HELD, allow, erase, traces
+from fincon.pipeline.erase import HELD, allow, erase, foretell, traces
 from fincon.pipeline.recovery import finish_what_was_begun
 from fincon.pipeline.request import SyncRequest
-from fincon.pipeline.sync import run_sync
+from fincon.pipeline.sync import publish, run_sync
 from tests.conftest import Child, copied, rows, settings_for
 from tests.killed import kill_at_change
 from tests.scripted_stripe import START, ScriptedStripe, account, serving, session
@@ -201,11 +203,17 @@ def test_an_erasure_that_is_killed_anywhere_is_finished_by_what_comes_next(
 def test_a_sync_after_a_killed_erasure_brings_nobody_back(
     stripe: ScriptedStripe, synced: Path, expected: dict[str, list[str]]
 ) -> None:
+    foretold = foretell(synced, "customer", "cus_1")
     assert kill_at_change(12, synced, erase, synced, "customer", "cus_1")
     assert erasing.begun(synced)
+    assert foretell(synced, "customer", "cus_1") == foretold
+    for one in stripe.accounts:
+        one["balance"] = {**one["balance"], "current": {"usd": 300}}
     fetch(stripe, synced)
     assert traces(synced, OF_CUS_1) == []
-    assert ids(synced, "accounts", "account_id") == {"fca_ab"}
+    assert rows(synced, "SELECT account_id, current FROM balances") == [
+        {"account_id": "fca_ab", "current": 300}
+    ]
     assert failed_checks(synced) == {}
 
 
@@ -271,11 +279,19 @@ def test_an_id_that_may_be_any_word_is_refused_before_anything_is_touched(
 
 
 def test_a_longer_id_of_another_customer_stays(synced: Path) -> None:
-    """cus_1 beside cus_12, fca_a beside fca_ab."""
+    """cus_1 beside cus_12, fca_a beside fca_ab; so in a snapshot of the latest state."""
+    with Lake(synced / "lake") as lake:
+        renew_snapshots(lake, always=True)
+        publish(synced, lake)
+    assert list((synced / "snapshots").glob("balances-*.parquet"))
     erase(synced, "customer", "cus_1")
     assert traces(synced, OF_CUS_1) == []
     assert ids(synced, "accounts", "account_id") == {"fca_ab"}
     assert traces(synced, ["cus_12"])
+    with Lake(synced / "lake") as lake:
+        assert all(
+            (synced / file).exists() for taken in snapshots_taken(lake).values() for file in taken.base
+        )
 
 
 @pytest.mark.slow
@@ -340,7 +356,6 @@ def test_a_lake_behind_a_link_is_erased_too(synced: Path, tmp_path: Path) -> Non
     assert failed_checks(synced) == {}
 
 
-@pytest.mark.slow
 def test_what_other_files_of_the_folder_say_is_told_before_anything_is_touched(synced: Path) -> None:
     """A lake within the lake, an export that a person put there: the erasure is refused, and no later run is held up."""
     shutil.copytree(synced, synced / "demo")
