@@ -80,7 +80,12 @@ MUTATIONS = (
         "FROM {table_sql(table, now.all, f'{semi_join_objects(table, staged)} WHERE {whose}')}\"",
         "FROM ({now.sql(table, f'{semi_join_objects(table, staged)} WHERE {whose}')})\"",
     ),
-    Mutation("no fsync", "fincon/storage/data_folder.py", "        os.fsync(\n", "        abs(\n"),
+    Mutation(
+        "no fsync",
+        "fincon/storage/data_folder.py",
+        "        os.fsync(written.fileno())\n",
+        "        written.fileno()\n",
+    ),
     Mutation(
         "no fsync of the folder after a rename",
         "fincon/storage/data_folder.py",

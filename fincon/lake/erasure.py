@@ -101,7 +101,6 @@ def _renew_log(lake: Lake, table: Table, written: dict[str, str]) -> None:
     of the old; a checkpoint follows; then all before it goes. So the log is whole at every moment, and runs keep their marks.
     """
     folder = _folder(lake, table)
-    delta = lake.table(table)
     stats = {path.name: path.stat() for path in folder.glob("*.parquet")}
     names = [_name(file) for file in lake.files(table)]
     now = [written.get(name, name) for name in names]
@@ -117,10 +116,10 @@ def _renew_log(lake: Lake, table: Table, written: dict[str, str]) -> None:
         for name in now
     ]
     actions += [RemoveAction(name, False, int(time.time() * 1000)) for name in written]
-    ensure_lock_held(lake.folder)
-    delta.create_write_transaction(actions, "append", delta.schema(), commit_properties=COMMIT_ONCE)
-    delta.update_incremental()
-    delta.create_checkpoint()
+    with lake.committing(table) as delta:
+        delta.create_write_transaction(actions, "append", delta.schema(), commit_properties=COMMIT_ONCE)
+        delta.update_incremental()
+        delta.create_checkpoint()
     kept = f"{delta.version():020}."
     for path in (folder / "_delta_log").glob("*"):
         if not path.name.startswith((kept, "_last_checkpoint")):

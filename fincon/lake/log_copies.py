@@ -6,7 +6,6 @@ into the bucket in delta-rs' own order: the data, then the commit, on the condit
 checkpoint. A copy counts as long as the newest commit in the bucket is the one that it ends with, by number and by tag.
 """
 
-import os
 import re
 import shutil
 from collections.abc import Iterable, Iterator
@@ -20,7 +19,7 @@ from deltalake import DeltaTable
 
 from fincon.errors import RunFailed
 from fincon.lake.table_logs import Logs
-from fincon.storage.data_folder import make_folder, sync_names
+from fincon.storage.data_folder import make_folder, settle
 from fincon.storage.s3 import ConditionFailed, S3Path
 from fincon.transforms.schemas import LOGS
 
@@ -74,7 +73,7 @@ class LogCopy:
 
     def _push(self, name: str) -> None:
         """Put a file into the bucket: a commit only where there is none of its number."""
-        _settle(self.folder / name)
+        settle(self.folder / name)
         content, place = (self.folder / name).read_bytes(), self.remote / name
         if not COMMIT.fullmatch(place.name):
             place.put(content)
@@ -141,7 +140,7 @@ def _download(remote: S3Path, names: Iterable[str], folder: Path) -> None:
 
     def fetch(name: str) -> None:
         (folder / name).write_bytes((remote / name).read_bytes())
-        _settle(folder / name)
+        settle(folder / name)
 
     with ThreadPoolExecutor(16) as pool:
         list(pool.map(fetch, names))
@@ -154,10 +153,3 @@ def _data_files(delta: DeltaTable) -> list[str]:
 def _order(name: str) -> tuple[bool, bool, str]:
     """Sort data first, then commits, then their checkpoints."""
     return name.startswith(LOG), ".checkpoint." in name, name
-
-
-def _settle(path: Path) -> None:
-    """Make sure that a file outlasts a crash of the machine: half of it would pass for the table."""
-    with path.open("rb") as written:
-        os.fsync(written.fileno())
-    sync_names(path.parent)

@@ -34,6 +34,7 @@ from fincon.storage.data_folder import (
     ensure_lock_held,
     make_folder,
     open_duckdb,
+    settle,
 )
 from fincon.storage.s3 import DataPath, S3Path
 from fincon.transforms.schemas import RUNS, SEQUENCE, TABLES, Table
@@ -79,6 +80,8 @@ class Lake:
         """Files of snapshots that are there: only who erases or compacts removes any, when no table names them any more."""
         self.snapshots_read: Any = None
         """What `lake.snapshots` has read of snapshots.json; None where it has not, or wrote it since."""
+        self.being_loaded = ""
+        """The first of the runs whose load is under way (`lake.take_back`)."""
         self.sightings_read: pa.Table | None = None
         """Likewise what `lake.sightings` has read."""
 
@@ -147,7 +150,7 @@ class Lake:
                 "Its log is damaged: restore it from a backup. Nothing was written, and the views still answer.",
             ) from error
         make_folder(path)
-        return DeltaTable.create(
+        created = DeltaTable.create(
             str(path),
             table.schema,
             mode="ignore",
@@ -156,6 +159,8 @@ class Lake:
             configuration=delta_settings(path),
             storage_options=options,
         )
+        settle(*_files_here(path))
+        return created
 
     def reopen(self, table: Table) -> None:
         """Open a table anew when it is needed next: what its log began with is gone."""
@@ -202,34 +207,39 @@ class Lake:
     def remove_versions(self, table: Table, versions: pa.Table) -> None:
         """Take versions, named by the table's key and ``observed_at``, out of it. Files that older views read stay."""
         if versions.num_rows:
-            self._merge(table, versions).when_matched_delete().execute()
+            with self._merging(table, versions) as merge:
+                merge.when_matched_delete().execute()
 
     @panics_as_errors()
     def add_versions(self, table: Table, rows: pa.Table) -> None:
         """Add the rows of those versions of which the table has none."""
         if rows.num_rows:
-            self._merge(table, rows.cast(plain_schema(table))).when_not_matched_insert_all().execute()
+            with self._merging(table, rows.cast(plain_schema(table))) as merge:
+                merge.when_not_matched_insert_all().execute()
 
     @panics_as_errors()
     def correct_versions(self, table: Table, rows: pa.Table) -> None:
         """Put rows in the place of those of the same key and ``observed_at``. Files that older views read stay."""
         if rows.num_rows:
-            self._merge(table, rows.cast(plain_schema(table))).when_matched_update_all().execute()
+            with self._merging(table, rows.cast(plain_schema(table))) as merge:
+                merge.when_matched_update_all().execute()
 
-    def _merge(self, table: Table, versions: pa.Table) -> TableMerger:
-        ensure_lock_held(self.folder)
+    @contextmanager
+    def _merging(self, table: Table, versions: pa.Table) -> Iterator[TableMerger]:
         known_by = [name for name in (*table.full_key, "observed_at") if name in versions.column_names]
-        return self.table(table).merge(
-            versions,
-            " AND ".join(
-                f"version.{name} {'IS NOT DISTINCT FROM' if name in NULLABLE_KEYS else '='} source.{name}"
-                for name in known_by
-            ),
-            source_alias="source",
-            target_alias="version",
-            writer_properties=WRITER,
-            commit_properties=COMMIT_ONCE,
+        same = (
+            f"(version.{name} {'IS NOT DISTINCT FROM' if name in NULLABLE_KEYS else '='} source.{name})"
+            for name in known_by
         )
+        with self.committing(table) as delta:
+            yield delta.merge(
+                versions,
+                " AND ".join(same),
+                source_alias="source",
+                target_alias="version",
+                writer_properties=WRITER,
+                commit_properties=COMMIT_ONCE,
+            )
 
     def records(self, table: Table, *columns: str) -> list[tuple[Any, ...]]:
         """Return columns of an append-only table, oldest rows first."""
@@ -273,14 +283,19 @@ class Lake:
 
     @contextmanager
     def committing(self, table: Table) -> Iterator[DeltaTable]:
-        """Yield a table to make one commit to: where there is a copy of it, that, whose commit is then put into the bucket."""
+        """Yield a table to make one commit to, which then outlasts a crash of the machine.
+
+        Where there is a copy of it, that is yielded, and the commit then put into the bucket.
+        """
         copy = self._log_copies.get(table.name)
         delta = copy.delta if copy else self.table(table)
         ensure_lock_held(self.folder)
+        before = _files_here(self.folder / table.name)
         with copy.pushing() if copy else nullcontext():
             yield delta
         if copy:
             self._files[table.name] = delta.version(), dict(stats_of_files(delta, copy.files()))
+        settle(*(_files_here(self.folder / table.name) - before))
 
     def run_ids(self) -> set[str]:
         """Return the runs that are finished."""
@@ -323,6 +338,11 @@ class Lake:
             delta = self.table(table)
             delta.create_write_transaction([], "append", delta.schema())
             delta.update_incremental()
+
+
+def _files_here(table: DataPath) -> set[Path]:
+    """Return the files of a table and its log that are on this machine: Delta leaves them to the system's cache."""
+    return {*table.glob("*.parquet"), *table.glob("_delta_log/*")} if isinstance(table, Path) else set()
 
 
 def plain_schema(table: Table) -> pa.Schema:

@@ -1,21 +1,21 @@
 """Take a load that was cut short back whole: what it added goes, and what it took out or corrected is put back.
 
-A load has a mark in ``loading/`` from before its first row until its runs are on record. Beside the mark it keeps what it is
-about to change: versions that it takes out or corrects, and what was seen lately. Whoever writes next takes it back before
-anything else, an erasure too, so that nothing comes in between. Where the runs' pages are there they are loaded anew then.
+A load has a mark in ``loading/`` from before its first row until its runs are on record. In ``before/`` it keeps what it is about
+to change: versions that it takes out or corrects, and what was seen lately. Whoever writes next takes it back before anything
+else, an erasure too, so that nothing comes in between. Where the runs' pages are there they are loaded anew then.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
 import duckdb
-import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from fincon.errors import RunFailed, reason_of
 from fincon.lake.panics import panics_as_errors
 from fincon.lake.sightings import decode_sightings, read_sightings, write_sightings
 from fincon.lake.tables import REMOVED, Lake, marked
@@ -24,99 +24,115 @@ from fincon.storage.data_folder import PART, atomic_write, ensure_lock_held, mak
 from fincon.storage.s3 import DataPath
 from fincon.transforms.schemas import ERASURES, OBJECT_TABLES, Table
 
-KEPT = ".parquet"
-"""How the files end that a load keeps beside its mark, which is called as its first run."""
+SEEN, SUPERSEDED, CORRECTED = "sightings", "superseded", "corrected"
+"""What a load keeps: what was seen lately, and of a table the versions that it takes out, or corrects."""
 
-SEEN_BEFORE = f"sightings{KEPT}"
-REMOVED_ROWS, CORRECTED_ROWS = f".removed{KEPT}", f".corrected{KEPT}"
-
-
-class Mark(msgspec.Struct, frozen=True):
-    """Which runs a load brings."""
-
-    runs: list[str]
+Lost = tuple[str, str, str]
+"""The run that took versions of another out, the table, and the run that lost them."""
 
 
 @contextmanager
 def under_way(lake: Lake, run_ids: Sequence[str]) -> Iterator[None]:
-    """Mark runs as being loaded. The mark, and what is kept beside it, stays where that fails."""
-    folder = lake.data.loading
-    make_folder(folder)
-    mark = folder / run_ids[0]
+    """Mark runs as being loaded. The mark, which is called as the first, and what is kept stay where that fails."""
+    lake.being_loaded = run_ids[0]
+    for folder in (lake.data.loading, lake.data.before):
+        make_folder(folder)
+    _keep(lake, SEEN, read_sightings(lake))  # before the mark: one without it is of an older fincon
+    mark = lake.data.loading / run_ids[0]
     with atomic_write(mark) as part:
-        part.write_bytes(msgspec.json.encode(Mark(list(run_ids))))
-    _keep(folder / SEEN_BEFORE, read_sightings(lake))
+        part.write_text("\n".join(run_ids), encoding="utf-8")
     yield
-    _remove(folder.glob(f"*{KEPT}"))
-    mark.unlink()
+    _remove(lake, _kept(lake, run_ids[0]).values())
+    _remove(lake, [mark])
 
 
 def keep_versions(lake: Lake, query: duckdb.DuckDBPyConnection, table: Table, files: Sequence[str]) -> None:
     """Keep the rows of a table, in ``files``, of the versions that the tables ``superseded`` and ``corrected`` name."""
-    for name, end in (("superseded", REMOVED_ROWS), ("corrected", CORRECTED_ROWS)):
-        if not files or not query.execute(f"FROM {name} LIMIT 1").fetchall():
-            continue
-        those = (
-            f"SEMI JOIN {name} AS newest ON {same_object(table)} AND version.observed_at = newest.observed_at"
-        )
-        rows = query.sql(f"FROM {table_sql(table, files, those)}").to_arrow_table()
-        _keep(lake.data.loading / f"{table.name}{end}", rows)
+    for name in (SUPERSEDED, CORRECTED):
+        if files and query.execute(f"FROM {name} LIMIT 1").fetchall():
+            those = f"SEMI JOIN {name} AS newest ON {same_object(table)} AND version.observed_at = newest.observed_at"
+            rows = query.sql(f"FROM {table_sql(table, files, those)}").to_arrow_table()
+            _keep(lake, f"{table.name}.{name}", rows)
 
 
-def take_back(lake: Lake) -> None:
-    """Take back every load that is marked, so that each table is what it was before."""
-    found: list[DataPath] = [*lake.data.loading.glob("*")]
-    kept = {path.name: path for path in found if path.suffix == KEPT}
-    marks = [path for path in found if path.suffix not in (KEPT, PART)]
-    finished = lake.run_ids() if marks else set()
+def take_back(lake: Lake, loadable: Collection[str]) -> None:
+    """Take back every load that is marked, so that each table is what it was before.
+
+    One that an older fincon began kept nothing: of those runs the ``loadable`` are gone on with, and the others' rows taken out.
+
+    Raises:
+        RunFailed: what was kept cannot be read.
+    """
+    finished: set[str] | None = None
+    marks = [mark for mark in lake.data.loading.glob("*") if mark.suffix != PART]
     for mark in marks:
-        content = mark.read_bytes()
-        try:
-            runs, is_kept = msgspec.json.decode(content, type=Mark).runs, True
-        except msgspec.DecodeError:  # of an older fincon, which kept nothing
-            runs, is_kept = content.decode().split(), False
-        unfinished = [run_id for run_id in runs if run_id not in finished]
-        if unfinished:
-            remove_runs(lake, unfinished)
-            if is_kept:
-                _put_back(lake, kept, unfinished)
-            else:
-                write_sightings(
-                    lake, read_sightings(lake).slice(0, 0)
-                )  # what it took out was seen, and is not known now
-    _remove(
-        [*(path for path in found if path not in marks), *marks]
-    )  # without its mark, what is kept means nothing
+        finished = lake.run_ids() if finished is None else finished
+        named = [mark.name, *mark.read_bytes().decode().split()]
+        runs = [run_id for run_id in dict.fromkeys(named) if run_id not in finished]
+        kept = _kept(lake, mark.name)
+        if runs and SEEN in kept:
+            remove_runs(lake, runs)
+            _put_back(lake, kept, runs)
+        else:
+            remove_runs(lake, [run_id for run_id in runs if run_id not in loadable])
+            if any(run_id in loadable for run_id in runs):
+                continue
+        _remove(lake, kept.values())
+        _remove(lake, [mark])
+    if not marks:  # an older fincon, or a person, has removed what these belong to
+        _remove(lake, lake.data.before.glob("*"))
 
 
 def _put_back(lake: Lake, kept: dict[str, DataPath], runs: Sequence[str]) -> None:
     """Put back what runs took out, corrected or saw. Done twice it is done once, as it may be cut short itself."""
     for table in OBJECT_TABLES:
-        for end, put in ((REMOVED_ROWS, lake.add_versions), (CORRECTED_ROWS, lake.correct_versions)):
-            path = kept.get(f"{table.name}{end}")
+        for name, put in ((SUPERSEDED, lake.add_versions), (CORRECTED, lake.correct_versions)):
+            path = kept.get(f"{table.name}.{name}")
             if path:
-                with lake.query() as query:  # with the columns that the table got since
-                    rows = query.sql(f"FROM {table_sql(table, [str(path)])}").to_arrow_table()
-                put(table, rows)
-    lost: Counter[tuple[str, str, str]] = Counter()
-    columns = ("action", "identity_hash", "table_name", "run_id", "coalesce(rows_erased, 0)")
-    for action, by, table_name, run_id, rows_lost in lake.records(ERASURES, *columns):
-        if action == "superseded" and by in runs:
-            lost[by, table_name, run_id] += rows_lost
+                put(table, _read(lake, table, path))
     now = datetime.now(UTC)
-    records = [superseded(key, -rows_lost, now) for key, rows_lost in lost.items() if rows_lost]
+    records = [
+        superseded(lost, -rows, now)
+        for lost, rows in count_superseded(lake).items()
+        if rows and lost[0] in runs and f"{lost[1]}.{SUPERSEDED}" in kept
+    ]
     if records:
         lake.add_records(ERASURES, records)
-    if SEEN_BEFORE in kept:
-        write_sightings(lake, decode_sightings(kept[SEEN_BEFORE].read_bytes()))
+    try:
+        write_sightings(lake, decode_sightings(kept[SEEN].read_bytes()))
+    except pa.ArrowInvalid as error:
+        raise _unreadable(kept[SEEN], error) from error
 
 
-def superseded(key: tuple[str, str, str], rows: int, now: datetime) -> dict[str, Any]:
-    """Make the row of ``erasures``: ``key`` is the run that took them out, the table, and the run that lost so many rows.
+def _read(lake: Lake, table: Table, path: DataPath) -> pa.Table:
+    """Read rows that were kept, with the columns that the table got since."""
+    try:
+        with lake.query() as query:
+            return query.sql(f"FROM {table_sql(table, [str(path)])}").to_arrow_table()
+    except duckdb.Error as error:
+        raise _unreadable(path, error) from error
 
-    Fewer than none are back.
-    """
-    by, table_name, run_id = key
+
+def _unreadable(path: DataPath, error: Exception) -> RunFailed:
+    return RunFailed(
+        f"{path} cannot be read: {reason_of(error)}",
+        "It holds what a load that was cut short had taken out. Restore the data folder from a backup.",
+    )
+
+
+def count_superseded(lake: Lake) -> Counter[Lost]:
+    """Return how many rows are out, as ``erasures`` says."""
+    out: Counter[Lost] = Counter()
+    columns = ("action", "identity_hash", "table_name", "run_id", "coalesce(rows_erased, 0)")
+    for action, by, table_name, run_id, rows in lake.records(ERASURES, *columns):
+        if action == "superseded":
+            out[by, table_name, run_id] += rows
+    return out
+
+
+def superseded(lost: Lost, rows: int, now: datetime) -> dict[str, Any]:
+    """Make the row of ``erasures`` that says how many rows are out; fewer than none are back."""
+    by, table_name, run_id = lost
     return {
         "action": "superseded",
         "identity_kind": "run",
@@ -132,19 +148,27 @@ def superseded(key: tuple[str, str, str], rows: int, now: datetime) -> dict[str,
 def remove_runs(lake: Lake, run_ids: Sequence[str]) -> None:
     """Take runs' rows out of every table again."""
     for table in OBJECT_TABLES:
-        held = [run_id for run_id in run_ids if lake.contains_run(table, run_id)]
+        # The log forgets its marks in time; what it says of the files stays.
+        stats = lake.file_stats(table).values() if run_ids else ()
+        held = [run_id for run_id in run_ids if any(file.may_hold(run_id) for file in stats)]
         if held:
-            ensure_lock_held(lake.folder)
-            lake.table(table).delete(
-                f"run_id IN ({sql_literals(held)})", commit_properties=marked(held, REMOVED)
-            )
+            with lake.committing(table) as delta:
+                delta.delete(f"run_id IN ({sql_literals(held)})", commit_properties=marked(held, REMOVED))
 
 
-def _keep(path: DataPath, rows: pa.Table) -> None:
-    with atomic_write(path) as part:
+def _keep(lake: Lake, name: str, rows: pa.Table) -> None:
+    with atomic_write(lake.data.before / f"{lake.being_loaded}.{name}.parquet") as part:
         pq.write_table(rows, part, compression="zstd")
 
 
-def _remove(paths: Iterable[DataPath]) -> None:
-    for path in paths:
-        path.unlink()
+def _kept(lake: Lake, mark: str) -> dict[str, DataPath]:
+    """Return what a load keeps, by its name. Of another's load nothing, so that who has lost the lock takes nothing of theirs."""
+    prefix = f"{mark}."
+    found = (path for path in lake.data.before.glob("*.parquet") if path.name.startswith(prefix))
+    return {path.name.removeprefix(prefix).removesuffix(".parquet"): path for path in found}
+
+
+def _remove(lake: Lake, paths: Iterable[DataPath]) -> None:
+    for path in [*paths]:
+        ensure_lock_held(lake.folder)
+        path.unlink(missing_ok=True)

@@ -14,7 +14,7 @@ from fincon.errors import RunFailed, UsageError, reason_of
 from fincon.lake.tables import COMMIT_ONCE, WRITER, Lake, plain_schema
 from fincon.lake.take_back import remove_runs
 from fincon.lake.version_sql import NULLABLE_KEYS, sql_literal, sql_literals, table_sql
-from fincon.storage.data_folder import DataFolder, atomic_write, ensure_lock_held, make_folder
+from fincon.storage.data_folder import DataFolder, atomic_write, make_folder
 from fincon.storage.s3 import DataPath
 from fincon.transforms.schemas import ERASURES, OBJECT_TABLES, RUNS, SEEN, STRIPE_ACCOUNT, TABLES, Table
 
@@ -88,9 +88,8 @@ def upgrade(lake: Lake) -> None:
     lacking = {table: _lacking(lake, table) for table in TABLES}
     for table, fields in lacking.items():
         if fields:
-            ensure_lock_held(lake.folder)
-            with _told(lake, table):
-                lake.table(table).alter.add_columns(fields, commit_properties=COMMIT_ONCE)
+            with _told(lake, table), lake.committing(table) as delta:
+                delta.alter.add_columns(fields, commit_properties=COMMIT_ONCE)
     if found is None or any(
         field.name == STRIPE_ACCOUNT.name for fields in lacking.values() for field in fields
     ):
@@ -150,9 +149,8 @@ def _say_which_stripe_account(lake: Lake) -> None:
         remove_runs(lake, sorted(nameless - asked.keys()))
         for account in sorted({asked[run_id] for run_id in nameless & asked.keys()}):
             of_account = sorted(run_id for run_id in nameless if asked.get(run_id) == account)
-            ensure_lock_held(lake.folder)
-            with _told(lake, table):
-                lake.table(table).update(
+            with _told(lake, table), lake.committing(table) as delta:
+                delta.update(
                     updates={STRIPE_ACCOUNT.name: sql_literal(account)},
                     predicate=f"{STRIPE_ACCOUNT.name} IS NULL AND run_id IN ({sql_literals(of_account)})",
                     writer_properties=WRITER,

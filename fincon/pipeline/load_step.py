@@ -118,7 +118,7 @@ def _load_staged_runs(ctx: SyncContext, runs: Sequence[Run], loaded: Loaded) -> 
     except Exception as error:
         if not is_of_data(error):
             raise
-        take_back(ctx.lake)
+        take_back(ctx.lake, run_ids)
         if len(runs) == 1:
             _set_aside(ctx, runs[0], error, loaded)
             return

@@ -148,7 +148,7 @@ def store_rates(data: DataPath, given: Rates, *, replace: bool) -> Stored:
 
     Raises:
         DataFolderLocked: a run holds the folder.
-        RunFailed: they cannot be read or written, or a run is half in the tables.
+        RunFailed: they cannot be read or written.
     """
     with recovered_lake(data) as lake:
         before = {} if replace else stored_rates(data)

@@ -52,7 +52,10 @@ def recover(data: DataPath, lake: Lake) -> None:
         lake.fence_previous_writer()
         lease.mark_fenced()
     upgrade(lake)
-    take_back(lake)  # before an erasure, so that nothing of it is put back
+    unfinished = unfinished_runs(data, lake.run_ids())
+    take_back(  # before an erasure, so that nothing of it is put back
+        lake, {run.run_id for run in unfinished if RunFolder(data, run.run_id).fetch_counts() is not None}
+    )
     finish_erasure(data, lake)
     _drop_from_before_an_erasure(data, lake)
 

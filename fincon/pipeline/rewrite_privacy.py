@@ -31,7 +31,7 @@ def rewrite(data: DataPath, key: Secret | None) -> int:
 
     Raises:
         UsageError: the last choice is to keep all, or its key is missing.
-        RunFailed: a run is half loaded, or something is left in clear.
+        RunFailed: something is left in clear.
     """
     with recovered_lake(data) as lake:
         policy = privacy.resolve_policy(last_pii(lake), key)

@@ -4,7 +4,8 @@
     lake/format.json              as what they were written
     snapshots/                    the latest state of each table, snapshots.json, settled.parquet,
                                   sightings.parquet
-    loading/<run_id>              runs that are being loaded; beside it what that changes, as it was before
+    loading/<run_id>              runs that are being loaded
+    before/<run_id>.….parquet     what that takes out or corrects, as it was before
     alerts.json                   what was told to whom, by hashes
     rates.parquet                 the exchange rates that `fincon rates` was given
     patterns.csv                  by what texts a lender knows fees and payments of loans; people write it
@@ -71,6 +72,7 @@ class DataFolder:
         self.settled_sessions = self.snapshots / "settled.parquet"
         self.sightings = self.snapshots / "sightings.parquet"
         self.loading = root / "loading"
+        self.before = root / "before"
         self.alerts = root / "alerts.json"
         self.rates = root / "rates.parquet"
         self.patterns = root / "patterns.csv"
@@ -168,13 +170,23 @@ def atomic_write(path: DataPath) -> Iterator[Path]:
     part = path.with_name(f".{path.name}{PART}")
     part.unlink(missing_ok=True)
     yield part
-    with part.open("rb") as written:
-        os.fsync(
-            written.fileno()
-        )  # before the rename, or a crash of the machine leaves an empty file of that name
+    _sync(part)  # before the rename, or a crash of the machine leaves an empty file of that name
     part.chmod(0o600)
     part.replace(path)
     sync_names(path.parent)
+
+
+def settle(*paths: Path) -> None:
+    """Make sure that files outlast a crash of the machine, and their names."""
+    for path in paths:
+        _sync(path)
+    for folder in {path.parent for path in paths}:
+        sync_names(folder)
+
+
+def _sync(path: Path) -> None:
+    with path.open("rb") as written:
+        os.fsync(written.fileno())
 
 
 def sync_names(folder: DataPath) -> None:

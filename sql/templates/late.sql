@@ -101,6 +101,7 @@ SEMI JOIN (FROM steps WHERE is_new AND differs AND NOT is_nothing) AS newest
 -- A known version that says what the one before it says now is no change any more.
 INSERT INTO superseded BY NAME
 SELECT $key, observed_at, run_id, count(*) AS rows_superseded
-FROM known
-SEMI JOIN (FROM steps WHERE NOT is_new AND is_after_new AND NOT differs) USING ($key, observed_at)
+FROM known AS version
+SEMI JOIN (FROM steps WHERE NOT is_new AND is_after_new AND NOT differs) AS newest
+    ON $same_object AND version.observed_at = newest.observed_at
 GROUP BY ALL;

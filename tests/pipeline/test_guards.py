@@ -194,7 +194,7 @@ def test_a_late_row_is_compared_with_what_was_known_then(stripe: ScriptedStripe,
     assert balances(listed, "fca_0") == [100, 200]
 
 
-def test_a_page_is_on_the_disk_before_it_has_its_name(
+def test_a_page_is_on_the_disk_before_it_has_its_name_and_so_is_what_is_committed(
     stripe: ScriptedStripe, data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A machine that loses its power leaves a whole page, or none: it is fsynced and then renamed."""
@@ -210,6 +210,9 @@ def test_a_page_is_on_the_disk_before_it_has_its_name(
     written = [path for path in (data / "pages").rglob("*") if path.is_file()]
     assert len(written) >= 4
     assert {str(path.with_name(f".{path.name}.part")) for path in written} <= synced
+    tables = {str(path) for path in (data / "lake").glob("*/**/*") if path.is_file()}
+    assert len(tables) > 20
+    assert tables <= synced
 
 
 def test_a_name_is_on_the_disk_before_anything_rests_on_it(

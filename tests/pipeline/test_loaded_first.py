@@ -2,17 +2,20 @@
 
 import shutil
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from itertools import count
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
+import pyarrow as pa
 import pytest
 
 from fincon.errors import FinconError
 from fincon.lake import tables, take_back
 from fincon.lake.sightings import read_sightings
 from fincon.lake.tables import Lake
-from fincon.lake.version_sql import table_sql
+from fincon.lake.take_back import under_way
+from fincon.lake.version_sql import NULLABLE_KEYS, table_sql
 from fincon.landing.run_folder import RunFolder, unfinished_runs
 from fincon.pipeline import load_step
 from fincon.pipeline.recovery import recovered_lake
@@ -22,6 +25,8 @@ from fincon.transforms.schemas import OBJECT_TABLES
 from tests.conftest import environ, rows, settings_for
 from tests.scripted_stripe import Answer, ScriptedStripe, account, event, serving
 from tests.typed import typed
+
+REFRESH = {"last_attempted_at": 1, "next_refresh_available_at": None, "status": "succeeded"}
 
 
 def fetched_only(stripe: ScriptedStripe, data: Path) -> None:
@@ -124,7 +129,7 @@ def test_a_load_that_was_cut_short_leaves_nothing_where_its_pages_are_gone(
     shutil.rmtree(max((data / "pages").iterdir()))
     recover(data)
     assert rows_of_lake(data) == before
-    assert list((data / "loading").iterdir()) == []
+    assert [*(data / "loading").iterdir(), *(data / "before").iterdir()] == []
     late.events = []
     assert later(late, data, events=True) == {}
     assert rows(data, "FROM lake.balances ORDER BY ALL") == versions
@@ -138,12 +143,16 @@ def test_wherever_a_load_or_its_taking_back_is_cut_short_the_lake_is_what_it_was
 ) -> None:
     """Before each commit of the load, and of the taking back of one that lacked but its last."""
     before = rows_of_lake(data)
+    with Lake(data / "lake") as lake:
+        finished = lake.run_ids()
     halves = []
     for commits in count():
         half = shutil.copytree(data, tmp_path / f"cut-{commits}" / "data")
         if not cut_short(monkeypatch, commits, lambda half=half: later(late, half, events=True)):  # type: ignore[misc]
             break
-        if list((half / "loading").glob("*")):
+        with Lake(half / "lake") as lake:
+            is_finished = lake.run_ids() != finished
+        if list((half / "loading").glob("*")) and not is_finished:
             halves.append(shutil.copytree(half, tmp_path / f"half-{commits}" / "data"))
             recover(half)
             assert rows_of_lake(half) == before, commits
@@ -159,23 +168,114 @@ def test_wherever_a_load_or_its_taking_back_is_cut_short_the_lake_is_what_it_was
     assert commits > 6
 
 
-def test_what_an_older_fincon_took_out_is_missed_until_all_is_listed(
+def left_by_an_older_fincon(late: ScriptedStripe, data: Path, patch: pytest.MonkeyPatch, at: str) -> str:
+    """Cut a load of events short at a step, as a fincon would have that kept nothing; return the run's id."""
+    with patch.context() as power:
+        power.setattr(load_step, at, raises_interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            later(late, data, events=True)
+    (mark,) = (data / "loading").iterdir()
+    shutil.rmtree(data / "before")
+    return mark.name
+
+
+@pytest.mark.parametrize("pages", ["there", "gone"])
+@pytest.mark.first(1, 1)
+def test_what_an_older_fincon_left_half_is_gone_on_with_or_missed_until_all_is_listed(
+    late: ScriptedStripe, data: Path, monkeypatch: pytest.MonkeyPatch, pages: str
+) -> None:
+    """It kept nothing: where the pages are gone, and what it took out is not asked for again, a check says so."""
+    run_id = left_by_an_older_fincon(late, data, monkeypatch, "record_runs")
+    missed = {"superseded_versions_are_replaced"} if pages == "gone" else set()
+    if missed:
+        shutil.rmtree(data / "pages" / run_id)
+        late.events = []
+    assert set(later(late, data, events=True)) == missed
+    assert later(late, data) == {}
+    assert [row["current"] for row in rows(data, "FROM balances ORDER BY account_id")] == [100, 500]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("pages", ["there", "gone"])
+def test_what_was_seen_outlasts_what_an_older_fincon_left_half(
+    late: ScriptedStripe, data: Path, monkeypatch: pytest.MonkeyPatch, pages: str
+) -> None:
+    """A listing that said what was known is remembered, and an event of before it is not the latest, however it is loaded."""
+    late.events = []
+    later(late, data)
+    late.events = [event("evt_1", account("fca_1", 777), late.clock - 5)]
+    run_id = left_by_an_older_fincon(late, data, monkeypatch, "remember")
+    if pages == "gone":
+        shutil.rmtree(data / "pages" / run_id)
+    assert later(late, data, events=True) == {}
+    found = rows(data, "FROM history.balances WHERE account_id = 'fca_1' ORDER BY valid_from")
+    assert [row["current"] for row in found] == [100, 777, 100]
+
+
+def test_a_reject_without_an_object_is_taken_out_and_put_back_as_any(data: Path, tmp_path: Path) -> None:
+    """A machine that was away comes with what another has rejected since: keys that are null are compared as well."""
+    one = account("fca_1", 100, transaction_refresh={**REFRESH, "id": "fctxnref_1"})
+    with serving(ScriptedStripe([one])) as stripe:
+        stripe.transactions["fca_1"] = []
+        later(stripe, data, transactions=True)
+        stripe.transactions["fca_1"] = [
+            {"id": "fctxn_1", "object": "financial_connections.transaction", "amount": "lots"}
+        ]
+        one["transaction_refresh"] = {**REFRESH, "id": "fctxnref_2", "last_attempted_at": 2}
+        with pytest.MonkeyPatch.context() as power:
+            power.setattr(load_step, "load_staged", raises_interrupt)
+            with pytest.raises(KeyboardInterrupt):
+                later(stripe, data, transactions=True)
+        away = max((data / "pages").iterdir())
+        shutil.move(away, tmp_path / away.name)
+        assert later(stripe, data, transactions=True) == {}
+        shutil.move(tmp_path / away.name, away)
+        assert later(stripe, data) == {}
+        assert later(stripe, data) == {}
+    assert len(rows(data, "FROM lake.rejects")) == 1
+
+
+def test_versions_are_added_once_and_taken_out_whole_in_every_table(tmp_path: Path) -> None:
+    """Two equal rows of a version are two, and a key that is null is one."""
+    at = datetime(2026, 11, 1, tzinfo=UTC)
+    with Lake(tmp_path / "lake") as lake:
+        for table in OBJECT_TABLES:
+            row: dict[str, Any] = dict.fromkeys(column.name for column in table.columns)
+            row |= {name: "x" for name in table.full_key if name not in NULLABLE_KEYS}
+            row |= {"observed_at": at, "run_id": "run_1"}
+            both = pa.Table.from_pylist([row, row], schema=tables.plain_schema(table))
+            lake.add_versions(table, both)
+            lake.add_versions(table, both)
+            assert lake.count_rows(lake.files(table)) == 2, table.name
+            lake.remove_versions(table, both.select([*table.full_key, "observed_at"]).slice(0, 1))
+            assert lake.count_rows(lake.files(table)) == 0, table.name
+
+
+def test_who_lost_the_lock_takes_nothing_of_what_another_keeps(data: Path) -> None:
+    """It wakes at the end of its load, when another has begun one."""
+    with Lake(data / "lake") as slow, Lake(data / "lake") as quick:
+        first, second = under_way(slow, ["run_1"]), under_way(quick, ["run_2"])
+        first.__enter__()
+        second.__enter__()
+        first.__exit__(None, None, None)
+    left = {path.name for folder in ("loading", "before") for path in (data / folder).iterdir()}
+    assert left == {"run_2", "run_2.sightings.parquet"}
+
+
+def test_what_was_kept_and_cannot_be_read_is_told(
     late: ScriptedStripe, data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It kept nothing beside its mark: a check says so."""
+    """Nothing is guessed: two lines say which file, and what to do."""
     with monkeypatch.context() as power:
         power.setattr(load_step, "record_runs", raises_interrupt)
         with pytest.raises(KeyboardInterrupt):
             later(late, data, events=True)
-    (run,) = (path for path in (data / "loading").iterdir() if path.suffix != take_back.KEPT)
-    for kept in (data / "loading").iterdir():
-        kept.unlink()
-    run.write_text(run.name)
-    shutil.rmtree(max((data / "pages").iterdir()))
-    late.events = []
-    assert set(later(late, data, events=True)) == {"superseded_versions_are_replaced"}
-    assert later(late, data) == {}
-    assert [row["current"] for row in rows(data, "FROM balances ORDER BY account_id")] == [100, 500]
+    for kept in (data / "before").iterdir():
+        kept.write_bytes(b"")
+        with pytest.raises(FinconError, match=rf"{kept.name} cannot be read") as told:
+            recover(data)
+        assert "from a backup" in told.value.hint
+        break
 
 
 def raises_interrupt(*arguments: object) -> NoReturn:

@@ -210,6 +210,9 @@ class Soak:
                 self.sync(sandbox, lives=self.dice.random() < 0.5)
             ended = self.command(sandbox, asked, lives=True)
         code, said = ended or (0, "")
+        if code == 1 and "is fetched but not loaded" in said:
+            self.sync(sandbox, lives=True)
+            code, said = self.command(sandbox, asked, lives=True) or (0, "")
         if code and "Nothing here names" not in said:
             self.wrong.append(f"an erasure ended with {code}: {said}")
         elif self._is_recorded(identity):
