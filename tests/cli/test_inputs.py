@@ -180,10 +180,7 @@ ON_A_LAKE = [
     Case(["report", "--output", "-"], r"^<!doctype html>.*</html>\s*$"),
     Case(["report", "--output", "-"], r"^fincon: A page of HTML is not for a terminal\.\n +Name a file", 2, width=80),
     Case(["rates", "-"], r"^fincon: standard input is no text in UTF-8: it holds zero", 2, stdin=b"day,from,to\0"),
-    pytest.param(
-        Case(["report", "--output", "no/such/r.html"], r"^fincon: no/such/r\.html cannot be written: No such", 2),
-        marks=pytest.mark.slow,  # it takes as long as all others that draw none
-    ),
+    Case(["report", "--output", "no/such/r.html"], r"^fincon: no/such/r\.html cannot be written: No such", 2),
     # -- nothing wraps within a word
     Case(["check"], r"^ok    \w+: [^\n]+\n(      [^\n]+\n)*ok ", width=80),
     Case(["erase", "--account", "fca_1"], r"and standard\n +input is no terminal", 2, width=60),
