@@ -44,7 +44,7 @@ def test_demo_is_repeatable_and_ends_with_answers_and_what_to_type_next(tmp_path
     assert fincon("--data", "data/demo", "check", cwd=tmp_path).returncode == 0
 
 
-def test_a_sync_never_imports_pandas_and_whoever_wants_it_has_it(sandbox: Sandbox, tmp_path: Path) -> None:
+def test_a_sync_never_imports_pandas_and_whoever_wants_it_has_it(tmp_path: Path) -> None:
     code = (
         "import sys\n"
         "from fincon.cli.sync import run_once\n"
@@ -55,14 +55,15 @@ def test_a_sync_never_imports_pandas_and_whoever_wants_it_has_it(sandbox: Sandbo
         "import pyarrow as pa, pandas as pd\n"
         "assert pa.table({'a': [1]}).to_pandas().equals(pd.DataFrame({'a': [1]}))\n"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        cwd=tmp_path,
-        env={**os.environ, **environ(sandbox.url)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    with running(World(accounts=20)) as sandbox:
+        done = subprocess.run(
+            [sys.executable, "-c", code],
+            cwd=tmp_path,
+            env={**os.environ, **environ(sandbox.url)},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
     assert done.returncode == 0, done.stderr
 
 

@@ -128,6 +128,7 @@ def test_a_row_is_told_once_and_again_when_it_comes_back(
         assert "secret-path" not in first.err + first.out
 
 
+@pytest.mark.slow
 def test_what_no_receiver_took_is_told_the_next_time(stripe: ScriptedStripe, data: Path) -> None:
     sync(stripe.url, data)
     with webhook(500) as (host, _):

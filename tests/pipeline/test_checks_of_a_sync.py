@@ -80,6 +80,7 @@ def test_what_came_into_a_table_since_is_found_by_the_next_sync(stripe: Scripted
     assert {"current_is_unique", "versions_do_not_overlap"} <= sync(stripe, data, 202).failed_checks.keys()
 
 
+@pytest.mark.slow
 def test_where_a_file_is_gone_all_is_checked(stripe: ScriptedStripe, data: Path) -> None:
     """What it held may be missed by rows that no sync touches any more."""
     for current in (201, 202):
@@ -89,6 +90,7 @@ def test_where_a_file_is_gone_all_is_checked(stripe: ScriptedStripe, data: Path)
     assert sync(stripe, data, 203).failed_checks == {"runs_have_their_rows": 1}
 
 
+@pytest.mark.slow
 def test_where_a_snapshot_is_another_all_is_checked(stripe: ScriptedStripe, data: Path) -> None:
     """The views of the latest state read all of it, of accounts too that no sync touches."""
     for current in (201, 202):

@@ -44,7 +44,7 @@ from tests.typed import typed
 @pytest.fixture
 def sandbox() -> Iterator[Sandbox]:
     """Two pages of accounts, and some sessions."""
-    with running(World(seed=1, clock=START, accounts=120, sessions=30)) as served:
+    with running(World(seed=1, clock=START, accounts=120, sessions=10)) as served:
         yield served
 
 

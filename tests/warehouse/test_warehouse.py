@@ -180,8 +180,8 @@ def test_views_over_other_files_are_made_on_a_copy_of_the_last_and_are_those_mad
     assert found_in(tmp_path) == on_a_copy
 
 
-def found_in(data: Path) -> list[object]:
-    """Views, columns and macros with their comments; and how many rows each table and question has."""
+def found_in(data: Path, *, is_counted: bool = True) -> list[object]:
+    """Views, columns and macros with their comments; and, if they are counted, how many rows each table and question has."""
     with connect(data) as connection:
         described = [
             f"SELECT {columns} FROM duckdb_{what}() WHERE database_name = 'fincon' ORDER BY ALL"
@@ -192,7 +192,7 @@ def found_in(data: Path) -> list[object]:
             )
         ]
         views = [f"{schema}.{table.name}" for schema in ("main", "history") for table in TABLES] + list(ASKED)
-        counts = [f"SELECT count(*) FROM {view}" for view in views]
+        counts = [f"SELECT count(*) FROM {view}" for view in views if is_counted]
         found = [connection.execute(query).fetchall() for query in described + counts]
     macros = [tuple(_in_order(text) for text in macro) for macro in found[2]]
     return [*found[:2], macros, *found[3:]]
@@ -311,7 +311,7 @@ def test_what_a_killed_writer_left_beside_the_views_is_never_replayed_over_new_o
     paths = {t.name: rows_files(synced, t.name) for t in TABLES}
     files = {name: LatestFiles([], found, found) for name, found in paths.items()}
     publish(tmp_path, files)
-    as_published = found_in(tmp_path)
+    as_published = found_in(tmp_path, is_counted=False)
     if left != "fincon.duckdb":
         shutil.copy(tmp_path / "fincon.duckdb", tmp_path / left)
     killed = (
@@ -324,5 +324,5 @@ def test_what_a_killed_writer_left_beside_the_views_is_never_replayed_over_new_o
     assert (tmp_path / f"{left}.wal").stat().st_size > 0
     for _ in range(2):  # made on a copy of the last, and then once more
         publish(tmp_path, files)
-        assert found_in(tmp_path) == as_published
+        assert found_in(tmp_path, is_counted=False) == as_published
     assert list(tmp_path.glob("*.wal")) == list(tmp_path.glob(".*.wal")) == []
