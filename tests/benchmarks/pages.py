@@ -8,6 +8,7 @@ import orjson
 from fincon.lake.append import load_staged
 from fincon.lake.staging import stage
 from fincon.lake.tables import Lake
+from fincon.lake.take_back import under_way
 from fincon.sandbox import objects
 from fincon.sandbox.world import World
 from fincon.transforms.page import Header, Origin, Page
@@ -76,6 +77,6 @@ def later(world: World, by: timedelta) -> World:
 def load_pages(lake: Lake, pages: Iterable[Page], run_id: str) -> dict[str, int]:
     """Stage pages and load them at once, as one run; the pages of a session must stand together. Returns its counts."""
     origin = Origin(run_id)
-    with lake.staging() as folder:
+    with lake.staging() as folder, under_way(lake, [run_id]):
         stage(pages, origin, folder)
         return load_staged(lake, folder, [origin])[run_id]
