@@ -1,8 +1,6 @@
 -- The accounts whose $feature refresh moved on since its rows were read: another attempt than then, or that attempt has
 -- succeeded since. Of owners also: another ownership, or another choice about personal data. And what Stripe refused a day ago.
-WITH states AS (
-    FROM ($refreshes) WHERE feature = '$feature' AND stripe_account = $$stripe_account
-    UNION ALL BY NAME
+WITH seen AS (
     FROM seen_refreshes WHERE feature = '$feature'
 ),
 latest AS (
@@ -11,14 +9,19 @@ latest AS (
         unnest(max_by(
             struct_pack(status := status, last_attempted_at := last_attempted_at, refresh_id := refresh_id), observed_at
         ))
-    FROM states
-    SEMI JOIN (FROM seen_refreshes WHERE feature = '$feature') USING (account_id)
+    FROM (
+        FROM ($refreshes) SEMI JOIN seen USING (account_id)
+        WHERE feature = '$feature' AND stripe_account = $$stripe_account
+        UNION ALL BY NAME
+        FROM seen
+    )
     GROUP BY account_id
     UNION ALL BY NAME
-    -- What this run saw nothing of stands as it is known: most of it, and to group it takes much memory.
+    -- What this run saw nothing of stands as it is known: most of it, and to group it, or to read it for both at once, takes much memory.
     SELECT account_id, status, last_attempted_at, refresh_id
-    FROM states
-    ANTI JOIN (FROM seen_refreshes WHERE feature = '$feature') USING (account_id)
+    FROM ($refreshes)
+    ANTI JOIN seen USING (account_id)
+    WHERE feature = '$feature' AND stripe_account = $$stripe_account
 ),
 ownerships AS (
     SELECT account_id, unnest(max_by(struct_pack(ownership_id := ownership_id), observed_at))
