@@ -8,6 +8,8 @@ from collections.abc import Iterator
 
 import requests
 
+from fincon.lake.version_sql import SQL
+from tests.benchmarks.desk import BY_PARAMETER
 from tests.benchmarks.processes import Figures, Server, measure, served
 from tests.benchmarks.suite_rows import Row
 
@@ -130,4 +132,31 @@ def due(*, full: bool) -> Iterator[Row]:
             f"due of {accounts:,} accounts",
             measure("due", folder),
             {"s": ("<=", 3.0), "peak MB": ("<=", 300.0)},
+        )
+
+
+QUESTION_BARS = {"whole s": 3.0, "first rows s": 1.0, "one account s": 0.1, "whole MB": 500}
+"""Of every question: all of its rows, the first five, those of one account; and the memory of its process."""
+
+
+def questions(*, full: bool) -> Iterator[Row]:
+    """Each question of `sql/questions`, in a process of its own; the worst by each bar, and how many miss it."""
+    accounts, sessions = (118_000, 5_000) if full else (12_000, 500)
+    found: dict[str, Figures] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        measure("desk", "make", folder, accounts, sessions)
+        account = measure("desk", "account", folder)["account"]
+        for name in sorted({path.stem for path in (SQL / "questions").glob("*.sql")} - {*BY_PARAMETER}):
+            found[name] = measure("desk", "ask", folder, name, account)
+    for figure, bar in QUESTION_BARS.items():
+        taken = {name: of[figure] for name, of in found.items() if figure in of}
+        slowest = sorted(taken, key=taken.__getitem__, reverse=True)
+        yield Row(
+            f"questions over {accounts:,} accounts: {figure}",
+            {
+                "worst": taken[slowest[0]],
+                "missed by": sum(value > bar for value in taken.values()),
+                "which": ", ".join(f"{name} {taken[name]:g}" for name in slowest[:6]),
+            },
+            {"worst": ("<=", bar)},
         )

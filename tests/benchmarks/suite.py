@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
-from tests.benchmarks.goals import due, each_page, quiet, quiet_in_a_bucket, stripe_accounts
+from tests.benchmarks.goals import due, each_page, questions, quiet, quiet_in_a_bucket, stripe_accounts
 from tests.benchmarks.processes import Figures, Server, environment, measure, peers_python, run, served
 from tests.benchmarks.suite_rows import START, Row
 
@@ -340,6 +340,7 @@ BENCHMARKS: dict[str, Benchmark] = {
         quiet_in_a_bucket,
         stripe_accounts,
         due,
+        questions,
         prefect,
         listen,
     )

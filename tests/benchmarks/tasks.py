@@ -401,6 +401,18 @@ def _rows(views: Any, name: str) -> int:
         return 0  # there is no such part
 
 
+def desk(what: str, *arguments: str) -> Figures:
+    """What an analyst waits for (`tests.benchmarks.desk`): make the lake, or ask a question of it."""
+    from tests.benchmarks import desk as of_desk
+
+    does: dict[str, Callable[..., Figures]] = {
+        "make": of_desk.make,
+        "account": of_desk.an_account,
+        "ask": of_desk.ask,
+    }
+    return does[what](*arguments)
+
+
 TASKS: dict[str, Callable[..., Figures]] = {
     task.__name__: task
     for task in (
@@ -417,6 +429,7 @@ TASKS: dict[str, Callable[..., Figures]] = {
         compact,
         ask,
         ask_transactions,
+        desk,
     )
 }
 
