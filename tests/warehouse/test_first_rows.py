@@ -1,4 +1,4 @@
-"""The first rows of every question about transactions come, of more rows than DuckDB hands on at once: under a LIMIT some plans never end."""
+"""The first rows of each question over transactions come, of more than DuckDB hands on at once: some plans never end a LIMIT."""
 
 from pathlib import Path
 from threading import Timer
