@@ -22,6 +22,7 @@ LAYOUT = {
     "settled_sessions": "snapshots/settled.parquet",
     "sightings": "snapshots/sightings.parquet",
     "loading": "loading",
+    "before": "before",
     "erasing": ".erasing",
     "views": "fincon.duckdb",
     "erasure_key": ".erasure-key",
