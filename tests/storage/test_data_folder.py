@@ -61,6 +61,7 @@ def test_the_names_on_disk_stay_and_what_is_under_way_stays_on_this_machine(tmp_
 def test_one_module_alone_names_the_files_of_the_data_folder() -> None:
     """Docstrings and messages aside."""
     names = {part for path in LAYOUT.values() for part in path.split("/")} - {
+        "before",
         "lake",
         "snapshots",
         "pages",
