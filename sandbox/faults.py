@@ -136,7 +136,7 @@ class Rule:
 
     `endpoint` is a pattern such as `/v1/financial_connections/accounts/{id}` ("" is any), `query` a part of
     the query string, `path` a part of the path, `nth` the numbers among the matching requests, counted from 1
-    (none: all of them).
+    (none: all of them). Requests that have `unless` in their query string are spared.
     """
 
     fault: Fault
@@ -144,6 +144,7 @@ class Rule:
     query: str = ""
     nth: Collection[int] = ()
     path: str = ""
+    unless: str = ""
     seen: int = field(default=0, init=False)
 
     def meets(self, endpoint: str, query: str, path: str) -> bool:
@@ -155,7 +156,8 @@ class Rule:
 
     def matches(self, endpoint: str, query: str, path: str) -> bool:
         """Whether a request is one of those that the rule is about."""
-        return self.endpoint in ("", endpoint) and self.query in query and self.path in path
+        is_spared = self.unless != "" and self.unless in query
+        return self.endpoint in ("", endpoint) and self.query in query and self.path in path and not is_spared
 
 
 @dataclass
