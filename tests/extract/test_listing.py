@@ -226,7 +226,7 @@ def test_a_first_listing_is_divided_at_accounts_that_events_name(large: Sandbox,
     assert set(walk(large, tmp_path, [])) == set(everyone)
     assert len([path for _, path, _ in large.requests if path.endswith("/events")]) == 3
     assert listed(large) <= -(-len(everyone) // 100) + 4
-    assert len(started_after(large) - set(spread(everyone))) > 10, (
+    assert len(started_after(large) - set(spread(everyone))) > 3, (
         "some range began amid what one chain's page holds"
     )
 

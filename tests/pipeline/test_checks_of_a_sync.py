@@ -1,6 +1,7 @@
 """A sync checks what it touched, in time that grows with that; all, where that might not be enough."""
 
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 
 import msgspec
@@ -8,14 +9,19 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from fincon.lake.snapshots import Snapshot, write_snapshots
-from fincon.lake.tables import Lake
+from fincon.lake.snapshots import Snapshot, renew_snapshots, write_snapshots
+from fincon.lake.tables import QUERY_THREADS, Lake
 from fincon.pipeline.check import WHOLE_EACH_SECONDS, Checked, failed_checks
+from fincon.pipeline.recovery import recovered_lake
 from fincon.pipeline.request import SyncRequest, SyncResult
 from fincon.pipeline.sync import run_sync
+from fincon.settings import MEMORY_MB
 from fincon.storage.data_folder import DataFolder, make_folder
-from fincon.transforms.schemas import BALANCES
-from tests.conftest import settings_for
+from fincon.transforms.schemas import AUTHORIZATIONS, BALANCES, OBJECT_TABLES, REJECTS, TABLES
+from fincon.warehouse.checks import run_checks
+from sandbox.server import running
+from sandbox.world import World
+from tests.conftest import START, settings_for
 from tests.scripted_stripe import ScriptedStripe, account, event, serving
 
 TWICE = {"current_is_unique": 1, "runs_have_their_rows": 1, "versions_do_not_overlap": 1}
@@ -104,3 +110,30 @@ def test_where_a_snapshot_is_another_all_is_checked(stripe: ScriptedStripe, data
         covers = [file.removeprefix(f"{data}/") for file in files]
         write_snapshots(lake, {"balances": Snapshot(covers, ["snapshots/balances-0.parquet"])})
     assert "current_is_unique" in sync(stripe, data, 203).failed_checks
+
+
+@pytest.mark.slow
+def test_a_sync_that_touched_every_table_is_checked_in_the_memory_that_a_run_has(tmp_path: Path) -> None:
+    """Half of it will do, however many tables a check says something of: it is asked of one after another."""
+    data = tmp_path / "data"
+    with running(World(seed=2, clock=START, accounts=40, sessions=10)) as sandbox:
+        for _ in range(2):
+            asked = SyncRequest(
+                session_ids=tuple(sandbox.world.session_ids()), transactions=True, owners=True, pii="keep"
+            )
+            run_sync(settings_for(sandbox.url, data), asked)
+            sandbox.advance(timedelta(days=2))
+            with recovered_lake(data) as lake:
+                renew_snapshots(lake, always=True)
+        run_sync(settings_for(sandbox.url, data), asked)
+    with Lake(data / "lake") as lake:
+        touched = {table.name: lake.files(table) for table in TABLES}
+    assert all(touched[table.name] for table in OBJECT_TABLES if table not in (AUTHORIZATIONS, REJECTS))
+    found = run_checks(
+        data,
+        touched,
+        threads=QUERY_THREADS,
+        memory_limit=f"{MEMORY_MB // 2}MB",
+        temp_directory=str(tmp_path / "spill"),
+    )
+    assert [name for name, _, rows in found if rows] == []
