@@ -74,6 +74,8 @@ class Lake:
         """Of tables that are logs, as long as nothing but their copies is written to."""
         self._duckdb: duckdb.DuckDBPyConnection | None = None
         self._starting = threading.Lock()
+        self.asking_much = threading.Lock()
+        """Held while something is asked that takes a good part of the memory, which all threads have together."""
         self._copies: dict[str, list[str]] = {}
         self._copying = threading.Lock()
         self.files_seen: set[str] = set()

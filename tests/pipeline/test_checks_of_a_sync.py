@@ -1,6 +1,7 @@
 """A sync checks what it touched, in time that grows with that; all, where that might not be enough."""
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from fincon.lake.incremental import DueQuery, due_accounts
 from fincon.lake.snapshots import Snapshot, renew_snapshots, write_snapshots
 from fincon.lake.tables import QUERY_THREADS, Lake
 from fincon.pipeline.check import WHOLE_EACH_SECONDS, Checked, failed_checks
@@ -17,7 +19,15 @@ from fincon.pipeline.request import SyncRequest, SyncResult
 from fincon.pipeline.sync import run_sync
 from fincon.settings import MEMORY_MB
 from fincon.storage.data_folder import DataFolder, make_folder
-from fincon.transforms.schemas import AUTHORIZATIONS, BALANCES, OBJECT_TABLES, REJECTS, TABLES
+from fincon.transforms.schemas import (
+    ACCOUNTS,
+    AUTHORIZATIONS,
+    BALANCES,
+    OBJECT_TABLES,
+    REFRESHES,
+    REJECTS,
+    TABLES,
+)
 from fincon.warehouse.checks import run_checks
 from sandbox.server import running
 from sandbox.world import World
@@ -137,3 +147,24 @@ def test_a_sync_that_touched_every_table_is_checked_in_the_memory_that_a_run_has
         temp_directory=str(tmp_path / "spill"),
     )
     assert [name for name, _, rows in found if rows] == []
+
+
+@pytest.mark.slow
+def test_many_stripe_accounts_ask_what_is_due_in_the_memory_that_a_run_has(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Half of it will do, however many threads ask at a time."""
+    data = tmp_path / "data"
+    with running(World(seed=2, clock=START, accounts=40, sessions=10)) as sandbox:
+        asked = SyncRequest(owners=True, pii="keep")
+        run_sync(settings_for(sandbox.url, data), asked)
+        sandbox.advance(timedelta(days=2))
+        with recovered_lake(data) as lake:
+            renew_snapshots(lake, always=True)
+        run_sync(settings_for(sandbox.url, data), asked)
+    monkeypatch.setenv("FINCON_MEMORY", str(MEMORY_MB // 2))
+    nothing = {table: table.schema.empty_table() for table in (REFRESHES, ACCOUNTS)}
+    due = DueQuery(stripe_account="", feature="ownership", pii="keep", now=0)
+    with Lake(data / "lake") as lake, ThreadPoolExecutor(16) as pool:
+        found = [pool.submit(due_accounts, lake, due, nothing) for _ in range(48)]
+        assert {len(one.result()) for one in found} == {0}
