@@ -81,7 +81,7 @@ def written_out(query: str, tables: Sequence[Table]) -> str:
 
     def union(found: re.Match[str]) -> str:
         template = Template(found["query"])
-        is_last = not query[found.end() :].strip()
+        is_last = not found.string[found.end() :].strip()
         return (APART if is_last else "UNION ALL\n").join(
             template.substitute(
                 table=table.name,

@@ -28,7 +28,7 @@ from fincon.transforms.schemas import (
     REJECTS,
     TABLES,
 )
-from fincon.warehouse.checks import run_checks
+from fincon.warehouse.checks import APART, checks, run_checks
 from sandbox.server import running
 from sandbox.world import World
 from tests.conftest import START, settings_for
@@ -139,14 +139,22 @@ def test_a_sync_that_touched_every_table_is_checked_in_the_memory_that_a_run_has
     with Lake(data / "lake") as lake:
         touched = {table.name: lake.files(table) for table in TABLES}
     assert all(touched[table.name] for table in OBJECT_TABLES if table not in (AUTHORIZATIONS, REJECTS))
-    found = run_checks(
-        data,
-        touched,
-        threads=QUERY_THREADS,
-        memory_limit=f"{MEMORY_MB // 2}MB",
-        temp_directory=str(tmp_path / "spill"),
-    )
-    assert [name for name, _, rows in found if rows] == []
+    spill = str(tmp_path / "spill")
+    for some in (touched, None):
+        found = run_checks(
+            data, some, threads=QUERY_THREADS, memory_limit=f"{MEMORY_MB // 2}MB", temp_directory=spill
+        )
+        assert [name for name, _, rows in found if rows] == []
+
+
+def test_a_check_of_every_table_is_asked_of_each_apart(data: Path) -> None:
+    """Of what was touched, and of all: where nothing follows what is said of each table."""
+    touched = {table.name: ["a.parquet"] for table in TABLES}
+    for some in (touched, None):
+        parts = {name: query.count(APART) + 1 for name, _, query in checks(some)}
+        assert parts["current_is_unique"] == len(OBJECT_TABLES) - 1
+        assert parts["versions_do_not_overlap"] > 1
+        assert parts["runs_have_their_rows"] == 1
 
 
 @pytest.mark.slow
