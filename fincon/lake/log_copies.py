@@ -46,14 +46,14 @@ class LogCopy:
         return [f"{self.remote}/{name}" for name in _data_files(self.delta)]
 
     @contextmanager
-    def pushing(self) -> Iterator[DeltaTable]:
-        """Yield the copy to make one commit to, then put what that added into the bucket.
+    def pushing(self) -> Iterator[None]:
+        """Let one commit be made to the copy, then put what that added into the bucket.
 
         Raises:
             RunFailed: somebody else has written to the table there.
         """
         before = self._names()
-        yield self.delta
+        yield
         added = sorted(self._names() - before, key=_order)
         for name in added:
             self._push(name)

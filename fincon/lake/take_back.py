@@ -51,7 +51,9 @@ def keep_versions(lake: Lake, query: duckdb.DuckDBPyConnection, table: Table, fi
     for name in (SUPERSEDED, CORRECTED):
         if files and query.execute(f"FROM {name} LIMIT 1").fetchall():
             those = f"SEMI JOIN {name} AS newest ON {same_object(table)} AND version.observed_at = newest.observed_at"
-            rows = query.sql(f"FROM {table_sql(table, files, those)}").to_arrow_table()
+            # Of a version that is corrected each row is one object; of one that is taken out, two alike are two.
+            once = "DISTINCT" if name == CORRECTED else ""
+            rows = query.sql(f"SELECT {once} * FROM {table_sql(table, files, those)}").to_arrow_table()
             _keep(lake, f"{table.name}.{name}", rows)
 
 
@@ -63,10 +65,9 @@ def take_back(lake: Lake, loadable: Collection[str]) -> None:
     Raises:
         RunFailed: what was kept cannot be read.
     """
-    finished: set[str] | None = None
     marks = [mark for mark in lake.data.loading.glob("*") if mark.suffix != PART]
+    finished = lake.run_ids() if marks else set()
     for mark in marks:
-        finished = lake.run_ids() if finished is None else finished
         named = [mark.name, *mark.read_bytes().decode().split()]
         runs = [run_id for run_id in dict.fromkeys(named) if run_id not in finished]
         kept = _kept(lake, mark.name)

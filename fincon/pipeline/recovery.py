@@ -52,10 +52,9 @@ def recover(data: DataPath, lake: Lake) -> None:
         lake.fence_previous_writer()
         lease.mark_fenced()
     upgrade(lake)
-    unfinished = unfinished_runs(data, lake.run_ids())
-    take_back(  # before an erasure, so that nothing of it is put back
-        lake, {run.run_id for run in unfinished if RunFolder(data, run.run_id).fetch_counts() is not None}
-    )
+    waiting = [run.run_id for run in unfinished_runs(data, lake.run_ids())]
+    loadable = {run_id for run_id in waiting if RunFolder(data, run_id).fetch_counts() is not None}
+    take_back(lake, loadable)  # before an erasure, so that nothing of it is put back
     finish_erasure(data, lake)
     _drop_from_before_an_erasure(data, lake)
 

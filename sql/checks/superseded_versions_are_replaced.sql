@@ -1,5 +1,5 @@
 -- What a run put in the place of another's versions is there: one that was cut short has put back what it took out.
--- A fincon before 0.1 did not; a listing of all accounts (`fincon sync`) brings it back.
+-- An older fincon did not; a listing of all accounts (`fincon sync`) brings it back.
 WITH out AS (
     SELECT identity_hash AS run_id, table_name, run_id AS loser, max(observed_at) AS observed_at
     FROM erasures

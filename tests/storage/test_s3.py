@@ -264,6 +264,12 @@ def run_row(run_id: str = "") -> dict[str, Any]:
     return {**about, "started_at": now, "finished_at": now}
 
 
+def sync_and_append(sandbox: Sandbox, machine: S3Path, count: int) -> None:
+    """Sync once, then as `append_to_runs`: from here on the machine has copies of the logs."""
+    run_sync(settings_for(sandbox.url, machine), SyncRequest())
+    append_to_runs(machine, count)
+
+
 def append_to_runs(machine: S3Path, count: int) -> None:
     """Write to the log of runs as so many runs would, and merge its files where they would."""
     with recovered_lake(machine) as lake:
@@ -277,8 +283,7 @@ def test_what_is_written_by_a_copy_of_a_log_is_what_delta_itself_reads_in_the_bu
 ) -> None:
     """Through two checkpoints and a merge of files; and a second machine goes on from there."""
     one, other = machines
-    run_sync(settings_for(sandbox.url, one), SyncRequest())
-    append_to_runs(one, 24)
+    sync_and_append(sandbox, one, 24)
     with recovered_lake(one) as lake:
         assert lake.is_recalled
         by_copy = sorted(lake.run_ids()), lake.file_stats(RUNS)
@@ -319,8 +324,7 @@ def test_a_commit_that_another_writer_made_meanwhile_keeps_its_place(
 ) -> None:
     """Whoever stood still and goes on is told; its row is in no table, and the next run goes on from what is there."""
     one, other = machines
-    run_sync(settings_for(sandbox.url, one), SyncRequest())
-    append_to_runs(one, 1)
+    sync_and_append(sandbox, one, 1)
 
     def too_late() -> None:
         with recovered_lake(one) as lake:
