@@ -27,7 +27,7 @@ demo: install
 	@$(BIN)/fincon demo
 
 test: install lint
-	$(BIN)/python -m pytest --numprocesses 3 --dist worksteal -m "not slow"
+	$(BIN)/python -m pytest --numprocesses 4 --dist worksteal -m "not slow"
 
 test-slow: install
 	$(BIN)/python -m pytest --numprocesses 4 --dist worksteal -m "$(SLOW)"

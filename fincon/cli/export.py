@@ -100,7 +100,7 @@ def write_result(
     try:
         if output is None:
             return write(connection, query, style, sys.stdout.buffer if binary else sys.stdout, limit)
-        with _aside(output) as part, _opened(part, binary=binary) as file:
+        with aside(output) as part, _opened(part, binary=binary) as file:
             return write(connection, query, style, file, limit)
     except BrokenPipeError:
         raise
@@ -112,7 +112,7 @@ def write_result(
 
 
 @contextmanager
-def _aside(output: Path) -> Iterator[Path]:
+def aside(output: Path) -> Iterator[Path]:
     """Yield where to write what then replaces the file, so that nobody reads half of it; a device is written as it is."""
     target = output.resolve()
     if target.exists() and not target.is_file():

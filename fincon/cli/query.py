@@ -2,11 +2,12 @@
 
 import re
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import click
 
-from fincon.cli.export import BINARY, ENDINGS, FORMATS, choose_format, write_result
+from fincon.cli.export import BINARY, ENDINGS, FORMATS, aside, choose_format, write_result
 from fincon.cli.options import Command, command, current_options, echo_status, pluralize
 from fincon.errors import UsageError
 from fincon.pipeline.id_files import decode_text
@@ -119,14 +120,23 @@ def report(output: Path) -> None:
             f"The report's plots need the package {error.name}.", "pip install 'fincon[notebooks]'"
         ) from error
     with connect(current_options().data) as connection:
-        written = page(connection)
-    if to_stdout:
-        click.echo(written.encode())
-        return
+        if to_stdout:
+            click.echo(page(connection).encode())
+            return
+        _write_page(output, lambda: page(connection))
+    click.echo(output)
+
+
+def _write_page(output: Path, draw: Callable[[], str]) -> None:
+    """Write what is drawn to a file, which is opened first: to draw takes seconds, and what was there stays if it fails.
+
+    Raises:
+        UsageError: it cannot be written.
+    """
     try:
-        output.write_text(written, encoding="utf-8")
+        with aside(output) as part, part.open("w", encoding="utf-8") as file:
+            file.write(draw())
     except OSError as error:
         raise UsageError(
             f"{output} cannot be written: {error.strerror}.", "Name another file with --output."
         ) from error
-    click.echo(output)
