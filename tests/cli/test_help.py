@@ -51,7 +51,7 @@ def test_every_example_of_the_help_is_taken(call: Call) -> None:
 
 
 @pytest.mark.parametrize("shell", ["zsh", "fish"])
-@pytest.mark.first(1)
+@pytest.mark.first(0, 2)
 def test_a_shell_completes_commands_options_and_choices(shell: str, tmp_path: Path) -> None:
     """Asked as the script asks that the shell sources."""
 

@@ -114,6 +114,7 @@ def test_serve_in_an_empty_folder_takes_the_schedules_that_come_with_fincon(tmp_
     assert "alert: after sync, failed or not\n" in said
 
 
+@pytest.mark.slow
 def test_what_was_missed_while_nobody_served_runs_once(sandbox: Sandbox, tmp_path: Path) -> None:
     """The last run of a monthly schedule is long ago; one that was never begun has missed nothing."""
     (tmp_path / "prefect.yaml").write_text(

@@ -501,6 +501,7 @@ def test_a_lake_goes_on_whichever_table_it_lacks(
 
 
 @pytest.mark.parametrize(("table", "column"), sorted(NEEDED))
+@pytest.mark.first(15, 200)
 def test_a_table_is_not_taken_without_what_its_rows_are_of(
     table: str, column: str, full: Path, data: Path, sandbox: Sandbox
 ) -> None:

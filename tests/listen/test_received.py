@@ -153,6 +153,7 @@ def test_two_events_of_one_account_and_second_are_put_in_order_by_stripes_list(
         assert Spool(tmp_path).count() == 0
 
 
+@pytest.mark.slow
 def test_the_sibling_of_an_event_that_is_loaded_is_put_in_order_by_stripes_list(
     stripe: ScriptedStripe, tmp_path: Path
 ) -> None:

@@ -212,6 +212,7 @@ def test_what_was_seen_outlasts_what_an_older_fincon_left_half(
     assert [row["current"] for row in found] == [100, 777, 100]
 
 
+@pytest.mark.slow
 def test_a_reject_without_an_object_is_taken_out_and_put_back_as_any(data: Path, tmp_path: Path) -> None:
     """A machine that was away comes with what another has rejected since: keys that are null are compared as well."""
     one = account("fca_1", 100, transaction_refresh={**REFRESH, "id": "fctxnref_1"})

@@ -68,7 +68,7 @@ def collected(data: Path) -> tuple[str, str, str]:
 
 
 @pytest.mark.parametrize("kind", ["account", "session", "customer"])
-@pytest.mark.first(1)
+@pytest.mark.first(0, 3)
 def test_an_erased_identity_is_in_no_file_and_no_sync_brings_it_back(
     sandbox: Sandbox, synced: Path, kind: str
 ) -> None:

@@ -52,6 +52,7 @@ def test_an_event_that_left_no_row_is_said_again_after_a_page_of_its_second(tmp_
         assert rows(data, "SELECT current FROM balances") == [{"current": 200}]
 
 
+@pytest.mark.slow
 def test_a_listing_that_showed_no_balance_outlasts_a_late_event_of_before(tmp_path: Path) -> None:
     """That there is none is no version while nothing else is known; it is the last thing that was seen all the same."""
     data = tmp_path / "data"
@@ -76,6 +77,7 @@ def test_a_listing_that_showed_no_balance_outlasts_a_late_event_of_before(tmp_pa
         assert rows(data, f"SELECT account_id FROM {table}") == [{"account_id": "fca_2"}]
 
 
+@pytest.mark.slow
 def test_what_is_gone_keeps_what_a_late_event_of_before_says_of_it(tmp_path: Path) -> None:
     """That an account is listed no more says nothing of its name, which is what the last observation says that does."""
     data = tmp_path / "data"

@@ -140,6 +140,7 @@ def test_a_run_that_is_being_loaded_stops_and_is_loaded_by_the_next(
     assert rows(data, "SELECT count(*) AS n FROM accounts") == [{"n": PAGES * 10}]
 
 
+@pytest.mark.slow
 def test_an_exception_in_the_main_thread_ends_the_process(stripe: ScriptedStripe, data: Path) -> None:
     """As Prefect's, when a worker cancels a run: no thread goes on behind it, and none is waited for that hangs."""
     released, reached = threading.Event(), threading.Event()

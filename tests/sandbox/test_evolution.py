@@ -65,7 +65,7 @@ def every(sandbox: Sandbox, path: str, version: str = "", **params: Any) -> list
 
 
 @pytest.mark.parametrize("version", [DAHLIA, ENDIVE])
-@pytest.mark.first(1)
+@pytest.mark.first(0)
 def test_stripes_sdk_pages_everything_to_the_end_under_both_versions(sandbox, version):
     client: Any = stripe.StripeClient(
         KEY, base_addresses={"api": sandbox.url}, max_network_retries=0, stripe_version=version
@@ -178,6 +178,7 @@ def test_types_can_be_asked_for_alone_and_by_star(sandbox):
             assert ends.timestamp() == active["expected_deactivation_date"]
 
 
+@pytest.mark.slow
 def test_an_event_is_found_by_its_id_as_it_is_listed(sandbox):
     found = every(sandbox, "/v1/events")
     rare = {one["type"]: one for one in found}
@@ -188,6 +189,7 @@ def test_an_event_is_found_by_its_id_as_it_is_listed(sandbox):
 # -- what leaves and ends
 
 
+@pytest.mark.slow
 def test_accounts_leave_the_list_for_good_or_for_days_or_show_as_deleted():
     """Seen day by day; no event is told of it, and a session names those alone that are there."""
     seen: dict[str, list[str]] = defaultdict(list)

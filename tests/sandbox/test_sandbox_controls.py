@@ -96,7 +96,7 @@ def test_what_makes_no_sense_is_refused_in_words_and_changes_nothing(
         ({"kind": "forbidden"}, 1, "403"),
     ],
 )
-@pytest.mark.first(1, 1)
+@pytest.mark.first(0, 2)
 def test_a_failure_can_be_rehearsed(
     rule: dict[str, object], code: int, says: str, sandbox: Sandbox, tmp_path: Path
 ) -> None:

@@ -102,6 +102,7 @@ def written(stream: str, body: dict[str, Any], privacy: Privacy) -> Iterator[byt
 
 @pytest.mark.parametrize("choice", ["hash", "drop"])
 @pytest.mark.parametrize("stream", OBJECTS)
+@pytest.mark.first(5)
 @settings(max_examples=25, deadline=None)
 @given(data=st.data())
 def test_what_nobody_knows_is_in_no_byte_that_is_written(

@@ -39,6 +39,7 @@ def tables_of(folder: Path) -> tuple[list[str], str]:
 
 
 @pytest.mark.parametrize("folder", sorted(VIEWS.iterdir(), key=tables_of), ids=lambda folder: folder.name)
+@pytest.mark.first(28, 200)
 def test_a_question_answers_as_expected(folder: Path, tmp_path: Path) -> None:
     now = datetime.now(UTC)
     given = json.loads((folder / "given.json").read_text(encoding="utf-8"))

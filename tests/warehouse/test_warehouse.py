@@ -274,6 +274,7 @@ def test_a_check_that_is_of_every_table_is_of_one_that_is_added_too() -> None:
 
 
 @pytest.mark.parametrize("is_touched", [False, True])
+@pytest.mark.first(1)
 def test_what_is_wrong_is_found_in_every_table(synced: Path, is_touched: bool) -> None:
     """Each row twice and of no run; then, the accounts and the watermarks gone. So in what a sync touched, here all of it."""
     lake = {t.name: rows_files(synced, t.name) for t in TABLES}
