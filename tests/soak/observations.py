@@ -21,10 +21,13 @@ import shutil
 import sys
 import tempfile
 import time
-from contextlib import ExitStack
+from collections import Counter
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import cache
+from itertools import count
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +58,8 @@ TOGETHER = (1, 2, 60, 60)
 """How many accounts one lake may have: alone, a run that saw nothing newer is loaded in another way than many are."""
 
 SYNCS = 8
+
+LOST = "half loaded, pages lost"
 
 KINDS = ("accounts", "accounts", "events", "events", "events", "received", "received", "sessions", "both")
 """In which ways a sync may be."""
@@ -384,37 +389,40 @@ def play(seed: int, data: Path, count: int = 1, syncs: int = SYNCS) -> Worlds:
     return worlds
 
 
+def play_one(seed: int, together: int) -> tuple[Counter[str], str]:
+    """Play sequences in a lake of their own: how many syncs there were, and what differs, if anything does."""
+    with tempfile.TemporaryDirectory(prefix="fincon-observations-") as folder:
+        try:
+            worlds = play(seed, Path(folder) / "data", together)
+        except AssertionError as differs:
+            return Counter(), str(differs)
+    done = worlds.finished + worlds.cut_short
+    return Counter({"syncs": done, "cut short": worlds.cut_short, LOST: worlds.lost}), ""
+
+
 def main() -> int:
-    """Play sequences until there are as many as asked for; return the exit code."""
+    """Play sequences until there are as many as asked for, a lake a core; return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m tests.soak.observations", description=__doc__)
     parser.add_argument("--sequences", type=int, default=10_000)
     parser.add_argument("--seed", type=int, default=1)
     asked = parser.parse_args()
     began = time.monotonic()
-    played = syncs = cut_short = lost = 0
+    figures = Counter(dict.fromkeys(("sequences", "syncs", "cut short", LOST, "wrong"), 0))
     wrong: list[str] = []
-    seed = asked.seed
-    while played < asked.sequences:
-        count = min(TOGETHER[seed % len(TOGETHER)], asked.sequences - played)
-        with ExitStack() as stack:
-            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="fincon-observations-"))
-            try:
-                worlds = play(seed, Path(folder) / "data", count)
-                syncs += worlds.finished + worlds.cut_short
-                cut_short += worlds.cut_short
-                lost += worlds.lost
-            except AssertionError as differs:
-                wrong.append(str(differs))
-        played += count
-        seed += 1
-        print(f"{played:,} sequences, {len(wrong)} wrong", file=sys.stderr, flush=True)  # noqa: T201
-    figures = {
-        "sequences": played,
-        "syncs": syncs,
-        "cut short": cut_short,
-        "half loaded, pages lost": lost,
-        "wrong": len(wrong),
-    }
+    # Ended now and then, a process gives back what its libraries keep.
+    with ProcessPoolExecutor(mp_context=get_context("spawn"), max_tasks_per_child=20) as pool:
+        played: dict[Future[tuple[Counter[str], str]], int] = {}
+        for seed in count(asked.seed):
+            if (left := asked.sequences - sum(played.values())) <= 0:
+                break
+            together = min(TOGETHER[seed % len(TOGETHER)], left)
+            played[pool.submit(play_one, seed, together)] = together
+        for one in as_completed(played):
+            found, differs = one.result()
+            wrong += [differs] if differs else []
+            figures.update(found, sequences=played[one])
+            print(f"{figures['sequences']:,} sequences, {len(wrong)} wrong", file=sys.stderr, flush=True)  # noqa: T201
+    figures["wrong"] = len(wrong)
     for name, value in {**figures, "seconds": round(time.monotonic() - began)}.items():
         print(f"{name:<26}{value:>10,}")  # noqa: T201
     for line in wrong[:20]:
