@@ -20,9 +20,6 @@ from fincon.warehouse.connection import connect
 from fincon.warehouse.views import publish
 from tests.benchmarks.pages import later, listing, load_pages
 
-TRANSACTIONS_AN_ACCOUNT = 42
-"""So many a world has, more or less."""
-
 ACCOUNTS_A_LOT = 20_000
 WEEKS = 3
 LIMIT = 5
@@ -40,8 +37,8 @@ BY_PARAMETER = ("debit_risk",)
 """Questions that are macros alone."""
 
 
-def make(folder: str, accounts: str, sessions: str) -> dict[str, Any]:
-    """Load accounts on three weekly listings, their transactions, owners and sessions; publish."""
+def make(folder: str, accounts: str, sessions: str, transactions: str = "") -> dict[str, Any]:
+    """Load accounts on three weekly listings, their transactions (so many at most), owners and sessions; publish."""
     data = Path(folder) / "data"
     data.mkdir(parents=True, exist_ok=True)
     world = World(accounts=int(accounts), sessions=int(sessions))
@@ -52,9 +49,13 @@ def make(folder: str, accounts: str, sessions: str) -> dict[str, Any]:
             load_pages(lake, listing(now), run_id := f"run-{WEEKS - week}")
             _record(lake, run_id, "accounts")
         _load(lake, "run-sessions", "sessions", _session_pages(world))
+        left = int(transactions) if transactions else None
         for number, lot in enumerate(range(0, world.account_count, ACCOUNTS_A_LOT)):
-            indexes = range(lot, min(lot + ACCOUNTS_A_LOT, world.account_count))
-            _append(lake, TRANSACTIONS, _transactions(world, indexes), f"run-t{number}")
+            found = _transactions(world, range(lot, min(lot + ACCOUNTS_A_LOT, world.account_count)))[:left]
+            _append(lake, TRANSACTIONS, found, f"run-t{number}")
+            left = None if left is None else left - found.num_rows
+            if left == 0:
+                break
         _append(lake, OWNERS, _owners(world), "run-owners")
         _append(lake, WATERMARKS, _watermarks(lake), "run-marks")
         renew_snapshots(lake)
