@@ -18,11 +18,16 @@ CREATE MACRO lake.utc(ts) AS (
 
 CREATE MACRO lake.utc_day(ts) AS make_timestamp(epoch_us(ts))::DATE;
 
--- Partitioned by account too, so that who asks of one account reads its rows alone.
+-- What is known now stands in a snapshot; of two parts of a union the one whose condition is false is not planned. Partitioned by
+-- account too, so that who asks of one account reads its rows alone.
 CREATE MACRO lake.transactions_at(ts) AS TABLE
-FROM lake.transactions
-WHERE observed_at <= lake.utc(ts)
-QUALIFY observed_at = max(observed_at) OVER (PARTITION BY stripe_account, account_id, transaction_id);
+FROM transactions WHERE lake.utc(ts) = 'infinity'::TIMESTAMPTZ
+UNION ALL BY NAME
+(
+    FROM lake.transactions
+    WHERE lake.utc(ts) <> 'infinity'::TIMESTAMPTZ AND observed_at <= lake.utc(ts)
+    QUALIFY observed_at = max(observed_at) OVER (PARTITION BY stripe_account, account_id, transaction_id)
+);
 
 CREATE MACRO balance_backcast_as_of(ts) AS TABLE
 WITH known AS NOT MATERIALIZED (

@@ -22,17 +22,28 @@ SELECT
     t.payee,
     t.payment_kind
 FROM (
-    -- Joined first, so that who asks for a holder reads the transactions of their accounts alone. What a description tells
-    -- is told where it is read, once for each that differs: files have each once, a join has it in every row.
+    -- What is known now stands in a snapshot. What a description tells is told where it is read, once for each that differs:
+    -- files have each once, a join has it in every row.
     SELECT t.*, a.account_holder_id
     FROM (
         SELECT *, lake.payee(description) AS payee, lake.payment_kind(description) AS payment_kind
-        FROM lake.transactions
+        FROM transactions
+        WHERE lake.utc(ts) = 'infinity'::TIMESTAMPTZ
     ) AS t
     LEFT JOIN accounts AS a USING (stripe_account, account_id)
-    WHERE t.observed_at <= lake.utc(ts)
-    QUALIFY t.observed_at = max(t.observed_at) OVER (
-        PARTITION BY stripe_account, account_id, a.account_holder_id, t.transaction_id
+    UNION ALL BY NAME
+    -- Joined first, so that who asks for a holder reads the transactions of their accounts alone.
+    (
+        SELECT t.*, a.account_holder_id
+        FROM (
+            SELECT *, lake.payee(description) AS payee, lake.payment_kind(description) AS payment_kind
+            FROM lake.transactions
+            WHERE lake.utc(ts) <> 'infinity'::TIMESTAMPTZ AND observed_at <= lake.utc(ts)
+        ) AS t
+        LEFT JOIN accounts AS a USING (stripe_account, account_id)
+        QUALIFY t.observed_at = max(t.observed_at) OVER (
+            PARTITION BY stripe_account, account_id, a.account_holder_id, t.transaction_id
+        )
     )
 ) AS t
 WHERE t.status = 'posted' AND t.posted_at IS NOT NULL AND t.amount <> 0;
@@ -42,13 +53,39 @@ CREATE MACRO classified_transactions_as_of(ts) AS TABLE
 WITH
 -- Amounts that came and went on several accounts of a holder: they are few, and what may be a transfer is sought among these alone.
 -- Versions that were replaced may add some, which changes nothing. Where a holder or a currency is not known nothing is paired.
-sizes AS NOT MATERIALIZED (
-    SELECT t.stripe_account, a.account_holder_id, t.currency, abs(t.amount::HUGEINT) AS size
+came AS NOT MATERIALIZED (
+    SELECT
+        t.stripe_account,
+        a.account_holder_id,
+        t.currency,
+        abs(t.amount::HUGEINT) AS size,
+        min(account_id) AS lowest_id,
+        max(account_id) AS highest_id
     FROM lake.transactions AS t
     JOIN accounts AS a USING (stripe_account, account_id)
-    WHERE t.observed_at <= lake.utc(ts) AND t.status = 'posted' AND a.account_holder_id IS NOT NULL AND t.currency IS NOT NULL
+    WHERE t.observed_at <= lake.utc(ts) AND t.status = 'posted' AND t.amount > 0
+      AND a.account_holder_id IS NOT NULL AND t.currency IS NOT NULL
     GROUP BY t.stripe_account, a.account_holder_id, t.currency, size
-    HAVING bool_or(t.amount > 0) AND NOT bool_and(t.amount > 0) AND min(t.account_id) <> max(t.account_id)
+),
+went AS NOT MATERIALIZED (
+    SELECT
+        t.stripe_account,
+        a.account_holder_id,
+        t.currency,
+        abs(t.amount::HUGEINT) AS size,
+        min(account_id) AS lowest_id,
+        max(account_id) AS highest_id
+    FROM lake.transactions AS t
+    JOIN accounts AS a USING (stripe_account, account_id)
+    WHERE t.observed_at <= lake.utc(ts) AND t.status = 'posted' AND t.amount < 0
+      AND a.account_holder_id IS NOT NULL AND t.currency IS NOT NULL
+    GROUP BY t.stripe_account, a.account_holder_id, t.currency, size
+),
+sizes AS NOT MATERIALIZED (
+    SELECT stripe_account, account_holder_id, currency, size
+    FROM came
+    JOIN went USING (stripe_account, account_holder_id, currency, size)
+    WHERE least(came.lowest_id, went.lowest_id) <> greatest(came.highest_id, went.highest_id)
 ),
 near AS NOT MATERIALIZED (
     SELECT

@@ -141,9 +141,7 @@ QUESTION_BARS = {"whole s": 3.0, "first rows s": 1.0, "one account s": 0.1, "who
 
 def questions(*, full: bool) -> Iterator[Row]:
     """Each question of `sql/questions`, in a process of its own; the worst by each bar, and how many miss it."""
-    accounts, sessions, transactions = (
-        (100_000, 5_000, 5_000_000) if full else (12_000, 500, 600_000)
-    )
+    accounts, sessions, transactions = (100_000, 5_000, 5_000_000) if full else (12_000, 500, 600_000)
     found: dict[str, Figures] = {}
     with tempfile.TemporaryDirectory() as folder:
         measure("desk", "make", folder, accounts, sessions, transactions)
