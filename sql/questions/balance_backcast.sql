@@ -29,26 +29,27 @@ UNION ALL BY NAME
     QUALIFY observed_at = max(observed_at) OVER (PARTITION BY stripe_account, account_id, transaction_id)
 );
 
-CREATE MACRO balance_backcast_as_of(ts) AS TABLE
-WITH known AS NOT MATERIALIZED (
-    -- A time after the one at which it was seen cannot be: clocks differ.
-    SELECT
-        stripe_account,
-        account_id,
-        currency,
-        least(as_of, observed_at) AS computed_at,
-        max_by(current, observed_at) AS current
-    FROM lake.balances
-    WHERE observed_at <= lake.utc(ts) AND currency IS NOT NULL AND current IS NOT NULL AND as_of IS NOT NULL
-    GROUP BY stripe_account, account_id, currency, computed_at
-),
-steps AS NOT MATERIALIZED (
+CREATE MACRO lake.known_balances_at(ts) AS TABLE
+-- A time after the one at which it was seen cannot be: clocks differ.
+SELECT
+    stripe_account,
+    account_id,
+    currency,
+    least(as_of, observed_at) AS computed_at,
+    max_by(current, observed_at) AS current
+FROM lake.balances
+WHERE observed_at <= lake.utc(ts) AND currency IS NOT NULL AND current IS NOT NULL AND as_of IS NOT NULL
+GROUP BY stripe_account, account_id, currency, computed_at;
+
+-- Of the days before `since` those alone on which the balance is known: an account with such a balance has one day at least.
+CREATE MACRO lake.backcast_at(ts, since) AS TABLE
+WITH steps AS NOT MATERIALIZED (
     SELECT
         *,
         lag(current) OVER by_time AS from_current,
         lag(lake.utc_day(computed_at)) OVER by_time AS from_day,
         lead(lake.utc_day(computed_at)) OVER by_time AS next_day
-    FROM known
+    FROM lake.known_balances_at(ts)
     WINDOW by_time AS (PARTITION BY stripe_account, account_id, currency ORDER BY computed_at)
 ),
 -- Balances and what was posted, in one stream by time, so that one account's rows are read once, and no other's.
@@ -126,7 +127,7 @@ judged AS NOT MATERIALIZED (
 ),
 days AS NOT MATERIALIZED (
     SELECT *, unnest(
-        generate_series(greatest(back_to, coalesce(day_before, back_to)), day - 1, INTERVAL 1 DAY)
+        generate_series(greatest(back_to, coalesce(day_before, back_to), least(since, day)), day - 1, INTERVAL 1 DAY)
         || CASE WHEN day = computed_on AND next_day IS DISTINCT FROM computed_on THEN [day::TIMESTAMP] ELSE [] END
     )::DATE AS balance_day
     FROM judged
@@ -148,11 +149,15 @@ SELECT
 FROM days AS d
 LEFT JOIN accounts AS a USING (stripe_account, account_id);
 
+CREATE MACRO balance_backcast_as_of(ts) AS TABLE FROM lake.backcast_at(ts, '-infinity'::DATE);
+
 CREATE VIEW balance_backcast AS FROM balance_backcast_as_of('infinity');
 
 COMMENT ON MACRO lake.utc IS 'A time; a date or a time without a zone is UTC.';
 COMMENT ON MACRO lake.utc_day IS 'The day of a time, in UTC.';
 COMMENT ON MACRO TABLE lake.transactions_at IS 'The transactions as they were known at ts; of one account without reading those of others.';
+COMMENT ON MACRO TABLE lake.known_balances_at IS 'The balances known at ts, by when they were computed.';
+COMMENT ON MACRO TABLE lake.backcast_at IS 'The balances of balance_backcast, of days before `since` the known ones alone.';
 COMMENT ON MACRO TABLE balance_backcast_as_of IS 'As the view balance_backcast, by what was known at ts; a date or a time without a zone is UTC.';
 COMMENT ON VIEW balance_backcast IS 'One row per account, currency and day (UTC) whose balance is known, or reckoned back through posted transactions from the next that is.';
 COMMENT ON COLUMN balance_backcast.stripe_account IS 'The Stripe account that was asked; empty = the key''s own.';

@@ -8,42 +8,56 @@
 -- Example: SELECT average_balance, lowest, days_below_zero, coverage FROM underwriting_balances WHERE account_id = 'fca_…' AND window_days = 90;
 -- Of accounts or of holders: one way to count, bound once for each.
 CREATE MACRO lake.balance_windows_at(ts, threshold, by_holder) AS TABLE
-WITH of_accounts AS NOT MATERIALIZED (
+WITH days AS NOT MATERIALIZED (
+    -- Of the parts of this union the one is not planned that is not asked for. A day of an account is one row as it is.
+    SELECT *, account_id AS subject, 1 AS accounts, basis = 'backcast' AS is_backcast, true AS is_known
+    FROM lake.backcast_at(ts, lake.utc_day(least(lake.utc(ts), now())) - 90)
+    WHERE NOT by_holder
+    UNION ALL BY NAME
     SELECT
-        b.*,
-        CASE WHEN NOT by_holder THEN account_id END AS subject,
-        dense_rank() OVER (PARTITION BY stripe_account, subject, b.account_holder_id, b.currency ORDER BY account_id) AS number
-    FROM balance_backcast_as_of(ts) AS b
-    LEFT JOIN accounts AS a USING (stripe_account, account_id)
-    WHERE NOT by_holder OR (a.category = 'cash' AND b.account_holder_id IS NOT NULL)
+        stripe_account,
+        account_holder_id,
+        b.currency,
+        b.day,
+        sum(b.balance)::DECIMAL(38, 0) AS balance,
+        bool_or(b.basis = 'backcast') AS is_backcast,
+        any_value(k.accounts) AS accounts,
+        count(*) = any_value(k.accounts) AS is_known
+    FROM lake.backcast_at(ts, lake.utc_day(least(lake.utc(ts), now())) - 90) AS b
+    JOIN accounts AS a USING (stripe_account, account_id, account_holder_id)
+    JOIN (
+        SELECT k.stripe_account, a.account_holder_id, k.currency, count(DISTINCT k.account_id) AS accounts
+        FROM lake.known_balances_at(ts) AS k
+        JOIN accounts AS a USING (stripe_account, account_id)
+        WHERE a.category = 'cash'
+        GROUP BY k.stripe_account, a.account_holder_id, k.currency
+    ) AS k USING (stripe_account, account_holder_id, currency)
+    WHERE by_holder AND a.category = 'cash'
+    GROUP BY stripe_account, account_holder_id, b.currency, b.day
 ),
-counted AS NOT MATERIALIZED (
-    SELECT *, max(number) OVER (PARTITION BY stripe_account, subject, account_holder_id, currency) AS accounts
-    FROM of_accounts
-),
-balances_by_day AS NOT MATERIALIZED (
+-- Each window is whole bands of days: they are counted once, and added up.
+bands AS NOT MATERIALIZED (
     SELECT
         stripe_account,
         subject,
         account_holder_id,
         currency,
-        day,
-        accounts,
-        sum(balance)::DECIMAL(38, 0) AS balance,
-        bool_or(basis = 'backcast') AS is_backcast,
-        count(*) = accounts AS is_known
-    FROM counted
-    GROUP BY stripe_account, subject, account_holder_id, currency, day, accounts
-),
-windowed AS NOT MATERIALIZED (
-    SELECT
-        d.*,
-        w.window_days,
-        d.is_known
-            AND d.day >= lake.utc_day(least(lake.utc(ts), now())) - w.window_days
-            AND d.day < lake.utc_day(least(lake.utc(ts), now())) AS is_within
-    FROM balances_by_day AS d
-    CROSS JOIN (VALUES (30), (60), (90)) AS w (window_days)
+        CASE
+            WHEN NOT is_known OR days_ago < 1 OR days_ago > 90 THEN NULL
+            WHEN days_ago <= 30 THEN 30
+            WHEN days_ago <= 60 THEN 60
+            ELSE 90
+        END AS within_days,
+        any_value(accounts) AS accounts,
+        count(*) AS days,
+        count(*) FILTER (is_backcast) AS backcast,
+        sum(balance)::HUGEINT AS total,
+        min(balance) AS lowest_balance,
+        min_by(day, (balance, day)) AS lowest_day,
+        count(*) FILTER (balance < 0) AS below_zero,
+        CASE WHEN threshold IS NOT NULL THEN count(*) FILTER (balance < lake.whole_units(threshold)) END AS below_threshold
+    FROM (SELECT *, lake.utc_day(least(lake.utc(ts), now())) - day AS days_ago FROM days)
+    GROUP BY stripe_account, subject, account_holder_id, currency, within_days
 )
 SELECT
     stripe_account,
@@ -52,21 +66,20 @@ SELECT
     currency,
     window_days::BIGINT AS window_days,
     any_value(accounts) AS accounts,
-    count(*) FILTER (is_within) AS days_observed,
-    count(*) FILTER (is_within AND is_backcast) AS days_backcast,
+    coalesce(sum(days) FILTER (within_days <= window_days), 0)::BIGINT AS days_observed,
+    coalesce(sum(backcast) FILTER (within_days <= window_days), 0)::BIGINT AS days_backcast,
     (lake.rounded_quotient(10000 * days_observed, window_days)::DECIMAL(9, 0) * 0.0001::DECIMAL(5, 4))::DECIMAL(9, 4) AS coverage,
     CASE WHEN days_observed > 0 THEN lake.rounded_quotient(
-        sum(balance) FILTER (is_within)::HUGEINT, days_observed
+        sum(total) FILTER (within_days <= window_days)::HUGEINT, days_observed
     ) END::DECIMAL(38, 0) AS average_balance,
     major_units(average_balance, currency) AS average_balance_amount,
-    min(balance) FILTER (is_within) AS lowest,
+    min(lowest_balance) FILTER (within_days <= window_days) AS lowest,
     major_units(lowest, currency) AS lowest_amount,
-    min_by(day, (balance, day)) FILTER (is_within) AS lowest_on,
-    CASE WHEN days_observed > 0 THEN count(*) FILTER (is_within AND balance < 0) END AS days_below_zero,
-    CASE
-        WHEN days_observed > 0 AND threshold IS NOT NULL THEN count(*) FILTER (is_within AND balance < lake.whole_units(threshold))
-    END AS days_below_threshold
-FROM windowed
+    min_by(lowest_day, (lowest_balance, lowest_day)) FILTER (within_days <= window_days) AS lowest_on,
+    (sum(below_zero) FILTER (within_days <= window_days))::BIGINT AS days_below_zero,
+    (sum(below_threshold) FILTER (within_days <= window_days))::BIGINT AS days_below_threshold
+FROM bands
+CROSS JOIN (VALUES (30), (60), (90)) AS w (window_days)
 GROUP BY stripe_account, subject, account_holder_id, currency, window_days;
 
 CREATE MACRO underwriting_balances_as_of(ts, threshold) AS TABLE
