@@ -43,10 +43,18 @@ PII_KEY_LENGTH = 16
 MEMORY_MB = 160
 """What DuckDB may hold of a run before it spills to disk, if nothing else is set: a million accounts were loaded in it."""
 
+READER_MEMORY_MB = 300
+"""What DuckDB may hold of a question before it spills to disk, if nothing else is set: with its process under 500 MB."""
+
 UNUSABLE_IN_A_PATH = re.compile(r"[%?\[\]|^\\\x00-\x1f\x7f]")
 """What delta-rs takes for an escape or a pattern, or panics at."""
 
-MOST = {"FINCON_REQUESTS_PER_SECOND": 10_000, "FINCON_CONCURRENCY": 1_000, "FINCON_MEMORY": 1_000_000}
+MOST = {
+    "FINCON_REQUESTS_PER_SECOND": 10_000,
+    "FINCON_CONCURRENCY": 1_000,
+    "FINCON_MEMORY": 1_000_000,
+    "FINCON_QUERY_MEMORY": 1_000_000,
+}
 """Variable → the largest number that it takes."""
 
 BASE = re.compile(
@@ -240,6 +248,16 @@ def query_memory(environ: Mapping[str, str] | None = None) -> str:
     """
     env = os.environ if environ is None else environ
     return f"{_positive(env, 'FINCON_MEMORY', int, MEMORY_MB)}MB"
+
+
+def reader_memory(environ: Mapping[str, str] | None = None) -> str:
+    """Return what DuckDB may hold of a question before it spills to disk: ``FINCON_QUERY_MEMORY``, in megabytes.
+
+    Raises:
+        UsageError: that is no number of megabytes.
+    """
+    env = os.environ if environ is None else environ
+    return f"{_positive(env, 'FINCON_QUERY_MEMORY', int, READER_MEMORY_MB)}MB"
 
 
 def quiet_prefect(*, for_a_person: bool = False) -> None:

@@ -1,18 +1,23 @@
 """Connect to ``fincon.duckdb`` for reading, as notebooks, commands and checks do."""
 
+import atexit
+import os
 import re
+import secrets
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from difflib import get_close_matches
+from functools import cache
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import TemporaryDirectory, mkdtemp
 from typing import Any
 
 import duckdb
 
 from fincon.errors import FinconError, RunFailed, UsageError, reason_of
 from fincon.lake.version_sql import sql_literal
-from fincon.settings import data_folder
+from fincon.settings import data_folder, reader_memory
 from fincon.storage.data_folder import DataFolder, local_copy, open_duckdb
 from fincon.storage.lock import retry_while_locked
 from fincon.storage.s3 import DataPath
@@ -29,7 +34,30 @@ UNKNOWN_NAME = re.compile(r'(?:Table|Function) with name "?(\w+)"? does not exis
 
 def connect(data: str | DataPath | None = None) -> ReadOnlyConnection:
     """Return a connection to the views as they are now, read-only and never in the way of a run: see `fincon.connect`."""
-    return open_views(data_folder(data))
+    return open_views(data_folder(data), **_within_memory())
+
+
+def _within_memory() -> dict[str, str]:
+    """Return the settings by which DuckDB holds no more than `reader_memory`; none where there is no place for the rest."""
+    try:
+        folder = _spill_folder(os.getpid())
+    except OSError:
+        return {}
+    # A folder in it for each connection, which DuckDB makes when it needs it, and removes with the connection.
+    return {"memory_limit": reader_memory(), "temp_directory": str(folder / secrets.token_hex(4))}
+
+
+@cache
+def _spill_folder(process: int) -> Path:
+    """Return the folder of a process for what its questions spill: nobody else's, and removed when it ends."""
+    folder = Path(mkdtemp(prefix="fincon-"))
+
+    def remove() -> None:
+        if os.getpid() == process:  # a fork of it ends with the same
+            shutil.rmtree(folder, ignore_errors=True)
+
+    atexit.register(remove)
+    return folder
 
 
 def open_views(folder: DataPath, folders: Sequence[str] = (), **config: Any) -> ReadOnlyConnection:
@@ -138,6 +166,11 @@ def ask(query: str, data: str | DataPath | None = None) -> Iterator[ReadOnlyConn
             if isinstance(error, duckdb.PermissionException):
                 said = reason_of(error)
                 hint = "A query reaches the files of this lake alone: load others in a program of your own."
+            if isinstance(error, duckdb.OutOfMemoryException):
+                said = reason_of(error)
+                hint = (
+                    "Give it more with FINCON_QUERY_MEMORY (megabytes), or ask for fewer accounts or columns."
+                )
             if unknown := UNKNOWN_NAME.search(said):
                 asked = re.search(rf"\w+\.{unknown[1]}\b", query, re.IGNORECASE)
                 hint = did_you_mean(asked[0] if asked else unknown[1], _names(connection)) or hint

@@ -1,5 +1,6 @@
 """Whoever asks the views reads them, and nothing else: no file but the lake's, no environment, and nothing is written."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,7 @@ from fincon import connect
 from fincon.errors import UsageError
 from fincon.sandbox.server import Sandbox, running
 from fincon.sandbox.world import World
+from fincon.warehouse.connection import ask
 from tests.conftest import START, sync
 from tests.typed import typed
 
@@ -209,6 +211,44 @@ print(*(one.execute(ask).fetchall()[0][0] for one in (duckdb.connect(), views, v
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout == "True False False\n"
+
+
+def test_what_a_question_cannot_hold_goes_to_a_private_folder_that_ends_with_the_process(
+    synced: Path, tmp_path: Path
+) -> None:
+    """Within the memory it was given; a fork that ends first leaves the folder to its owner."""
+    script = f"""
+import atexit, os, fincon
+views = fincon.connect({str(synced)!r})
+if not (child := os.fork()):
+    atexit._run_exitfuncs()
+    os._exit(0)
+os.waitpid(child, 0)
+rows = views.sql("SELECT md5(range::VARCHAR) AS text FROM range(1_500_000) ORDER BY text").to_arrow_reader(1000)
+next(rows)
+[folder] = os.listdir({str(tmp_path)!r})
+print(oct(os.stat({str(tmp_path)!r} + "/" + folder).st_mode & 0o777))
+spilled = views.cursor().execute("SELECT sum(size) > 0 FROM duckdb_temporary_files()").fetchall()
+print(views.cursor().execute("SELECT current_setting('memory_limit')").fetchall()[0][0], spilled[0][0])
+"""
+    variables = {"TMPDIR": str(tmp_path), "FINCON_QUERY_MEMORY": "60"}
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, **variables},
+    )
+    assert (done.stdout, list(tmp_path.iterdir())) == ("0o700\n57.2 MiB True\n", [])
+
+
+def test_a_question_that_needs_more_memory_says_how_to_give_it(
+    synced: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FINCON_QUERY_MEMORY", "20")
+    with pytest.raises(UsageError) as told, ask("", synced) as views:
+        views.execute("SELECT len(list(md5(range::VARCHAR))) FROM range(900_000)").fetchall()
+    assert "FINCON_QUERY_MEMORY" in str(told.value.hint)
 
 
 @pytest.mark.slow
