@@ -21,14 +21,36 @@ WITH payments AS (
     FROM transactions
     WHERE status <> 'void' AND amount <> 0
 ),
-intervals AS (
+-- One pass over all: the days of a payee in a list, from which what lies between two of them is reckoned. To number all payments
+-- by windows takes twice as long, and to find the middle of all of them ten times the memory.
+payees AS NOT MATERIALIZED (
     SELECT
-        *,
-        (day - lag(day) OVER (
-            PARTITION BY stripe_account, account_id, currency, is_income, payee ORDER BY transacted_at
-        ))::BIGINT AS days_since
+        stripe_account,
+        account_id,
+        currency,
+        is_income,
+        payee,
+        max_by(description, transacted_at) AS description,
+        count(*) AS occurrences,
+        list(day) FILTER (day IS NOT NULL) AS days,
+        list(amount) AS amounts,
+        max_by(amount, transacted_at) AS last,
+        min(amount) AS lowest,
+        max(amount) AS highest
     FROM payments
     WHERE payee <> ''
+    GROUP BY stripe_account, account_id, currency, is_income, payee
+    HAVING count(*) >= 3 AND max(day) > min(day)
+        AND (count(*) >= 6 OR lake.lie_within(min(amount), max(amount), greatest(abs(min(amount)::HUGEINT), abs(max(amount)::HUGEINT)), 5))
+),
+sorted AS NOT MATERIALIZED (
+    SELECT * EXCLUDE (days, amounts), list_sort(days) AS on_days, list_sort(amounts)[(len(amounts) + 1) // 2] AS typical
+    FROM payees
+),
+spaced AS NOT MATERIALIZED (
+    SELECT *, list_sort([
+        (pair[2] - pair[1])::BIGINT FOR pair IN list_zip(on_days[:len(on_days) - 1], on_days[2:])
+    ]) AS spaces FROM sorted
 ),
 recurring AS NOT MATERIALIZED (
     SELECT
@@ -36,27 +58,25 @@ recurring AS NOT MATERIALIZED (
         account_id,
         currency,
         is_income,
-        max_by(description, transacted_at) AS description,
-        count(*) AS occurrences,
-        quantile_disc(days_since, 0.5) AS period_days,
-        quantile_disc(amount, 0.5) AS typical,
-        max_by(amount, transacted_at) AS last,
-        min(amount) AS lowest,
-        max(amount) AS highest,
+        description,
+        occurrences,
+        spaces[(len(spaces) + 1) // 2] AS period_days,
+        typical,
+        last,
+        lowest,
+        highest,
         major_units(typical, currency) AS typical_amount,
         major_units(last, currency) AS last_amount,
         major_units(lowest, currency) AS lowest_amount,
         major_units(highest, currency) AS highest_amount,
-        greatest(max(days_since) - period_days, period_days - min(days_since)) AS interval_spread_days,
+        greatest(spaces[-1] - period_days, period_days - spaces[1]) AS interval_spread_days,
         lake.amount_spread(lowest, highest, typical) AS amount_spread,
         lake.confidence(occurrences, lowest, highest, typical) AS confidence,
-        min(day) AS first_on,
-        max(day) AS last_on,
-        max(day) + quantile_disc(days_since, 0.5)::INTEGER AS next_expected_on
-    FROM intervals
-    GROUP BY stripe_account, account_id, currency, is_income, payee
-    HAVING count(*) >= 3
-        AND period_days > 0
+        on_days[1] AS first_on,
+        on_days[-1] AS last_on,
+        last_on + period_days::INTEGER AS next_expected_on
+    FROM spaced
+    WHERE period_days > 0
         AND interval_spread_days <= greatest(2, period_days // 5)
         AND (occurrences >= 6 OR lake.lie_within(lowest, highest, typical, 5))
 )
