@@ -9,29 +9,15 @@ CREATE VIEW account_changes AS
 WITH choices AS NOT MATERIALIZED (
     SELECT run_id, coalesce(any_value(pii), 'keep') AS choice FROM lake.runs GROUP BY run_id
 ),
--- Most versions differ in nothing but the balance. What is unpivoted is those that differ from the one before or after them, lists as
--- they stand; md5, for the values themselves would be sorted.
+-- Most versions differ in nothing but the balance: accounts of which no other attribute ever changed are not unpivoted.
 changed AS (
-    SELECT DISTINCT stripe_account, account_id, observed_at
+    SELECT stripe_account, account_id
     FROM (
-        SELECT
-            stripe_account,
-            account_id,
-            observed_at,
-            md5(list_value(*COLUMNS(* EXCLUDE (stripe_account, account_id, observed_at)))::VARCHAR) AS content
-        FROM (
-            SELECT
-                stripe_account,
-                account_id,
-                observed_at,
-                COLUMNS(* EXCLUDE (
-                    stripe_account, account_id, account_holder_id, observed_at, run_id, balance_type, balance_as_of
-                ))::VARCHAR
-            FROM lake.accounts
-        )
+        SELECT DISTINCT * EXCLUDE (observed_at, run_id, account_holder_id, balance_type, balance_as_of)
+        FROM lake.accounts
     )
-    WINDOW versions AS (PARTITION BY stripe_account, account_id ORDER BY observed_at)
-    QUALIFY content <> lag(content) OVER versions OR content <> lead(content) OVER versions
+    GROUP BY stripe_account, account_id
+    HAVING count(*) > 1
 ),
 attributes AS (
     SELECT
@@ -60,7 +46,7 @@ attributes AS (
         )
         FROM lake.accounts
     )
-    JOIN changed USING (stripe_account, account_id, observed_at)
+    JOIN changed USING (stripe_account, account_id)
     LEFT JOIN choices USING (run_id)
 ),
 cells AS (
