@@ -140,8 +140,11 @@ def _watermarks(lake: Lake) -> pa.Table:
 
 
 def an_account(folder: str) -> dict[str, Any]:
-    """Find an account of some sixty posted transactions."""
-    found = "FROM transactions WHERE status = 'posted' GROUP BY account_id"
+    """Find an account of some sixty posted transactions whose balance is known."""
+    found = (
+        "FROM transactions SEMI JOIN balances USING (stripe_account, account_id)"
+        " WHERE status = 'posted' GROUP BY account_id"
+    )
     with connect(Path(folder) / "data") as views:
         [(account,)] = views.execute(
             f"SELECT account_id {found} ORDER BY abs(count(*) - 60), account_id LIMIT 1"
