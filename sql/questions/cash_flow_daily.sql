@@ -4,23 +4,30 @@
 -- Units: minor units of the currency, and `…_amount` in its major unit. `money_out` is negative or zero.
 -- Example: SELECT day, net_amount, running_net_amount FROM cash_flow_daily WHERE account_id = 'fca_…' ORDER BY day;
 CREATE MACRO cash_flow_daily(every_day) AS TABLE
+-- Added up where all are sorted by day, and not grouped before: the first rows come once they are sorted.
 WITH posted AS NOT MATERIALIZED (
     SELECT
         stripe_account,
         account_id,
         currency,
         make_timestamp(epoch_us(posted_at))::DATE AS from_day,
-        count(*) AS transactions,
-        coalesce(sum(amount) FILTER (amount > 0), 0)::DECIMAL(38, 0) AS money_in,
-        coalesce(sum(amount) FILTER (amount < 0), 0)::DECIMAL(38, 0) AS money_out
+        count(*) OVER of_day AS transactions,
+        coalesce(sum(amount) FILTER (amount > 0) OVER of_day, 0)::DECIMAL(38, 0) AS money_in,
+        coalesce(sum(amount) FILTER (amount < 0) OVER of_day, 0)::DECIMAL(38, 0) AS money_out,
+        coalesce(sum(amount) OVER so_far, 0)::DECIMAL(38, 0) AS running_net
     FROM transactions
     WHERE status = 'posted' AND posted_at IS NOT NULL
-    GROUP BY stripe_account, account_id, currency, from_day
+    WINDOW
+        so_far AS (PARTITION BY stripe_account, account_id, currency ORDER BY from_day),
+        of_day AS (
+            PARTITION BY stripe_account, account_id, currency ORDER BY from_day
+            RANGE BETWEEN CURRENT ROW AND CURRENT ROW
+        )
+    QUALIFY lag(from_day) OVER so_far IS DISTINCT FROM from_day
 ),
 running AS NOT MATERIALIZED (
     SELECT
         *,
-        (sum(money_in + money_out) OVER so_far)::DECIMAL(38, 0) AS running_net,
         CASE WHEN every_day THEN coalesce(lead(from_day) OVER so_far - 1, from_day) ELSE from_day END AS to_day
     FROM posted
     WINDOW so_far AS (PARTITION BY stripe_account, account_id, currency ORDER BY from_day)
