@@ -43,7 +43,7 @@ PII_KEY_LENGTH = 16
 MEMORY_MB = 160
 """What DuckDB may hold of a run before it spills to disk, if nothing else is set: a million accounts were loaded in it."""
 
-READER_MEMORY_MB = 300
+READER_MEMORY_MB = 250
 """What DuckDB may hold of a question before it spills to disk, if nothing else is set: with its process under 500 MB."""
 
 UNUSABLE_IN_A_PATH = re.compile(r"[%?\[\]|^\\\x00-\x1f\x7f]")

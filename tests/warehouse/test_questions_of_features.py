@@ -1,7 +1,7 @@
 """What is asked of transactions and owners is answered as plain Python would, to the unit."""
 
 import json
-from collections import defaultdict
+from collections import Counter, defaultdict
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -11,12 +11,14 @@ import pytest
 from fincon.lake.append import record_runs
 from fincon.lake.snapshots import latest_files_by_table
 from fincon.lake.tables import Lake
+from fincon.lake.version_sql import SQL
 from fincon.pipeline.request import SyncRequest
 from fincon.pipeline.sync import run_sync
 from fincon.sandbox.server import running
 from fincon.sandbox.world import World
 from fincon.transforms.page import Header, Page, Watermark
 from fincon.transforms.redaction import Choice, Privacy, redact
+from fincon.warehouse.connection import connect
 from fincon.warehouse.views import publish
 from tests.benchmarks.pages import load_pages
 from tests.conftest import START, Row, rows, settings_for
@@ -62,6 +64,38 @@ def test_the_months_of_a_reader_elsewhere_are_the_same(data: Path) -> None:
         here = views.sql("FROM transaction_monthly ORDER BY ALL").fetchall()
         views.execute("SET TimeZone = 'America/Los_Angeles'")
         assert views.sql("FROM transaction_monthly ORDER BY ALL").fetchall() == here
+
+
+@pytest.mark.slow
+def test_what_is_asked_of_one_account_is_what_all_say_of_it_and_what_is_known_now_what_will_be(
+    data: Path,
+) -> None:
+    """However a filter is handed down, and from the snapshot or from all versions."""
+    with connect(data) as views:
+        asked = views.execute(
+            "SELECT table_name FROM duckdb_columns() WHERE schema_name = 'main' AND column_name = 'account_id'"
+            " AND table_name IN (SELECT unnest($1)) ORDER BY ALL",
+            [[path.stem for path in (SQL / "questions").glob("*.sql")]],
+        ).fetchall()
+        accounts = views.execute(
+            "SELECT account_id FROM transactions SEMI JOIN balances USING (account_id)"
+            " GROUP BY ALL ORDER BY count(*) DESC, account_id LIMIT 2"
+        ).fetchall()
+        answered = 0
+        for (name,) in asked:
+            cursor = views.execute(f"FROM {name}")
+            column = [of for of, *_ in cursor.description].index("account_id")
+            whole = cursor.fetchall()
+            for (account,) in accounts:
+                of_it = views.execute(f"FROM {name} WHERE account_id = $1", [account]).fetchall()
+                assert Counter(of_it) == Counter(row for row in whole if row[column] == account), name
+                answered += len(of_it)
+        assert answered > 1_000
+        for name in ("balance_backcast", "classified_transactions", "underwriting_summary"):
+            now, then = (
+                views.execute(f"FROM {name}_as_of('{ts}')").fetchall() for ts in ("infinity", "2999-01-01")
+            )
+            assert Counter(now) == Counter(then), name
 
 
 def test_days_have_no_gap_if_asked_and_add_up_to_the_months(data: Path) -> None:
