@@ -12,10 +12,11 @@ WITH nameable AS NOT MATERIALIZED (
     WHERE status IS DISTINCT FROM 'disconnected' AND absent_since IS NULL
       AND account_holder_id IS NOT NULL AND institution_name IS NOT NULL AND last4 IS NOT NULL
 ),
+-- By a hash, which is quicker to group than five texts: two that are not alike may share one, and are told apart below.
 twice AS NOT MATERIALIZED (
-    SELECT stripe_account, account_holder_id, institution_name, last4, coalesce(category, '') AS kind
+    SELECT hash(stripe_account, account_holder_id, institution_name, last4, category) AS alike
     FROM nameable
-    GROUP BY ALL
+    GROUP BY alike
     HAVING count(*) > 1
 ),
 copies AS NOT MATERIALIZED (
@@ -26,8 +27,8 @@ copies AS NOT MATERIALIZED (
             PARTITION BY stripe_account, account_holder_id, institution_name, last4, category
             ORDER BY status = 'active' DESC NULLS LAST, balance_as_of DESC NULLS LAST, created_at DESC NULLS LAST, account_id
         ) AS freshest
-    FROM (SELECT *, coalesce(category, '') AS kind FROM nameable)
-    SEMI JOIN twice USING (stripe_account, account_holder_id, institution_name, last4, kind)
+    FROM (SELECT *, hash(stripe_account, account_holder_id, institution_name, last4, category) AS alike FROM nameable)
+    SEMI JOIN twice USING (alike)
 )
 SELECT
     stripe_account,

@@ -48,6 +48,7 @@ FROM (
 ) AS t
 WHERE t.status = 'posted' AND t.posted_at IS NOT NULL AND t.amount <> 0;
 
+-- Joined, not semi-joined, with what may be transfers, so that who asks for a holder looks for theirs alone.
 -- Posted transactions are asked for twice by a macro, not as one subquery: where that is shared, DuckDB 2.0 waits forever for a LIMIT.
 CREATE MACRO classified_transactions_as_of(ts) AS TABLE
 WITH
@@ -103,7 +104,7 @@ near AS NOT MATERIALIZED (
             )
         END AS has_counterpart
     FROM lake.posted_as_of(ts)
-    SEMI JOIN sizes USING (stripe_account, account_holder_id, currency, size)
+    JOIN sizes USING (stripe_account, account_holder_id, currency, size)
     WINDOW
         by_time AS (PARTITION BY stripe_account, account_holder_id, currency, size ORDER BY posted_at, transaction_id),
         around AS (
