@@ -12,11 +12,10 @@ WITH nameable AS NOT MATERIALIZED (
     WHERE status IS DISTINCT FROM 'disconnected' AND absent_since IS NULL
       AND account_holder_id IS NOT NULL AND institution_name IS NOT NULL AND last4 IS NOT NULL
 ),
--- By a hash, which is quicker to group than five texts: two that are not alike may share one, and are told apart below.
 twice AS NOT MATERIALIZED (
-    SELECT hash(stripe_account, account_holder_id, institution_name, last4, category) AS alike
+    SELECT stripe_account, account_holder_id, institution_name, last4, coalesce(category, '') AS kind
     FROM nameable
-    GROUP BY alike
+    GROUP BY ALL
     HAVING count(*) > 1
 ),
 copies AS NOT MATERIALIZED (
@@ -27,8 +26,8 @@ copies AS NOT MATERIALIZED (
             PARTITION BY stripe_account, account_holder_id, institution_name, last4, category
             ORDER BY status = 'active' DESC NULLS LAST, balance_as_of DESC NULLS LAST, created_at DESC NULLS LAST, account_id
         ) AS freshest
-    FROM (SELECT *, hash(stripe_account, account_holder_id, institution_name, last4, category) AS alike FROM nameable)
-    SEMI JOIN twice USING (alike)
+    FROM (SELECT *, coalesce(category, '') AS kind FROM nameable)
+    SEMI JOIN twice USING (stripe_account, account_holder_id, institution_name, last4, kind)
 )
 SELECT
     stripe_account,
