@@ -15,7 +15,7 @@ from fincon.errors import UsageError
 from fincon.settings import Secret
 from fincon.storage.data_folder import DataFolder, sync_names
 from fincon.storage.s3 import DataPath, S3Path
-from fincon.transforms.redaction import Choice, Privacy
+from fincon.transforms.redaction import Choice, Privacy, redact, without_erased_ids
 
 KEY_VARIABLE = "FINCON_PII_KEY"
 
@@ -72,6 +72,17 @@ class Erased:
     def hash(self, identity: str) -> str:
         """Return the keyed hash (HMAC-SHA-256, hex) that stands for an id."""
         return hmac.new(self.key, identity.encode(), hashlib.sha256).hexdigest()
+
+
+def as_kept(body: bytes, stream: str, privacy: Privacy, erased: Erased) -> bytes:
+    """Return a page of a stream as it may be written: redacted, without who was erased, and without mentions of them.
+
+    Raises:
+        msgspec.DecodeError: ``body`` is not JSON, and something in it may have to go.
+    """
+    if not erased.hashes:
+        return redact(body, stream, privacy)
+    return without_erased_ids(redact(body, stream, privacy, erased.is_erased), erased.is_erased)
 
 
 def erasure_key(data: DataPath) -> bytes:

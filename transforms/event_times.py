@@ -10,6 +10,8 @@ from typing import NamedTuple
 
 import msgspec
 
+from fincon.transforms.page import Header
+
 SECOND = 1_000_000
 """In microseconds, in which times of observations are told."""
 
@@ -18,6 +20,10 @@ COUNT_FROM = 900_000
 
 NEARBY = 16
 """Where order decides, an event takes a place within a sixteenth of the room there is: more may come on either side."""
+
+
+AHEAD_SECONDS = 60
+"""How much later than the answer that shows it an event may say that it happened: the clocks of servers differ a little."""
 
 
 class EventOf(NamedTuple):
@@ -64,6 +70,11 @@ def events_on(body: bytes) -> list[EventOf]:
             continue  # it lands in rejects
         found.append(EventOf(event.id, event.data.object.id, event.created))
     return found
+
+
+def is_ahead(created: int, header: Header) -> bool:
+    """Return whether an event of the second ``created`` is later than the answer of its page can know of."""
+    return header.answered_at > 0 and created > header.answered_at // SECOND + AHEAD_SECONDS
 
 
 def own_time(event_id: str, created: int) -> int:

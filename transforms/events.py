@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 import msgspec
 
 from fincon.transforms.decode import OBJECT, first_byte, raw_items
-from fincon.transforms.event_times import own_time
+from fincon.transforms.event_times import is_ahead, own_time
 from fincon.transforms.page import Page
 from fincon.transforms.parsed_objects import ParsedObjects
 from fincon.transforms.rejects import unreadable
@@ -43,6 +43,10 @@ _ATTRIBUTES = {
 """Kind of object → its columns, and the refreshes, each with the path of the attribute."""
 
 
+AHEAD = "It says that it happened later than it was told of - at `$.created`"
+"""Why an event is rejected that would outlast whatever is seen until then."""
+
+
 def read_events(parsed: ParsedObjects, pages: Sequence[Page]) -> None:
     """Read the object of each event, as of the event's time.
 
@@ -57,6 +61,9 @@ def read_events(parsed: ParsedObjects, pages: Sequence[Page]) -> None:
             except msgspec.DecodeError as error:
                 parsed.rejects.append(unreadable("event", raw, str(error), header.observed_at))
                 continue
+            if is_ahead(event.created, header):
+                parsed.rejects.append(unreadable("event", raw, AHEAD, header.observed_at))
+                continue
             at = header.event_times.get(event.id) or own_time(event.id, event.created)
             if kind == "account" and parsed.read(parsed.accounts, event.data.object, at):
                 silent = ["absent_since", *_left_away(event, kind, parsed.accounts.extra[-1], parsed)]
@@ -66,13 +73,13 @@ def read_events(parsed: ParsedObjects, pages: Sequence[Page]) -> None:
                 parsed.authorization_events.append((event.id, silent or None))
 
 
-def accounts_of_events(body: bytes) -> Iterator[msgspec.Raw]:
-    """Yield the account, as it was sent, of each event on a page that has one."""
+def accounts_of_events(body: bytes) -> Iterator[tuple[Event, msgspec.Raw]]:
+    """Yield each event on a page that has an account, and that as it was sent."""
     for raw in raw_items(body):
         try:
             event = _EVENT.decode(raw)
             if kind_of(event) == "account":
-                yield event.data.object
+                yield event, event.data.object
         except msgspec.DecodeError:
             continue  # it lands in rejects
 
@@ -80,7 +87,7 @@ def accounts_of_events(body: bytes) -> Iterator[msgspec.Raw]:
 def created_accounts_of_events(body: bytes) -> list[tuple[int, str]]:
     """Return (created, id) of the accounts that a page of events shows, where both can be read."""
     found = []
-    for raw in accounts_of_events(body):
+    for _, raw in accounts_of_events(body):
         try:
             account = _CREATED.decode(raw)
         except msgspec.DecodeError:

@@ -4,11 +4,14 @@ import json
 import re
 from collections.abc import Iterable
 
-_BETWEEN = r"\s,;<>(){}\[\]\x1f"
-"""What may stand on either side of an id in a sentence, and in the list of a row's cells (`CELLS_APART`)."""
+_BETWEEN = r"\s,;<>(){}\[\]"
+"""What may stand on either side of an id in a sentence."""
 
-CELLS_APART = "\x1f"
-"""With what the cells of a row are joined before they are searched."""
+REMOVED = "[removed]"
+"""What stands in a text where something stood that may not be kept."""
+
+MASKED = rf"\1\3\5\7{REMOVED}\2\4\6\8"
+"""What takes the place of what `names_one_of` finds: the id goes, and what is on either side stays."""
 
 _DISTINCT = re.compile(r"[A-Za-z]+_[^\x00-\x1f\x7f]{1,250}")
 
@@ -26,6 +29,11 @@ def is_distinct(identity: str) -> bool:
     return _DISTINCT.fullmatch(identity) is not None
 
 
+def is_id(column: str) -> bool:
+    """Return whether a column holds ids alone, so that whatever stands there is one, and no text that may mention some."""
+    return column.endswith("_id")
+
+
 def one_of(identities: Iterable[str]) -> str:
     """Return the pattern, for Python and for DuckDB, that a text matches fully which is one of the ids."""
     return f"(?:{'|'.join(map(re.escape, identities))})"
@@ -35,13 +43,19 @@ def names_one_of(identities: Iterable[str]) -> str:
     """Return the pattern, for Python and for DuckDB, that is found where a text names one of the ids.
 
     It stands between quotes, those of JSON within JSON too; in a path; or in a sentence. So ``cus_1`` is not found in
-    ``cus_12``, nor in ``cus_1.*``, which is another odd id.
+    ``cus_12``, nor in ``cus_1.*``, which is another odd id. What is on either side are groups, for `MASKED`.
     """
     ids = one_of(dict.fromkeys(form for identity in identities for form in _forms(identity)))
-    quoted = rf'"{ids}(?:"|\\")|\'{ids}\''
-    in_a_path = rf'/{ids}(?:[/?"\'\s{_BETWEEN}\\]|$)'
-    in_a_sentence = rf"(?:^|[{_BETWEEN}=:&]|\\[bfnrt]){ids}(?:[{_BETWEEN}:&\\]|\.?(?:\s|\"|'|$))"
-    return f"{quoted}|{in_a_path}|{in_a_sentence}"
+    quoted = r'(")ids("|\\")|(\')ids(\')'
+    in_a_path = rf'(/)ids([/?"\'\s{_BETWEEN}\\]|$)'
+    in_a_sentence = rf"(^|[{_BETWEEN}=:&]|\\[bfnrt])ids([{_BETWEEN}:&\\]|\.?(?:\s|\"|'|$))"
+    return f"{quoted}|{in_a_path}|{in_a_sentence}".replace("ids", ids)
+
+
+def without_mentions(text: str, identities: Iterable[str]) -> str:
+    """Return a text with `REMOVED` in the place of each of the ids that `names_one_of` finds in it."""
+    pattern = re.compile(names_one_of(identities))
+    return pattern.sub(MASKED, pattern.sub(MASKED, text))  # twice: two may share what is between them
 
 
 def _forms(identity: str) -> Iterable[str]:

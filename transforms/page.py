@@ -69,6 +69,9 @@ class Header(Struct, frozen=True, kw_only=True):
     observed_at: int
     """Microseconds since the Unix epoch: the second by Stripe's clock (the response's ``Date``), and the page's
     place in its run below that, so that every page of a run has a time of its own."""
+    answered_at: int = 0
+    """The second alone by Stripe's clock, likewise in microseconds: earlier than ``observed_at`` where another answer was dated
+    later before. 0 of pages without an answer of their own, and of an older fincon."""
     cursor: str | None
     """``starting_after`` of the next page; None on the last."""
     watermark: Watermark | None = None

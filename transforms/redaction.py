@@ -6,13 +6,15 @@ All that is written goes through `redact` first, so that no page, row, reject or
 import hmac
 import re
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
 import msgspec
 from msgspec import Raw
 
-from fincon.transforms.decode import ARRAY, OBJECT, compact
+from fincon.transforms.decode import ARRAY, OBJECT, compact, first_byte
+from fincon.transforms.identities import REMOVED, without_mentions
 from fincon.transforms.known_attributes import OBJECTS, PAGES, Place
 
 Choice = Literal["keep", "hash", "drop"]
@@ -21,9 +23,6 @@ PREFIX = "pii_"
 """With what a hash begins, so that nobody takes it for a name."""
 
 _HASH = re.compile(PREFIX + "[0-9a-f]{64}")
-
-REMOVED = "[removed]"
-"""What stands in a text where something stood that lets its bearer act."""
 
 MAX_DEPTH = 100
 """No attribute that is known is nested as deeply; of what is, nothing is kept that may let its bearer act."""
@@ -254,23 +253,41 @@ def without_personal(words: str) -> str:
 # -- who was erased
 
 
-class _Names(msgspec.Struct):
-    id: object = None
-    account_holder: dict[str, object] | None = None
-    data: dict[str, Raw] | None = None
-    """Of an event: its ``object`` names ids as well."""
+_ID = re.compile(rb"(?<![A-Za-z0-9])(?:fca|fcsess|cus|acct)_\w+", re.ASCII)
 
 
-_NAMES = msgspec.json.Decoder(_Names)
+def without_erased_ids(body: bytes, is_erased: IsErased) -> bytes:
+    """Return a page with `REMOVED` in the place of ids that were erased: what is somebody else's may mention them."""
+    gone = [found for found in {one.decode() for one in _ID.findall(body)} if is_erased(found)]
+    if not gone:
+        return body
+    return without_mentions(body.decode(errors="surrogateescape"), gone).encode(errors="surrogateescape")
+
+
+_TEXT = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
 
 
 def ids_named(raw: bytes) -> list[str]:
-    """Return the ids that an object names: its own and those of its holder, expanded or not."""
-    try:
-        found = _NAMES.decode(raw)
-    except msgspec.DecodeError:
-        return []
-    holder = (found.account_holder or {}).values()
-    ids = [value.get("id") if isinstance(value, dict) else value for value in (found.id, *holder)]
-    inside = ids_named(bytes(found.data["object"])) if found.data and "object" in found.data else []
-    return [*(i for i in ids if isinstance(i, str)), *inside]
+    """Return the ids that an object names: its own and those of its holder, expanded or not; of an event, its object's too.
+
+    Whatever shape they stand in: who was erased is not to come back because something else is odd.
+    """
+    if first_byte(raw) != b"{":
+        return _texts(raw)
+    named = OBJECT.decode(raw)
+    data = named.get("data", _NULL)
+    inside = OBJECT.decode(data).get("object", _NULL) if first_byte(data) == b"{" else _NULL
+    whose = [text for name in ("id", "account_holder") for text in _texts(bytes(named.get(name, _NULL)))]
+    return whose + ids_named(bytes(inside))
+
+
+def _texts(raw: bytes) -> list[str]:
+    """Return all texts within a value: one object is few."""
+    found = []
+    for text in _TEXT.findall(raw):
+        with suppress(msgspec.DecodeError):
+            found.append(msgspec.json.decode(text, type=str))
+    return found
+
+
+_NULL = Raw(b"null")

@@ -22,7 +22,7 @@ from fincon.extract.refusals import Refusals, RefusedAlike, drop_unread, refusal
 from fincon.extract.responses import StripeResponse
 from fincon.landing.page_store import PageStore
 from fincon.transforms.decode import ObjectDecoder
-from fincon.transforms.event_times import SECOND, EventTimes, events_on
+from fincon.transforms.event_times import AHEAD_SECONDS, SECOND, EventTimes, events_on, is_ahead
 from fincon.transforms.events import accounts_of_events
 from fincon.transforms.list_page import ListPage, list_page
 from fincon.transforms.page import Header
@@ -67,7 +67,8 @@ def fetch_events(
 ) -> bool:
     """Fetch every event since ``since`` (microseconds), newest first, and tell whether they reach back that far.
 
-    They do not where there was no run to go on from, or one too long ago: then the listing has to be walked. Each event is
+    They do not where there was no run to go on from, or one too long ago, or a page is known that is later than Stripe's clock
+    shows, which would outlast what happens now: then the listing has to be walked. Each event is
     kept once, however often Stripe shows it, with a time of its own: see `EventTimes`, which takes ``known_times``. Of the
     overlap, what an earlier run has read is not kept again.
 
@@ -83,7 +84,8 @@ def fetch_events(
     last = pages.take(page_store)
     if last is None:
         answer, page = fetch_page(stripe, listed)
-        if answer.date - since_seconds > KEPT_FOR.total_seconds():
+        is_too_long_ago = answer.date - since_seconds > KEPT_FOR.total_seconds()
+        if is_too_long_ago or page_store.is_known_later(answer.date):
             return False
         last = pages.store(page_store, answer, page, no_page(EVENTS.name))
         progress(page.count)
@@ -132,13 +134,19 @@ def _unreadable_accounts(page_store: PageStore) -> list[str]:
     decoder = ObjectDecoder(Account, "account")
     found: dict[str, None] = {}
     pages = (page for stream in (EVENTS, WEBHOOKS) for page in page_store.chain(stream.name))
-    for page in pages:
-        for raw in accounts_of_events(page.body):
-            try:
-                decoder.decode(raw)
-            except msgspec.DecodeError:
+    for header, body in pages:
+        for event, raw in accounts_of_events(body):
+            if is_ahead(event.created, header) or not _is_read(decoder, raw):
                 found |= dict.fromkeys(filter(None, [object_id(raw)]))
     return list(found)
+
+
+def _is_read(decoder: ObjectDecoder[Account], raw: msgspec.Raw) -> bool:
+    try:
+        decoder.decode(raw)
+    except msgspec.DecodeError:
+        return False
+    return True
 
 
 class _EventPages:
@@ -164,8 +172,11 @@ class _EventPages:
         """Write a page behind ``before``, without the events that are kept already; return its header."""
         times: dict[str, int] = {}
         for one in events_on(answer.body):  # those in the lake have their place in Stripe's order too
+            if one.created > answer.date + AHEAD_SECONDS:
+                continue  # it is rejected, and its account asked for
             if one.event_id not in self._read and one.event_id not in times:
-                times[one.event_id] = self._times.of(one)
+                # What is seen from now on is newer than what an event tells, whatever its server's clock showed.
+                times[one.event_id] = self._times.of(one._replace(created=min(one.created, answer.date)))
         body = redact(answer.body, EVENTS.name, is_erased=self._is_kept_already)
         return store_page(
             page_store, replace(answer, body=body), page, replace_header(before, event_times=times)

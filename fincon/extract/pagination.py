@@ -14,6 +14,7 @@ from fincon.errors import CursorNotFound, Refusal, StripeError, UnexpectedAnswer
 from fincon.extract.client import Params, StripeClient
 from fincon.extract.responses import StripeResponse
 from fincon.landing.page_store import PageStore
+from fincon.transforms.event_times import SECOND
 from fincon.transforms.list_page import ListPage, list_page
 from fincon.transforms.page import ERASED, Header, Page
 from fincon.transforms.streams import STREAMS
@@ -185,6 +186,7 @@ def store_page(
         request=answer.request,
         request_id=answer.request_id,
         observed_at=page_store.next_observed_at(answer.date),
+        answered_at=answer.date * SECOND,
         cursor=_next_cursor(page_store, page) if page.has_more and not ends else None,
     )
     page_store.write(Page(header, answer.body))

@@ -10,7 +10,7 @@ from fincon.transforms.wording import pluralize
 DRIFT_SECONDS = 600
 """How much the clocks of Stripe's servers may differ from each other within a run."""
 
-AHEAD_SECONDS = 86_400
+AHEAD_SECONDS = 3_600
 """How much the first answer of a run may be ahead of this machine's clock, which may be wrong."""
 
 SANDBOX_SECONDS = 366 * 86_400

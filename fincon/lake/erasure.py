@@ -3,7 +3,7 @@
 import json
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,8 +16,8 @@ from fincon.lake.tables import COMMIT_ONCE, Lake
 from fincon.lake.version_sql import sql_literal, table_sql
 from fincon.storage.data_folder import atomic_write, ensure_lock_held
 from fincon.storage.s3 import DataPath
-from fincon.transforms.identities import names_one_of, one_of
-from fincon.transforms.schemas import Table
+from fincon.transforms.identities import MASKED, is_id, names_one_of, one_of
+from fincon.transforms.schemas import REJECTS, Column, Table
 
 
 class Rewrite(NamedTuple):
@@ -30,27 +30,29 @@ class Rewrite(NamedTuple):
 
 
 def count_rows(lake: Lake, table: Table, identities: list[str]) -> dict[str, int]:
-    """Return run → how many rows of a table name one of ``identities``."""
+    """Return run → how many rows of a table are of one of ``identities``."""
     files = lake.files(table)
     if not files:
         return {}
-    rows = table_sql(table, files, f"WHERE {_names_any(table, identities)}")
+    rows = table_sql(table, files, f"WHERE {_is_of(table, identities)}")
     with lake.query() as query:
         return dict(query.execute(f"SELECT run_id, count(*) FROM {rows} GROUP BY ALL").fetchall())
 
 
 def without(lake: Lake, identities: list[str]) -> Rewrite:
-    """Return what writes a file anew without the rows that name one of ``identities``."""
+    """Return what writes a file anew without the rows of ``identities``, and without mentions of them in others."""
 
     def concerns(table: Table, file: DataPath) -> bool:
-        rows = table_sql(table, [str(file)], f"WHERE {_names_any(table, identities)}")
+        named = f"{_is_of(table, identities)} OR {_mentions(table, identities)}"
+        rows = table_sql(table, [str(file)], f"WHERE {named}")
         with lake.query() as query:
             return bool(query.execute(f"FROM {rows} LIMIT 1").fetchall())
 
     def write(table: Table, old: DataPath, new: Path) -> None:
-        kept = table_sql(table, [str(old)], f"WHERE NOT {_names_any(table, identities)}")
+        kept = table_sql(table, [str(old)], f"WHERE NOT ({_is_of(table, identities)})")
         with lake.query() as query:
-            query.execute(f"COPY {kept} TO {sql_literal(str(new))} (FORMAT parquet, COMPRESSION zstd)")
+            rows = f"SELECT {_without_mentions(table, identities)} FROM {kept}"
+            query.execute(f"COPY ({rows}) TO {sql_literal(str(new))} (FORMAT parquet, COMPRESSION zstd)")
 
     return Rewrite(concerns, write)
 
@@ -147,18 +149,58 @@ def _renew_snapshot(lake: Lake, table: Table, written: dict[str, str], rewrite: 
     write_snapshots(lake, taken)
 
 
-def _names_any(table: Table, identities: list[str]) -> str:
-    """Write the condition that holds for a row that names one of the ids, in a column of its own or somewhere in JSON.
+def _is_of(table: Table, identities: list[str]) -> str:
+    """Write the condition that holds for a row of one of the ids: in a column of ids, or what a rejected object says that it is.
 
     By patterns: of an IN with many values DuckDB makes a join, one for each column.
     """
     whole, within = sql_literal(one_of(identities)), sql_literal(names_one_of(identities))
-    texts = [c for c in table.columns if c.type == pa.string()]
-    tests = [
-        f"regexp_matches({c.name}, {within})" if c.json else f"regexp_full_match({c.name}, {whole})"
-        for c in texts
-    ]
-    return "coalesce(" + " OR ".join(f"coalesce({test}, false)" for test in tests) + ", false)"
+    tests = [f"regexp_full_match({c.name}, {whole})" for c in _texts(table) if is_id(c.name)]
+    if table is REJECTS:  # without an id that could be read nothing else tells whose it is
+        said = " OR ".join(
+            f"regexp_matches(json_extract(raw, '{path}')::VARCHAR, {within})" for path in _WHOSE
+        )
+        odd = "object_id IS NULL OR NOT json_valid(raw)"
+        tests.append(
+            f"regexp_matches(raw, {within}) AND (CASE WHEN {odd} THEN true ELSE coalesce({said}, false) END)"
+        )
+    return _any(tests)
+
+
+_WHOSE = ("$.id", "$.account_holder", "$.data.object.id", "$.data.object.account_holder")
+"""Where a rejected object says whose it is."""
+
+
+def _mentions(table: Table, identities: list[str]) -> str:
+    """Write the condition that holds for a row of somebody else that mentions one of the ids in a text."""
+    pattern = sql_literal(names_one_of(identities))
+    texts = [c.name for c in _texts(table) if not is_id(c.name)]
+    nested = [f"{c.name}::VARCHAR" for c in table.columns if pa.types.is_nested(c.type)]
+    return _any(f"regexp_matches({text}, {pattern})" for text in [*texts, *nested])
+
+
+def _without_mentions(table: Table, identities: list[str]) -> str:
+    """Write the columns of a table's rows without mentions of the ids. A list or an object with one goes whole."""
+    pattern, masked = sql_literal(names_one_of(identities)), sql_literal(MASKED)
+    texts = {c.name for c in _texts(table)}
+
+    def column(name: str, kind: pa.DataType) -> str:
+        if name in texts and not is_id(name):
+            once = f"regexp_replace({name}, {pattern}, {masked}, 'g')"
+            return f"regexp_replace({once}, {pattern}, {masked}, 'g') AS {name}"  # two may share what is between them
+        if pa.types.is_nested(kind):
+            return f"CASE WHEN NOT regexp_matches({name}::VARCHAR, {pattern}) THEN {name} END AS {name}"
+        return name
+
+    return ", ".join(column(c.name, c.type) for c in table.columns)
+
+
+def _texts(table: Table) -> list[Column]:
+    return [c for c in table.columns if c.type == pa.string()]
+
+
+def _any(tests: Iterable[str]) -> str:
+    return " OR ".join(f"coalesce({test}, false)" for test in tests) or "false"
 
 
 def _folder(lake: Lake, table: Table) -> DataPath:

@@ -38,6 +38,9 @@ REFUSED_FOR = timedelta(days=1)
 
 CLOSED_SCHEMA = pa.schema({"stripe_account": pa.string(), "session_id": pa.string()})
 
+COMPLETE = {"accounts", "events"}
+"""What of a run's mode means that it asks for all that happened."""
+
 NEEDED = {
     REFRESHES: ("account_id", "feature", "status", "last_attempted_at", "refresh_id", "observed_at"),
     ACCOUNTS: ("account_id", "ownership_id", "observed_at"),
@@ -48,10 +51,15 @@ NEEDED = {
 def complete_until(lake: Lake) -> dict[str, int]:
     """Return Stripe account → up to when (microseconds, Stripe's clock) all that happened to its accounts is in.
 
-    Those are left out of which no run has listed all accounts.
+    Those are left out of which no run has listed all accounts, or the last that was to do so could not tell.
     """
-    moments = lake.records(RUNS, "stripe_account", "epoch_us(complete_until)")
-    return dict(sorted((whose, at) for whose, at in moments if at is not None))
+    found: dict[str, int] = {}
+    for whose, mode, at in lake.records(RUNS, "stripe_account", "mode", "epoch_us(complete_until)"):
+        if at is not None:
+            found[whose] = max(at, found.get(whose, at))
+        elif not COMPLETE.isdisjoint((mode or "").split("+")):
+            found.pop(whose, None)
+    return found
 
 
 def last_pii(lake: Lake) -> str:

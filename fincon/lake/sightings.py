@@ -6,7 +6,7 @@ For them the lake remembers when each account was seen, and which event was give
 """
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import duckdb
@@ -17,6 +17,7 @@ from fincon.lake.staging import staged_files
 from fincon.lake.tables import Lake
 from fincon.lake.version_sql import from_template, read_parquet_sql
 from fincon.storage.data_folder import atomic_write, make_folder
+from fincon.transforms.event_times import AHEAD_SECONDS
 from fincon.transforms.page import Origin
 from fincon.transforms.schemas import ACCOUNTS, AUTHORIZATIONS, BALANCES, REFRESHES, TIMESTAMP, Table
 from fincon.transforms.streams import EVENTS_OVERLAP
@@ -32,12 +33,16 @@ SCHEMA = pa.schema(
     }
 )
 
+REMEMBERED = EVENTS_OVERLAP + timedelta(seconds=AHEAD_SECONDS)
+"""For how long before what is complete: an event counts as that much earlier at most than it says."""
+
 SHOWN = "(sighting.event_id IS NOT NULL OR sighting.absent IS NULL)"
 """Holds of a sighting that showed the object, rather than that it is gone."""
 
 SEEN = {
     ACCOUNTS.name: SHOWN,
     BALANCES.name: "sighting.has_balance",
+    AUTHORIZATIONS.name: SHOWN,
     REFRESHES.name: f"{SHOWN} AND NOT coalesce(list_contains(sighting.absent, touched.feature || '_refresh'), false)",
 }
 """Table → which sightings said something of it."""
@@ -53,7 +58,8 @@ def seen_sql(table: Table) -> str:
     """Write the condition under which a ``sighting`` saw the object ``touched`` of a table."""
     if table.name not in SEEN:
         return "false"
-    return f"sighting.account = md5_number_lower(touched.account_id) AND {SEEN[table.name]}"
+    key, _ = SIGHTED.get(table, SIGHTED[ACCOUNTS])
+    return f"sighting.account = md5_number_lower(touched.{key}) AND {SEEN[table.name]}"
 
 
 def known_sql(table: Table) -> str:
@@ -120,7 +126,7 @@ def remember(
         query.register("before", read_sightings(lake))
         query.execute(f"CREATE TEMP TABLE sightings AS {' UNION ALL '.join(['FROM before', *seen])}")
         query.register("complete", until)
-        kept = query.sql(from_template("sightings_kept"), params={"overlap": EVENTS_OVERLAP}).to_arrow_table()
+        kept = query.sql(from_template("sightings_kept"), params={"overlap": REMEMBERED}).to_arrow_table()
     write_sightings(lake, kept)
 
 

@@ -45,6 +45,11 @@ def sql_literal(value: str) -> str:
     return "'" + value.replace("'", "''") + "'"
 
 
+def sql_name(name: str) -> str:
+    """Write the name of a column that may be any text."""
+    return '"' + name.replace('"', '""') + '"'
+
+
 def sql_literals(values: Iterable[str]) -> str:
     """Write strings as SQL literals with commas between them."""
     return ", ".join(map(sql_literal, values))

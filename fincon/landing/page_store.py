@@ -21,8 +21,9 @@ import msgspec
 import pyarrow as pa
 
 from fincon.errors import CorruptPage, RunFailed
-from fincon.privacy import Erased
+from fincon.privacy import Erased, as_kept
 from fincon.storage.data_folder import atomic_write, make_folder
+from fincon.transforms.event_times import SECOND
 from fincon.transforms.identities import names_one_of
 from fincon.transforms.page import ERASED, Header, Page
 from fincon.transforms.redaction import Privacy, redact
@@ -41,6 +42,9 @@ LONGEST_ID, FORBIDDEN = 100, {"/", "*", "?", "[", HASHED}
 
 MAX_SKEW = timedelta(days=366)
 """How much later than an answer what is known already may be; `extract.server_clock` holds dates to a closer bound."""
+
+APART = 10_000_000
+"""By how many microseconds servers' clocks may differ and answers overtake each other without anything being wrong."""
 
 AGAIN = "Run the same command again: it is fetched anew."
 
@@ -117,7 +121,7 @@ class PageStore:
         Raises:
             RunFailed: an earlier run saw pages of a time so much later that one of the clocks must have been wrong.
         """
-        at = date * 1_000_000
+        at = date * SECOND
         if self._newest - at > MAX_SKEW // timedelta(microseconds=1):
             raise RunFailed(
                 f"Stripe's answers are dated {_utc(at)}, but what this folder knows of the account is of {_utc(self._newest)}.",
@@ -127,6 +131,10 @@ class PageStore:
             # Stripe's clock has seconds: the order of pages stands below them.
             self._latest = max(at, self._newest + 1, self._latest + 1)
             return self._latest
+
+    def is_known_later(self, date: int) -> bool:
+        """Return whether an earlier run has a page from well after the second ``date`` (Unix): one of the clocks was wrong."""
+        return self._newest > date * SECOND + APART
 
     @property
     def latest(self) -> int:
@@ -140,8 +148,7 @@ class PageStore:
             ValueError: no stream has the name that its header says.
         """
         stream = stream_named(page.header.stream).name  # one that nobody reads would be lost without a word
-        asked = self.erased.is_erased if self.erased.hashes else None
-        kept = Page(page.header, redact(page.body, stream, self.privacy, asked))
+        kept = Page(page.header, as_kept(page.body, stream, self.privacy, self.erased))
         with atomic_write(self._path(page.header)) as part:
             part.write_bytes(_encode(kept))
         self._on_page_written(kept)
@@ -252,10 +259,19 @@ class PageStore:
             yield _decode(self.folder / Chain("sessions", parent).file(0))
 
     def complete_until(self) -> int | None:
-        """Return the time (microseconds) of the first page of the listing or of events: all before it is in this run."""
+        """Return the time (microseconds) of the first page of the listing or of events: all before it is in this run.
+
+        None where there is none, or one has a much later time than Stripe's clock showed, as an answer before was dated later:
+        what happens until then would pass for older than what it shows.
+        """
         lists = [s for s in STREAMS.values() if s.has_accounts and s.path and not s.parent]
-        first = [_decode(self.folder / chain.file(0)) for stream in lists for chain in self._chains(stream)]
-        return min((page.header.observed_at for page in first if page.header.status == 200), default=None)
+        first = [
+            _decode(self.folder / chain.file(0)).header for stream in lists for chain in self._chains(stream)
+        ]
+        answers = [header for header in first if header.status == 200]
+        if any(0 < header.answered_at < header.observed_at - APART for header in answers):
+            return None
+        return min((header.observed_at for header in answers), default=None)
 
     def listed_from(self) -> int | None:
         """Return the time (microseconds) of the first page of the listing, or of the refusal in its place; None without one."""

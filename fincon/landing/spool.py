@@ -14,13 +14,13 @@ from pathlib import Path
 import msgspec
 
 from fincon.errors import RunFailed
-from fincon.privacy import Erased
+from fincon.privacy import Erased, as_kept
 from fincon.storage.data_folder import PART, DataFolder, atomic_write, make_folder, sync_names
 from fincon.storage.s3 import DataPath
 from fincon.transforms.decode import raw_items
-from fincon.transforms.identities import names_one_of
+from fincon.transforms.identities import without_mentions
 from fincon.transforms.list_page import list_body
-from fincon.transforms.redaction import Privacy, redact
+from fincon.transforms.redaction import Privacy, ids_named, redact
 from fincon.transforms.rejects import object_id
 from fincon.transforms.streams import STREAMS
 
@@ -46,8 +46,7 @@ class Spool:
 
     def write(self, events: Sequence[bytes], privacy: Privacy, erased: Erased) -> None:
         """Keep events, without what lets its bearer act and who was erased: once this returns, no crash loses them."""
-        body = redact(list_body(events), WEBHOOKS.name, privacy, erased.is_erased if erased.hashes else None)
-        self._write(raw_items(body))
+        self._write(raw_items(as_kept(list_body(events), WEBHOOKS.name, privacy, erased)))
 
     def _write(self, items: Sequence[msgspec.Raw]) -> None:
         if not items:
@@ -93,24 +92,29 @@ class Spool:
             self._keep(path, lambda event_id, raw, ids=ids: event_id not in ids)  # type: ignore[misc]
 
     def erase(self, identities: Sequence[str]) -> None:
-        """Take out the events that name one of the ids. Needs the lock."""
+        """Take out the events of one of the ids, and mentions of it in others. Needs the lock."""
         self._drop_parts()
-        needles = re.compile(names_one_of(identities).encode())
         for path in self.files():
-            self._keep(path, lambda event_id, raw: not needles.search(bytes(raw)))
+            self._keep(path, lambda event_id, raw: not {*ids_named(bytes(raw))} & {*identities})
+        for path in self.files():
+            body = path.read_bytes().decode()
+            self._replace(path, without_mentions(body, identities).encode())
 
     def redact(self, privacy: Privacy) -> int:
         """Write anew the files that ``privacy`` keeps less of; return how many those are. Needs the lock."""
         self._drop_parts()
         changed = 0
         for path in self.files():
-            body = path.read_bytes()
-            kept = redact(body, WEBHOOKS.name, privacy)
-            if kept != body:
-                with atomic_write(path) as part:
-                    part.write_bytes(kept)
-                changed += 1
+            changed += self._replace(path, redact(path.read_bytes(), WEBHOOKS.name, privacy))
         return changed
+
+    def _replace(self, path: Path, body: bytes) -> bool:
+        """Put a body in the place of a file's, where it differs; return whether."""
+        if body == path.read_bytes():
+            return False
+        with atomic_write(path) as part:
+            part.write_bytes(body)
+        return True
 
     def _drop_parts(self) -> None:
         """Remove files that are not whole: a listener that was killed left them, and one that writes them answers 503 instead."""

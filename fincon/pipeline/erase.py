@@ -19,13 +19,43 @@ from fincon.storage.data_folder import DataFolder
 from fincon.storage.readers import WAIT_SECONDS
 from fincon.storage.s3 import DataPath
 from fincon.transforms.identities import is_distinct
-from fincon.transforms.schemas import ACCOUNTS, ERASURES, OBJECT_TABLES, RUNS, SESSIONS, Table
+from fincon.transforms.schemas import (
+    ACCOUNTS,
+    ERASURES,
+    OBJECT_TABLES,
+    RUNS,
+    SESSION_ACCOUNTS,
+    SESSIONS,
+    Table,
+)
 from fincon.warehouse.views import publish
 
 __all__ = ["allow", "erase", "traces"]
 
-BELONGING = {"account": ACCOUNTS, "session": SESSIONS}
-"""What belongs to a customer, and the table that says so."""
+BELONGING = """
+WITH held AS (
+    SELECT account_id AS id, 'account' AS kind, COLUMNS('^account_holder_.*_id$') FROM accounts
+    UNION ALL
+    SELECT session_id AS id, 'session' AS kind, COLUMNS('^account_holder_.*_id$') FROM sessions
+),
+theirs AS (
+    SELECT id, kind FROM held WHERE $id IN (account_holder_customer_id, account_holder_customer_account_id)
+),
+others AS (
+    SELECT id FROM held ANTI JOIN theirs USING (id, kind)
+    WHERE coalesce(account_holder_customer_id, account_holder_customer_account_id, account_holder_account_id) IS NOT NULL
+),
+collected AS (
+    SELECT account_id AS id FROM session_accounts SEMI JOIN theirs ON session_id = theirs.id
+    WHERE account_id IS NOT NULL AND account_id NOT IN (FROM others)
+    AND account_id NOT IN (SELECT account_id FROM session_accounts SEMI JOIN others ON session_id = others.id
+        WHERE account_id IS NOT NULL)
+)
+SELECT id, kind FROM theirs
+UNION
+SELECT id, 'account' FROM collected
+"""
+"""Asks for (id, kind) of what belongs to a customer."""
 
 HELD = (
     f"Whoever had the views open was waited for, {WAIT_SECONDS:.0f} seconds long:"
@@ -194,16 +224,16 @@ def _drop_unfinished(data: DataPath, lake: Lake) -> None:
 
 
 def _belonging(lake: Lake, kind: str, identity: str) -> dict[str, str]:
-    """Return id → kind of a customer's accounts and sessions, as any version of those names them."""
-    found: dict[str, str] = {}
-    for its_kind, table in BELONGING.items() if kind == "customer" else ():
-        files = lake.files(table)
-        if files:
-            with lake.query() as query:
-                rows = query.execute(
-                    f"SELECT DISTINCT {table.key[0]} FROM {table_sql(table, files)} WHERE $id IN"  # noqa: S608 - our own names
-                    " (account_holder_customer_id, account_holder_customer_account_id)",
-                    {"id": identity},
-                ).fetchall()
-            found |= {row[0]: its_kind for row in rows}
-    return found
+    """Return id → kind of a customer's accounts and sessions, as any version of those names them.
+
+    An account that has never named a holder is theirs whose session collected it.
+    """
+    if kind != "customer":
+        return {}
+    with lake.query() as query:
+        for table in (ACCOUNTS, SESSIONS, SESSION_ACCOUNTS):
+            files = lake.files(table)
+            query.register(f"no_{table.name}", table.schema.empty_table())
+            rows = table_sql(table, files) if files else f"no_{table.name}"
+            query.execute(f"CREATE TEMP VIEW {table.name} AS FROM {rows}")
+        return dict(query.execute(BELONGING, {"id": identity}).fetchall())

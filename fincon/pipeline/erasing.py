@@ -12,6 +12,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import msgspec
 
 from fincon.errors import RunFailed, UsageError
@@ -20,12 +21,13 @@ from fincon.lake.incremental import closed_sessions, write_closed_sessions
 from fincon.lake.sightings import forget
 from fincon.lake.snapshots import latest_files_by_table
 from fincon.lake.tables import Lake
+from fincon.lake.version_sql import sql_name
 from fincon.landing.page_store import PageStore
 from fincon.landing.spool import Spool
 from fincon.storage.data_folder import RANGES_FILE, DataFolder, atomic_write, open_duckdb, sync_names
 from fincon.storage.readers import Readers
 from fincon.storage.s3 import DataPath, S3Path
-from fincon.transforms.identities import CELLS_APART, names_one_of
+from fincon.transforms.identities import is_id, names_one_of, one_of
 from fincon.transforms.schemas import ERASURES, OBJECT_TABLES
 from fincon.transforms.wording import pluralize
 from fincon.warehouse.views import publish
@@ -133,13 +135,10 @@ def traces(data: DataPath, identities: list[str]) -> list[str]:
     found = {str(path) for path in pages_naming(data, identities)}
     pattern = names_one_of(identities)
     needles = re.compile(pattern.encode())
-    cells = f"concat_ws('{CELLS_APART}', *COLUMNS(*))"
     with open_duckdb(data) as query:
         for path in _files(data):
             if path.suffix == ".parquet":
-                rows = f"(SELECT {cells} AS cells FROM read_parquet(?, hive_partitioning = false))"  # noqa: S608 - no name in it
-                naming = f"SELECT count(*) FROM {rows} WHERE regexp_matches(cells, ?)"  # noqa: S608 - likewise
-                if (query.execute(naming, [str(path), pattern]).fetchone() or (0,))[0]:
+                if _is_named_in(query, path, identities):
                     found.add(str(path))
             elif path.name != DataFolder(data).erasing.name:
                 with suppress(
@@ -148,6 +147,23 @@ def traces(data: DataPath, identities: list[str]) -> list[str]:
                     if needles.search(path.read_bytes()):
                         found.add(str(path))
     return sorted(found)
+
+
+def _is_named_in(query: duckdb.DuckDBPyConnection, file: DataPath, identities: list[str]) -> bool:
+    """Return whether a Parquet file names one of the ids: as all of a cell in a column of ids, anywhere in others."""
+    rows = "FROM read_parquet(?, hive_partitioning = false)"
+    columns = [name for name, *_ in query.execute(f"DESCRIBE {rows}", [str(file)]).fetchall()]
+    tests = {
+        name: ("regexp_full_match", one_of(identities))
+        if is_id(name)
+        else ("regexp_matches", names_one_of(identities))
+        for name in columns
+    }
+    named = " OR ".join(
+        f"coalesce({test}({sql_name(name)}::VARCHAR, ?), false)" for name, (test, _) in tests.items()
+    )
+    patterns = [pattern for _, pattern in tests.values()]
+    return bool(query.execute(f"SELECT 1 {rows} WHERE {named} LIMIT 1", [str(file), *patterns]).fetchall())
 
 
 def pages_naming(data: DataPath, identities: list[str]) -> list[Path]:

@@ -283,7 +283,7 @@ def fetch_accounts_or_events(
         if ctx.run_step("fetch events", events.fetch_events, stripe, page_store, job.since, times, advance):
             ctx.run_step("fetch accounts", events.fetch_unreadable_accounts, stripe, page_store)
             return
-        ctx.progress.stage("no run within 29 days to go on from: listing every account", None)
+        ctx.progress.stage("events do not go on from what is known: listing every account", None)
     known = known_accounts(ctx.lake, page_store, job.run.stripe_account)
     if job.since is None and len(known) < listing.FEW_KNOWN:
         known = []  # what sessions showed so far says little of the list

@@ -447,3 +447,68 @@ def test_an_erasure_tells_of_a_reader_that_stays(synced: Path) -> None:
     assert told == [HELD]
     assert "Error: " in answer
     assert traces(synced, ["fca_a"]) == []
+
+
+def test_an_account_without_a_holder_goes_with_the_customer_whose_session_collected_it(
+    stripe: ScriptedStripe, data: Path
+) -> None:
+    """Not one that another's session collected too."""
+    stripe.accounts[1]["account_holder"] = stripe.accounts[2]["account_holder"] = None
+    stripe.session_accounts = {"fcsess_1": ["fca_a", "fca_b", "fca_c"], "fcsess_12": ["fca_ab", "fca_c"]}
+    fetch(stripe, data)
+    erase(data, "customer", "cus_1")
+    assert failed_checks(data) == {}
+    fetch(stripe, data)
+    for table in ("accounts", "balances", "owners", "transactions"):
+        assert ids(data, table, "account_id") == {"fca_ab", "fca_c"}
+
+
+ODD_SHAPES: list[dict[str, Any]] = [
+    {"data": [1]},
+    {"account_holder": "cus_1"},
+    {"account_holder": [{"type": "customer", "customer": {"id": "cus_1", "name": "Jane"}}]},
+    {"id": None, "account_holder": "cus_1"},
+    {"id": 7},
+    {"account_holder": None},
+]
+
+
+def test_who_was_erased_stays_away_in_whatever_shape_stripe_sends_them(
+    stripe: ScriptedStripe, synced: Path
+) -> None:
+    erase(synced, "customer", "cus_1")
+    stripe.accounts = [{**stripe.accounts[0], **odd} for odd in ODD_SHAPES] + stripe.accounts[3:]
+    fetch(stripe, synced, "fcsess_12")
+    assert traces(synced, OF_CUS_1) == []
+    assert ids(synced, "accounts", "account_id") == {"fca_ab"}
+
+
+def test_who_only_mentions_an_erased_id_stays_without_the_mention(
+    stripe: ScriptedStripe, synced: Path
+) -> None:
+    """In any text: then, of what comes later, and of what waits."""
+    other = stripe.accounts[3]
+    other |= {"display_name": "fca_a", "metadata": {"note": "with cus_1, fca_a and cus_12"}}
+    other["permissions"] = [*other["permissions"], "of cus_1"]
+    for feature in ("ownership_refresh", "transaction_refresh"):
+        other[feature] = {**other[feature], "last_attempted_at": START}
+    stripe.transactions["fca_ab"][0]["description"] = "To cus_1 cus_1."
+    stripe.owners["fca_ab"][0]["raw_address"] = "c/o cus_1"
+    stripe.sessions["fcsess_12"]["return_url"] = "https://example.com/back?customer=cus_1&x=1"
+    odd = full("fca_a(b", "cus_12")
+    stripe.accounts += [odd, {**odd, "id": "fca_odd", "livemode": "fca_a"}]
+    fetch(stripe, synced)
+    before = {table: len(known(synced)[table]) for table in TABLES}
+    lost = erase(synced, "customer", "cus_1")
+    for _ in range(2):
+        assert failed_checks(synced) == {}
+        assert traces(synced, OF_CUS_1) == []
+        assert ids(synced, "accounts", "account_id") == {"fca_ab", "fca_a(b"}
+        [extra] = rows(synced, "SELECT extra::VARCHAR AS extra FROM accounts WHERE account_id = 'fca_ab'")
+        assert json.loads(extra["extra"])["metadata"] == {"note": "with [removed], [removed] and cus_12"}
+        assert ids(synced, "transactions", "description") == {"Rent", "To [removed] [removed]."}
+        assert ids(synced, "rejects", "object_id") == {"fca_odd"}
+        if before:
+            assert {table: len(known(synced)[table]) + lost.get(table, 0) for table in TABLES} == before
+            before = {}
+            fetch(stripe, synced)

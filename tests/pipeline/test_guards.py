@@ -109,13 +109,26 @@ def test_a_sync_runs_the_checks_and_fails_by_them(stripe: ScriptedStripe, listed
 def test_events_are_read_from_before_the_first_page_of_the_listing(tmp_path: Path) -> None:
     """Of several ranges, the one that began first says from when on nothing is known yet."""
     store = PageStore(tmp_path)
-    for part, date in enumerate((START + 60, START, START + 120)):
+    for part, date in enumerate((START + 6, START, START + 12)):
         body = msgspec.json.encode({"object": "list", "data": [account(f"fca_{part}")], "has_more": False})
         answer = StripeResponse(body, "/accounts", "req_1", date)
         store_page(store, answer, parse_list_page(body), no_page("accounts", part=part))
     started = {page.header.part: page.header.observed_at for page in store.read()}
     assert store.complete_until() == min(started.values())
     assert len(set(started.values())) == 3
+
+
+def test_a_listing_that_is_dated_long_before_what_is_known_does_not_say_up_to_when_all_is_in(
+    tmp_path: Path,
+) -> None:
+    """What happens until then would pass for older than what it shows: the next run lists anew."""
+    store = PageStore(tmp_path, newest=(START + 60) * 1_000_000)
+    body = msgspec.json.encode({"object": "list", "data": [account("fca_1")], "has_more": False})
+    store_page(
+        store, StripeResponse(body, "/accounts", "req_1", START), parse_list_page(body), no_page("accounts")
+    )
+    assert store.complete_until() is None
+    assert store.is_known_later(START)
 
 
 def test_rows_that_are_not_what_the_pages_say_end_a_run(stripe: ScriptedStripe, data: Path) -> None:

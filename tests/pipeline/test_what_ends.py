@@ -324,3 +324,47 @@ def test_a_list_of_events_that_begins_again_makes_each_version_once(
         listed, "SELECT current FROM history.balances WHERE account_id = 'fca_A' ORDER BY valid_from"
     )
     assert [row["current"] for row in found] == [100, *range(1, 10)]
+
+
+def after(seconds: int, stripe: ScriptedStripe, data: Path, balance: int, **asked: Any) -> dict[str, Any]:
+    """A run so many seconds later, when the first account has another balance, which is known then."""
+    stripe.clock += seconds - 3600
+    stripe.accounts[0]["balance"]["current"]["usd"] = balance
+    found = run(stripe, data, **asked)
+    assert rows(data, "SELECT current FROM balances WHERE account_id = 'fca_A'") == [{"current": balance}]
+    return found
+
+
+def test_an_event_from_the_future_outlasts_nothing(stripe: ScriptedStripe, listed: Path) -> None:
+    """It is rejected, and its account asked for instead, for as long as Stripe lists it."""
+    stripe.events = [event("evt_ahead", account("fca_A", 666), 4_102_444_799, version=VERSION)]
+    for balance in (777, 778):
+        assert after(60, stripe, listed, balance, events=True)["rejected"] == 1
+    after(3600, stripe, listed, 777)
+
+
+@pytest.mark.parametrize("ahead", [40, 3])
+@pytest.mark.first(1)
+def test_an_event_a_little_ahead_is_older_than_what_is_seen_after_it(
+    stripe: ScriptedStripe, listed: Path, ahead: int
+) -> None:
+    """However often it is read again, as it is within the overlap."""
+    at = stripe.clock + 60 + ahead
+    stripe.events = [event("evt_ahead", account("fca_A", 777), at, version=VERSION)]
+    after(60, stripe, listed, 777, events=True)
+    after(1, stripe, listed, 778)
+    for seconds in (150, 150, 30):
+        after(seconds, stripe, listed, 778, events=True)
+
+
+def test_after_a_listing_from_the_future_all_is_listed_until_clocks_have_caught_up(
+    stripe: ScriptedStripe, listed: Path
+) -> None:
+    """An event would pass for older than what that showed, or would never be asked for."""
+    hour = 3600
+    after(23 * hour, stripe, listed, 100)
+    stripe.clock -= 23 * hour
+    for seconds, balance in ((hour, 200), (21 * hour, 300), (hour + 1800, 400), (6 * hour, 500)):
+        at = stripe.clock + seconds - 1800
+        stripe.events.insert(0, event(f"evt_{balance}", account("fca_A", balance), at, version=VERSION))
+        after(seconds, stripe, listed, balance, events=True)
