@@ -457,8 +457,15 @@ def _check_base(settings: Settings) -> None:
     address = BASE.fullmatch(base)
     if not address or int(address["port"] or 1) not in range(1, 65_536):
         raise UsageError(f"STRIPE_API_BASE is {base!r}, not an http(s) address.", "Unset it to reach Stripe.")
-    if address["scheme"].lower() == "http" and address["host"].lower().strip("[]") not in LOOPBACK:
+    if address["scheme"].lower() != "http":
+        return
+    if address["host"].lower().strip("[]") not in LOOPBACK:
         raise UsageError(
             f"STRIPE_API_BASE is {base!r}: a key would cross the network in clear.",
             "Use https, or a server on this machine.",
+        )
+    if settings.proxy and urlsplit(settings.proxy.reveal()).hostname not in LOOPBACK:
+        raise UsageError(
+            f"STRIPE_API_BASE is {base!r}, and FINCON_PROXY another machine: a key would cross the network in clear.",
+            "Unset FINCON_PROXY: what is on this machine is reached without one.",
         )

@@ -6,6 +6,7 @@ follows from its id alone, unless that would contradict Stripe's order of two ev
 
 import hashlib
 from collections.abc import Iterable, Mapping
+from itertools import chain
 from typing import NamedTuple
 
 import msgspec
@@ -96,6 +97,8 @@ class EventTimes:
         self._account_of = {event: account for account, times in known.items() for event in times}
         self._above: dict[tuple[int, int], int] = {}
         """(Account, second) → the time of the last event of it, which is newer than the next."""
+        self._given: dict[int, set[int]] = {account: set(times.values()) for account, times in known.items()}
+        """Account → all times that its events have: two of one moment would be worse than two out of order."""
 
     def take(self, times: Mapping[str, int], events: Iterable[EventOf]) -> None:
         """Take the times, in Stripe's order, that an attempt before this one gave; ``events`` are those not known before."""
@@ -104,6 +107,7 @@ class EventTimes:
             if event_id in account_of:
                 account = account_of[event_id]
                 self._known.get(account, {}).pop(event_id, None)
+                self._given.setdefault(account, set()).add(at)
                 self._above[account, at // SECOND] = at
 
     def of(self, event: EventOf) -> int:
@@ -114,6 +118,7 @@ class EventTimes:
         known = self._known.get(account, {})
         above = self._above.get((account, created), first + SECOND)
         at = known.pop(event_id, None)
+        given = self._given.setdefault(account, set())
         if at is None:
             older = (other for other in known.values() if first <= other < above)
             below = max(older, default=first + COUNT_FROM - 1)
@@ -125,9 +130,12 @@ class EventTimes:
                 at <= below
             ):  # in the middle: the next ones of this account and second are between it and what is known
                 at = min(above - 1, (below + above + 1) // 2 + _number(event_id) % room)
-            if above - below < 2:  # no microsecond is left between: two events of one moment would be worse
-                taken = {*known.values(), above}
-                at = next(free for free in range(below - 1, first, -1) if free not in taken)
+            if (
+                not below < at < above or at in given
+            ):  # no microsecond is left between: the nearest that is free
+                downwards, upwards = range(min(below, above) - 1, first, -1), range(above + 1, first + SECOND)
+                at = next((free for free in chain(downwards, upwards) if free not in given), at)
+            given.add(at)
         self._above[account, created] = at
         return at
 

@@ -3,19 +3,39 @@
 from collections.abc import Sequence
 
 from fincon.transforms.columns import Columns, fields, with_rows
+from fincon.transforms.decode import raw_items
 from fincon.transforms.page import Page
 from fincon.transforms.parsed_objects import ParsedObjects
-from fincon.transforms.rejects import refusal_code, refused
+from fincon.transforms.rejects import object_id, refusal_code, refused, unreadable
 from fincon.transforms.schemas import OWNERS, TRANSACTIONS, WATERMARKS
 from fincon.transforms.stripe_objects import Owner, StatusTransitions, Transaction
 
 _NO_TRANSITIONS = StatusTransitions()
 
+ANOTHERS = "It stands on the list of another account - at `$.account`"
+"""Why a transaction is rejected."""
+
 
 def read_transactions(parsed: ParsedObjects, chain: Sequence[Page]) -> None:
     """Read pages of one account's transactions, and the watermark that a chain's first page brings."""
+    into = parsed.transactions
     for header, body in _there(parsed, chain):
-        parsed.read_list(parsed.transactions, body, header.observed_at, header.parent)
+        before, rejected = len(into.objects), len(parsed.rejects)
+        parsed.read_list(into, body, header.observed_at, header.parent)
+        strange = {one.id for one in into.objects[before:] if one.account != header.parent}
+        if (
+            strange and header.answered_at
+        ):  # nobody may know that account, or it was erased; an older fincon took them
+            into.cut(before)
+            del parsed.rejects[rejected:]
+            raws = raw_items(body)
+            own = [raw for raw in raws if object_id(raw) not in strange]
+            parsed.read_each(into, own, header.observed_at, header.parent)
+            parsed.rejects += [
+                unreadable("transaction", raw, ANOTHERS, header.observed_at, header.parent)
+                for raw in raws
+                if object_id(raw) in strange
+            ]
 
 
 def read_owners(parsed: ParsedObjects, chain: Sequence[Page]) -> None:

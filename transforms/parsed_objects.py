@@ -31,6 +31,11 @@ class Parsed(Generic[T]):
         self.extra += extra
         self.observed_at += [at] * len(objects)
 
+    def cut(self, count: int) -> None:
+        """Keep the first ``count`` objects alone."""
+        for values in (self.objects, self.extra, self.observed_at):
+            del values[count:]
+
 
 class ParsedObjects:
     """All that was read from pages."""

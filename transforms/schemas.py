@@ -494,6 +494,9 @@ RUNS = Table(
         Column("rows_added", pa.int64(), "Rows added to all other tables: what was new or had changed."),
         Column("rejected", pa.int64(), "Objects that could not be read."),
         Column("stripe_version", pa.string(), "The `Stripe-Version` sent."),
+        Column(
+            "livemode", pa.bool_(), "Whether the key was of live mode; null = an older fincon did not say."
+        ),
         STRIPE_ACCOUNT,
         Column("fincon_version", pa.string(), "The version of fincon."),
         Column(

@@ -7,6 +7,7 @@ import click
 from fincon.cli.options import command, current_options, echo_status, pluralize
 from fincon.errors import RunFailed, UsageError, reason_of
 from fincon.settings import data_folder
+from fincon.storage.data_folder import refuse_own
 from fincon.warehouse import portable
 
 
@@ -42,8 +43,10 @@ def views(root: str, output: Path) -> None:
     """Write the views for a lake that is read elsewhere, so that plain DuckDB and BI tools find its files there."""
     if not root.startswith(("/", "s3://")):
         raise UsageError(f"{root!r} is no whole path.", "Begin with / or s3://.")
+    data = data_folder(current_options().data)
+    refuse_own(output, data)
     try:
-        portable.views_for(data_folder(current_options().data), root.rstrip("/"), output)
+        portable.views_for(data, root.rstrip("/"), output)
     except OSError as error:
         raise RunFailed(f"{output} cannot be written: {reason_of(error)}.", "Name another place.") from error
     echo_status(f"The views for {root} → {output}")

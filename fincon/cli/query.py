@@ -11,6 +11,8 @@ from fincon.cli.export import BINARY, ENDINGS, FORMATS, aside, choose_format, wr
 from fincon.cli.options import Command, command, current_options, echo_status, pluralize
 from fincon.errors import UsageError
 from fincon.pipeline.id_files import decode_text
+from fincon.settings import data_folder
+from fincon.storage.data_folder import refuse_own
 from fincon.warehouse.connection import ask, connect
 
 MOST_ROWS = 10**15
@@ -63,6 +65,8 @@ def sql(
     """
     text = _read_query(query, file)
     output = None if output == Path("-") else output
+    if output:
+        refuse_own(output, data_folder(current_options().data))
     chosen = choose_format(style, output)
     if chosen in BINARY and output is None and sys.stdout.isatty():
         raise UsageError(f"{chosen.title()} is not for a terminal.", "Name a file with --output.")
@@ -113,6 +117,7 @@ def report(output: Path) -> None:
     to_stdout = output == Path("-")
     if to_stdout and sys.stdout.isatty():
         raise UsageError("A page of HTML is not for a terminal.", "Name a file with --output.")
+    refuse_own(output, data_folder(current_options().data))
     try:
         from fincon.warehouse.report import page  # needs an extra, which the other commands do without
     except ModuleNotFoundError as error:

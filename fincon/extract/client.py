@@ -22,6 +22,7 @@ from fincon.extract.responses import (
     StripeResponse,
     backoff_seconds,
     classify_response,
+    is_too_large,
     request_id_of,
     too_large,
     unexpected_body,
@@ -274,7 +275,7 @@ class StripeClient:
             self._add("throttled")
             self._limiter.slow_down(endpoint, response.headers.get("Stripe-Rate-Limited-Reason", ""))
         date = self._clock.read(response.headers.get("Date"), request)
-        if body is None:
+        if body is None or is_too_large(body):
             return too_large(request, self.last_request_id, date)
         return classify_response(request, response.status_code, response.headers, body, date)
 

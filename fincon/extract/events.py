@@ -15,6 +15,7 @@ from fincon.extract.pagination import (
     fetch_page,
     fetch_remaining,
     no_page,
+    refuse_another,
     store_page,
     store_refusal,
 )
@@ -120,7 +121,7 @@ def _fetch_account(stripe: StripeClient, page_store: PageStore, account_id: str)
     before = no_page(SINGLE_ACCOUNTS.name, account_id)
     path, _ = SINGLE_ACCOUNTS.request(account_id)
     try:
-        answer, _ = stripe.get(SINGLE_ACCOUNTS.endpoint, path, lambda body: None)
+        answer, _ = stripe.get(SINGLE_ACCOUNTS.endpoint, path, lambda body: refuse_another(body, account_id))
     except StripeError as error:
         refusal = refusal_of_one(error)
         if refusal is None:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 
 import msgspec
+from msgspec import Raw
 from msgspec.structs import replace as replace_header
 
 from fincon.errors import CursorNotFound, Refusal, StripeError, UnexpectedAnswer
@@ -17,11 +18,15 @@ from fincon.landing.page_store import PageStore
 from fincon.transforms.event_times import SECOND
 from fincon.transforms.list_page import ListPage, list_page
 from fincon.transforms.page import ERASED, Header, Page
+from fincon.transforms.rejects import object_id
 from fincon.transforms.streams import STREAMS
 from fincon.transforms.wording import pluralize
 
 PAGE_SIZE = 100
 """The largest that Stripe serves: the fewest requests."""
+
+MOST_ON_A_PAGE = 10_000
+"""How many objects a page may have: far more than Stripe serves, and few enough for any machine."""
 
 CURSORS_TRIED = 10
 """How many objects of a page are tried as a cursor when its last ones are gone."""
@@ -119,17 +124,32 @@ def parse_list_page(body: bytes, *, of_session: bool = False, seen: Collection[s
     """Return what paging needs of a body: a page of a list, or with ``of_session`` a session, which holds one.
 
     Raises:
-        UnexpectedAnswer: it is no page, says that more follows but not after what, or repeats an earlier page.
+        UnexpectedAnswer: it is no page, or far too large a one, says more follows but not after what, or repeats an earlier page.
     """
     try:
         page = list_page(body, of_session=of_session)
     except msgspec.DecodeError as error:
         raise UnexpectedAnswer(f"the answer is not what the API promises: {error}") from error
+    if page.count > MOST_ON_A_PAGE:
+        raise UnexpectedAnswer(
+            f"a page of {pluralize(page.count, 'object')}, where {PAGE_SIZE} were asked for"
+        )
     if page.has_more and not page.ids:
         raise UnexpectedAnswer("an empty page that says more follows")
     if page.has_more and page.ids[-1] in seen:
         raise UnexpectedAnswer("the page repeats an earlier one: the list does not end")
     return page
+
+
+def refuse_another(body: bytes, asked: str) -> None:
+    """Refuse an answer that says it is another object than the one that was ``asked`` for: it would pass for that.
+
+    Raises:
+        UnexpectedAnswer: it does.
+    """
+    said = object_id(Raw(body))
+    if said not in (asked, None):
+        raise UnexpectedAnswer("the answer is another object than the one that was asked for")
 
 
 # -- chains of pages on disk

@@ -47,6 +47,9 @@ UNEXPECTED_ATTEMPTS = 3
 BODY_BYTES = 64 << 20
 """The largest body that is read, unpacked. A page of a hundred accounts has some 300 KB."""
 
+MOST_OBJECTS = 400_000
+"""How many objects a body may hold, at any depth. A page of a hundred accounts has some 2,000."""
+
 FIRST_ATTEMPTS = 3
 """Attempts while nothing has answered yet in this run: a wrong address is told within seconds."""
 
@@ -172,9 +175,14 @@ def unexpected_body(answer: StripeResponse, error: UnexpectedAnswer) -> FailedAt
     )
 
 
+def is_too_large(body: bytes) -> bool:
+    """Return whether a body holds more objects than any the API sends: read, each takes far more room than it has there."""
+    return body.count(b"{") > MOST_OBJECTS
+
+
 def too_large(request: str, request_id: str, date: int) -> FailedAttempt:
     """Return the failure for a body that is larger than any the API sends."""
-    what = f"the answer is larger than {BODY_BYTES >> 20} MB unpacked"
+    what = f"the answer is larger than {BODY_BYTES >> 20} MB unpacked, or holds far too many objects"
     error = StripeError(
         f"GET {request}: {what} (Request-Id {request_id})",
         refusal=_unreadable(what, request, request_id, date),

@@ -11,11 +11,13 @@ from fincon.extract.pagination import (
     list_accounts,
     no_page,
     parse_list_page,
+    refuse_another,
     store_page,
     store_refusal,
 )
 from fincon.extract.refusals import Refusals, RefusedAlike, drop_unread, refusal_of_one
 from fincon.landing.page_store import PageStore
+from fincon.transforms.list_page import ListPage
 from fincon.transforms.page import Header
 from fincon.transforms.redaction import ids_named
 from fincon.transforms.streams import STREAMS
@@ -77,9 +79,12 @@ def fetch_session(stripe: StripeClient, page_store: PageStore, session_id: str) 
 
 def _fetch_first_page(stripe: StripeClient, page_store: PageStore, before: Header) -> Header:
     """Fetch and store the session's own page; of one that was erased, nothing."""
-    answer, page = stripe.get(
-        SESSIONS.endpoint, session_path(before.parent), lambda body: parse_list_page(body, of_session=True)
-    )
+
+    def read(body: bytes) -> ListPage:
+        refuse_another(body, before.parent)
+        return parse_list_page(body, of_session=True)
+
+    answer, page = stripe.get(SESSIONS.endpoint, session_path(before.parent), read)
     if page_store.erased.is_erased(*ids_named(answer.body)):
         return before  # a page of it would keep its id
     return store_page(page_store, answer, page, before)

@@ -39,7 +39,8 @@ WITH held AS (
     SELECT session_id AS id, 'session' AS kind, COLUMNS('^account_holder_.*_id$') FROM sessions
 ),
 theirs AS (
-    SELECT id, kind FROM held WHERE $id IN (account_holder_customer_id, account_holder_customer_account_id)
+    SELECT id, kind FROM held
+    WHERE $id IN (account_holder_customer_id, account_holder_customer_account_id, account_holder_account_id)
 ),
 others AS (
     SELECT id FROM held ANTI JOIN theirs USING (id, kind)

@@ -25,6 +25,7 @@ import pyarrow.parquet as pq
 from fincon.errors import UsageError, reason_of
 from fincon.settings import STRIPE_ACCOUNT_ID, data_folder
 from fincon.storage.s3 import SCHEME
+from fincon.warehouse.read_only import reading
 
 
 class Kind(NamedTuple):
@@ -50,6 +51,9 @@ STRIPE_ACCOUNT = Kind(
 )
 OF_SESSION = "stripe_account"
 """The column of a file of sessions that says to which Stripe account each belongs; empty = the key's own."""
+
+SHOWABLE = re.compile(r"(?!.*(?:=|\b[prs]k_))[ -~]+")
+"""What may be shown of what stands in an id's place: neither a setting nor a key."""
 
 SEPARATORS = ",;\t|"
 
@@ -112,14 +116,10 @@ def ask_session_ids(query: str, database: Path | None) -> SessionIds:
     def answer() -> bytes:
         try:
             with duckdb.connect(str(database or ":memory:"), read_only=database is not None) as connection:
-                found = connection.sql(query)
-                if found is None:
-                    raise UsageError(
-                        "The query for session ids answers nothing.", "Begin with SELECT or FROM."
-                    )
+                found = connection.sql(reading(connection, query))
                 written = io.BytesIO()
                 pq.write_table(found.to_arrow_table(), written)
-        except duckdb.Error as error:
+        except (duckdb.Error, UsageError) as error:
             raise UsageError(
                 f"The session ids cannot be asked: {reason_of(error)}",
                 "--from names the DuckDB file that is asked.",
@@ -185,7 +185,9 @@ def _read(name: str, content_of: Callable[[], bytes], kind: Kind) -> Iterator[Ro
         for row in _rows(content, kind):
             one = "" if row.id is None else str(row.id).strip()
             if not kind.pattern.fullmatch(one):
-                wrong = f"{one[:60]!r} is not a {kind.name}" if one else f"there is no {kind.name}"
+                # What may be anything of this machine's is not shown: a key may stand there.
+                shown = repr(one[:60]) if SHOWABLE.fullmatch(one[:60]) else "what stands there"
+                wrong = f"{shown} is not a {kind.name}" if one else f"there is no {kind.name}"
                 raise UsageError(f"{name}, {row.place}: {wrong}.", kind.hint)
             found += 1
             yield Row(row.place, one, row.account)

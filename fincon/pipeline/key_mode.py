@@ -6,7 +6,7 @@ from fincon.lake.version_sql import read_parquet_sql
 from fincon.landing.run_folder import first_run
 from fincon.settings import Settings
 from fincon.storage.s3 import DataPath
-from fincon.transforms.schemas import ACCOUNTS, SESSIONS, TRANSACTIONS
+from fincon.transforms.schemas import ACCOUNTS, RUNS, SESSIONS, TRANSACTIONS
 
 MODES = {True: "live", False: "test"}
 
@@ -26,9 +26,15 @@ def refuse_other_mode(settings: Settings, lake: Lake) -> None:
 
 
 def livemode_of(data: DataPath, lake: Lake) -> bool | None:
-    """Return whether a folder is of live mode, by its first run that has pages here, else by its rows; None where it has none."""
+    """Return whether a folder is of live mode, by its first run that is finished or has pages here; None where there is none.
+
+    Of runs of an older fincon, whose pages are gone, by its rows.
+    """
     run = first_run(data)
-    return run.livemode if run else _livemode_of_rows(lake)
+    if run:
+        return run.livemode
+    finished = [bool(livemode) for (livemode,) in lake.records(RUNS, "livemode") if livemode is not None]
+    return finished[0] if finished else _livemode_of_rows(lake)
 
 
 def _livemode_of_rows(lake: Lake) -> bool | None:

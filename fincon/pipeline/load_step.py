@@ -223,6 +223,7 @@ def _row(data: DataPath, run: Run, seen: Mapping[str, int]) -> dict[str, Any]:
         "pages": pages.count(),
         **seen,
         "stripe_version": run.stripe_version,
+        "livemode": run.livemode,
         "stripe_account": run.stripe_account,
         "fincon_version": version("fincon"),
         "pii": run.pii or None,

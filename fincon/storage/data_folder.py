@@ -40,7 +40,7 @@ from typing import Any
 
 import duckdb
 
-from fincon.errors import RunFailed
+from fincon.errors import RunFailed, UsageError
 from fincon.storage.s3 import DataPath, S3Path
 
 RUN_FILE, FETCHED_FILE, COSTS_FILE, RANGES_FILE = "run.json", "fetched.json", "costs.json", "parts.json"
@@ -108,6 +108,22 @@ class DataFolder:
         """List the folders that hold pages, those of runs that were set aside among them."""
         found = [*self.pages.glob("*"), *self.quarantine.glob("*")]
         return sorted(folder for folder in found if folder != self.quarantine)
+
+
+def refuse_own(output: Path, data: DataPath) -> None:
+    """Refuse to write over what fincon keeps in the data folder.
+
+    Raises:
+        UsageError: the file is one of those, or would be among them.
+    """
+    targets = (output.absolute(), output.resolve())  # the lake's own folders may be links
+    folders = {DataFolder(data).work, *([data] if isinstance(data, Path) else [])}
+    if any(
+        one.is_relative_to(folder) and DataFolder(data).owns(one) for one in targets for folder in folders
+    ):
+        raise UsageError(
+            f"{output} is where fincon keeps the lake itself.", "Name another place with --output."
+        )
 
 
 def prepare(data: DataPath) -> None:

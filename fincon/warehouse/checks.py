@@ -130,5 +130,10 @@ def rows_at_fault(connection: ReadOnlyConnection, name: str, query: str) -> list
     """
     try:
         return [row for part in query.split(APART) for row in connection.execute(part).fetchall()]
-    except (duckdb.BinderException, duckdb.CatalogException, duckdb.ParserException) as error:
+    except (
+        duckdb.BinderException,
+        duckdb.CatalogException,
+        duckdb.ParserException,
+        duckdb.PermissionException,
+    ) as error:
         raise UsageError(f"The check {name} cannot be asked: {reason_of(error)}", "Mend its file.") from error

@@ -79,15 +79,24 @@ class ReadOnlyConnection:
     def _reading(self, query: str) -> duckdb.Statement:
         """Return the statement that a query is, so that what is run is what was looked at."""
         with self._connection.cursor() as parser:  # the last result may not be fetched to its end yet
-            statements = parser.extract_statements(query)
-            if not statements:
-                raise UsageError("There is no query.", 'Begin like "FROM balance_totals".')
-            if len(statements) > 1 or not _reads(parser, statements[0]):
-                raise UsageError(
-                    "Only one query that reads is asked at a time: this connection is read-only.",
-                    "Begin with SELECT or FROM.",
-                )
-            return statements[0]
+            return reading(parser, query)
+
+
+def reading(parser: duckdb.DuckDBPyConnection, query: str) -> duckdb.Statement:
+    """Return the one statement that a query is, which reads.
+
+    Raises:
+        UsageError: it is another. duckdb.Error: it is no SQL.
+    """
+    statements = parser.extract_statements(query)
+    if not statements:
+        raise UsageError("There is no query.", 'Begin like "FROM balance_totals".')
+    if len(statements) > 1 or not _reads(parser, statements[0]):
+        raise UsageError(
+            "Only one query that reads is asked at a time: this connection is read-only.",
+            "Begin with SELECT or FROM.",
+        )
+    return statements[0]
 
 
 def _reads(parser: duckdb.DuckDBPyConnection, statement: duckdb.Statement) -> bool:

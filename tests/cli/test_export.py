@@ -80,6 +80,18 @@ def test_a_query_that_fails_leaves_the_file_as_it_was(call: Call, synced: Path, 
         assert [p.read_text() for p in tmp_path.iterdir()] == ["precious\n"]
 
 
+def test_no_file_of_the_lake_is_written_over(call: Call, synced: Path) -> None:
+    """Nor one put among them."""
+    data = synced / "data"
+    [part, *_] = (data / "lake").rglob("*.parquet")
+    before = part.read_bytes()
+    for output in (part, data / "fincon.duckdb", data / "lake" / "new.parquet"):
+        for command in (["sql", "FROM balances"], ["report"], ["views", "--root", "/srv"]):
+            done = call("--data", str(data), *command, "--output", str(output))
+            assert (done.code, "keeps the lake itself" in done.err) == (2, True)
+    assert part.read_bytes() == before
+
+
 def test_a_link_stays_a_link(call: Call, synced: Path, tmp_path: Path) -> None:
     (tmp_path / "to.csv").symlink_to(tmp_path / "real.csv")
     call("sql", "SELECT 1 AS a", "--output", str(tmp_path / "to.csv"), cwd=synced)

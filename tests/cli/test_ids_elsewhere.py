@@ -35,6 +35,9 @@ def test_a_query_answers_session_ids_and_their_stripe_accounts(database: Path) -
     [
         ("SELECT nothing FROM links", "cannot be asked"),
         ("DROP TABLE links", "cannot be asked"),
+        ("SELECT 'fcsess_1' AS id; DROP TABLE links", "cannot be asked: Only one query that reads"),
+        ("COPY (SELECT 1) TO 'made.csv'", "cannot be asked: Only one query that reads"),
+        ("SELECT 'STRIPE_API_KEY=sk_live_1' AS id", "row 1: what stands there is not a session id"),
         ("SELECT i AS id FROM links", "row 1: '0' is not a session id"),
         ("SELECT session FROM links", "has no column session_id or id"),
         ("SELECT session AS id FROM links WHERE i > 9", "holds no session id"),
@@ -43,6 +46,7 @@ def test_a_query_answers_session_ids_and_their_stripe_accounts(database: Path) -
 def test_an_answer_without_ids_is_refused(database: Path, query: str, says: str) -> None:
     with pytest.raises(UsageError, match=says):
         ask_session_ids(query, database)
+    assert not Path("made.csv").exists()
 
 
 def test_a_file_and_a_query_at_once_are_wrong_usage(database: Path, call: Call) -> None:

@@ -228,6 +228,7 @@ SETTINGS = [
     ({"FINCON_CA_BUNDLE": "/etc/hostname"}, r"FINCON_CA_BUNDLE is '/etc/hostname', which cannot be used: it holds no"),
     ({"FINCON_PROXY": "me:secretword@proxy"}, r"FINCON_PROXY is not the address"),
     ({"FINCON_PROXY": "socks5://secretword"}, r"FINCON_PROXY is not the address"),
+    ({"FINCON_PROXY": "http://proxy.example.com:3128"}, r"FINCON_PROXY another machine: a key would cross the network"),
     ({"FINCON_PII_KEY": "short"}, r"FINCON_PII_KEY is shorter"),
     *(({"FINCON_DATA": f"a{c}b"}, r"in its path, which Delta Lake cannot name") for c in "%?[]|^\\\t\n\x01"),
 ]  # fmt: skip

@@ -13,6 +13,7 @@ import requests
 
 from fincon.errors import FinconError, StripeError, UsageError
 from fincon.extract.client import StripeClient
+from fincon.extract.pagination import parse_list_page
 from fincon.extract.responses import UNEXPECTED_ATTEMPTS
 from fincon.settings import Settings, load_settings
 from tests.conftest import KEY, settings_for
@@ -81,11 +82,11 @@ def impatient(stripe: ScriptedStripe, data: Path) -> Settings:
     return dataclasses.replace(settings_for(stripe.url, data), backoff_seconds=0.01)
 
 
-def refused(stripe: ScriptedStripe, data: Path) -> StripeError:
+def refused(stripe: ScriptedStripe, data: Path, read: Callable[[bytes], object] = len) -> StripeError:
     """What a request ends with."""
     client = StripeClient(impatient(stripe, data))
     with pytest.raises(StripeError) as error:
-        client.get("accounts", ACCOUNTS, len)
+        client.get("accounts", ACCOUNTS, read)
     client.close()
     assert client.last_request_id.isprintable()
     return error.value
@@ -112,6 +113,24 @@ def test_a_body_has_a_bound(packed: bool, data: Path) -> None:
         assert "larger than 64 MB" in str(error)
         assert len(stripe.requests) == UNEXPECTED_ATTEMPTS
     assert peak < 250 << 20
+
+
+@pytest.mark.parametrize(
+    ("objects", "says"), [(20_000_000, "far too many objects"), (20_000, "a page of 20,001 objects")]
+)
+def test_a_page_of_far_too_many_objects_is_never_read(objects: int, says: str, data: Path) -> None:
+    """Each would take many times the room that it has in the answer."""
+    packer = zlib.compressobj(1, wbits=31)
+    many = (packer.compress(b"{}," * 10_000) for _ in range(objects // 10_000))
+    parts = [packer.compress(b'{"object":"list","has_more":false,"data":['), *many, packer.compress(b"{}]}")]
+    answer = Answer(b"".join(parts) + packer.flush(), headers={"Content-Encoding": "gzip"})
+    with serving(ScriptedStripe(intercept=lambda path, query: answer)) as stripe:
+        tracemalloc.start()
+        try:
+            assert says in str(refused(stripe, data, parse_list_page))
+            assert tracemalloc.get_traced_memory()[1] < 250 << 20
+        finally:
+            tracemalloc.stop()
 
 
 @pytest.mark.parametrize(

@@ -210,3 +210,19 @@ def test_an_event_of_an_authorization_keeps_its_time_though_a_late_one_of_its_se
         "inactive",
     ]
     assert [row["status"] for row in rows(data, "FROM authorizations")] == ["inactive"]
+
+
+def test_an_authorization_that_was_seen_again_outlasts_a_late_event_of_between(data: Path) -> None:
+    """As an account does: what was seen last is what is known, though it left no row."""
+    with serving(ScriptedStripe(accounts=[account("fca_1")])) as stripe:
+        sync(stripe, data, accounts=True)
+        start = stripe.clock
+        for at, name in ((5, "Name 1"), (10, "Name 2"), (15, "Name 1")):
+            stripe.clock = start + at
+            told(stripe, f"evt_{at}", display_name=name)
+        third, second, first = stripe.events
+        for now, stripe.events in ((10, [first]), (20, [third, first]), (30, [third, second, first])):
+            stripe.clock = start + now
+            sync(stripe, data)
+    found = rows(data, "SELECT display_name FROM history.authorizations ORDER BY valid_from")
+    assert [row["display_name"] for row in found] == ["Name 1", "Name 2", "Name 1"]

@@ -463,6 +463,44 @@ def test_an_account_without_a_holder_goes_with_the_customer_whose_session_collec
         assert ids(data, table, "account_id") == {"fca_ab", "fca_c"}
 
 
+def test_what_a_stripe_account_holds_goes_with_it(stripe: ScriptedStripe, data: Path) -> None:
+    holder = {"account_holder": {"type": "account", "account": "acct_holder1"}}
+    for one in (*stripe.accounts[:3], stripe.sessions["fcsess_1"]):
+        one |= holder
+    fetch(stripe, data)
+    erase(data, "customer", "acct_holder1")
+    assert failed_checks(data) == {}
+    assert traces(data, ["acct_holder1", "fca_a", "fca_b", "fca_c", "fcsess_1"]) == []
+    for table in ("accounts", "balances", "owners", "transactions"):
+        assert ids(data, table, "account_id") == {"fca_ab"}
+
+
+def test_nothing_of_an_erased_account_comes_on_the_list_of_another(
+    stripe: ScriptedStripe, synced: Path
+) -> None:
+    """Nor of one that nobody knows: it is rejected."""
+    erase(synced, "customer", "cus_1")
+    stripe.accounts = [full("fca_ab", "cus_12"), full("fca_new", "cus_12")]
+    strange = [transaction("s1", "fca_a"), transaction("s2", "fca_nobody")]
+    stripe.transactions["fca_new"] = [transaction("n1", "fca_new"), *strange, transaction("n2", "fca_new")]
+    fetch(stripe, synced, "fcsess_12")
+    assert failed_checks(synced) == {}
+    assert traces(synced, OF_CUS_1) == []
+    of_new = rows(synced, "SELECT transaction_id FROM transactions WHERE account_id = 'fca_new' ORDER BY ALL")
+    assert [row["transaction_id"] for row in of_new] == ["fctxn_n1", "fctxn_n2"]
+    assert ids(synced, "rejects", "object_id") == {"fctxn_s1", "fctxn_s2"}
+
+
+def test_an_answer_of_another_session_is_not_taken_for_that(stripe: ScriptedStripe, data: Path) -> None:
+    stripe.session_accounts["fcsess_1"] = []
+    stripe.sessions["fcsess_1"]["id"] = "fcsess_12"
+    run_sync(settings_for(stripe.url, data), SyncRequest(session_ids=("fcsess_12", "fcsess_1")))
+    assert rows(data, "SELECT session_id, account_id FROM session_accounts") == [
+        {"session_id": "fcsess_12", "account_id": "fca_ab"}
+    ]
+    assert ids(data, "rejects", "object_id") == {"fcsess_1"}
+
+
 ODD_SHAPES: list[dict[str, Any]] = [
     {"data": [1]},
     {"account_holder": "cus_1"},

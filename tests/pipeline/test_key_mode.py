@@ -45,6 +45,16 @@ def test_a_key_of_the_other_mode_is_refused_before_anything_is_sent(
     assert len(rows(tmp_path / "data", "FROM accounts")) == 3
 
 
+def test_a_folder_without_rows_keeps_its_mode(tmp_path: Path) -> None:
+    """Its first run says it, though nobody was listed, and its pages are pruned."""
+    with serving(ScriptedStripe()) as stripe:
+        assert typed("sync", cwd=tmp_path, env=environ(stripe.url)).code == 0
+        shutil.rmtree(tmp_path / "data" / "pages")
+        done = typed("sync", cwd=tmp_path, env=environ(stripe.url, STRIPE_API_KEY=KEYS[True]))
+    assert done.code == 2
+    assert "holds test data" in done.err
+
+
 def test_a_key_that_was_never_answered_binds_no_folder(tmp_path: Path) -> None:
     """Whoever takes the wrong key first, which Stripe refuses, takes the right one then."""
     stripe = ScriptedStripe(accounts=[account("fca_1")])

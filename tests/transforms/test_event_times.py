@@ -33,6 +33,19 @@ def test_where_no_microsecond_is_left_no_two_events_have_the_same(known: int) ->
     assert all(FIRST < at < FIRST + SECOND for at in found)
 
 
+@pytest.mark.parametrize("a_time", [1, 7, 500])
+def test_no_two_of_hundreds_of_events_in_a_second_have_the_same(a_time: int) -> None:
+    """However many of them come at a time, each newest first."""
+    events = [EventOf(f"evt_{n}", "fca_1", 60) for n in range(500)]
+    known: dict[int, dict[str, int]] = {}
+    for start in range(0, len(events), a_time):
+        times = EventTimes(known)
+        given = {one.event_id: times.of(one) for one in reversed(events[: start + a_time])}
+        known = {account_number("fca_1"): given}
+    assert len({*given.values()}) == len(events)
+    assert {at // SECOND for at in given.values()} == {60}
+
+
 def test_an_event_has_the_time_of_its_id_where_nothing_speaks_against_it() -> None:
     event = EventOf("evt_1", "fca_1", CREATED)
     assert EventTimes({}).of(event) == own_time("evt_1", CREATED)
