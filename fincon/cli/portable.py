@@ -16,8 +16,10 @@ from fincon.warehouse import portable
 @click.option("--history", is_flag=True, help="Every version of each row, not the latest alone.")
 def export(target: Path, *, history: bool) -> None:
     """Write all tables as plain Parquet files, or as one DuckDB file, that need neither fincon nor Delta."""
+    data = data_folder(current_options().data)
+    refuse_own(target, data)
     try:
-        counts = portable.export(data_folder(current_options().data), target, history=history)
+        counts = portable.export(data, target, history=history)
     except OSError as error:
         raise RunFailed(f"{target} cannot be written: {reason_of(error)}.", "Name another place.") from error
     for name, rows in counts.items():

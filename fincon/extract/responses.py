@@ -48,7 +48,7 @@ BODY_BYTES = 64 << 20
 """The largest body that is read, unpacked. A page of a hundred accounts has some 300 KB."""
 
 MOST_OBJECTS = 400_000
-"""How many objects a body may hold, at any depth. A page of a hundred accounts has some 2,000."""
+"""How many objects and lists a body may hold, at any depth. A page of a hundred accounts has some 2,000."""
 
 FIRST_ATTEMPTS = 3
 """Attempts while nothing has answered yet in this run: a wrong address is told within seconds."""
@@ -176,8 +176,8 @@ def unexpected_body(answer: StripeResponse, error: UnexpectedAnswer) -> FailedAt
 
 
 def is_too_large(body: bytes) -> bool:
-    """Return whether a body holds more objects than any the API sends: read, each takes far more room than it has there."""
-    return body.count(b"{") > MOST_OBJECTS
+    """Return whether a body holds more objects and lists than any the API sends: read, each takes far more room than there."""
+    return body.count(b"{") + body.count(b"[") > MOST_OBJECTS
 
 
 def too_large(request: str, request_id: str, date: int) -> FailedAttempt:

@@ -52,7 +52,7 @@ STRIPE_ACCOUNT = Kind(
 OF_SESSION = "stripe_account"
 """The column of a file of sessions that says to which Stripe account each belongs; empty = the key's own."""
 
-SHOWABLE = re.compile(r"(?!.*(?:=|\b[prs]k_))[ -~]+")
+SHOWABLE = re.compile(r"(?!.*(?:\w=|\b[prs]k_)).+", re.DOTALL)
 """What may be shown of what stands in an id's place: neither a setting nor a key."""
 
 SEPARATORS = ",;\t|"

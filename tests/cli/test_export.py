@@ -86,9 +86,9 @@ def test_no_file_of_the_lake_is_written_over(call: Call, synced: Path) -> None:
     [part, *_] = (data / "lake").rglob("*.parquet")
     before = part.read_bytes()
     for output in (part, data / "fincon.duckdb", data / "lake" / "new.parquet"):
-        for command in (["sql", "FROM balances"], ["report"], ["views", "--root", "/srv"]):
+        for command in (["sql", "FROM balances"], ["report"], ["views", "--for", "/srv"]):
             done = call("--data", str(data), *command, "--output", str(output))
-            assert (done.code, "keeps the lake itself" in done.err) == (2, True)
+            assert (done.code, "keeps the lake itself" in done.err) == (2, True), done.err
     assert part.read_bytes() == before
 
 

@@ -116,12 +116,19 @@ def test_a_body_has_a_bound(packed: bool, data: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("objects", "says"), [(20_000_000, "far too many objects"), (20_000, "a page of 20,001 objects")]
+    ("item", "objects", "says"),
+    [
+        (b"{},", 20_000_000, "far too many objects"),
+        (b"[", 60_000_000, "far too many objects"),
+        (b"{},", 20_000, "a page of 20,001 objects"),
+    ],
 )
-def test_a_page_of_far_too_many_objects_is_never_read(objects: int, says: str, data: Path) -> None:
+def test_a_page_of_far_too_many_objects_is_never_read(
+    item: bytes, objects: int, says: str, data: Path
+) -> None:
     """Each would take many times the room that it has in the answer."""
     packer = zlib.compressobj(1, wbits=31)
-    many = (packer.compress(b"{}," * 10_000) for _ in range(objects // 10_000))
+    many = (packer.compress(item * 10_000) for _ in range(objects // 10_000))
     parts = [packer.compress(b'{"object":"list","has_more":false,"data":['), *many, packer.compress(b"{}]}")]
     answer = Answer(b"".join(parts) + packer.flush(), headers={"Content-Encoding": "gzip"})
     with serving(ScriptedStripe(intercept=lambda path, query: answer)) as stripe:
