@@ -40,8 +40,8 @@ MUTATIONS = (
     Mutation(
         "complete_until as max",
         "fincon/landing/page_store.py",
-        "return min((page.header.observed_at for page in first), default=None)",
-        "return max((page.header.observed_at for page in first), default=None)",
+        "return min((header.observed_at for header in answers), default=None)",
+        "return max((header.observed_at for header in answers), default=None)",
     ),
     Mutation(
         "pages against rows not compared in a run",

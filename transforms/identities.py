@@ -16,7 +16,7 @@ MASKED = rf"\1\3\5\7{REMOVED}\2\4\6\8"
 _DISTINCT = re.compile(r"[A-Za-z]+_[^\x00-\x1f\x7f]{1,250}")
 
 
-_STRIPE_ID = re.compile(r"\b(fca|fcsess|cus|acct)_\w+")
+_STRIPE_ID = re.compile(r"\b(fca|fcsess|cus|acct)_[^\s\"'),;/?&]+")
 
 
 def mask_ids(text: str) -> str:

@@ -86,7 +86,7 @@ def fetch_events(
     if last is None:
         answer, page = fetch_page(stripe, listed)
         is_too_long_ago = answer.date - since_seconds > KEPT_FOR.total_seconds()
-        if is_too_long_ago or page_store.is_known_later(answer.date):
+        if is_too_long_ago or page_store.is_known_later(answer.date, since):
             return False
         last = pages.store(page_store, answer, page, no_page(EVENTS.name))
         progress(page.count)

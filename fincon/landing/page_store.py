@@ -132,9 +132,12 @@ class PageStore:
             self._latest = max(at, self._newest + 1, self._latest + 1)
             return self._latest
 
-    def is_known_later(self, date: int) -> bool:
-        """Return whether an earlier run has a page from well after the second ``date`` (Unix): one of the clocks was wrong."""
-        return self._newest > date * SECOND + APART
+    def is_known_later(self, date: int, since: int = 0) -> bool:
+        """Return whether an earlier run has a page of, or read up to, well after the second ``date`` (Unix).
+
+        ``since`` is in microseconds. One of the clocks was wrong then.
+        """
+        return max(self._newest, since) > date * SECOND + APART
 
     @property
     def latest(self) -> int:

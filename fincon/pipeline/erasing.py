@@ -57,9 +57,19 @@ def note(data: DataPath, erasure: Erasure) -> None:
 
 
 def begun(data: DataPath) -> Erasure | None:
-    """Return the erasure that was begun and not finished, if there is one."""
+    """Return the erasure that was begun and not finished, if there is one.
+
+    Raises:
+        RunFailed: it cannot be read.
+    """
     path = DataFolder(data).erasing
-    return msgspec.json.decode(path.read_bytes(), type=Erasure) if path.exists() else None
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=Erasure) if path.exists() else None
+    except msgspec.DecodeError as error:
+        raise RunFailed(
+            f"An erasure was begun, and {path}, which says of whom, cannot be read: {error}.",
+            "Remove that file, and erase the same id again.",
+        ) from error
 
 
 def finish(data: DataPath, lake: Lake) -> bool:

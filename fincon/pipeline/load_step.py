@@ -157,7 +157,7 @@ def _complete_until(ctx: SyncContext, runs: Sequence[Run]) -> dict[str, datetime
     for run in runs:
         micros = RunFolder(ctx.data, run.run_id).pages.complete_until()
         if micros is not None:
-            until[run.stripe_account] = max(micros, until.get(run.stripe_account, micros))
+            until[run.stripe_account] = micros
     return {whose: utc(micros) for whose, micros in until.items()}
 
 

@@ -357,12 +357,13 @@ def test_an_event_a_little_ahead_is_older_than_what_is_seen_after_it(
         after(seconds, stripe, listed, 778, events=True)
 
 
-def test_after_a_listing_from_the_future_all_is_listed_until_clocks_have_caught_up(
-    stripe: ScriptedStripe, listed: Path
+@pytest.mark.parametrize("asked", [{"events": True}, {}], ids=["events", "listing"])
+def test_after_an_answer_from_the_future_all_is_listed_until_clocks_have_caught_up(
+    stripe: ScriptedStripe, listed: Path, asked: dict[str, bool]
 ) -> None:
     """An event would pass for older than what that showed, or would never be asked for."""
     hour = 3600
-    after(23 * hour, stripe, listed, 100)
+    after(23 * hour, stripe, listed, 100, **asked)
     stripe.clock -= 23 * hour
     for seconds, balance in ((hour, 200), (21 * hour, 300), (hour + 1800, 400), (6 * hour, 500)):
         at = stripe.clock + seconds - 1800
