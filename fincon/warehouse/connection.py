@@ -41,6 +41,9 @@ def _within_memory() -> dict[str, str]:
     """Return the settings by which DuckDB holds no more than `reader_memory`; none where there is no place for the rest."""
     try:
         folder = _spill_folder(os.getpid())
+        if not folder.is_dir():  # of a process that lives for weeks, some system cleans up what is temporary
+            _spill_folder.cache_clear()
+            folder = _spill_folder(os.getpid())
     except OSError:
         return {}
     # A folder in it for each connection, which DuckDB makes when it needs it, and removes with the connection.

@@ -216,9 +216,12 @@ print(*(one.execute(ask).fetchall()[0][0] for one in (duckdb.connect(), views, v
 def test_what_a_question_cannot_hold_goes_to_a_private_folder_that_ends_with_the_process(
     synced: Path, tmp_path: Path
 ) -> None:
-    """Within the memory it was given; a fork that ends first leaves the folder to its owner."""
+    """Within the memory it was given; a fork that ends first leaves the folder to its owner, and one that is gone is made anew."""
     script = f"""
 import atexit, os, fincon
+fincon.connect({str(synced)!r}).close()
+[folder] = os.listdir({str(tmp_path)!r})
+os.rmdir({str(tmp_path)!r} + "/" + folder)
 views = fincon.connect({str(synced)!r})
 if not (child := os.fork()):
     atexit._run_exitfuncs()
