@@ -52,7 +52,7 @@ MUTATIONS = (
     Mutation(
         "the run against the lake not compared",
         "fincon/lake/append.py",
-        "    _reconcile(lake, staged_files(folder, BALANCES, origins), origins)\n",
+        "    _reconcile(lake, balances, origins)\n",
         "",
     ),
     Mutation(

@@ -6,7 +6,6 @@ All that is written goes through `redact` first, so that no page, row, reject or
 import hmac
 import re
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
@@ -285,8 +284,10 @@ def _texts(raw: bytes) -> list[str]:
     """Return all texts within a value: one object is few."""
     found = []
     for text in _TEXT.findall(raw):
-        with suppress(msgspec.DecodeError):
+        try:
             found.append(msgspec.json.decode(text, type=str))
+        except msgspec.DecodeError:
+            continue  # no text, and so no id
     return found
 
 
