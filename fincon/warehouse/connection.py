@@ -1,16 +1,14 @@
 """Connect to ``fincon.duckdb`` for reading, as notebooks, commands and checks do."""
 
-import atexit
 import os
 import re
 import secrets
-import shutil
+import stat
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from difflib import get_close_matches
-from functools import cache
 from pathlib import Path
-from tempfile import TemporaryDirectory, mkdtemp
+from tempfile import TemporaryDirectory, gettempdir
 from typing import Any
 
 import duckdb
@@ -40,26 +38,24 @@ def connect(data: str | DataPath | None = None) -> ReadOnlyConnection:
 def _within_memory() -> dict[str, str]:
     """Return the settings by which DuckDB holds no more than `reader_memory`; none where there is no place for the rest."""
     try:
-        folder = _spill_folder(os.getpid())
-        if not folder.is_dir():  # of a process that lives for weeks, some system cleans up what is temporary
-            _spill_folder.cache_clear()
-            folder = _spill_folder(os.getpid())
+        folder = _spill_folder()
     except OSError:
         return {}
     # A folder in it for each connection, which DuckDB makes when it needs it, and removes with the connection.
-    return {"memory_limit": reader_memory(), "temp_directory": str(folder / secrets.token_hex(4))}
+    return {"memory_limit": reader_memory(), "temp_directory": str(folder / secrets.token_hex(8))}
 
 
-@cache
-def _spill_folder(process: int) -> Path:
-    """Return the folder of a process for what its questions spill: nobody else's, and removed when it ends."""
-    folder = Path(mkdtemp(prefix="fincon-"))
+def _spill_folder() -> Path:
+    """Return the folder of this user for what questions spill; it stays, empty, for the next.
 
-    def remove() -> None:
-        if os.getpid() == process:  # a fork of it ends with the same
-            shutil.rmtree(folder, ignore_errors=True)
-
-    atexit.register(remove)
+    Raises:
+        OSError: it cannot be made, or others could look into it.
+    """
+    folder = Path(gettempdir(), f"fincon-{os.getuid()}")
+    folder.mkdir(mode=0o700, exist_ok=True)
+    found = folder.lstat()  # in a folder that all share, somebody may have been there first
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o077:
+        raise PermissionError(f"{folder} is not this user's alone")
     return folder
 
 

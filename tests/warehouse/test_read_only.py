@@ -1,8 +1,8 @@
 """Whoever asks the views reads them, and nothing else: no file but the lake's, no environment, and nothing is written."""
 
-import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -213,36 +213,28 @@ print(*(one.execute(ask).fetchall()[0][0] for one in (duckdb.connect(), views, v
     assert done.stdout == "True False False\n"
 
 
-def test_what_a_question_cannot_hold_goes_to_a_private_folder_that_ends_with_the_process(
-    synced: Path, tmp_path: Path
+def test_what_a_question_cannot_hold_goes_to_a_private_folder_until_the_connection_is_closed(
+    synced: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Within the memory it was given; a fork that ends first leaves the folder to its owner, and one that is gone is made anew."""
-    script = f"""
-import atexit, os, fincon
-fincon.connect({str(synced)!r}).close()
-[folder] = os.listdir({str(tmp_path)!r})
-os.rmdir({str(tmp_path)!r} + "/" + folder)
-views = fincon.connect({str(synced)!r})
-if not (child := os.fork()):
-    atexit._run_exitfuncs()
-    os._exit(0)
-os.waitpid(child, 0)
-rows = views.sql("SELECT md5(range::VARCHAR) AS text FROM range(1_500_000) ORDER BY text").to_arrow_reader(1000)
-next(rows)
-[folder] = os.listdir({str(tmp_path)!r})
-print(oct(os.stat({str(tmp_path)!r} + "/" + folder).st_mode & 0o777))
-spilled = views.cursor().execute("SELECT sum(size) > 0 FROM duckdb_temporary_files()").fetchall()
-print(views.cursor().execute("SELECT current_setting('memory_limit')").fetchall()[0][0], spilled[0][0])
-"""
-    variables = {"TMPDIR": str(tmp_path), "FINCON_QUERY_MEMORY": "60"}
-    done = subprocess.run(
-        [sys.executable, "-c", script],
-        capture_output=True,
-        text=True,
-        check=True,
-        env={**os.environ, **variables},
-    )
-    assert (done.stdout, list(tmp_path.iterdir())) == ("0o700\n57.2 MiB True\n", [])
+    """Within the memory it was given; where others could look into that folder nothing is put there."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setenv("FINCON_QUERY_MEMORY", "60")
+    limit = "SELECT current_setting('memory_limit')"
+    with connect(synced) as views:
+        query = "SELECT md5(range::VARCHAR) AS text FROM range(1_500_000) ORDER BY text"
+        next(under_way := views.sql(query).to_arrow_reader(1000))
+        with views.cursor() as beside:
+            spilled = beside.execute("SELECT sum(size) > 0 FROM duckdb_temporary_files()").fetchall()
+            assert (beside.execute(limit).fetchall(), spilled) == ([("57.2 MiB",)], [(True,)])
+        [folder] = tmp_path.iterdir()
+        assert (folder.stat().st_mode & 0o777, len([*folder.iterdir()])) == (0o700, 1)
+        under_way.close()
+        del under_way
+    assert [*folder.iterdir()] == []
+    folder.chmod(0o755)
+    with connect(synced) as views:
+        assert views.execute(limit).fetchall() != [("57.2 MiB",)]
+        assert not views.execute("SELECT current_setting('temp_directory')").fetchall()[0][0].startswith("/")
 
 
 def test_a_question_that_needs_more_memory_says_how_to_give_it(
