@@ -3,9 +3,11 @@
 import os
 import re
 import secrets
+import shutil
 import stat
+import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from difflib import get_close_matches
 from pathlib import Path
 from tempfile import TemporaryDirectory, gettempdir
@@ -27,6 +29,8 @@ from fincon.warehouse.views import made_by, published_files
 AGAIN = "`fincon compact` or the next `fincon sync` makes the views anew."
 WAIT_SECONDS = 10.0
 """How long a reader waits for another to make the views anew, where those that are there lack something."""
+LEFT_SECONDS = 86_400
+"""How old what a question spilled is when nobody reads it any more."""
 UNKNOWN_NAME = re.compile(r'(?:Table|Function) with name "?(\w+)"? does not exist')
 
 
@@ -56,6 +60,10 @@ def _spill_folder() -> Path:
     found = folder.lstat()  # in a folder that all share, somebody may have been there first
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o077:
         raise PermissionError(f"{folder} is not this user's alone")
+    for left in folder.iterdir():  # by readers that were killed: it may name people
+        with suppress(FileNotFoundError):
+            if time.time() - left.stat().st_mtime > LEFT_SECONDS:
+                shutil.rmtree(left, ignore_errors=True)
     return folder
 
 

@@ -1,8 +1,10 @@
 """Whoever asks the views reads them, and nothing else: no file but the lake's, no environment, and nothing is written."""
 
+import os
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
@@ -216,7 +218,7 @@ print(*(one.execute(ask).fetchall()[0][0] for one in (duckdb.connect(), views, v
 def test_what_a_question_cannot_hold_goes_to_a_private_folder_until_the_connection_is_closed(
     synced: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Within the memory it was given; where others could look into that folder nothing is put there."""
+    """Or, where its process was killed, for a day. Where others could look into that folder nothing is put there."""
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     monkeypatch.setenv("FINCON_QUERY_MEMORY", "60")
     limit = "SELECT current_setting('memory_limit')"
@@ -231,6 +233,11 @@ def test_what_a_question_cannot_hold_goes_to_a_private_folder_until_the_connecti
         under_way.close()
         del under_way
     assert [*folder.iterdir()] == []
+    for name, days in (("killed", 2), ("at work", 0)):
+        (folder / name).mkdir()
+        os.utime(folder / name, (time.time() - days * 86_400,) * 2)
+    connect(synced).close()
+    assert [one.name for one in folder.iterdir()] == ["at work"]
     folder.chmod(0o755)
     with connect(synced) as views:
         assert views.execute(limit).fetchall() != [("57.2 MiB",)]
