@@ -118,11 +118,12 @@ def test_a_body_has_a_bound(packed: bool, data: Path) -> None:
 @pytest.mark.parametrize(
     ("item", "objects", "says"),
     [
+        (b"{},", 20_000, "a page of 20,001 objects"),
         (b"{},", 20_000_000, "far too many objects"),
         (b"[", 60_000_000, "far too many objects"),
-        (b"{},", 20_000, "a page of 20,001 objects"),
     ],
 )
+@pytest.mark.first(1)
 def test_a_page_of_far_too_many_objects_is_never_read(
     item: bytes, objects: int, says: str, data: Path
 ) -> None:

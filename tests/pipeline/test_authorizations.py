@@ -212,6 +212,7 @@ def test_an_event_of_an_authorization_keeps_its_time_though_a_late_one_of_its_se
     assert [row["status"] for row in rows(data, "FROM authorizations")] == ["inactive"]
 
 
+@pytest.mark.slow
 def test_an_authorization_that_was_seen_again_outlasts_a_late_event_of_between(data: Path) -> None:
     """As an account does: what was seen last is what is known, though it left no row."""
     with serving(ScriptedStripe(accounts=[account("fca_1")])) as stripe:

@@ -449,6 +449,7 @@ def test_an_erasure_tells_of_a_reader_that_stays(synced: Path) -> None:
     assert traces(synced, ["fca_a"]) == []
 
 
+@pytest.mark.slow
 def test_an_account_without_a_holder_goes_with_the_customer_whose_session_collected_it(
     stripe: ScriptedStripe, data: Path
 ) -> None:
@@ -463,6 +464,7 @@ def test_an_account_without_a_holder_goes_with_the_customer_whose_session_collec
         assert ids(data, table, "account_id") == {"fca_ab", "fca_c"}
 
 
+@pytest.mark.slow
 def test_what_a_stripe_account_holds_goes_with_it(stripe: ScriptedStripe, data: Path) -> None:
     holder = {"account_holder": {"type": "account", "account": "acct_holder1"}}
     for one in (*stripe.accounts[:3], stripe.sessions["fcsess_1"]):
@@ -475,6 +477,7 @@ def test_what_a_stripe_account_holds_goes_with_it(stripe: ScriptedStripe, data: 
         assert ids(data, table, "account_id") == {"fca_ab"}
 
 
+@pytest.mark.slow
 def test_nothing_of_an_erased_account_comes_on_the_list_of_another(
     stripe: ScriptedStripe, synced: Path
 ) -> None:

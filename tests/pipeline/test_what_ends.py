@@ -344,7 +344,7 @@ def test_an_event_from_the_future_outlasts_nothing(stripe: ScriptedStripe, liste
 
 
 @pytest.mark.parametrize("ahead", [40, 3])
-@pytest.mark.first(1)
+@pytest.mark.first(0)
 def test_an_event_a_little_ahead_is_older_than_what_is_seen_after_it(
     stripe: ScriptedStripe, listed: Path, ahead: int
 ) -> None:
@@ -358,6 +358,7 @@ def test_an_event_a_little_ahead_is_older_than_what_is_seen_after_it(
 
 
 @pytest.mark.parametrize("asked", [{"events": True}, {}], ids=["events", "listing"])
+@pytest.mark.first(0)
 def test_after_an_answer_from_the_future_all_is_listed_until_clocks_have_caught_up(
     stripe: ScriptedStripe, listed: Path, asked: dict[str, bool]
 ) -> None:
