@@ -67,7 +67,11 @@ def worker(server: dict[str, str], world: Sandbox, lake: Path) -> Iterator[int]:
             yield process.pid
         finally:
             process.terminate()
-            process.wait(60)
+            try:
+                process.wait(60)
+            except subprocess.TimeoutExpired:  # Prefect's own, which now and then waits for a run that was killed
+                process.kill()
+                process.wait()
 
 
 def clean() -> dict[str, str]:

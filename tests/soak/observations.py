@@ -22,11 +22,10 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import cache
-from itertools import count
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -389,15 +388,27 @@ def play(seed: int, data: Path, count: int = 1, syncs: int = SYNCS) -> Worlds:
     return worlds
 
 
-def play_one(seed: int, together: int) -> tuple[Counter[str], str]:
-    """Play sequences in a lake of their own: how many syncs there were, and what differs, if anything does."""
+def play_one(world: tuple[int, int]) -> tuple[Counter[str], str]:
+    """Play sequences in a lake of their own, given as (seed, how many): what there was, and what differs, if anything does."""
+    seed, together = world
     with tempfile.TemporaryDirectory(prefix="fincon-observations-") as folder:
         try:
             worlds = play(seed, Path(folder) / "data", together)
         except AssertionError as differs:
-            return Counter(), str(differs)
+            return Counter(sequences=together), str(differs)
     done = worlds.finished + worlds.cut_short
-    return Counter({"syncs": done, "cut short": worlds.cut_short, LOST: worlds.lost}), ""
+    return Counter(
+        {"sequences": together, "syncs": done, "cut short": worlds.cut_short, LOST: worlds.lost}
+    ), ""
+
+
+def worlds_of(sequences: int, seed: int) -> Iterator[tuple[int, int]]:
+    """Yield the seed of each lake, and how many sequences are played in it."""
+    while sequences > 0:
+        together = min(TOGETHER[seed % len(TOGETHER)], sequences)
+        yield seed, together
+        sequences -= together
+        seed += 1
 
 
 def main() -> int:
@@ -410,17 +421,10 @@ def main() -> int:
     figures = Counter(dict.fromkeys(("sequences", "syncs", "cut short", LOST, "wrong"), 0))
     wrong: list[str] = []
     # Ended now and then, a process gives back what its libraries keep.
-    with ProcessPoolExecutor(mp_context=get_context("spawn"), max_tasks_per_child=20) as pool:
-        played: dict[Future[tuple[Counter[str], str]], int] = {}
-        for seed in count(asked.seed):
-            if (left := asked.sequences - sum(played.values())) <= 0:
-                break
-            together = min(TOGETHER[seed % len(TOGETHER)], left)
-            played[pool.submit(play_one, seed, together)] = together
-        for one in as_completed(played):
-            found, differs = one.result()
+    with get_context("spawn").Pool(maxtasksperchild=20) as pool:
+        for found, differs in pool.imap_unordered(play_one, worlds_of(asked.sequences, asked.seed)):
+            figures.update(found)
             wrong += [differs] if differs else []
-            figures.update(found, sequences=played[one])
             print(f"{figures['sequences']:,} sequences, {len(wrong)} wrong", file=sys.stderr, flush=True)  # noqa: T201
     figures["wrong"] = len(wrong)
     for name, value in {**figures, "seconds": round(time.monotonic() - began)}.items():
