@@ -69,8 +69,8 @@ def worker(server: dict[str, str], world: Sandbox, lake: Path) -> Iterator[int]:
             process.terminate()
             try:
                 process.wait(60)
-            except subprocess.TimeoutExpired:  # Prefect's own, which now and then waits for a run that was killed
-                process.kill()
+            except subprocess.TimeoutExpired:
+                process.kill()  # Prefect's own now and then waits for a run that was killed
                 process.wait()
 
 
