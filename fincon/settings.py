@@ -43,7 +43,7 @@ PII_KEY_LENGTH = 16
 MEMORY_MB = 160
 """What DuckDB may hold of a run before it spills to disk, if nothing else is set: a million accounts were loaded in it."""
 
-READER_MEMORY_MB = 250
+QUERY_MEMORY_MB = 250
 """What DuckDB may hold of a question before it spills to disk, if nothing else is set: with its process under 500 MB."""
 
 UNUSABLE_IN_A_PATH = re.compile(r"[%?\[\]|^\\\x00-\x1f\x7f]")
@@ -134,7 +134,7 @@ def load_settings(
         UsageError: a variable is missing or cannot be used; the message names it, never its value if secret.
     """
     env = os.environ if environ is None else environ
-    query_memory(env)  # raises before anything is fetched
+    run_memory(env)  # raises before anything is fetched
     key = env.get("STRIPE_API_KEY", "").strip() or other_key()
     if not key:
         raise UsageError("STRIPE_API_KEY is not set.", KEY_HINT)
@@ -240,24 +240,26 @@ def dask_scheduler() -> str:
     return os.environ.get("FINCON_DASK", "").strip()
 
 
+def run_memory(environ: Mapping[str, str] | None = None) -> str:
+    """Return what DuckDB may hold of a run before it spills to disk: ``FINCON_MEMORY``, in megabytes.
+
+    Raises:
+        UsageError: that is no number of megabytes.
+    """
+    return _megabytes("FINCON_MEMORY", MEMORY_MB, environ)
+
+
 def query_memory(environ: Mapping[str, str] | None = None) -> str:
-    """Return what DuckDB may hold of a run before it spills to disk, as DuckDB reads it: ``FINCON_MEMORY``, in megabytes.
+    """Return what DuckDB may hold of a query before it spills to disk: ``FINCON_QUERY_MEMORY``, in megabytes.
 
     Raises:
         UsageError: that is no number of megabytes.
     """
-    env = os.environ if environ is None else environ
-    return f"{_positive(env, 'FINCON_MEMORY', int, MEMORY_MB)}MB"
+    return _megabytes("FINCON_QUERY_MEMORY", QUERY_MEMORY_MB, environ)
 
 
-def reader_memory(environ: Mapping[str, str] | None = None) -> str:
-    """Return what DuckDB may hold of a question before it spills to disk: ``FINCON_QUERY_MEMORY``, in megabytes.
-
-    Raises:
-        UsageError: that is no number of megabytes.
-    """
-    env = os.environ if environ is None else environ
-    return f"{_positive(env, 'FINCON_QUERY_MEMORY', int, READER_MEMORY_MB)}MB"
+def _megabytes(variable: str, default: int, environ: Mapping[str, str] | None) -> str:
+    return f"{_positive(os.environ if environ is None else environ, variable, int, default)}MB"
 
 
 def quiet_prefect(*, for_a_person: bool = False) -> None:

@@ -11,8 +11,6 @@ from typing import NamedTuple
 
 import msgspec
 
-from fincon.transforms.page import Header
-
 SECOND = 1_000_000
 """In microseconds, in which times of observations are told."""
 
@@ -73,9 +71,12 @@ def events_on(body: bytes) -> list[EventOf]:
     return found
 
 
-def is_ahead(created: int, header: Header) -> bool:
-    """Return whether an event of the second ``created`` is later than the answer of its page can know of."""
-    return header.answered_at > 0 and created > header.answered_at // SECOND + AHEAD_SECONDS
+def is_ahead(created: int, answered_at: int) -> bool:
+    """Return whether an event of the second ``created`` is later than an answer of ``answered_at`` can know of.
+
+    That is in microseconds; 0, where no answer tells, is never too early.
+    """
+    return 0 < answered_at < (created - AHEAD_SECONDS) * SECOND
 
 
 def own_time(event_id: str, created: int) -> int:

@@ -61,7 +61,7 @@ def read_events(parsed: ParsedObjects, pages: Sequence[Page]) -> None:
             except msgspec.DecodeError as error:
                 parsed.rejects.append(unreadable("event", raw, str(error), header.observed_at))
                 continue
-            if is_ahead(event.created, header):
+            if is_ahead(event.created, header.answered_at):
                 parsed.rejects.append(unreadable("event", raw, AHEAD, header.observed_at))
                 continue
             at = header.event_times.get(event.id) or own_time(event.id, event.created)

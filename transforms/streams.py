@@ -43,6 +43,11 @@ class Stream:
     has_accounts: bool = False
     """Whether accounts stand on its pages: their balances are then summed up to be compared with the rows."""
 
+    @property
+    def tells_of_all(self) -> bool:
+        """Whether it says, up to when it is asked for, what happened to every account."""
+        return self.has_accounts and bool(self.path) and not self.parent
+
     def request(
         self, parent: str = "", *, after: str = "", ownership: str = ""
     ) -> tuple[str, dict[str, str]]:

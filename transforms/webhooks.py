@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from fincon.transforms.event_times import SECOND, EventOf, account_number, own_time
+from fincon.transforms.event_times import SECOND, EventOf, account_number, is_ahead, own_time
 from fincon.transforms.streams import EVENTS_OVERLAP
 
 THIN = "v2.core.event"
@@ -118,12 +118,16 @@ class Sorted(NamedTuple):
 
 
 def sort_webhooks(
-    events: Iterable[tuple[str, msgspec.Raw]], known: Mapping[int, Mapping[str, int]], since: int | None
+    events: Iterable[tuple[str, msgspec.Raw]],
+    known: Mapping[int, Mapping[str, int]],
+    since: int | None,
+    now: int,
 ) -> Sorted:
     """Tell what is to become of ``events`` (id and content) of one Stripe account; what is known already is left out.
 
     ``known`` is as `EventTimes` takes it. ``since`` is up to when (microseconds) all that happened is in: what was a good
-    while before was read, or is not asked for. None where nothing is: then no event can be placed.
+    while before was read, or is not asked for. None where nothing is: then no event can be placed. ``now`` is in microseconds:
+    whether an event of later has happened, only the list can tell, for its answer has a date.
     """
     found = Sorted([], [], set())
     placed: dict[tuple[str, int], dict[str, msgspec.Raw]] = {}
@@ -141,6 +145,10 @@ def sort_webhooks(
             continue
         if event.object == THIN:
             found.accounts.append(event.data.object.id)
+        elif is_ahead(event.created, now) and event_id not in known.get(
+            account_number(event.data.object.id), {}
+        ):
+            found.undecided.add(event_id)
         else:
             placed.setdefault((event.data.object.id, event.created), {})[event_id] = raw
     for (object_id, created), of_second in placed.items():

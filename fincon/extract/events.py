@@ -23,7 +23,7 @@ from fincon.extract.refusals import Refusals, RefusedAlike, drop_unread, refusal
 from fincon.extract.responses import StripeResponse
 from fincon.landing.page_store import PageStore
 from fincon.transforms.decode import ObjectDecoder
-from fincon.transforms.event_times import AHEAD_SECONDS, SECOND, EventTimes, events_on, is_ahead
+from fincon.transforms.event_times import SECOND, EventTimes, events_on, is_ahead
 from fincon.transforms.events import accounts_of_events
 from fincon.transforms.list_page import ListPage, list_page
 from fincon.transforms.page import Header
@@ -137,7 +137,7 @@ def _unreadable_accounts(page_store: PageStore) -> list[str]:
     pages = (page for stream in (EVENTS, WEBHOOKS) for page in page_store.chain(stream.name))
     for header, body in pages:
         for event, raw in accounts_of_events(body):
-            if is_ahead(event.created, header) or not _is_read(decoder, raw):
+            if is_ahead(event.created, header.answered_at) or not _is_read(decoder, raw):
                 found |= dict.fromkeys(filter(None, [object_id(raw)]))
     return list(found)
 
@@ -173,7 +173,7 @@ class _EventPages:
         """Write a page behind ``before``, without the events that are kept already; return its header."""
         times: dict[str, int] = {}
         for one in events_on(answer.body):  # those in the lake have their place in Stripe's order too
-            if one.created > answer.date + AHEAD_SECONDS:
+            if is_ahead(one.created, answer.date * SECOND):
                 continue  # it is rejected, and its account asked for
             if one.event_id not in self._read and one.event_id not in times:
                 # What is seen from now on is newer than what an event tells, whatever its server's clock showed.

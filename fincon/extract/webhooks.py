@@ -32,6 +32,11 @@ def with_listed(
     return known
 
 
+def listed(page_store: PageStore) -> set[str]:
+    """Return the events that this run has read from Stripe's list: what has no time there was rejected."""
+    return {one.event_id for _, body in page_store.chain(EVENTS.name) for one in events_on(body)}
+
+
 def store_webhooks(
     page_store: PageStore, events: Sequence[tuple[msgspec.Raw, int | None]], newest: int
 ) -> None:

@@ -23,7 +23,7 @@ from fincon.storage.data_folder import DataFolder, atomic_write, make_folder
 from fincon.transforms.flatten import flatten
 from fincon.transforms.page import DueAccount, Origin, Page, Watermark
 from fincon.transforms.schemas import ACCOUNTS, REFRESHES, RUNS, SESSIONS, WATERMARKS, Table
-from fincon.transforms.streams import Feature, stream_of
+from fincon.transforms.streams import STREAMS, Feature, stream_of
 
 Refetch = Literal["never", "open", "all"]
 """``--sessions-refetch``: of the sessions that are known already, fetch none, those still open, or all again."""
@@ -38,7 +38,7 @@ REFUSED_FOR = timedelta(days=1)
 
 CLOSED_SCHEMA = pa.schema({"stripe_account": pa.string(), "session_id": pa.string()})
 
-COMPLETE = {"accounts", "events"}
+COMPLETE = {stream.name for stream in STREAMS.values() if stream.tells_of_all}
 """What of a run's mode means that it asks for all that happened."""
 
 NEEDED = {

@@ -23,7 +23,7 @@ from fincon.lake.log_copies import LogCopy, open_copies
 from fincon.lake.panics import panics_as_errors
 from fincon.lake.table_logs import FileStats, Logs, stats_of_files, take_noted
 from fincon.lake.version_sql import NULLABLE_KEYS, read_parquet_sql, table_sql
-from fincon.settings import query_memory
+from fincon.settings import run_memory
 from fincon.storage.data_folder import (
     STAGING,
     DataFolder,
@@ -106,7 +106,7 @@ class Lake:
             self._duckdb = self._duckdb or open_duckdb(
                 self.folder,
                 threads=QUERY_THREADS,
-                memory_limit=query_memory(),
+                memory_limit=run_memory(),
                 temp_directory=str(self.work / (SPILL + secrets.token_hex(4))),
                 preserve_insertion_order=False,  # which takes memory, and no table of ours has an order
             )

@@ -61,11 +61,12 @@ def read_parquet_sql(files: Sequence[str], clause: str = "") -> str:
 
 
 def table_sql(table: Table, files: Sequence[str], clause: str = "") -> str:
-    """Write the relation of a table's rows in these files, or of those that a ``clause`` leaves.
+    """Write the relation of a table's rows in these files, which may be none, or of those that a ``clause`` leaves.
 
     It has all of the table's columns: one that a file is older than is null there.
     """
-    return narrowed(f"({no_rows_sql(table)} UNION ALL BY NAME FROM {read_parquet_sql(files)})", clause)
+    rows = f" UNION ALL BY NAME FROM {read_parquet_sql(files)}" if files else ""
+    return narrowed(f"({no_rows_sql(table)}{rows})", clause)
 
 
 def no_rows_sql(table: Table) -> str:

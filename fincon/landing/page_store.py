@@ -267,7 +267,7 @@ class PageStore:
         None where there is none, or one has a much later time than Stripe's clock showed, as an answer before was dated later:
         what happens until then would pass for older than what it shows.
         """
-        lists = [s for s in STREAMS.values() if s.has_accounts and s.path and not s.parent]
+        lists = [stream for stream in STREAMS.values() if stream.tells_of_all]
         first = [
             _decode(self.folder / chain.file(0)).header for stream in lists for chain in self._chains(stream)
         ]

@@ -98,23 +98,15 @@ class Spool:
             self._keep(path, lambda event_id, raw: not {*ids_named(bytes(raw))} & {*identities})
         for path in self.files():
             body = path.read_bytes().decode()
-            self._replace(path, without_mentions(body, identities).encode())
+            _replace(path, without_mentions(body, identities).encode())
 
     def redact(self, privacy: Privacy) -> int:
         """Write anew the files that ``privacy`` keeps less of; return how many those are. Needs the lock."""
         self._drop_parts()
         changed = 0
         for path in self.files():
-            changed += self._replace(path, redact(path.read_bytes(), WEBHOOKS.name, privacy))
+            changed += _replace(path, redact(path.read_bytes(), WEBHOOKS.name, privacy))
         return changed
-
-    def _replace(self, path: Path, body: bytes) -> bool:
-        """Put a body in the place of a file's, where it differs; return whether."""
-        if body == path.read_bytes():
-            return False
-        with atomic_write(path) as part:
-            part.write_bytes(body)
-        return True
 
     def _drop_parts(self) -> None:
         """Remove files that are not whole: a listener that was killed left them, and one that writes them answers 503 instead."""
@@ -129,6 +121,15 @@ class Spool:
             self._write(kept)  # before the other goes: twice is harmless
             path.unlink()
             sync_names(self.folder)
+
+
+def _replace(path: Path, body: bytes) -> bool:
+    """Put a body in the place of a file's, where it differs; return whether."""
+    if body == path.read_bytes():
+        return False
+    with atomic_write(path) as part:
+        part.write_bytes(body)
+    return True
 
 
 def _whose(raw: msgspec.Raw) -> str:

@@ -14,7 +14,7 @@ from fincon.lake.staging import stage, staged_files
 from fincon.lake.tables import QUERY_THREADS, SPILL, Lake
 from fincon.lake.version_sql import read_parquet_sql, reconcile_sql
 from fincon.landing.run_folder import RunFolder
-from fincon.settings import query_memory
+from fincon.settings import run_memory
 from fincon.storage.data_folder import DataFolder, atomic_write
 from fincon.storage.s3 import DataPath
 from fincon.transforms.page import Origin
@@ -100,7 +100,7 @@ def failed_checks(data: DataPath, touched: Files | None = None) -> dict[str, int
         data,
         touched,
         threads=QUERY_THREADS,
-        memory_limit=query_memory(),
+        memory_limit=run_memory(),
         temp_directory=str(DataFolder(data).work / f"{SPILL}checks"),
     )
     return {name: rows for name, _, rows in found if rows}

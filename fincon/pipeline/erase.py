@@ -9,7 +9,7 @@ from fincon.errors import RunFailed, UsageError
 from fincon.lake import erasure as lake_erasure
 from fincon.lake.snapshots import latest_files_by_table
 from fincon.lake.tables import Lake
-from fincon.lake.version_sql import table_sql
+from fincon.lake.version_sql import from_template, table_sql
 from fincon.landing.run_folder import RunFolder, unfinished_runs
 from fincon.pipeline.erasing import Erasure, begun, finish, note, pages_naming, refuse_others, traces
 from fincon.pipeline.recovery import recovered_lake
@@ -31,32 +31,6 @@ from fincon.transforms.schemas import (
 from fincon.warehouse.views import publish
 
 __all__ = ["allow", "erase", "traces"]
-
-BELONGING = """
-WITH held AS (
-    SELECT account_id AS id, 'account' AS kind, COLUMNS('^account_holder_.*_id$') FROM accounts
-    UNION ALL
-    SELECT session_id AS id, 'session' AS kind, COLUMNS('^account_holder_.*_id$') FROM sessions
-),
-theirs AS (
-    SELECT id, kind FROM held
-    WHERE $id IN (account_holder_customer_id, account_holder_customer_account_id, account_holder_account_id)
-),
-others AS (
-    SELECT id FROM held ANTI JOIN theirs USING (id, kind)
-    WHERE coalesce(account_holder_customer_id, account_holder_customer_account_id, account_holder_account_id) IS NOT NULL
-),
-collected AS (
-    SELECT account_id AS id FROM session_accounts SEMI JOIN theirs ON session_id = theirs.id
-    WHERE account_id IS NOT NULL AND account_id NOT IN (FROM others)
-    AND account_id NOT IN (SELECT account_id FROM session_accounts SEMI JOIN others ON session_id = others.id
-        WHERE account_id IS NOT NULL)
-)
-SELECT id, kind FROM theirs
-UNION
-SELECT id, 'account' FROM collected
-"""
-"""Asks for (id, kind) of what belongs to a customer."""
 
 HELD = (
     f"Whoever had the views open was waited for, {WAIT_SECONDS:.0f} seconds long:"
@@ -231,10 +205,6 @@ def _belonging(lake: Lake, kind: str, identity: str) -> dict[str, str]:
     """
     if kind != "customer":
         return {}
+    known = {t.name: table_sql(t, lake.files(t)) for t in (ACCOUNTS, SESSIONS, SESSION_ACCOUNTS)}
     with lake.query() as query:
-        for table in (ACCOUNTS, SESSIONS, SESSION_ACCOUNTS):
-            files = lake.files(table)
-            query.register(f"no_{table.name}", table.schema.empty_table())
-            rows = table_sql(table, files) if files else f"no_{table.name}"
-            query.execute(f"CREATE TEMP VIEW {table.name} AS FROM {rows}")
-        return dict(query.execute(BELONGING, {"id": identity}).fetchall())
+        return dict(query.execute(from_template("belonging", **known), {"id": identity}).fetchall())

@@ -303,14 +303,16 @@ def take_received(
     files = ctx.waiting.get(whose, {})
     events_sent = [one for of_file in files.values() for one in of_file]
     times: Mapping[int, Mapping[str, int]] = sightings.event_times(ctx.lake, whose)
-    found = sort_webhooks(events_sent, times, job.since)
+    now = time.time_ns() // 1_000
+    found = sort_webhooks(events_sent, times, job.since, now)
     # An earlier attempt may have begun with the list: what it began is finished.
     if found.undecided or page_store.parts() or page_store.parts("events"):
         fetch_accounts_or_events(
             ctx, replace(job, request=replace(job.request, events=True)), stripe, page_store
         )
         since = None if page_store.parts() else job.since
-        found = sort_webhooks(events_sent, webhooks.with_listed(page_store, times), since)
+        found = sort_webhooks(events_sent, webhooks.with_listed(page_store, times), since, now)
+        found.undecided.difference_update(webhooks.listed(page_store))
     ctx.run_step("take in webhooks", webhooks.store_webhooks, page_store, found.fresh, job.newest)
     ctx.run_step("fetch accounts", events.fetch_unreadable_accounts, stripe, page_store, found.accounts)
     return {path: {one for one, _ in of_file} - found.undecided for path, of_file in files.items()}

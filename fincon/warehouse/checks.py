@@ -17,7 +17,7 @@ from typing import Any
 import duckdb
 
 from fincon.errors import UsageError, reason_of
-from fincon.lake.version_sql import SQL, no_rows_sql, table_sql
+from fincon.lake.version_sql import SQL, table_sql
 from fincon.settings import own_queries
 from fincon.storage.s3 import DataPath
 from fincon.transforms.schemas import OBJECT_TABLES, TABLES, Table
@@ -70,8 +70,7 @@ def written_out_of(query: str, touched: Files) -> str:
     tables = {table.name: table for table in TABLES}
 
     def relation(found: re.Match[str]) -> str:
-        table, files = tables[found[1]], touched.get(found[1])
-        return table_sql(table, files) if files else f"({no_rows_sql(table)})"
+        return table_sql(tables[found[1]], touched.get(found[1], []))
 
     return TOUCHED_TABLE.sub(relation, query)
 

@@ -17,7 +17,7 @@ import duckdb
 
 from fincon.errors import FinconError, RunFailed, UsageError, reason_of
 from fincon.lake.version_sql import sql_literal
-from fincon.settings import data_folder, reader_memory
+from fincon.settings import data_folder, query_memory
 from fincon.storage.data_folder import DataFolder, local_copy, open_duckdb
 from fincon.storage.lock import retry_while_locked
 from fincon.storage.s3 import DataPath
@@ -40,13 +40,13 @@ def connect(data: str | DataPath | None = None) -> ReadOnlyConnection:
 
 
 def _within_memory() -> dict[str, str]:
-    """Return the settings by which DuckDB holds no more than `reader_memory`; none where there is no place for the rest."""
+    """Return the settings by which DuckDB holds no more than `query_memory`; none where there is no place for the rest."""
     try:
         folder = _spill_folder()
     except OSError:
         return {}
     # A folder in it for each connection, which DuckDB makes when it needs it, and removes with the connection.
-    return {"memory_limit": reader_memory(), "temp_directory": str(folder / secrets.token_hex(8))}
+    return {"memory_limit": query_memory(), "temp_directory": str(folder / secrets.token_hex(8))}
 
 
 def _spill_folder() -> Path:

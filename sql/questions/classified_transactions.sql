@@ -48,44 +48,31 @@ FROM (
 ) AS t
 WHERE t.status = 'posted' AND t.posted_at IS NOT NULL AND t.amount <> 0;
 
+-- How large the amounts of each holder were that came, or that went, and on which accounts.
+-- Versions that were replaced may add some, which changes nothing. Where a holder or a currency is not known nothing is paired.
+CREATE MACRO lake.sizes_at(ts, came) AS TABLE
+SELECT
+    t.stripe_account,
+    a.account_holder_id,
+    t.currency,
+    abs(t.amount::HUGEINT) AS size,
+    min(account_id) AS lowest_id,
+    max(account_id) AS highest_id
+FROM lake.transactions AS t
+JOIN accounts AS a USING (stripe_account, account_id)
+WHERE t.observed_at <= lake.utc(ts) AND t.status = 'posted' AND t.amount <> 0 AND (t.amount > 0) = came
+    AND a.account_holder_id IS NOT NULL AND t.currency IS NOT NULL
+GROUP BY t.stripe_account, a.account_holder_id, t.currency, size;
+
 -- Joined, not semi-joined, with what may be transfers, so that who asks for a holder looks for theirs alone.
 -- Posted transactions are asked for twice by a macro, not as one subquery: where that is shared, DuckDB 2.0 waits forever for a LIMIT.
 CREATE MACRO classified_transactions_as_of(ts) AS TABLE
 WITH
 -- Amounts that came and went on several accounts of a holder: they are few, and what may be a transfer is sought among these alone.
--- Versions that were replaced may add some, which changes nothing. Where a holder or a currency is not known nothing is paired.
-came AS NOT MATERIALIZED (
-    SELECT
-        t.stripe_account,
-        a.account_holder_id,
-        t.currency,
-        abs(t.amount::HUGEINT) AS size,
-        min(account_id) AS lowest_id,
-        max(account_id) AS highest_id
-    FROM lake.transactions AS t
-    JOIN accounts AS a USING (stripe_account, account_id)
-    WHERE t.observed_at <= lake.utc(ts) AND t.status = 'posted' AND t.amount > 0
-      AND a.account_holder_id IS NOT NULL AND t.currency IS NOT NULL
-    GROUP BY t.stripe_account, a.account_holder_id, t.currency, size
-),
-went AS NOT MATERIALIZED (
-    SELECT
-        t.stripe_account,
-        a.account_holder_id,
-        t.currency,
-        abs(t.amount::HUGEINT) AS size,
-        min(account_id) AS lowest_id,
-        max(account_id) AS highest_id
-    FROM lake.transactions AS t
-    JOIN accounts AS a USING (stripe_account, account_id)
-    WHERE t.observed_at <= lake.utc(ts) AND t.status = 'posted' AND t.amount < 0
-      AND a.account_holder_id IS NOT NULL AND t.currency IS NOT NULL
-    GROUP BY t.stripe_account, a.account_holder_id, t.currency, size
-),
 sizes AS NOT MATERIALIZED (
     SELECT stripe_account, account_holder_id, currency, size
-    FROM came
-    JOIN went USING (stripe_account, account_holder_id, currency, size)
+    FROM lake.sizes_at(ts, true) AS came
+    JOIN lake.sizes_at(ts, false) AS went USING (stripe_account, account_holder_id, currency, size)
     WHERE least(came.lowest_id, went.lowest_id) <> greatest(came.highest_id, went.highest_id)
 ),
 near AS NOT MATERIALIZED (
@@ -169,6 +156,7 @@ LEFT JOIN paired AS p USING (stripe_account, account_id, account_holder_id, tran
 
 CREATE VIEW classified_transactions AS FROM classified_transactions_as_of('infinity');
 
+COMMENT ON MACRO TABLE lake.sizes_at IS 'How large the amounts of each holder were that came, or that went, as known at ts, and on which accounts.';
 COMMENT ON MACRO TABLE lake.posted_as_of IS 'The posted transactions that were known at ts, with their holders and what their descriptions tell.';
 COMMENT ON MACRO TABLE classified_transactions_as_of IS 'As the view classified_transactions, by what was known at ts; a date or a time without a zone is UTC.';
 COMMENT ON VIEW classified_transactions IS 'One row per posted transaction: a transfer between the holder''s own accounts, a fee, the payment of a loan, or money in or out.';

@@ -35,7 +35,7 @@ def lines(results: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
 def table(results: Mapping[str, Mapping[str, Any]]) -> str:
     """Return the table, with the machines that its figures are of."""
     machines = ", ".join(sorted({row["machine"] for row in results.values()}))
-    return f"Measured on {machines}, with other work beside it.\n\n{HEAD}{''.join(lines(results))}"
+    return f"Measured on {machines}.\n\n{HEAD}{''.join(lines(results))}"
 
 
 def main() -> None:

@@ -300,3 +300,18 @@ def test_what_waits_is_erased_and_treated_with_all_else(stripe: ScriptedStripe, 
     run(stripe.url, tmp_path, **key)
     assert Spool(tmp_path).count() == 0
     assert rows(tmp_path, "SELECT account_id FROM accounts") == [{"account_id": "fca_2"}]
+
+
+@pytest.mark.slow
+def test_a_webhook_from_the_future_outlasts_nothing(tmp_path: Path) -> None:
+    """Stripe's list tells whether it has happened: it is rejected there, its account asked for, and nothing waits."""
+    with serving(ScriptedStripe([account("fca_1", 100)])) as stripe:
+        run(stripe.url, tmp_path, ALL)
+        stripe.clock += 60
+        stripe.events = [event("evt_ahead", account("fca_1", 666), 4_102_444_799)]
+        stripe.accounts = [account("fca_1", 200)]
+        send(tmp_path, *stripe.events)
+        run(stripe.url, tmp_path)
+        assert rows(tmp_path, "SELECT current FROM balances") == [{"current": 200}]
+        assert rows(tmp_path, "SELECT object_id FROM rejects") == [{"object_id": "evt_ahead"}]
+        assert Spool(tmp_path).count() == 0
