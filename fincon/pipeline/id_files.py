@@ -119,7 +119,9 @@ def ask_session_ids(query: str, database: Path | None) -> SessionIds:
                 found = connection.sql(reading(connection, query))
                 written = io.BytesIO()
                 pq.write_table(found.to_arrow_table(), written)
-        except (duckdb.Error, UsageError) as error:
+        except UsageError as error:
+            raise UsageError(f"The session ids cannot be asked: {error}", error.hint) from error
+        except duckdb.Error as error:
             raise UsageError(
                 f"The session ids cannot be asked: {reason_of(error)}",
                 "--from names the DuckDB file that is asked.",

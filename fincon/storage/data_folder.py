@@ -121,9 +121,7 @@ def refuse_own(output: Path, data: DataPath) -> None:
     if any(
         one.is_relative_to(folder) and DataFolder(data).owns(one) for one in targets for folder in folders
     ):
-        raise UsageError(
-            f"{output} is where fincon keeps the lake itself.", "Name another place with --output."
-        )
+        raise UsageError(f"{output} is where fincon keeps the lake itself.", "Name another place.")
 
 
 def prepare(data: DataPath) -> None:
