@@ -292,15 +292,15 @@ def _files_named(connection: duckdb.DuckDBPyConnection) -> dict[str, list[str]]:
 def statements(files: Mapping[str, LatestFiles]) -> Iterator[str]:
     """Yield the SQL that makes the views, in order. It names no file: see `named_files`.
 
-    DuckDB reads a view through to its files for each view over it: questions are made over tables without any, then these
-    take their files.
+    DuckDB binds a view through all that it stands on, down to the files, for each view and macro over it: questions are made
+    over tables that stand in for what they read, and that make room for the views over the files.
     """
     yield from _questions()
     yield from _over(files)
 
 
 def _questions() -> Iterator[str]:
-    """Yield the SQL of what is the same over whatever files: history and questions, over tables of no file."""
+    """Yield the SQL of what is the same over whatever files: history and questions. What they read is not there yet."""
     yield "CREATE SCHEMA history"
     yield from_template(
         "money",
@@ -311,7 +311,8 @@ def _questions() -> Iterator[str]:
     yield from_template("alerts_told")
     yield from_template("payees")
     yield _patterns_sql(OURS)
-    yield from _tables(dict.fromkeys((table.name for table in TABLES), LatestFiles([], [], [])))
+    for table in TABLES:
+        yield f"CREATE TABLE lake.{table.name} AS {_rows_sql(table)}; CREATE TABLE main.{table.name} AS FROM lake.{table.name}"
     for table in OBJECT_TABLES:
         key, same = ", ".join(table.full_key), same_object(table)
         blank = f"({blank_sql(table)})"
@@ -325,6 +326,8 @@ def _questions() -> Iterator[str]:
         yield from _comments(f"history.{table.name}", table)
     for path in sorted((SQL / "questions").glob("*.sql")):
         yield path.read_text(encoding="utf-8")
+    for table in TABLES:
+        yield f"DROP TABLE main.{table.name}; DROP TABLE lake.{table.name}"
 
 
 def _over(files: Mapping[str, LatestFiles]) -> Iterator[str]:
@@ -363,17 +366,23 @@ def _latest(table: Table, files: LatestFiles) -> Iterator[str]:
 
 
 def _lake_view(table: Table, view: str, *, filled: bool) -> str:
-    """Return the SQL of some of a table's files as one view, with DuckDB's types and amounts in major units."""
+    """Return the SQL of some of a table's files as one view."""
+    source = f"FROM read_parquet(lake.{view}_files(), {PARQUET_OPTIONS})" if filled else ""
+    return f"CREATE OR REPLACE VIEW lake.{view} AS {_rows_sql(table, source)}"
+
+
+def _rows_sql(table: Table, source: str = "") -> str:
+    """Return the query for the rows of a ``source``, if any, with DuckDB's types and amounts in major units."""
     columns = [f"{c.name}::JSON AS {c.name}" if c.json else c.name for c in table.columns]
     columns += [
         from_template("amount", minor=minor, major=major.name)
         for minor, major in AMOUNTS.get(table.name, {}).items()
     ]
     columns += [f"{HOLDER_SQL} AS {column.name}" for column in _holder(table)]
-    source = no_rows_sql(table)  # so that it has every column, whatever is in the files
-    if filled:
-        source += f" UNION ALL BY NAME FROM read_parquet(lake.{view}_files(), {PARQUET_OPTIONS})"
-    return f"CREATE OR REPLACE VIEW lake.{view} AS SELECT {', '.join(columns)} FROM ({source})"
+    rows = no_rows_sql(table)  # so that it has every column, whatever is in the files
+    if source:
+        rows += f" UNION ALL BY NAME {source}"
+    return f"SELECT {', '.join(columns)} FROM ({rows})"
 
 
 def _patterns_sql(patterns: Sequence[Pattern]) -> str:

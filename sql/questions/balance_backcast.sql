@@ -8,8 +8,10 @@
 --   `balance_backcast_as_of(ts)` knows what was known at ts.
 -- Units: minor units of the currency, and `…_amount` in its major unit.
 -- Example: SELECT day, balance_amount, basis FROM balance_backcast WHERE account_id = 'fca_…' AND currency = 'usd' ORDER BY day;
+
+-- `ts ||` without a cast: DuckDB then binds a macro of ts when it is called, and not through all it stands on when it is made too.
 CREATE MACRO lake.utc(ts) AS (
-    ts::VARCHAR || CASE
+    ts || CASE
         WHEN regexp_full_match(ts::VARCHAR, '[0-9-]+') THEN ' 00:00:00+00'
         WHEN regexp_full_match(ts::VARCHAR, '[0-9-]+[ T][0-9:.]+') THEN '+00'
         ELSE ''

@@ -183,3 +183,20 @@ def test_views_that_are_given_up_half_way_are_not_kept(monkeypatch: pytest.Monke
     assert views._MADE == []
     made = views._over_no_files()
     assert views._over_no_files(lambda: True) is made  # made once
+
+
+def test_views_have_the_columns_that_they_were_made_with() -> None:
+    """They are made over tables that stand in for what they read: of these nothing is left, and none had other columns."""
+    with empty_views() as connection:
+        tables = connection.execute("SELECT table_name FROM duckdb_tables() WHERE NOT internal").fetchall()
+        made: dict[str, list[tuple[str, str]]] = {}
+        for schema, view, *column in connection.execute(
+            "SELECT schema_name, table_name, column_name, data_type FROM duckdb_columns()"
+            " WHERE NOT internal ORDER BY column_index"
+        ).fetchall():
+            made.setdefault(f"{schema}.{view}", []).append((column[0], column[1]))
+        for view, columns in made.items():
+            bound = connection.sql(f"FROM {view}")
+            assert list(zip(bound.columns, map(str, bound.types), strict=True)) == columns, view
+    assert {name for (name,) in tables} == {"rates", "alerts_told"}
+    assert {"main.accounts", "lake.accounts", "history.accounts", "main.underwriting_summary"} <= {*made}
