@@ -375,7 +375,7 @@ def _rows_sql(table: Table, source: str = "") -> str:
     """Return the query for the rows of a ``source``, if any, with DuckDB's types and amounts in major units."""
     columns = [f"{c.name}::JSON AS {c.name}" if c.json else c.name for c in table.columns]
     columns += [
-        from_template("amount", minor=minor, major=major.name)
+        f"major_units({minor}, currency) AS {major.name}"
         for minor, major in AMOUNTS.get(table.name, {}).items()
     ]
     columns += [f"{HOLDER_SQL} AS {column.name}" for column in _holder(table)]

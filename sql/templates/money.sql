@@ -9,14 +9,18 @@ END;
 COMMENT ON MACRO minor_unit_digits IS
 'Decimals of a currency''s major unit, as Stripe counts them; null for what is no currency code.';
 
--- For sums: the same multiplication as of a column of amounts, in a width that holds them.
-CREATE MACRO major_units(minor, currency) AS (
-    minor::DECIMAL(30, 0) * CASE minor_unit_digits(currency)
-        WHEN 0 THEN 1::DECIMAL(4, 3)
-        WHEN 2 THEN 0.01::DECIMAL(4, 3)
-        WHEN 3 THEN 0.001::DECIMAL(4, 3)
-    END
-)::DECIMAL(38, 4);
+-- Written out, not by minor_unit_digits: DuckDB makes a comparison of each WHEN, with all of that macro in each.
+CREATE MACRO lake.major_unit(currency) AS CASE
+    WHEN regexp_full_match(currency, '[a-zA-Z]{3}') IS NOT TRUE THEN NULL
+    WHEN regexp_full_match(currency, '(?i)($zero_decimal)') THEN 1::DECIMAL(4, 3)
+    WHEN regexp_full_match(currency, '(?i)($three_decimal)') THEN 0.001::DECIMAL(4, 3)
+    ELSE 0.01::DECIMAL(4, 3)
+END;
+
+COMMENT ON MACRO lake.major_unit IS 'One minor unit of a currency in its major unit; null for what is no currency code.';
+
+-- By a multiplication of decimals, which is exact, in a width that holds sums; a division would go through DOUBLE.
+CREATE MACRO major_units(minor, currency) AS (minor::DECIMAL(30, 0) * lake.major_unit(currency))::DECIMAL(38, 4);
 
 -- What is asked for in major units would be another amount.
 CREATE MACRO lake.whole_units(asked) AS CASE
