@@ -48,33 +48,26 @@ FROM (
 ) AS t
 WHERE t.status = 'posted' AND t.posted_at IS NOT NULL AND t.amount <> 0;
 
--- How large the amounts of each holder were that came, or that went, and on which accounts.
--- Versions that were replaced may add some, which changes nothing. Where a holder or a currency is not known nothing is paired.
-CREATE MACRO lake.sizes_at(ts, came) AS TABLE
-SELECT
-    t.stripe_account,
-    a.account_holder_id,
-    t.currency,
-    abs(t.amount::HUGEINT) AS size,
-    min(account_id) AS lowest_id,
-    max(account_id) AS highest_id
+-- What a holder's amount is told by where what may be a transfer is sought: never two for one, and one for two at worst by chance.
+CREATE MACRO lake.size_key(stripe_account, account_holder_id, currency, amount) AS
+hash(stripe_account, account_holder_id, currency, abs(amount::HUGEINT));
+
+-- Amounts that came and that went at a holder's: they are few, and what may be a transfer is sought among these alone. By one number,
+-- as five million are grouped; one too many changes nothing, nor does a version that was replaced. Where a holder or a currency is not
+-- known nothing is paired.
+CREATE MACRO lake.moved_at(ts) AS TABLE
+SELECT lake.size_key(stripe_account, a.account_holder_id, t.currency, t.amount) AS size_key
 FROM lake.transactions AS t
 JOIN accounts AS a USING (stripe_account, account_id)
-WHERE t.observed_at <= lake.utc(ts) AND t.status = 'posted' AND t.amount <> 0 AND (t.amount > 0) = came
+WHERE t.observed_at <= lake.utc(ts) AND t.status = 'posted' AND t.amount <> 0
     AND a.account_holder_id IS NOT NULL AND t.currency IS NOT NULL
-GROUP BY t.stripe_account, a.account_holder_id, t.currency, size;
+GROUP BY size_key
+HAVING bool_or(t.amount > 0) AND bool_or(t.amount < 0);
 
 -- Joined, not semi-joined, with what may be transfers, so that who asks for a holder looks for theirs alone.
 -- Posted transactions are asked for twice by a macro, not as one subquery: where that is shared, DuckDB 2.0 waits forever for a LIMIT.
 CREATE MACRO classified_transactions_as_of(ts) AS TABLE
 WITH
--- Amounts that came and went on several accounts of a holder: they are few, and what may be a transfer is sought among these alone.
-sizes AS NOT MATERIALIZED (
-    SELECT stripe_account, account_holder_id, currency, size
-    FROM lake.sizes_at(ts, true) AS came
-    JOIN lake.sizes_at(ts, false) AS went USING (stripe_account, account_holder_id, currency, size)
-    WHERE least(came.lowest_id, went.lowest_id) <> greatest(came.highest_id, went.highest_id)
-),
 near AS NOT MATERIALIZED (
     SELECT
         *,
@@ -90,8 +83,12 @@ near AS NOT MATERIALIZED (
                 OR max(account_id) FILTER (is_in) OVER around <> account_id, false
             )
         END AS has_counterpart
-    FROM lake.posted_as_of(ts)
-    JOIN sizes USING (stripe_account, account_holder_id, currency, size)
+    FROM (
+        SELECT *, lake.size_key(stripe_account, account_holder_id, currency, amount) AS size_key
+        FROM lake.posted_as_of(ts)
+        WHERE account_holder_id IS NOT NULL AND currency IS NOT NULL
+    )
+    JOIN lake.moved_at(ts) USING (size_key)
     WINDOW
         by_time AS (PARTITION BY stripe_account, account_holder_id, currency, size ORDER BY posted_at, transaction_id),
         around AS (
@@ -156,7 +153,8 @@ LEFT JOIN paired AS p USING (stripe_account, account_id, account_holder_id, tran
 
 CREATE VIEW classified_transactions AS FROM classified_transactions_as_of('infinity');
 
-COMMENT ON MACRO TABLE lake.sizes_at IS 'How large the amounts of each holder were that came, or that went, as known at ts, and on which accounts.';
+COMMENT ON MACRO lake.size_key IS 'One number for the size of an amount at a holder''s; two sizes may have the same by chance.';
+COMMENT ON MACRO TABLE lake.moved_at IS 'The sizes of amounts that came and that went at one holder''s, as known at ts.';
 COMMENT ON MACRO TABLE lake.posted_as_of IS 'The posted transactions that were known at ts, with their holders and what their descriptions tell.';
 COMMENT ON MACRO TABLE classified_transactions_as_of IS 'As the view classified_transactions, by what was known at ts; a date or a time without a zone is UTC.';
 COMMENT ON VIEW classified_transactions IS 'One row per posted transaction: a transfer between the holder''s own accounts, a fee, the payment of a loan, or money in or out.';
