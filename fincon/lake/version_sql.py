@@ -6,10 +6,9 @@ from pathlib import Path
 from string import Template
 from typing import NamedTuple
 
-import duckdb
 import pyarrow as pa
 
-from fincon.transforms.schemas import ACCOUNTS, BALANCES, SEEN, TABLES, Table
+from fincon.transforms.schemas import ACCOUNTS, BALANCES, SEEN, TIMESTAMP, Table
 
 SQL = Path(__file__).resolve().parent.parent / "sql"
 
@@ -71,21 +70,25 @@ def table_sql(table: Table, files: Sequence[str], clause: str = "") -> str:
 
 def no_rows_sql(table: Table) -> str:
     """Write the query that has the table's columns, each with its type, and no row."""
-    nulls = (f"NULL::{_types()[table.name, column.name]} AS {column.name}" for column in table.columns)
+    nulls = (f"NULL::{_type(column.type)} AS {column.name}" for column in table.columns)
     return f"SELECT {', '.join(nulls)} WHERE false"
 
 
-@cache
-def _types() -> dict[tuple[str, str], str]:
-    """Return (table, column) → DuckDB's type, which DuckDB itself derives from the Arrow schema."""
-    types = {}
-    with duckdb.connect() as connection:
-        for table in TABLES:
-            # A reader without batches: to make an array, even an empty one, pyarrow imports pandas.
-            nothing = pa.RecordBatchReader.from_batches(table.schema, [])
-            for column, kind in zip(table.columns, connection.from_arrow(nothing).types, strict=True):
-                types[table.name, column.name] = str(kind)
-    return types
+_TYPES = {
+    pa.string(): "VARCHAR",
+    pa.int64(): "BIGINT",
+    pa.bool_(): "BOOLEAN",
+    TIMESTAMP: "TIMESTAMP WITH TIME ZONE",
+}
+
+
+def _type(kind: pa.DataType) -> str:
+    """Return DuckDB's name of an Arrow type. To ask DuckDB itself takes longer than a query of a small lake."""
+    if pa.types.is_list(kind):
+        return f"{_type(kind.value_type)}[]"
+    if pa.types.is_struct(kind):
+        return f"STRUCT({', '.join(f'{sql_name(field.name)} {_type(field.type)}' for field in kind)})"
+    return _TYPES[kind]
 
 
 def narrowed(relation: str, clause: str) -> str:

@@ -10,7 +10,7 @@ last. A check that says nothing of it, one of the user's own, is asked whole.
 """
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from string import Template
 from typing import Any
 
@@ -24,6 +24,7 @@ from fincon.transforms.schemas import OBJECT_TABLES, TABLES, Table
 from fincon.transforms.streams import STREAMS
 from fincon.warehouse.connection import open_views
 from fincon.warehouse.read_only import ReadOnlyConnection
+from fincon.warehouse.views import published_files
 
 FOR_EACH_TABLE = re.compile(
     r"-- For each table(?: with (?P<with>a feature|\w+))?(?: except (?P<except>[\w, ]+))?\n(?P<query>.*?)-- End\n",
@@ -40,10 +41,13 @@ Files = Mapping[str, Sequence[str]]
 """Table → Parquet files of it."""
 
 
-def checks(touched: Files | None = None) -> Iterator[tuple[str, str, str]]:
+def checks(
+    touched: Files | None = None, filled: Collection[str] | None = None
+) -> Iterator[tuple[str, str, str]]:
     """Yield (name, promise, query) of each file in ``sql/checks``, then in ``FINCON_CHECKS_DIR``; a row found is a failure.
 
     Of the rows in the files that were ``touched``, if they are given: then those that are of none of them are left out.
+    What ours say of each table is asked of those that are ``filled`` alone, if it is known which: others have no row at fault.
 
     Raises:
         UsageError: one of the user's own is called as one of ours.
@@ -56,15 +60,15 @@ def checks(touched: Files | None = None) -> Iterator[tuple[str, str, str]]:
         query = path.read_text(encoding="utf-8")
         promise = query.split("\n", 1)[0].removeprefix("-- ")
         if touched is None or not TOUCHED.search(query):
-            yield path.stem, promise, written_out(query, OBJECT_TABLES)
+            yield path.stem, promise, written_out(query, OBJECT_TABLES, filled if path in ours else None)
         elif of_touched := written_out_of(query, touched):
             yield path.stem, promise, of_touched
 
 
 def written_out_of(query: str, touched: Files) -> str:
     """Return a check as it is asked of the rows in files that were ``touched``; empty where it has nothing to ask of them."""
-    some = [table for table in OBJECT_TABLES if touched.get(table.name)] or OBJECT_TABLES[:1]
-    query = written_out(TOUCHED.sub(lambda line: f"{line['touched']}\n", query), some)
+    some = {name for name, files in touched.items() if files}
+    query = written_out(TOUCHED.sub(lambda line: f"{line['touched']}\n", query), OBJECT_TABLES, some)
     if not any(touched.get(name) for name in TOUCHED_TABLE.findall(query)):
         return ""
     tables = {table.name: table for table in TABLES}
@@ -75,12 +79,17 @@ def written_out_of(query: str, touched: Files) -> str:
     return TOUCHED_TABLE.sub(relation, query)
 
 
-def written_out(query: str, tables: Sequence[Table]) -> str:
-    """Return a check with what it says for each table written out for all that it means."""
+def written_out(query: str, tables: Sequence[Table], some: Collection[str] | None = None) -> str:
+    """Return a check with what it says for each table written out for all that it means, or those of them among ``some``.
+
+    If none is, it is written out for one, so that it is a query.
+    """
 
     def union(found: re.Match[str]) -> str:
         template = Template(found["query"])
         is_last = not found.string[found.end() :].strip()
+        left_out = (found["except"] or "").split(", ")
+        meant = [table for table in tables if _is_meant(table, found["with"], left_out)]
         return (APART if is_last else "UNION ALL\n").join(
             template.substitute(
                 table=table.name,
@@ -88,8 +97,7 @@ def written_out(query: str, tables: Sequence[Table]) -> str:
                 key=", ".join((*table.key, *table.group_key)),
                 feature=_feature(table),
             )
-            for table in tables
-            if _is_meant(table, found["with"], (found["except"] or "").split(", "))
+            for table in (meant if some is None else [t for t in meant if t.name in some] or meant[:1])
         )
 
     return FOR_EACH_TABLE.sub(union, TOUCHED.sub(_whole, query))
@@ -115,9 +123,10 @@ def _feature(table: Table) -> str:
 def run_checks(data: DataPath, touched: Files | None = None, **config: Any) -> list[tuple[str, str, int]]:
     """Return (name, promise, how many rows it found wrong) of each of `checks`; ``config`` is DuckDB's (memory_limit, …)."""
     with open_views(data, **config) as connection:
+        filled = {name for name, files in published_files(connection).items() if files.all}
         return [
             (name, promise, len(rows_at_fault(connection, name, query)))
-            for name, promise, query in checks(touched)
+            for name, promise, query in checks(touched, filled)
         ]
 
 

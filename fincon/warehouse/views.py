@@ -48,6 +48,7 @@ from fincon.transforms.schemas import (
 )
 from fincon.warehouse.alert_memory import told_rows
 from fincon.warehouse.patterns import own_patterns
+from fincon.warehouse.read_only import ReadOnlyConnection
 
 VALID = (
     Column("valid_from", SEEN[0].type, "From when this version was the latest known (UTC)."),
@@ -261,7 +262,7 @@ def _files_by_view(table: Table, files: LatestFiles) -> dict[str, list[str]]:
     return {table.name: files.all, **{view: paths for view, paths in parts.items() if paths}}
 
 
-def published_files(connection: duckdb.DuckDBPyConnection) -> dict[str, LatestFiles]:
+def published_files(connection: duckdb.DuckDBPyConnection | ReadOnlyConnection) -> dict[str, LatestFiles]:
     """Return the name of each table with the files that published views read: none of a table that they do not know.
 
     Raises:
@@ -277,7 +278,7 @@ def published_files(connection: duckdb.DuckDBPyConnection) -> dict[str, LatestFi
     }
 
 
-def _files_named(connection: duckdb.DuckDBPyConnection) -> dict[str, list[str]]:
+def _files_named(connection: duckdb.DuckDBPyConnection | ReadOnlyConnection) -> dict[str, list[str]]:
     """Return view of ``lake`` → its files, by the macro of each."""
     rows = connection.execute(
         "SELECT DISTINCT function_name FROM duckdb_functions() WHERE schema_name = 'lake'"
