@@ -127,8 +127,9 @@ class RunFolder:
     """The folder of one run: its pages, and what is noted of it beside them."""
 
     def __init__(self, data: DataPath, run_id: str) -> None:
-        self.path = DataFolder(data).run_pages(run_id)
-        self._quarantine = DataFolder(data).quarantine
+        names = DataFolder(data)
+        self.path = names.run_pages(run_id)
+        self._quarantine = names.quarantine
 
     @classmethod
     def create(cls, data: DataPath, run: Run) -> Self:

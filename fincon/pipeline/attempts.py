@@ -142,9 +142,9 @@ def recorded_if_refused(data: DataPath, mode: str) -> Iterator[None]:
 
 def record_ended(data: DataPath, lake: Lake) -> list[Path]:
     """Take the attempts of this machine that have ended into the table; return their files, to be forgotten once published."""
-    ended = ended_attempts(data)
+    ended, made_by = ended_attempts(data), version("fincon")
     rows = {
-        attempts[0].attempt_id: [row(attempt, version("fincon")) for attempt in attempts]
+        attempts[0].attempt_id: [row(attempt, made_by) for attempt in attempts]
         for attempts in ended.values()
         if attempts
     }

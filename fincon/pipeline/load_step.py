@@ -113,7 +113,8 @@ def _load_staged_runs(ctx: SyncContext, runs: Sequence[Run], loaded: Loaded) -> 
         with under_way(ctx.lake, run_ids) if has_staged(ctx.staging, origins) else nullcontext():
             seen = load_staged(ctx.lake, ctx.staging, origins, ctx.stop.check)
             remember(ctx.lake, ctx.staging, origins, _complete_until(ctx, runs))
-            rows = [_row(ctx.data, run, seen[run.run_id]) for run in runs]
+            made_by = version("fincon")
+            rows = [_row(ctx.data, run, seen[run.run_id], made_by) for run in runs]
             loaded.rows.extend(record_runs(ctx.lake, rows))
     except Exception as error:
         if not is_of_data(error):
@@ -200,7 +201,7 @@ def _lots(results: Sequence[ExtractResult], pages: Mapping[str, int]) -> Iterato
         yield lot
 
 
-def _row(data: DataPath, run: Run, seen: Mapping[str, int]) -> dict[str, Any]:
+def _row(data: DataPath, run: Run, seen: Mapping[str, int], made_by: str) -> dict[str, Any]:
     """Make the run's row of ``runs``."""
     folder = RunFolder(data, run.run_id)
     pages, counts = folder.pages, folder.fetch_counts() or {}
@@ -225,7 +226,7 @@ def _row(data: DataPath, run: Run, seen: Mapping[str, int]) -> dict[str, Any]:
         "stripe_version": run.stripe_version,
         "livemode": run.livemode,
         "stripe_account": run.stripe_account,
-        "fincon_version": version("fincon"),
+        "fincon_version": made_by,
         "pii": run.pii or None,
     }
 

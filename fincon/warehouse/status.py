@@ -122,7 +122,8 @@ def attempts(
     count: int,
 ) -> dict[str, Any]:
     """Return the newest ``attempts``, and of the last days the newest ``not_succeeded``."""
-    rows = [row(one, version("fincon")) for one in pending]
+    made_by = version("fincon")
+    rows = [row(one, made_by) for one in pending]
     for one in rows:
         one["requests_by_endpoint"] = json.loads(one["requests_by_endpoint"])
     since = datetime.now(UTC) - timedelta(days=SHOWN_DAYS)
