@@ -9,16 +9,24 @@
 -- Of accounts or of holders: one way to count, bound once for each.
 CREATE MACRO lake.balance_windows_at(ts, threshold, by_holder) AS TABLE
 WITH days AS NOT MATERIALIZED (
-    -- Of the parts of this union the one is not planned that is not asked for. A day of an account is one row as it is.
-    SELECT *, account_id AS subject, 1 AS accounts, basis = 'backcast' AS is_backcast, true AS is_known
-    FROM lake.backcast_at(ts, lake.utc_day(least(lake.utc(ts), now())) - 90)
+    -- Of the parts of this union the one is not planned that is not asked for. Days of one balance are one row, of an account as it is.
+    SELECT
+        s.* EXCLUDE (account_id),
+        account_id AS subject,
+        a.account_holder_id,
+        1 AS accounts,
+        basis = 'backcast' AS is_backcast,
+        true AS is_known
+    FROM lake.backcast_spans_at(ts, lake.utc_day(least(lake.utc(ts), now())) - 90) AS s
+    LEFT JOIN accounts AS a USING (stripe_account, account_id)
     WHERE NOT by_holder
     UNION ALL BY NAME
     SELECT
         stripe_account,
         account_holder_id,
         b.currency,
-        b.day,
+        b.day AS first_day,
+        b.day AS last_day,
         sum(b.balance)::DECIMAL(38, 0) AS balance,
         bool_or(b.basis = 'backcast') AS is_backcast,
         any_value(k.accounts) AS accounts,
@@ -35,28 +43,43 @@ WITH days AS NOT MATERIALIZED (
     WHERE by_holder AND a.category = 'cash'
     GROUP BY stripe_account, account_holder_id, b.currency, b.day
 ),
--- Each window is whole bands of days: they are counted once, and added up.
+-- Each window is whole bands of days: they are counted once, and added up. What lies in none keeps the account's row.
+ago AS NOT MATERIALIZED (
+    SELECT
+        *,
+        lake.utc_day(least(lake.utc(ts), now())) AS today,
+        greatest(today - last_day, 1) AS newest,
+        least(today - first_day, 90) AS oldest
+    FROM days
+),
+banded AS NOT MATERIALIZED (
+    SELECT *, unnest(
+        CASE WHEN is_known AND newest <= oldest THEN generate_series((newest + 29) // 30, (oldest + 29) // 30) ELSE [NULL] END
+    ) * 30 AS within_days
+    FROM ago
+),
 bands AS NOT MATERIALIZED (
     SELECT
         stripe_account,
         subject,
         account_holder_id,
         currency,
-        CASE
-            WHEN NOT is_known OR days_ago < 1 OR days_ago > 90 THEN NULL
-            WHEN days_ago <= 30 THEN 30
-            WHEN days_ago <= 60 THEN 60
-            ELSE 90
-        END AS within_days,
+        within_days,
         any_value(accounts) AS accounts,
-        count(*) AS days,
-        count(*) FILTER (is_backcast) AS backcast,
-        sum(balance)::HUGEINT AS total,
+        sum(days) AS days,
+        sum(days) FILTER (is_backcast) AS backcast,
+        sum(balance::HUGEINT * days)::HUGEINT AS total,
         min(balance) AS lowest_balance,
         min_by(day, (balance, day)) AS lowest_day,
-        count(*) FILTER (balance < 0) AS below_zero,
-        CASE WHEN threshold IS NOT NULL THEN count(*) FILTER (balance < lake.whole_units(threshold)) END AS below_threshold
-    FROM (SELECT *, lake.utc_day(least(lake.utc(ts), now())) - day AS days_ago FROM days)
+        coalesce(sum(days) FILTER (balance < 0), 0) AS below_zero,
+        CASE WHEN threshold IS NOT NULL THEN coalesce(sum(days) FILTER (balance < lake.whole_units(threshold)), 0) END AS below_threshold
+    FROM (
+        SELECT
+            *,
+            least(oldest, within_days) - greatest(newest, within_days - 29) + 1 AS days,
+            today - least(oldest, within_days)::INTEGER AS day
+        FROM banded
+    )
     GROUP BY stripe_account, subject, account_holder_id, currency, within_days
 )
 SELECT
