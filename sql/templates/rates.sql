@@ -7,9 +7,16 @@ CREATE VIEW main.rates AS FROM lake.rates;
 COMMENT ON TABLE lake.rates IS 'The rates, as they were given.';
 COMMENT ON VIEW main.rates IS 'One row per day and pair of currencies: the rate, as `fincon rates` was given it.';
 
+-- As two factors that are there once: whatever an argument of a macro is, DuckDB binds and computes it at each place where it stands.
 CREATE MACRO lake.rate_taken(source, target, on_day) AS (
-    SELECT max_by({'rate': _rate, 'day': _day, 'is_inverse': _from <> lower(source)}, (_day, _from = lower(source)))
-    FROM lake.rates AS given(_day, _from, _to, _rate)
+    SELECT max_by({'times': _times, 'by': _by, 'day': _day}, (_day, _from = lower(source)))
+    FROM (
+        SELECT
+            *,
+            CASE WHEN _from = lower(source) THEN _rate * 1000000000000::DECIMAL(13, 0) ELSE 1000000000000 END::HUGEINT AS _times,
+            CASE WHEN _from = lower(source) THEN 1000000000000 ELSE _rate * 1000000000000::DECIMAL(13, 0) END::HUGEINT AS _by
+        FROM lake.rates AS given(_day, _from, _to, _rate)
+    )
     WHERE ((_from = lower(source) AND _to = lower(target)) OR (_from = lower(target) AND _to = lower(source)))
       AND _day <= CASE
           WHEN regexp_full_match(on_day::VARCHAR, '[0-9-]+([ T][0-9:.]+)?') THEN left(on_day::VARCHAR, 10)::DATE
@@ -17,17 +24,14 @@ CREATE MACRO lake.rate_taken(source, target, on_day) AS (
       END
 );
 
-CREATE MACRO lake.power_of_ten(n) AS (CASE n WHEN 3 THEN 1000 WHEN 2 THEN 100 WHEN 1 THEN 10 ELSE 1 END)::HUGEINT;
+CREATE MACRO lake.power_of_ten(n) AS [1, 10, 100, 1000][1 + greatest(n, 0)]::HUGEINT;
 
 -- In whole numbers, for a division of decimals goes through DOUBLE; half away from zero, once.
 CREATE MACRO lake.rounded_quotient(n, divisor) AS sign(n) * ((2 * abs(n) + divisor) // (2 * divisor));
 
 CREATE MACRO lake.converted(amount, source, target, taken) AS lake.rounded_quotient(
-    amount::HUGEINT
-    * CASE WHEN taken.is_inverse THEN 1000000000000 ELSE (taken.rate * 1000000000000::DECIMAL(13, 0)) END::HUGEINT
-    * lake.power_of_ten(minor_unit_digits(target) - minor_unit_digits(source)),
-    CASE WHEN taken.is_inverse THEN (taken.rate * 1000000000000::DECIMAL(13, 0)) ELSE 1000000000000 END::HUGEINT
-    * lake.power_of_ten(minor_unit_digits(source) - minor_unit_digits(target))
+    amount::HUGEINT * taken.times * lake.power_of_ten(minor_unit_digits(target) - minor_unit_digits(source)),
+    taken.by * lake.power_of_ten(minor_unit_digits(source) - minor_unit_digits(target))
 );
 
 CREATE MACRO main.to_currency(amount, source, target, on_day) AS (
@@ -49,7 +53,7 @@ COMMENT ON COLUMN main.rates.day IS 'From which day it holds, until the next one
 COMMENT ON COLUMN main.rates.from_currency IS 'ISO code in lower case: one of these …';
 COMMENT ON COLUMN main.rates.to_currency IS '… in these, ISO code in lower case.';
 COMMENT ON COLUMN main.rates.rate IS 'How many major units of `to_currency` one major unit of `from_currency` is.';
-COMMENT ON MACRO lake.rate_taken IS 'The rate between two currencies: the last given, either way, for the day or one before; null where there is none.';
+COMMENT ON MACRO lake.rate_taken IS 'The rate between two currencies, by what an amount is multiplied and divided: the last given, either way, for the day or one before; null where there is none.';
 COMMENT ON MACRO lake.power_of_ten IS 'By what minor units are multiplied that have n decimals more.';
 COMMENT ON MACRO lake.rounded_quotient IS 'n / divisor as a whole number, half away from zero.';
 COMMENT ON MACRO lake.converted IS 'Minor units of one currency in those of another, by a rate of rate_taken.';
