@@ -13,6 +13,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pandas as pd
 import pyarrow as pa
 import pytest
@@ -200,3 +201,18 @@ def test_views_have_the_columns_that_they_were_made_with() -> None:
             assert list(zip(bound.columns, map(str, bound.types), strict=True)) == columns, view
     assert {name for (name,) in tables} == {"rates", "alerts_told"}
     assert {"main.accounts", "lake.accounts", "history.accounts", "main.underwriting_summary"} <= {*made}
+
+
+def test_macros_of_a_time_are_bound_when_they_are_called(tmp_path: Path) -> None:
+    """Not when they are made too, through all that they stand on: a wrong column is told by the call alone."""
+    publish(tmp_path, {table.name: LatestFiles([], [], []) for table in TABLES})
+    with duckdb.connect(tmp_path / "fincon.duckdb") as connection:
+        for macro in (
+            "underwriting_summary_as_of",
+            "balance_backcast_as_of",
+            "classified_transactions_as_of",
+        ):
+            connection.execute(f"CREATE MACRO wrong(ts) AS TABLE SELECT nothing_such FROM {macro}(ts)")
+            with pytest.raises(duckdb.BinderException, match="nothing_such"):
+                connection.execute("FROM wrong('infinity')")
+            connection.execute("DROP MACRO TABLE wrong")
