@@ -5,15 +5,29 @@
 -- Units: minor units of the currency; days.
 -- Example: SELECT payee, typical_amount, confidence, next_expected_on FROM income_streams WHERE account_holder_id = 'cus_…';
 CREATE MACRO income_streams_as_of(ts) AS TABLE
-WITH payments AS NOT MATERIALIZED (
+-- The days of a payer in a list, as in recurring_transactions: to number all payments by a window takes four times as long.
+WITH payers AS NOT MATERIALIZED (
     SELECT
-        *,
-        lake.utc_day(least(lake.utc(ts), now())) AS today,
-        (day - lag(day) OVER (
-            PARTITION BY stripe_account, account_id, account_holder_id, currency, payee ORDER BY posted_at, transaction_id
-        ))::BIGINT AS days_since
+        stripe_account,
+        account_id,
+        account_holder_id,
+        currency,
+        payee,
+        count(*) AS occurrences,
+        list_sort(list(day)) AS days,
+        list_sort(list(amount)) AS amounts,
+        max_by(amount, (posted_at, transaction_id)) AS last
     FROM classified_transactions_as_of(ts)
     WHERE kind = 'money_in' AND payee <> ''
+    GROUP BY stripe_account, account_id, account_holder_id, currency, payee
+    HAVING count(*) >= 3 AND (count(*) >= 6 OR lake.lie_within(min(amount), max(amount), max(amount), 5))
+),
+spaced AS NOT MATERIALIZED (
+    SELECT
+        *,
+        amounts[(occurrences + 1) // 2] AS typical,
+        list_sort([(pair[2] - pair[1])::BIGINT FOR pair IN list_zip(days[:-2], days[2:])]) AS spaces
+    FROM payers
 )
 SELECT
     stripe_account,
@@ -21,25 +35,23 @@ SELECT
     account_holder_id,
     currency,
     payee,
-    count(*) AS occurrences,
-    quantile_disc(days_since, 0.5) AS period_days,
-    greatest(max(days_since) - period_days, period_days - min(days_since)) AS interval_spread_days,
-    quantile_disc(amount, 0.5) AS typical,
+    occurrences,
+    spaces[occurrences // 2] AS period_days,
+    greatest(spaces[-1] - period_days, period_days - spaces[1]) AS interval_spread_days,
+    typical,
     major_units(typical, currency) AS typical_amount,
-    max_by(amount, (posted_at, transaction_id)) AS last,
+    last,
     major_units(last, currency) AS last_amount,
-    lake.amount_spread(min(amount), max(amount), typical) AS amount_spread,
-    lake.confidence(occurrences, min(amount), max(amount), typical) AS confidence,
-    min(day) AS first_on,
-    max(day) AS last_on,
-    max(day) + period_days::INTEGER AS next_expected_on,
-    greatest(any_value(today) - next_expected_on, 0)::BIGINT AS days_late
-FROM payments
-GROUP BY stripe_account, account_id, account_holder_id, currency, payee
-HAVING count(*) >= 3
-    AND period_days > 0
+    lake.amount_spread(amounts[1], amounts[-1], typical) AS amount_spread,
+    lake.confidence(occurrences, amounts[1], amounts[-1], typical) AS confidence,
+    days[1] AS first_on,
+    days[-1] AS last_on,
+    last_on + period_days::INTEGER AS next_expected_on,
+    greatest(lake.utc_day(least(lake.utc(ts), now())) - next_expected_on, 0)::BIGINT AS days_late
+FROM spaced
+WHERE period_days > 0
     AND interval_spread_days <= greatest(2, period_days // 5)
-    AND (occurrences >= 6 OR lake.lie_within(min(amount), max(amount), typical, 5));
+    AND (occurrences >= 6 OR lake.lie_within(amounts[1], amounts[-1], typical, 5));
 
 CREATE VIEW income_streams AS FROM income_streams_as_of('infinity');
 

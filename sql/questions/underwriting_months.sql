@@ -38,10 +38,10 @@ sums AS NOT MATERIALIZED (
 spans AS NOT MATERIALIZED (
     SELECT
         *,
-        min(first_day) OVER of_account AS observed_from,
+        first_value(first_day) OVER by_month AS observed_from,
         -- The day of the last read is not over: the one before it is the last observed whole.
         CASE
-            WHEN r.read_on IS NULL THEN max(last_day) OVER of_account
+            WHEN r.read_on IS NULL THEN last_value(last_day) OVER by_month
             ELSE least(r.read_on, lake.utc_day(least(lake.utc(ts), now()))) - 1
         END AS observed_to,
         lead(month) OVER by_month AS next_month
@@ -52,9 +52,10 @@ spans AS NOT MATERIALIZED (
         WHERE observed_at <= lake.utc(ts) AND feature = 'transaction' AND status = 'succeeded' AND refused_at IS NULL
         GROUP BY stripe_account, account_id
     ) AS r USING (stripe_account, account_id)
-    WINDOW
-        of_account AS (PARTITION BY stripe_account, account_id, account_holder_id, currency),
-        by_month AS (PARTITION BY stripe_account, account_id, account_holder_id, currency ORDER BY month)
+    WINDOW by_month AS (
+        PARTITION BY stripe_account, account_id, account_holder_id, currency ORDER BY month
+        ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING
+    )
 ),
 filled AS NOT MATERIALIZED (
     SELECT
@@ -84,9 +85,13 @@ FROM filled;
 
 CREATE MACRO lake.months_at(ts, by_holder) AS TABLE
 WITH by_subject AS NOT MATERIALIZED (
+    -- Of the parts of this union the one is not planned that is not asked for. A month of an account is one row as it is.
+    SELECT * EXCLUDE (account_id, is_first), account_id AS subject, 1::BIGINT AS accounts
+    FROM lake.account_months_at(ts)
+    WHERE NOT by_holder
+    UNION ALL BY NAME
     SELECT
         stripe_account,
-        CASE WHEN NOT by_holder THEN account_id END AS subject,
         account_holder_id,
         currency,
         month,
@@ -94,7 +99,7 @@ WITH by_subject AS NOT MATERIALIZED (
         -- An account that has begun and has no such month is not read any more: of its holder no day is known whole.
         CASE
             WHEN count(*) < sum(count(*) FILTER (is_first)) OVER (
-                PARTITION BY stripe_account, subject, account_holder_id, currency ORDER BY month
+                PARTITION BY stripe_account, account_holder_id, currency ORDER BY month
             ) THEN 0
             ELSE min(days_observed)
         END AS days_observed,
@@ -111,8 +116,8 @@ WITH by_subject AS NOT MATERIALIZED (
         sum(returned_fees)::BIGINT AS returned_fees,
         sum(loan_payments)::DECIMAL(38, 0) AS loan_payments
     FROM lake.account_months_at(ts)
-    WHERE NOT by_holder OR account_holder_id IS NOT NULL
-    GROUP BY stripe_account, subject, account_holder_id, currency, month
+    WHERE by_holder AND account_holder_id IS NOT NULL
+    GROUP BY stripe_account, account_holder_id, currency, month
 )
 SELECT
     stripe_account,
