@@ -12,7 +12,8 @@ WITH versions AS NOT MATERIALIZED (
     GROUP BY stripe_account, account_id
 ),
 before AS NOT MATERIALIZED (
-    FROM lake.balances SEMI JOIN versions USING (stripe_account, account_id, observed_at)
+    -- Joined, not semi-joined, so that who asks of one account looks for its version alone.
+    FROM lake.balances JOIN versions USING (stripe_account, account_id, observed_at)
 )
 SELECT
     stripe_account,

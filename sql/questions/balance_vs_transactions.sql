@@ -29,8 +29,9 @@ posted AS NOT MATERIALIZED (
         SELECT t.*
         FROM transactions AS t
         JOIN (SELECT stripe_account, account_id, currency, min(as_of) AS first_as_of FROM known GROUP BY ALL) AS f
-            ON t.stripe_account = f.stripe_account AND t.account_id = f.account_id AND t.currency = f.currency
-            AND t.posted_at > f.first_as_of
+            -- By the account alone, as in lake.balance_steps_at.
+            ON t.account_id = f.account_id
+            AND coalesce(t.posted_at > f.first_as_of AND t.stripe_account = f.stripe_account AND t.currency = f.currency, false)
         WHERE t.status = 'posted'
     ) AS t
     ASOF JOIN steps AS s

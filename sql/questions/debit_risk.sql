@@ -31,16 +31,24 @@ WITH held AS NOT MATERIALIZED (
     LEFT JOIN (FROM refreshes WHERE feature = 'balance') AS r USING (stripe_account, account_id)
     WHERE b.currency = lower(asked_currency)
 ),
+-- An account's days in one row, so that they are read once, and of whom is asked alone.
 posted AS NOT MATERIALIZED (
     SELECT
-        t.stripe_account,
-        t.account_id,
-        lake.utc_day(t.posted_at) AS day,
-        coalesce(sum(-t.amount::HUGEINT) FILTER (t.amount < 0), 0)::DECIMAL(38, 0) AS out,
-        min(lake.utc_day(t.posted_at)) OVER (PARTITION BY t.stripe_account, t.account_id) AS first_day
-    FROM lake.transactions_at('infinity') AS t
-    WHERE t.status = 'posted' AND t.posted_at IS NOT NULL AND t.currency = lower(asked_currency)
-    GROUP BY t.stripe_account, t.account_id, lake.utc_day(t.posted_at)
+        stripe_account,
+        account_id,
+        min(day) AS first_day,
+        map_from_entries(list((day, out)) FILTER (day >= lake.utc_day(clock) - 90)) AS out_on
+    FROM (
+        SELECT
+            t.stripe_account,
+            t.account_id,
+            lake.utc_day(t.posted_at) AS day,
+            coalesce(sum(-t.amount::HUGEINT) FILTER (t.amount < 0), 0)::DECIMAL(38, 0) AS out
+        FROM lake.transactions_at('infinity') AS t
+        WHERE t.status = 'posted' AND t.posted_at IS NOT NULL AND t.currency = lower(asked_currency)
+        GROUP BY t.stripe_account, t.account_id, lake.utc_day(t.posted_at)
+    )
+    GROUP BY stripe_account, account_id
 ),
 read AS NOT MATERIALIZED (
     SELECT w.stripe_account, w.account_id, lake.utc_day(max(w.last_attempted_at)) AS read_on
@@ -50,25 +58,24 @@ read AS NOT MATERIALIZED (
 ),
 -- Each day with what left on it, and none: from the first transaction, or 90 days ago, until they were last read.
 calendar AS NOT MATERIALIZED (
-    SELECT h.stripe_account, h.account_id, h.days, unnest(generate_series(
-        greatest(s.first_day, h.today - 90), least(r.read_on, h.today) - 1, INTERVAL 1 DAY
+    SELECT h.stripe_account, h.account_id, h.days, p.out_on, unnest(generate_series(
+        greatest(p.first_day, h.today - 90), least(r.read_on, h.today) - 1, INTERVAL 1 DAY
     ))::DATE AS day
     FROM held AS h
-    JOIN (SELECT DISTINCT stripe_account, account_id, first_day FROM posted) AS s USING (stripe_account, account_id)
+    JOIN posted AS p USING (stripe_account, account_id)
     JOIN read AS r USING (stripe_account, account_id)
     WHERE h.days IS NOT NULL
 ),
 stretches AS NOT MATERIALIZED (
     SELECT
-        c.stripe_account,
-        c.account_id,
-        sum(coalesce(p.out, 0)) OVER onwards AS out,
-        count(*) OVER onwards = c.days AS is_whole
-    FROM calendar AS c
-    LEFT JOIN posted AS p USING (stripe_account, account_id, day)
+        stripe_account,
+        account_id,
+        sum(coalesce(out_on[day], 0)) OVER onwards AS out,
+        count(*) OVER onwards = days AS is_whole
+    FROM calendar
     WINDOW onwards AS (
-        PARTITION BY c.stripe_account, c.account_id ORDER BY c.day
-        RANGE BETWEEN CURRENT ROW AND to_days(c.days - 1) FOLLOWING
+        PARTITION BY stripe_account, account_id ORDER BY day
+        RANGE BETWEEN CURRENT ROW AND to_days(days - 1) FOLLOWING
     )
 ),
 usual AS NOT MATERIALIZED (
@@ -91,7 +98,7 @@ low AS NOT MATERIALIZED (
         min(d.balance) FILTER (day(d.day) = least(day(h.today), day(last_day(d.day)))) AS lowest_on_day_of_month,
         count(*) FILTER (day(d.day) = least(day(h.today), day(last_day(d.day)))) AS months_observed
     FROM held AS h
-    JOIN balance_backcast AS d
+    JOIN lake.backcast_at('infinity', lake.utc_day(clock) - 365) AS d
         ON h.stripe_account = d.stripe_account AND h.account_id = d.account_id AND h.code = d.currency
     WHERE d.day BETWEEN h.today - 365 AND h.today - 1
     GROUP BY h.stripe_account, h.account_id

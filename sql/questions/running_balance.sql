@@ -6,8 +6,8 @@
 CREATE VIEW running_balance AS
 WITH posted AS NOT MATERIALIZED (
     SELECT
-        stripe_account,
-        account_id,
+        t.stripe_account,
+        t.account_id,
         t.transaction_id,
         t.currency,
         t.description,
@@ -18,12 +18,14 @@ WITH posted AS NOT MATERIALIZED (
         sum(t.amount) OVER so_far AS so_far,
         coalesce(sum(t.amount) FILTER (t.posted_at <= b.as_of) OVER one, 0) AS until_as_of
     FROM transactions AS t
-    JOIN balances AS b USING (stripe_account, account_id, currency)
+    -- By the account alone, as in lake.balance_steps_at.
+    JOIN balances AS b
+        ON t.account_id = b.account_id AND coalesce(t.stripe_account = b.stripe_account AND t.currency = b.currency, false)
     WHERE t.status = 'posted' AND t.posted_at IS NOT NULL AND b.current IS NOT NULL AND b.as_of IS NOT NULL
     WINDOW
-        one AS (PARTITION BY stripe_account, account_id, t.currency),
+        one AS (PARTITION BY t.stripe_account, t.account_id, t.currency),
         so_far AS (
-            PARTITION BY stripe_account, account_id, t.currency ORDER BY t.posted_at, t.transaction_id
+            PARTITION BY t.stripe_account, t.account_id, t.currency ORDER BY t.posted_at, t.transaction_id
             ROWS UNBOUNDED PRECEDING
         )
 )
