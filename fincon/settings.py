@@ -215,6 +215,11 @@ def set_variables(values: Mapping[str, str]) -> None:
     os.environ.update(values)
 
 
+def keep_numpy_to_one_thread() -> None:
+    """Have numpy, once it is imported, start no thread a core for matrices, of which there are none: each spins for a while."""
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
+
 @contextmanager
 def with_variables(values: Mapping[str, str]) -> Iterator[None]:
     """Have variables in the environment of this process, within this block."""

@@ -11,7 +11,11 @@ def main() -> None:
     try:
         _open_streams()
         interrupt.catch_signals()
-        from fincon.cli import app  # only now: Ctrl-C while this is imported is a line, too, and no traceback
+        # Only now: Ctrl-C while these are imported is a line, too, and no traceback.
+        from fincon.settings import keep_numpy_to_one_thread
+
+        keep_numpy_to_one_thread()
+        from fincon.cli import app
 
         app.end(app.run())
     except interrupt.Interrupted:

@@ -3,6 +3,7 @@
 import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -92,3 +93,17 @@ def test_bash_completes_commands_options_and_choices(tmp_path: Path) -> None:
     env = {"PATH": f"{FINCON.parent}:{os.environ['PATH']}"}
     done = subprocess.run(["bash", "-c", script], env=env, capture_output=True, text=True, check=True)
     assert done.stdout.splitlines() == ["sync status sql schema serve sandbox", "--dry-run", "markdown"]
+
+
+def test_numpy_starts_no_threads_in_a_command() -> None:
+    """It is told so before it is imported, and what somebody chose stays."""
+    code = (
+        "import os, sys; from fincon import cli; from fincon.cli import app; app.end = lambda code: None;"
+        "app.run = lambda: print(os.environ['OPENBLAS_NUM_THREADS'], 'numpy' in sys.modules); cli.main()"
+    )
+    for chosen, expected in (({}, "1 False\n"), ({"OPENBLAS_NUM_THREADS": "2"}, "2 False\n")):
+        env = {name: value for name, value in os.environ.items() if name != "OPENBLAS_NUM_THREADS"} | chosen
+        done = subprocess.run(
+            [sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True
+        )
+        assert done.stdout == expected
