@@ -49,6 +49,7 @@ from fincon.transforms.schemas import (
 from fincon.warehouse.alert_memory import told_rows
 from fincon.warehouse.patterns import own_patterns
 from fincon.warehouse.read_only import ReadOnlyConnection
+from fincon.warehouse.stand_ins import over_stand_ins
 
 VALID = (
     Column("valid_from", SEEN[0].type, "From when this version was the latest known (UTC)."),
@@ -326,8 +327,8 @@ def _questions() -> Iterator[str]:
     for table in LOGS:
         yield f"CREATE VIEW history.{table.name} AS FROM lake.{table.name}"
         yield from _comments(f"history.{table.name}", table)
-    for path in sorted((SQL / "questions").glob("*.sql")):
-        yield path.read_text(encoding="utf-8")
+    paths = sorted((SQL / "questions").glob("*.sql"))
+    yield from over_stand_ins(path.read_text(encoding="utf-8") for path in paths)
     for table in TABLES:
         yield f"DROP TABLE main.{table.name}; DROP TABLE lake.{table.name}"
 

@@ -26,6 +26,7 @@ from fincon.transforms.schemas import ACCOUNTS, TABLES, Table
 from fincon.warehouse import views
 from fincon.warehouse.connection import connect
 from fincon.warehouse.data_dictionary import empty_views
+from fincon.warehouse.stand_ins import STOOD_ON
 from fincon.warehouse.views import publish
 
 VIEWS = Path(__file__).parent / "views"
@@ -199,7 +200,11 @@ def test_views_have_the_columns_that_they_were_made_with() -> None:
         for view, columns in made.items():
             bound = connection.sql(f"FROM {view}")
             assert list(zip(bound.columns, map(str, bound.types), strict=True)) == columns, view
+        macros = connection.execute(
+            "SELECT schema_name || '.' || function_name FROM duckdb_functions()"
+        ).fetchall()
     assert {name for (name,) in tables} == {"rates", "alerts_told"}
+    assert {name.removeprefix("main.") for (name,) in macros} >= STOOD_ON
     assert {"main.accounts", "lake.accounts", "history.accounts", "main.underwriting_summary"} <= {*made}
 
 
