@@ -1,10 +1,12 @@
 """A page as it is kept: what Stripe answered, and a header that says to which request and when."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from msgspec import Struct
 
 from fincon.transforms.streams import Feature
+from fincon.transforms.stripe_objects import Account
 
 ERASED = 410
 """The status of a page that was answered but is not kept: its session belongs to someone who was erased."""
@@ -92,8 +94,45 @@ class Origin(NamedTuple):
     """The API version that was asked for."""
 
 
+class Listed(NamedTuple):
+    """The accounts on a page of the listing, in order, by what tells whether one has changed since."""
+
+    ids: Sequence[str]
+    digests: bytes
+    """`plain_page.DIGEST` bytes of each."""
+    unchanged: Sequence[bool]
+    """Whether each is known as it stands there; its rows are in the lake then."""
+    has_balance: Sequence[bool]
+
+
+class PlainPage(NamedTuple):
+    """What stands on a page of accounts on which nothing is odd: `plain_page.PlainReader`."""
+
+    accounts: Sequence[Account]
+    """Those that are not known as they stand there."""
+    extra: Sequence[str | None]
+    """Of each, its unknown attributes as JSON; None where all are known."""
+    body: bytes
+    """A list of those accounts alone, as they came."""
+    listed: Listed | None
+    """All of the page; None where nobody asked which are known."""
+
+
 class Page(NamedTuple):
     """A header and the body that it stands for, secrets removed."""
 
     header: Header
     body: bytes
+
+
+class ReadPage(Page):
+    """A page that was read when it came."""
+
+    plain: PlainPage
+
+    @classmethod
+    def of(cls, page: Page, plain: PlainPage) -> "ReadPage":
+        """Return a page with what stands on it."""
+        made = cls(*page)
+        made.plain = plain
+        return made

@@ -177,7 +177,7 @@ def unexpected_body(answer: StripeResponse, error: UnexpectedAnswer) -> FailedAt
 
 def is_too_large(body: bytes) -> bool:
     """Return whether a body holds more objects and lists than any the API sends: read, each takes far more room than there."""
-    return body.count(b"{") + body.count(b"[") > MOST_OBJECTS
+    return len(body) > MOST_OBJECTS and body.count(b"{") + body.count(b"[") > MOST_OBJECTS
 
 
 def too_large(request: str, request_id: str, date: int) -> FailedAttempt:

@@ -6,6 +6,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from fincon.lake.digests import unchanged_sql
 from fincon.lake.snapshots import latest_files
 from fincon.lake.staging import staged_files
 from fincon.lake.tables import Lake
@@ -26,7 +27,9 @@ def stage_absent(lake: Lake, staging: Path, origin: Origin, listed_from: datetim
     if not now.all:
         return
     accounts, rejects = (staged_files(staging, table, [origin]) for table in (ACCOUNTS, REJECTS))
-    listed = read_parquet_sql(accounts) if accounts else f"({no_rows_sql(ACCOUNTS)})"
+    staged = read_parquet_sql(accounts) if accounts else f"({no_rows_sql(ACCOUNTS)})"
+    columns = "SELECT account_id, observed_at FROM"
+    listed = f"({columns} {staged} UNION ALL {columns} {unchanged_sql(staging, [origin])})"
     shown = f"SELECT account_id FROM {listed}"
     if rejects:
         # Only of one that stood there is there a raw object: one that was asked for by its id may be refused because it is gone.

@@ -11,9 +11,10 @@ import duckdb
 import pyarrow as pa
 
 from fincon.errors import UnloadableRun
+from fincon.lake.digests import unchanged_sql
 from fincon.lake.sightings import known_sql, load_sightings, newest_sighting, seen_sql
 from fincon.lake.snapshots import LatestFiles, latest_files
-from fincon.lake.staging import staged_files
+from fincon.lake.staging import listed_files, staged_files
 from fincon.lake.tables import ROWS_A_BATCH, Lake, single_value
 from fincon.lake.take_back import count_superseded, keep_versions, superseded
 from fincon.lake.version_sql import (
@@ -53,12 +54,17 @@ KEPT_OPEN_BYTES = 250_000
 
 
 def load_staged(
-    lake: Lake, folder: Path, origins: Sequence[Origin], go_on: Callable[[], object] = lambda: None
+    lake: Lake,
+    folder: Path,
+    origins: Sequence[Origin],
+    go_on: Callable[[], object] = lambda: None,
+    on_late: Callable[[], object] = lambda: None,
 ) -> dict[str, dict[str, int]]:
     """Add what changed of what runs have staged under ``folder`` to every table but ``runs``, one commit a table.
 
     Returns run → how many sessions and accounts it saw, and how many objects were rejected. Loading a run again
-    changes nothing. ``go_on`` is called before each table; where it raises, what is in is taken back.
+    changes nothing. ``go_on`` is called before each table; where it raises, what is in is taken back. ``on_late`` is called
+    where they may have seen something that is older than what was known.
 
     Raises:
         UnloadableRun: the lake's balances do not add up to what was staged.
@@ -71,7 +77,10 @@ def load_staged(
         files = staged_files(folder, table, new)
         if files:
             with lake.query() as query:
-                rows = _where_any(_changed_rows(lake, query, table, files, new))
+                changed, is_late = _changed_rows(lake, query, table, files, new)
+                if is_late:
+                    on_late()
+                rows = _where_any(changed)
                 if rows:  # else there is nothing to commit, nor to be found there another time
                     lake.append(table, rows, [o.run_id for o in new])
             _release_memory(lake, files)
@@ -82,6 +91,7 @@ def load_staged(
         name: _count_by_run(lake, staged_files(folder, table, origins), table, what)
         for name, (table, what) in COUNTED.items()
     }
+    counted["accounts_seen"].update(_count_unchanged(lake, folder, origins))
     return {o.run_id: {name: by_run[o.run_id] for name, by_run in counted.items()} for o in origins}
 
 
@@ -94,21 +104,25 @@ def _release_memory(lake: Lake, files: Sequence[str]) -> None:
 
 def _changed_rows(
     lake: Lake, query: duckdb.DuckDBPyConnection, table: Table, files: list[str], origins: Sequence[Origin]
-) -> pa.RecordBatchReader:
-    """Return the staged rows of versions that differ from the one before, worked out part by part as they are read."""
+) -> tuple[pa.RecordBatchReader, bool]:
+    """Return the staged rows of versions that differ from the one before, worked out part by part as they are read.
+
+    And whether some of them may be older than what was known.
+    """
     now = latest_files(lake, table)
     # Other Stripe accounts' files are hardly touched: their statistics say that they hold none of these.
     whose = f"stripe_account IN ({sql_literals(sorted({o.stripe_account for o in origins}))})"
     count = lake.count_rows(files)
     clauses = partition_clauses(table, count)
     load_sightings(lake, query)
-    if _something_newer_is_known(query, files, now.all, whose):
+    is_late = _something_newer_is_known(query, files, now.all, whose)
+    if is_late or _leaves_something_open(query, files):
         for clause in clauses:
             _work_out_late(query, table, read_parquet_sql(files, clause), now, whose)
         keep_versions(lake, query, table, now.all)
         lake.correct_versions(table, query.sql("FROM corrected").to_arrow_table())
         _remove_superseded(lake, query, table, origins)
-        return query.sql("FROM late_rows").to_arrow_reader(ROWS_A_BATCH)
+        return query.sql("FROM late_rows").to_arrow_reader(ROWS_A_BATCH), is_late
 
     are_new = not _any_is_known(query, now.all, whose)
     is_of_all = _is_of_all(lake, table, now, count)
@@ -124,7 +138,7 @@ def _changed_rows(
 
     first = changed(clauses[0])  # it has the schema
     rest = (batch for clause in clauses[1:] for batch in changed(clause))
-    return pa.RecordBatchReader.from_batches(first.schema, chain(first, rest))
+    return pa.RecordBatchReader.from_batches(first.schema, chain(first, rest)), False
 
 
 def _is_of_all(lake: Lake, table: Table, now: LatestFiles, staged_rows: int) -> bool:
@@ -141,17 +155,14 @@ def _where_any(rows: pa.RecordBatchReader) -> pa.RecordBatchReader | None:
 def _something_newer_is_known(
     query: duckdb.DuckDBPyConnection, staged: list[str], known: list[str], whose: str
 ) -> bool:
-    """Return whether something was known, or only seen, later than the oldest staged row: those come from events.
-
-    Rows that leave some of their attributes open are worked out likewise.
-    """
+    """Return whether something was known, or only seen, later than the oldest staged row: those come from events."""
     oldest = single_value(query, f"SELECT min(observed_at) FROM {read_parquet_sql(staged)}")
     newest = [newest_sighting(query, whose)]
     if known:
         newest.append(
             single_value(query, f"SELECT max(observed_at) FROM {read_parquet_sql(known)} WHERE {whose}")
         )
-    return any(at is not None and at >= oldest for at in newest) or _leaves_something_open(query, staged)
+    return any(at is not None and at >= oldest for at in newest)
 
 
 def _any_is_known(query: duckdb.DuckDBPyConnection, known: list[str], whose: str) -> bool:
@@ -236,6 +247,17 @@ def _count_by_run(lake: Lake, files: list[str], table: Table, what: str) -> Coun
         with lake.query() as query:
             found = query.execute(f"SELECT run_id, count({what}) FROM {part} GROUP BY ALL").fetchall()
         counted.update(dict(found))
+    return counted
+
+
+def _count_unchanged(lake: Lake, folder: Path, origins: Sequence[Origin]) -> Counter[str]:
+    """Return run → how many accounts it has listed that were known as they stood there."""
+    counted: Counter[str] = Counter()
+    for origin in origins:
+        if listed_files(folder, [origin]):
+            of_run = f"SELECT count(DISTINCT account_id) FROM {unchanged_sql(folder, [origin])}"
+            with lake.query() as query:
+                counted[origin.run_id] += single_value(query, of_run)
     return counted
 
 

@@ -13,7 +13,7 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from fincon.lake.staging import staged_files
+from fincon.lake.staging import listed_files, staged_files
 from fincon.lake.tables import Lake
 from fincon.lake.version_sql import from_template, read_parquet_sql
 from fincon.storage.data_folder import atomic_write, make_folder
@@ -120,6 +120,11 @@ def remember(
         for table, (key, has_balance) in SIGHTED.items()
         if (files := staged_files(staging, table, origins))
     ]
+    if listed := listed_files(staging, origins):
+        seen.append(
+            "SELECT stripe_account, md5_number_lower(account_id) AS account, observed_at, has_balance,"
+            f" NULL AS event_id, NULL AS absent FROM {read_parquet_sql(listed)} WHERE unchanged"
+        )
     if not seen:
         return  # what could be forgotten does no harm, and the next run that saw something does so
     with lake.query() as query:

@@ -8,14 +8,15 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from fincon.transforms.decode import Decoders
 from fincon.transforms.flatten import flatten
-from fincon.transforms.page import Header, Origin, Page
+from fincon.transforms.page import Header, Origin, Page, ReadPage
 from fincon.transforms.reconcile import Sums, add_page
-from fincon.transforms.schemas import OBJECT_TABLES, Table
+from fincon.transforms.schemas import OBJECT_TABLES, TIMESTAMP, Table
 from fincon.transforms.streams import STREAMS
 
 PAGES_A_BATCH = 10
@@ -26,6 +27,22 @@ BATCHES_A_PART = 20
 
 QUEUED_PAGES = 40
 """Pages that may wait to be flattened; whoever brings another waits, so that memory stays bounded."""
+
+
+LISTED = "listed"
+"""How the parts begin that say which accounts stood on a listing, by what `lake.digests` knows them."""
+
+LISTED_SCHEMA = pa.schema(
+    {
+        "stripe_account": pa.string(),
+        "account_id": pa.string(),
+        "observed_at": TIMESTAMP,
+        "first": pa.uint64(),  # of the digest's two halves
+        "second": pa.uint64(),
+        "has_balance": pa.bool_(),
+        "unchanged": pa.bool_(),
+    }
+)
 
 
 class Stager:
@@ -90,17 +107,36 @@ def stage(pages: Iterable[Page], origin: Origin, folder: Path, prefix: str = "a"
     """
     folder = folder / origin.run_id
     folder.mkdir(mode=0o700, exist_ok=True)
-    parts: dict[str, list[pa.Table]] = {table.name: [] for table in OBJECT_TABLES}
+    parts: dict[str, list[pa.Table]] = {name: [] for name in (LISTED, *(t.name for t in OBJECT_TABLES))}
     number, decoders = 0, Decoders()
     for number, batch in enumerate(batches(pages), start=1):
         with _collector_paused():
             flat = flatten(batch, origin, decoders)
         for name, rows in flat.items():
             parts[name].append(rows)
+        parts[LISTED] += [rows for page in batch if (rows := _listed(page, origin))]
         if number % BATCHES_A_PART == 0:
             _write_parts(parts, folder, f"{prefix}{number:06d}")
     _write_parts(parts, folder, f"{prefix}{number + 1:06d}")
     pa.default_memory_pool().release_unused()  # what comes next, DuckDB, has a pool of its own
+
+
+def _listed(page: Page, origin: Origin) -> pa.Table | None:
+    """Return a row for each account on a page of which digests were taken; None of any other page."""
+    listed = page.plain.listed if isinstance(page, ReadPage) else None
+    if listed is None:
+        return None
+    count, halves = len(listed.ids), np.frombuffer(listed.digests, np.uint64)
+    columns = [
+        pa.repeat(origin.stripe_account, count),
+        pa.array(listed.ids, pa.string()),
+        pa.repeat(page.header.observed_at, count).cast(TIMESTAMP),
+        pa.array(halves[0::2]),
+        pa.array(halves[1::2]),
+        pa.array(listed.has_balance, pa.bool_()),
+        pa.array(listed.unchanged or [False] * count, pa.bool_()),
+    ]
+    return pa.Table.from_arrays(columns, schema=LISTED_SCHEMA)
 
 
 def _write_parts(parts: dict[str, list[pa.Table]], folder: Path, number: str) -> None:
@@ -114,8 +150,17 @@ def _write_parts(parts: dict[str, list[pa.Table]], folder: Path, number: str) ->
 
 def staged_files(folder: Path, table: Table, origins: Iterable[Origin]) -> list[str]:
     """Return the parts of a table that `stage` wrote for these runs, in order; none when they brought no row of it."""
-    parts = f"{table.name}-[a-z][0-9]*.parquet"
-    return [str(path) for origin in origins for path in sorted((folder / origin.run_id).glob(parts))]
+    return _parts_of(folder, table.name, origins)
+
+
+def listed_files(folder: Path, origins: Iterable[Origin]) -> list[str]:
+    """Return the parts of `LISTED` that `stage` wrote for these runs, in order."""
+    return _parts_of(folder, LISTED, origins)
+
+
+def _parts_of(folder: Path, name: str, origins: Iterable[Origin]) -> list[str]:
+    pattern = f"{name}-[a-z][0-9]*.parquet"
+    return [str(path) for origin in origins for path in sorted((folder / origin.run_id).glob(pattern))]
 
 
 def has_staged(folder: Path, origins: Iterable[Origin]) -> bool:

@@ -22,10 +22,11 @@ import pyarrow as pa
 
 from fincon.errors import CorruptPage, RunFailed
 from fincon.privacy import Erased, as_kept
-from fincon.storage.data_folder import atomic_write, make_folder
+from fincon.storage.data_folder import atomic_write, make_folder, write_whole
 from fincon.transforms.event_times import SECOND
 from fincon.transforms.identities import names_one_of
-from fincon.transforms.page import ERASED, Header, Page
+from fincon.transforms.page import ERASED, Header, Page, ReadPage
+from fincon.transforms.plain_page import PlainReader
 from fincon.transforms.redaction import Privacy, redact
 from fincon.transforms.rejects import refusal_code
 from fincon.transforms.streams import STREAMS, Stream, stream_named
@@ -107,6 +108,8 @@ class PageStore:
         self.folder = folder
         self.erased = erased or Erased()
         self.privacy = privacy or Privacy()
+        self.plain: PlainReader | None = None
+        """Reads pages of the listing at one go; None where all are looked at more closely."""
         self._newest = newest
         self._on_page_written = on_page_written
         self._lock = threading.Lock()
@@ -140,6 +143,11 @@ class PageStore:
         return max(self._newest, since) > date * SECOND + APART
 
     @property
+    def keeps_all(self) -> bool:
+        """Return whether a page on which nothing is secret is kept as it is."""
+        return self.privacy.choice == "keep" and not self.erased.hashes
+
+    @property
     def latest(self) -> int:
         """Return the latest time (microseconds) of a page that was written, or read by `catch_up`; 0 where there is none."""
         return self._latest
@@ -151,9 +159,10 @@ class PageStore:
             ValueError: no stream has the name that its header says.
         """
         stream = stream_named(page.header.stream).name  # one that nobody reads would be lost without a word
-        kept = Page(page.header, as_kept(page.body, stream, self.privacy, self.erased))
-        with atomic_write(self._path(page.header)) as part:
-            part.write_bytes(_encode(kept))
+        kept = page
+        if not (isinstance(page, ReadPage) and self.keeps_all):
+            kept = Page(page.header, as_kept(page.body, stream, self.privacy, self.erased))
+        write_whole(self._path(page.header), _encode(kept))
         self._on_page_written(kept)
         return kept
 

@@ -16,6 +16,7 @@ import duckdb
 import msgspec
 
 from fincon.errors import RunFailed, UsageError
+from fincon.lake import digests
 from fincon.lake import erasure as lake_erasure
 from fincon.lake.incremental import closed_sessions, write_closed_sessions
 from fincon.lake.sightings import forget
@@ -91,6 +92,7 @@ def finish(data: DataPath, lake: Lake) -> bool:
     closed = closed_sessions(lake.data)
     write_closed_sessions(lake.data, {session for session in closed if session[1] not in identities})
     forget(lake, identities)
+    digests.forget(lake)
     for copy in [*pages_naming(data, identities), *_ranges_naming(data, identities)]:
         copy.unlink()
     publish(data, latest_files_by_table(lake))

@@ -3,8 +3,10 @@
 import json
 import shutil
 import traceback
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -14,7 +16,7 @@ import duckdb
 from deltalake.exceptions import DeltaError
 
 from fincon.errors import CorruptPage, FinconError, RunFailed, UnloadableRun
-from fincon.lake import incremental
+from fincon.lake import digests, incremental
 from fincon.lake.absence import stage_absent
 from fincon.lake.append import load_staged, record_runs
 from fincon.lake.incremental import close_sessions, utc
@@ -109,9 +111,10 @@ def _load_staged_runs(ctx: SyncContext, runs: Sequence[Run], loaded: Loaded) -> 
     """Load runs in one commit a table. Where that fails for what they hold, nothing of it stays, and each is tried alone."""
     run_ids = [run.run_id for run in runs]
     origins = [run.origin for run in runs]
+    before, late = digests.state_of(ctx.lake, runs[0].stripe_version), set[str]()
     try:
         with under_way(ctx.lake, run_ids) if has_staged(ctx.staging, origins) else nullcontext():
-            seen = load_staged(ctx.lake, ctx.staging, origins, ctx.stop.check)
+            seen = load_staged(ctx.lake, ctx.staging, origins, ctx.stop.check, lambda: late.update(run_ids))
             remember(ctx.lake, ctx.staging, origins, _complete_until(ctx, runs))
             made_by = version("fincon")
             rows = [_row(ctx.data, run, seen[run.run_id], made_by) for run in runs]
@@ -125,6 +128,8 @@ def _load_staged_runs(ctx: SyncContext, runs: Sequence[Run], loaded: Loaded) -> 
             return
         for run in runs:
             _load_staged_runs(ctx, [run], loaded)
+    else:
+        digests.renew(ctx.lake, before, ctx.staging, origins, is_late=bool(late))
 
 
 def is_of_data(error: Exception) -> bool:
@@ -170,6 +175,10 @@ def stage_run(ctx: SyncContext, result: ExtractResult, advance: Advance) -> None
     """
     pages, origin = RunFolder(ctx.data, result.run.run_id).pages, result.run.origin
     stage(pages.read(advance, result.staged, require_complete=True), origin, ctx.staging)
+    if digests.contradicts(ctx.lake, ctx.staging, origin):
+        shutil.rmtree(ctx.staging / origin.run_id)
+        result = replace(result, staged=frozenset(), sums=Counter())
+        stage(pages.read(require_complete=True), origin, ctx.staging)
     on_pages = sums_of_pages(pages.read_accounts(skip=result.staged))
     on_pages.update(result.sums)  # adds; "+" would drop what is negative
     agree_with_pages(ctx.lake, on_pages, origin, ctx.staging)

@@ -83,6 +83,11 @@ class SyncRequest:
         return [feature for feature, wanted in asked.items() if wanted]
 
     @property
+    def is_listing_alone(self) -> bool:
+        """Tell whether the list of accounts is all that will show any."""
+        return self.accounts and not (self.events or self.received or self.session_ids)
+
+    @property
     def mode(self) -> str:
         """Name what is fetched, as the table ``runs`` does: ``sessions+accounts``, say; empty for nothing."""
         asked = {

@@ -22,6 +22,7 @@ Always on this machine, in the work folder, which is the data folder itself wher
     logs.json                     for a lake in a bucket: what its tables' logs said when this machine wrote last
     copies/<table>/               likewise the tables runs, attempts and erasures as they were then
     page_times.json               from when the newest pages are that some files of the tables hold
+    digests.parquet               which accounts of a listing need not be read again: those that are as they were
     checked.json                  with which files every check found nothing wrong last
     spool/                        events that `fincon listen` took, until they are loaded
     attempts/                     attempts that run, or are not in the table of that name yet
@@ -91,6 +92,11 @@ class DataFolder:
         self.checked = self.work / "checked.json"
         self.served = self.work / "serve.json"
 
+    @property
+    def digests(self) -> Path:
+        """Return the file of the digests of accounts."""
+        return self.work / "digests.parquet"
+
     def owns(self, file: DataPath | str) -> bool:
         """Return whether a file below the data or the work folder is one of those that fincon makes there."""
         below = str(file)
@@ -98,6 +104,7 @@ class DataFolder:
             below = below.removeprefix(f"{root}/")
         top = below.partition("/")[0]
         own = {path.name for path in vars(self).values() if path not in (self.root, self.work)}
+        own.add(self.digests.name)
         return top in own or top.startswith(STAGING) or (top.startswith(".") and top.endswith(PART))
 
     def run_pages(self, run_id: str) -> Path:
@@ -187,6 +194,20 @@ def atomic_write(path: DataPath) -> Iterator[Path]:
     _sync(part)  # before the rename, or a crash of the machine leaves an empty file of that name
     part.chmod(0o600)
     part.replace(path)
+    sync_names(path.parent)
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Do what `atomic_write` does with content that is there already: for the many files of a run, in half the time."""
+    part = path.with_name(f".{path.name}{PART}")
+    descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    try:
+        with os.fdopen(descriptor, "wb", buffering=0, closefd=False) as file:
+            file.write(content)
+        os.fsync(descriptor)  # before the rename, or a crash leaves an empty file of that name
+    finally:
+        os.close(descriptor)
+    os.replace(part, path)  # noqa: PTH105 - pathlib takes as long again as the kernel
     sync_names(path.parent)
 
 

@@ -1,0 +1,224 @@
+"""An account of a listing that is as it was is not read again; and nothing is lost or wrong by that."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+
+from fincon.lake.digests import find_known
+from fincon.lake.tables import Lake
+from fincon.pipeline.request import SyncRequest
+from fincon.pipeline.sync import run_sync
+from fincon.storage.data_folder import DataFolder
+from fincon.transforms.page import Origin
+from fincon.transforms.plain_page import PlainReader
+from tests.conftest import environ, rows, settings_for
+from tests.scripted_stripe import PREFIX, Answer, Object, ScriptedStripe, account, event, serving
+from tests.typed import typed
+
+MINUTE = 60
+
+
+def sync(stripe: ScriptedStripe, data: Path, **asked: Any) -> dict[str, Any]:
+    """One sync a minute later; its row of ``runs``."""
+    stripe.clock += MINUTE
+    (run,) = run_sync(settings_for(stripe.url, data), SyncRequest(**asked)).runs
+    return run
+
+
+def passed_over(data: Path, *accounts: Object) -> list[str]:
+    """Which of these accounts the next listing would pass over, if they stand on it like that."""
+    with Lake(data / "lake") as lake:
+        body = json.dumps({"object": "list", "data": accounts, "has_more": False, "url": PREFIX}, indent=2)
+        page = PlainReader(find_known(lake, Origin("run", "", settings_for("", data).stripe_version))).read(
+            body.encode()
+        )
+    assert page
+    assert page.plain
+    assert page.plain.listed
+    assert len(page.plain.accounts) == len(accounts) - sum(page.plain.listed.unchanged or [])
+    unchanged = page.plain.listed.unchanged or [False] * len(accounts)
+    return [one["id"] for one, is_known in zip(accounts, unchanged, strict=True) if is_known]
+
+
+def versions(data: Path, account_id: str) -> list[int]:
+    """The balance of an account, version by version."""
+    found = rows(
+        data, f"SELECT current FROM history.balances WHERE account_id = '{account_id}' ORDER BY valid_from"
+    )
+    return [row["current"] for row in found]
+
+
+def test_who_has_changed_since_is_read_and_who_has_not_is_passed_over(data: Path) -> None:
+    """Also where the change goes back to what was there before, and where the account is new."""
+    before, after, other = account("fca_1", 100), account("fca_1", 200), account("fca_2")
+    with serving(ScriptedStripe(accounts=[before, other])) as stripe:
+        assert sync(stripe, data)["accounts_seen"] == 2
+        assert passed_over(data, before, other) == ["fca_1", "fca_2"]
+        assert passed_over(data, after, other) == ["fca_2"]
+        run = sync(stripe, data)
+        assert (run["accounts_seen"], run["rows_added"], run["rejected"]) == (2, 0, 0)
+        for one in (after, before):
+            stripe.accounts = [account("fca_new"), one, other]
+            assert sync(stripe, data)["accounts_seen"] == 3
+            assert passed_over(data, one, other) == ["fca_1", "fca_2"]
+        assert passed_over(data, after, other) == ["fca_2"]
+    assert pq.read_metadata(DataFolder(data).digests).num_rows == 3
+    assert versions(data, "fca_1") == [100, 200, 100]
+    assert versions(data, "fca_2") == [100]
+    assert {row["account_id"] for row in rows(data, "FROM accounts")} == {"fca_1", "fca_2", "fca_new"}
+
+
+def test_who_is_gone_and_comes_back_as_before_is_there_again(data: Path) -> None:
+    first, other = account("fca_1"), account("fca_2")
+    with serving(ScriptedStripe(accounts=[first, other])) as stripe:
+        for listed in ([first, other], [other], [first, other], [first, other]):
+            stripe.accounts = listed
+            sync(stripe, data)
+            absent = rows(data, "SELECT account_id FROM accounts WHERE absent_since IS NOT NULL")
+            assert [row["account_id"] for row in absent] == ([] if first in listed else ["fca_1"])
+            assert passed_over(data, first, other) == [one["id"] for one in listed]
+
+
+def test_what_an_event_has_changed_meanwhile_is_read(data: Path) -> None:
+    """The listing shows the account as it was before the event; and one that the event did not name is passed over."""
+    before, other = account("fca_1", 100), account("fca_2")
+    with serving(ScriptedStripe(accounts=[before, other])) as stripe:
+        sync(stripe, data)
+        changed = account("fca_1", 300)
+        stripe.events = [event("evt_1", changed, stripe.clock + 1)]
+        sync(stripe, data, events=True)
+        assert versions(data, "fca_1") == [100, 300]
+        assert passed_over(data, before, other) == ["fca_2"]
+        sync(stripe, data)
+    assert versions(data, "fca_1") == [100, 300, 100]
+
+
+def test_an_account_that_stands_twice_on_a_listing_is_read_both_times(data: Path) -> None:
+    """First it has changed; while the list is walked it is as before again, and moves to the next page."""
+    before, between, other = account("fca_1", 100), account("fca_1", 200), account("fca_2")
+    with serving(ScriptedStripe(accounts=[before, other], page_size=1)) as stripe:
+        sync(stripe, data)
+        pages = iter([[between], [other], [before]])
+
+        def shown(path: str, query: dict[str, list[str]]) -> Answer | None:
+            page = next(pages, None) if path == f"{PREFIX}/accounts" else None
+            return page and Answer(
+                {"object": "list", "data": page, "has_more": page[0] is not before, "url": path}
+            )
+
+        stripe.intercept = shown
+        assert sync(stripe, data)["accounts_seen"] == 2
+        assert versions(data, "fca_1") == [100, 200, 100]
+        stripe.intercept = lambda path, query: None
+        assert sync(stripe, data)["rows_added"] == 0
+
+
+def test_an_account_is_known_as_its_last_page_shows_it(data: Path) -> None:
+    """That page has an escape, so that it is read piece by piece."""
+    before, after, odd = account("fca_1", 100), account("fca_1", 200), account("fca_2", display_name="a \\ b")
+    with serving(ScriptedStripe(accounts=[before])) as stripe:
+        pages = iter([[before], [after, odd]])
+
+        def shown(path: str, query: dict[str, list[str]]) -> Answer | None:
+            page = next(pages, None) if path == f"{PREFIX}/accounts" else None
+            return page and Answer({"object": "list", "data": page, "has_more": len(page) == 1, "url": path})
+
+        stripe.intercept = shown
+        sync(stripe, data)
+        assert passed_over(data, before) == []
+        stripe.accounts = [before, odd]
+        sync(stripe, data)
+    assert versions(data, "fca_1") == [100, 200, 100]
+
+
+def test_a_listing_that_is_dated_before_an_event_does_not_tell_how_an_account_is(data: Path) -> None:
+    """Another of Stripe's servers is some seconds behind: it shows the account as it was before the event that is known."""
+    before, after = account("fca_1", 100), account("fca_1", 300)
+    with serving(ScriptedStripe(accounts=[before])) as stripe:
+        sync(stripe, data)
+        stripe.events = [event("evt_1", after, stripe.clock + 59)]
+        sync(stripe, data, events=True)
+        stripe.clock -= MINUTE + 5
+        sync(stripe, data)
+        assert versions(data, "fca_1") == [100, 300]
+        assert passed_over(data, before) == []
+        sync(stripe, data)
+    assert versions(data, "fca_1") == [100, 300, 100]
+
+
+def test_a_late_event_does_not_outlast_a_listing_that_passed_the_account_over(data: Path) -> None:
+    """The listing saw it as it was: that it did is remembered, and the event is of before."""
+    with serving(ScriptedStripe(accounts=[account("fca_1", 100)])) as stripe:
+        sync(stripe, data)
+        at = stripe.clock + 30
+        sync(stripe, data)
+        stripe.events = [event("evt_1", account("fca_1", 200), at)]
+        sync(stripe, data, events=True)
+    assert versions(data, "fca_1") == [100, 200, 100]
+
+
+@pytest.mark.parametrize("command", ["erase", "compact"])
+def test_what_writes_the_tables_otherwise_makes_all_digests_void(data: Path, command: str) -> None:
+    one, other = account("fca_1"), account("fca_2", account_holder={"type": "customer", "customer": "cus_2"})
+    with serving(ScriptedStripe(accounts=[one, other])) as stripe:
+        sync(stripe, data)
+        env = environ(stripe.url)
+        if command == "erase":
+            assert typed("erase", "--customer", "cus_1", "--yes", cwd=data.parent, env=env).code == 0
+            assert typed("erase", "--customer", "cus_1", "--allow", cwd=data.parent, env=env).code == 0
+        else:
+            stripe.accounts = [account("fca_3"), one, other]
+            sync(stripe, data)
+            assert typed("compact", cwd=data.parent, env=env).code == 0
+        assert passed_over(data, one, other) == []
+        sync(stripe, data)
+        assert {row["account_id"] for row in rows(data, "FROM accounts")} >= {"fca_1", "fca_2"}
+        assert passed_over(data, one, other) == ["fca_1", "fca_2"]
+
+
+@pytest.mark.parametrize("content", [b"", b"PAR1 cut short"])
+def test_without_its_file_every_account_is_read(data: Path, content: bytes) -> None:
+    one = account("fca_1")
+    with serving(ScriptedStripe(accounts=[one])) as stripe:
+        sync(stripe, data)
+        DataFolder(data).digests.write_bytes(content)
+        assert passed_over(data, one) == []
+        assert sync(stripe, data)["accounts_seen"] == 1
+        assert passed_over(data, one) == ["fca_1"]
+
+
+def test_each_stripe_account_has_digests_of_its_own(data: Path) -> None:
+    """The same bytes of another Stripe account are another account; and a sync of one leaves the other's."""
+    one = account("fca_1")
+    with serving(ScriptedStripe(accounts=[one])) as stripe:
+        stripe.connected = {"acct_1": ScriptedStripe(accounts=[one])}
+        sync(stripe, data)
+        sync(stripe, data, stripe_accounts=("acct_1",))
+        assert passed_over(data, one) == ["fca_1"]
+    assert len(rows(data, "FROM accounts")) == 2
+
+
+def test_a_sync_that_may_see_an_account_elsewhere_passes_over_none(data: Path) -> None:
+    """A session shows it as it was in between; the listing shows it as before, and that is how it is."""
+    before, between = account("fca_1", 100), account("fca_1", 200)
+    with serving(ScriptedStripe(accounts=[before])) as stripe:
+        sync(stripe, data)
+        stripe.sessions = {"fcsess_1": {"id": "fcsess_1", "object": "financial_connections.session"}}
+
+        def shown(path: str, query: dict[str, list[str]]) -> Answer | None:
+            listed = {"object": "list", "data": [between], "has_more": False, "url": path}
+            body = {
+                "id": "fcsess_1",
+                "object": "financial_connections.session",
+                "accounts": listed,
+                "livemode": False,
+                "permissions": [],
+            }
+            return Answer(body) if "/sessions/" in path else None
+
+        stripe.intercept = shown
+        sync(stripe, data, session_ids=("fcsess_1",))
+    assert versions(data, "fca_1") == [100, 200, 100]
