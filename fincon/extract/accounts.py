@@ -42,6 +42,9 @@ PAGES_A_RANGE = 8
 FEW_KNOWN = 2 * PAGES_A_RANGE
 """With fewer known accounts a list is one chain, for it is not worth dividing if they are all that there is."""
 
+FEW_LEFT = 6
+"""A range of which fewer known accounts are left is not divided: one thread walks the rest in a second or so."""
+
 FEW_PAGES = 4
 """A first listing of no more pages is not worth the requests that would divide it."""
 
@@ -135,7 +138,7 @@ class Listing:
                     end = next((b for b in beginnings if b > walked.position), len(self.known))
                     if end - walked.position > longest:
                         longest, begin = end - walked.position, walked.position
-            if longest < FEW_KNOWN:
+            if longest < FEW_LEFT or len(self.known) < FEW_KNOWN:
                 return None
             made = self._new_range(len(self.ranges), self.known[begin + longest // 2])
             self.ranges.append(made)
@@ -269,7 +272,8 @@ def find_known(stripe: StripeClient, page_store: PageStore, plain: PlainReader |
     now = top.last.observed_at // SECOND
     with worker_threads(stripe, len(WINDOWS)) as pool:
         asked = [pool.submit(named_by_events, stripe, now - ago) for ago in WINDOWS]
-        listing.walk_until(lambda: all(one.done() for one in asked))
+        # One page takes as long as they do: with a second one under way no range could begin.
+        listing.walk_until(lambda: top.last is None or top.last.number >= FEW_PAGES)
         found = {pair for one in asked for pair in one.result()}
     named = [account_id for _, account_id in sorted(found, reverse=True)]
     pages = [list_page(page.body).ids for page in page_store.chain(LISTED)]
