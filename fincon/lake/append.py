@@ -49,9 +49,6 @@ COUNTED = {
 }
 """Column of ``runs`` → the staged table in which it is counted, and what is."""
 
-KEPT_OPEN_BYTES = 250_000
-"""Over so many staged bytes, some 3,000 accounts, queries take memory that is worth giving back."""
-
 
 def load_staged(
     lake: Lake,
@@ -83,23 +80,16 @@ def load_staged(
                 rows = _where_any(changed)
                 if rows:  # else there is nothing to commit, nor to be found there another time
                     lake.append(table, rows, [o.run_id for o in new])
-            _release_memory(lake, files)
+            lake.release_memory_after(files)
     balances = staged_files(folder, BALANCES, origins)
     _reconcile(lake, balances, origins)
-    _release_memory(lake, balances)
+    lake.release_memory_after(balances)
     counted = {
         name: _count_by_run(lake, staged_files(folder, table, origins), table, what)
         for name, (table, what) in COUNTED.items()
     }
     counted["accounts_seen"].update(_count_unchanged(lake, folder, origins))
     return {o.run_id: {name: by_run[o.run_id] for name, by_run in counted.items()} for o in origins}
-
-
-def _release_memory(lake: Lake, files: Sequence[str]) -> None:
-    """Give memory back after queries over much: each table's take as much again, beside what the last ones left."""
-    # After little it is not worth the 13 ms that it takes to start DuckDB again.
-    if sum(Path(file).stat().st_size for file in files) > KEPT_OPEN_BYTES:
-        lake.release_memory()
 
 
 def _changed_rows(

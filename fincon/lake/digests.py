@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 
+import duckdb
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -83,8 +84,11 @@ def renew(lake: Lake, before: str, staging: Path, origins: Sequence[Origin], *, 
     now = state_of(lake, origins[0].stripe_version)
     if now == before and not listed:
         return
+    known = _read(lake, before)
     with lake.query() as query:
-        query.register("known", _read(lake, before))
+        if now == before and _all_are_known(query, known, listed):
+            return
+        query.register("known", known)
         accounts = staged_files(staging, ACCOUNTS, origins)
         found = query.sql(
             from_template(
@@ -97,6 +101,16 @@ def renew(lake: Lake, before: str, staging: Path, origins: Sequence[Origin], *, 
     lake.digests_read = now, found.cast(SCHEMA).replace_schema_metadata({STATE: now.encode()})
     with atomic_write(lake.data.digests) as part:
         pq.write_table(lake.digests_read[1], part, compression="none")
+    lake.release_memory_after(listed)
+
+
+def _all_are_known(query: duckdb.DuckDBPyConnection, known: pa.Table, listed: Sequence[str]) -> bool:
+    """Return whether listings have shown all accounts that are known of their Stripe accounts, once each, and no other."""
+    of, are_known, shown = query.execute(
+        f"SELECT list(DISTINCT stripe_account), bool_and(unchanged), count(*) FROM {read_parquet_sql(listed)}"
+    ).fetchall()[0]
+    own = pc.sum(pc.is_in(known["stripe_account"], pa.array(of, pa.string()))).as_py() or 0
+    return bool(are_known) and shown == own
 
 
 def forget(lake: Lake) -> None:

@@ -133,6 +133,7 @@ def remember(
         query.register("complete", until)
         kept = query.sql(from_template("sightings_kept"), params={"overlap": REMEMBERED}).to_arrow_table()
     write_sightings(lake, kept)
+    lake.release_memory_after([*listed_files(staging, origins), *staged_files(staging, ACCOUNTS, origins)])
 
 
 def forget(lake: Lake, account_ids: Sequence[str]) -> None:
