@@ -2,14 +2,14 @@
 WITH shown AS (
     SELECT
         stripe_account,
-        md5_number_lower(account_id) AS account,
+        hash(account_id) AS account,
         arg_max((first, second, has_balance), observed_at) AS newest,
         max(observed_at) AS observed_at
     FROM $listed
     GROUP BY ALL
 ),
 touched AS (
-    SELECT stripe_account, md5_number_lower(account_id) AS account, max(observed_at) AS observed_at
+    SELECT stripe_account, hash(account_id) AS account, max(observed_at) AS observed_at
     FROM $touched
     GROUP BY ALL
 )
