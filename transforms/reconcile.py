@@ -161,12 +161,19 @@ def _read(kind: type[T], raw: Raw | bytes) -> T:
 
 
 def _add(found: Sums, balances: Iterable[_Maps]) -> None:
+    # A map for each sum: to count by pairs takes twice as long.
+    sums: tuple[dict[str, int], ...] = ({}, {}, {})
+    rows: dict[str, int] = {}
     for maps in balances:
-        for currency in {currency for amounts in maps for currency in amounts}:
-            found[currency, "rows"] += 1
-        for name, amounts in zip(("current", "available", "used"), maps, strict=True):
+        current, available, used = maps
+        for currency in {**current, **available, **used}:
+            rows[currency] = rows.get(currency, 0) + 1
+        for added, amounts in zip(sums, maps, strict=True):
             for currency, amount in amounts.items():
-                found[currency, name] += amount if type(amount) is int else 0
+                added[currency] = added.get(currency, 0) + (amount if type(amount) is int else 0)
+    for name, added in zip(("rows", "current", "available", "used"), (rows, *sums), strict=True):
+        for currency, amount in added.items():
+            found[currency, name] += amount
 
 
 def _maps(balance: _Amounts) -> _Maps:
