@@ -4,7 +4,7 @@
 --   lie between them, and paired in the order of time where as many came as went; where not, what may be one is `unsure`, and counted
 --   neither as transfer nor as money in or out. So transfers of a holder add up to zero, always. Fees and loans are known by
 --   `payment_patterns`. `classified_transactions_as_of(ts)` knows what was known at ts.
--- Units: minor units of the currency, and `major_amount` in its major unit. Ask by `account_holder_id`, or by `account_id`; the first reads that holder's rows alone.
+-- Units: minor units of the currency, and `major_amount` in its major unit. Ask by `account_holder_id`, or by `account_id`.
 -- Example: SELECT posted_at, description, amount FROM classified_transactions WHERE account_holder_id = 'cus_…' AND kind = 'own_transfer';
 CREATE MACRO lake.posted_as_of(ts) AS TABLE
 SELECT
@@ -19,26 +19,20 @@ SELECT
     t.posted_at,
     lake.utc_day(t.posted_at) AS day,
     t.description,
-    t.payee,
-    t.payment_kind
+    -- After the join, so that who asks for a holder has their descriptions looked through alone.
+    lake.payee(t.description) AS payee,
+    lake.payment_kind(t.description) AS payment_kind
 FROM (
-    -- What is known now stands in a snapshot. What a description tells is told where it is read, once for each that differs:
-    -- files have each once, a join has it in every row.
+    -- What is known now stands in a snapshot.
     SELECT t.*, a.account_holder_id
-    FROM (
-        SELECT *, lake.payee(description) AS payee, lake.payment_kind(description) AS payment_kind
-        FROM transactions
-        WHERE lake.utc(ts) = 'infinity'::TIMESTAMPTZ
-    ) AS t
+    FROM (FROM transactions WHERE lake.utc(ts) = 'infinity'::TIMESTAMPTZ) AS t
     LEFT JOIN accounts AS a USING (stripe_account, account_id)
     UNION ALL BY NAME
     -- Joined first, so that who asks for a holder reads the transactions of their accounts alone.
     (
         SELECT t.*, a.account_holder_id
         FROM (
-            SELECT *, lake.payee(description) AS payee, lake.payment_kind(description) AS payment_kind
-            FROM lake.transactions
-            WHERE lake.utc(ts) <> 'infinity'::TIMESTAMPTZ AND observed_at <= lake.utc(ts)
+            FROM lake.transactions WHERE lake.utc(ts) <> 'infinity'::TIMESTAMPTZ AND observed_at <= lake.utc(ts)
         ) AS t
         LEFT JOIN accounts AS a USING (stripe_account, account_id)
         QUALIFY t.observed_at = max(t.observed_at) OVER (
@@ -64,7 +58,6 @@ WHERE t.observed_at <= lake.utc(ts) AND t.status = 'posted' AND t.amount <> 0
 GROUP BY size_key
 HAVING bool_or(t.amount > 0) AND bool_or(t.amount < 0);
 
--- Joined, not semi-joined, with what may be transfers, so that who asks for a holder looks for theirs alone.
 -- Posted transactions are asked for twice by a macro, not as one subquery: where that is shared, DuckDB 2.0 waits forever for a LIMIT.
 CREATE MACRO classified_transactions_as_of(ts) AS TABLE
 WITH
