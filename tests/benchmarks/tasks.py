@@ -167,12 +167,13 @@ def sync(folder: str, ids: str = "", mode: str = "accounts") -> Figures:
     Stripe account. Without a ``folder`` the environment says where the data is.
     """
     from fincon.cli.sync import without_pandas
+    from fincon.settings import keep_numpy_to_one_thread, load_settings
 
-    without_pandas()  # as the command does
+    without_pandas()  # as the command does, and what follows
+    keep_numpy_to_one_thread()
     from fincon.pipeline.id_files import read_session_ids
     from fincon.pipeline.request import SyncRequest
     from fincon.pipeline.sync import run_sync
-    from fincon.settings import load_settings
 
     sessions = read_session_ids(ids).plain if ids else ()
     stages = Stages()
