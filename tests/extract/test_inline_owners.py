@@ -54,7 +54,7 @@ def true_owners(sandbox: Sandbox) -> list[Row]:
 def test_the_owners_of_300_accounts_cost_3_requests_and_are_what_one_request_each_brings(
     tmp_path: Path,
 ) -> None:
-    """Counted before and after; the figures stand in docs/performance.md."""
+    """Counted before and after."""
     with running(WORLD) as one, running(REFUSING) as other:
         inline, each = tmp_path / "inline", tmp_path / "each"
         assert fetched(one, inline) == (3, longer(inline))
