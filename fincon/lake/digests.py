@@ -14,12 +14,17 @@ from pathlib import Path
 import duckdb
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from fincon.lake.staging import listed_files, staged_files
-from fincon.lake.tables import Lake
-from fincon.lake.version_sql import from_template, no_rows_sql, read_parquet_sql
+from fincon.lake.tables import ROWS_A_BATCH, Lake
+from fincon.lake.version_sql import (
+    ROWS_A_PARTITION,
+    from_template,
+    no_rows_sql,
+    read_parquet_sql,
+    sql_literals,
+)
 from fincon.storage.data_folder import atomic_write
 from fincon.transforms.page import Origin
 from fincon.transforms.plain_page import Find
@@ -32,20 +37,24 @@ SCHEMA = pa.schema(
     {
         "stripe_account": pa.string(),
         "account": pa.uint64(),  # DuckDB's hash of the id, a fiftieth of the time of an MD5
-        "first": pa.uint64(),
+        "first": pa.uint64(),  # of the digest's two halves
         "second": pa.uint64(),
         "has_balance": pa.bool_(),
     }
 )
 
+STATE = b"state"
+"""Of what the digests are, in the file's metadata: `state_of`."""
+
+_NO_DIGESTS = (
+    "(SELECT '' AS stripe_account, 0::UBIGINT AS account, 0::UBIGINT AS first, 0::UBIGINT AS second,"
+    " false AS has_balance WHERE false)"
+)
 _NOBODY = (
     "(SELECT '' AS stripe_account, '' AS account_id, now() AS observed_at, 0::UBIGINT AS first, 0::UBIGINT AS second,"
     " false AS has_balance, false AS unchanged WHERE false)"
 )
 """Stands for `staging.LISTED_SCHEMA` where no run has taken digests."""
-
-STATE = b"state"
-"""Of what the digests are, in the file's metadata: `state_of`."""
 
 
 def state_of(lake: Lake, stripe_version: str) -> str:
@@ -57,14 +66,16 @@ def state_of(lake: Lake, stripe_version: str) -> str:
 
 def find_known(lake: Lake, origin: Origin) -> Find:
     """Return what tells which accounts on a run's listing are known as they stand there."""
-    table = _read(lake, state_of(lake, origin.stripe_version))
-    own = table.filter(pc.equal(table["stripe_account"], origin.stripe_account))
-    first, second, has_balance = (own[name].to_numpy() for name in ("first", "second", "has_balance"))
-    order = np.argsort(first)
-    first, second, has_balance = first[order], second[order], has_balance[order]
+    with lake.query() as query:
+        own = query.execute(
+            f"SELECT first, second, has_balance FROM {_known_sql(lake, state_of(lake, origin.stripe_version))}"
+            " WHERE stripe_account = ? ORDER BY first",
+            [origin.stripe_account],
+        ).fetchnumpy()
+    first, second, has_balance = (np.asarray(own[name]) for name in ("first", "second", "has_balance"))
 
     def find(digests: bytes) -> tuple[list[bool], list[bool]]:
-        asked = _numbers(digests)
+        asked = np.frombuffer(digests, np.uint64).reshape(-1, 2)
         if not len(first):
             return [False] * len(asked), [False] * len(asked)
         at = np.searchsorted(first, asked[:, 0]).clip(max=len(first) - 1)
@@ -84,38 +95,43 @@ def renew(lake: Lake, before: str, staging: Path, origins: Sequence[Origin], *, 
     now = state_of(lake, origins[0].stripe_version)
     if now == before and not listed:
         return
-    known = _read(lake, before)
+    known, accounts = _known_sql(lake, before), staged_files(staging, ACCOUNTS, origins)
     with lake.query() as query:
         if now == before and _all_are_known(query, known, listed):
             return
-        query.register("known", known)
-        accounts = staged_files(staging, ACCOUNTS, origins)
-        found = query.sql(
-            from_template(
-                "digests",
-                touched=read_parquet_sql(accounts) if accounts else f"({no_rows_sql(ACCOUNTS)})",
-                listed=_listed_sql(listed),
-                are_of_now=str(not is_late).lower(),
-            )
-        ).to_arrow_table()
-    lake.digests_read = now, found.cast(SCHEMA).replace_schema_metadata({STATE: now.encode()})
-    with atomic_write(lake.data.digests) as part:
-        pq.write_table(lake.digests_read[1], part, compression="none")
+        counts = f"SELECT count(*) FROM (SELECT 1 FROM {known} UNION ALL SELECT 1 FROM {_listed_sql(listed)})"
+        [(rows,)] = query.execute(counts).fetchall()
+        parts = 1 + rows // ROWS_A_PARTITION
+        with (
+            atomic_write(lake.data.digests) as file,
+            pq.ParquetWriter(file, SCHEMA.with_metadata({STATE: now}), compression="none") as writer,
+        ):
+            for part in range(parts):
+                found = from_template(
+                    "digests",
+                    known=known,
+                    touched=read_parquet_sql(accounts) if accounts else f"({no_rows_sql(ACCOUNTS)})",
+                    listed=_listed_sql(listed),
+                    are_of_now=str(not is_late).lower(),
+                    parts=str(parts),
+                    part=str(part),
+                )
+                for batch in query.sql(found).to_arrow_reader(ROWS_A_BATCH):
+                    writer.write_batch(batch.cast(SCHEMA))
     lake.release_memory_after(listed)
 
 
-def _all_are_known(query: duckdb.DuckDBPyConnection, known: pa.Table, listed: Sequence[str]) -> bool:
+def _all_are_known(query: duckdb.DuckDBPyConnection, known: str, listed: Sequence[str]) -> bool:
     """Return whether listings have shown all accounts that are known of their Stripe accounts, once each, and no other."""
     of, are_known, shown = query.execute(
         f"SELECT list(DISTINCT stripe_account), bool_and(unchanged), count(*) FROM {read_parquet_sql(listed)}"
     ).fetchall()[0]
-    own = pc.sum(pc.is_in(known["stripe_account"], pa.array(of, pa.string()))).as_py() or 0
-    return bool(are_known) and shown == own
+    own = f"SELECT count(*) FROM {known} WHERE stripe_account IN ({sql_literals(of)})"
+    return bool(are_known) and query.execute(own).fetchall() == [(shown,)]
 
 
 def forget(lake: Lake) -> None:
     """Remove all digests."""
-    lake.digests_read = None
     lake.data.digests.unlink(missing_ok=True)
 
 
@@ -140,17 +156,11 @@ def _listed_sql(files: Sequence[str]) -> str:
     return read_parquet_sql(files) if files else _NOBODY
 
 
-def _read(lake: Lake, state: str) -> pa.Table:
-    """Return the digests that are of a state of the tables; none where the file's are of another."""
-    if lake.digests_read is None:
-        try:
-            found = pq.ParquetFile(lake.data.digests).read()
-            lake.digests_read = (found.schema.metadata or {}).get(STATE, b"").decode(), found.cast(SCHEMA)
-        except (FileNotFoundError, pa.ArrowInvalid, ValueError):  # cut short, or of another fincon
-            lake.digests_read = "", SCHEMA.empty_table()
-    is_of, digests = lake.digests_read
-    return digests if is_of == state else SCHEMA.empty_table()
-
-
-def _numbers(digests: bytes) -> np.ndarray[tuple[int, ...], np.dtype[np.uint64]]:
-    return np.frombuffer(digests, np.uint64).reshape(-1, 2)
+def _known_sql(lake: Lake, state: str) -> str:
+    """Write the relation of the digests that are of a state of the tables: of none where the file's are of another."""
+    path = lake.data.digests
+    try:
+        said = (pq.read_metadata(path).metadata or {}).get(STATE)
+    except (FileNotFoundError, pa.ArrowInvalid):  # cut short, as by a crash of the machine
+        said = None
+    return read_parquet_sql([str(path)]) if said == state.encode() else _NO_DIGESTS

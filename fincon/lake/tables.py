@@ -89,8 +89,6 @@ class Lake:
         """The first of the runs whose load is under way (`lake.take_back`)."""
         self.sightings_read: pa.Table | None = None
         """Likewise what `lake.sightings` has read."""
-        self.digests_read: tuple[str, pa.Table] | None = None
-        """Likewise what `lake.digests` has read, and of what state of the tables that is."""
 
     def __enter__(self) -> Self:
         return self

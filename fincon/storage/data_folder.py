@@ -159,7 +159,8 @@ def remove_leftovers(data: DataPath) -> None:
     folder = names.work
     for leftover in folder.glob(f"{STAGING}*"):
         shutil.rmtree(leftover, ignore_errors=True)
-    locked = [f".{file.name}{PART}" for file in (names.views, names.rates, names.erasing, names.erasure_key)]
+    files = (names.views, names.rates, names.erasing, names.erasure_key, names.digests)
+    locked = [f".{file.name}{PART}" for file in files]
     for pattern in (*locked, f"pages/*/*{PART}", f"lake/*/*{PART}", f"snapshots/*{PART}"):
         for leftover in folder.glob(pattern):
             leftover.unlink()
