@@ -275,22 +275,24 @@ def record_attempts(lake: Lake, attempts: Mapping[str, list[dict[str, Any]]]) ->
 
 def _count_rows_added(lake: Lake, run_ids: Sequence[str]) -> dict[str, int]:
     """Return run → how many rows of objects it brought."""
-    filled = [
-        files
-        for table in OBJECT_TABLES
-        if (
-            files := [
-                file for file, stats in lake.file_stats(table).items() if any(map(stats.may_hold, run_ids))
-            ]
-        )
-    ]
-    if not filled:
-        return {}
-    rows = " UNION ALL ".join(f"SELECT run_id FROM {read_parquet_sql(files)}" for files in filled)
-    where = f"WHERE run_id IN ({sql_literals(run_ids)})"
-    with lake.query() as query:
-        found = query.execute(f"SELECT run_id, count(*) FROM ({rows}) {where} GROUP BY ALL").fetchall()
-    return dict(found)
+    added: Counter[str] = Counter()
+    unsure: list[str] = []
+    for table in OBJECT_TABLES:
+        files = []
+        for file, stats in lake.file_stats(table).items():
+            only = stats.first_run if stats.first_run == stats.last_run else None
+            if only in run_ids and stats.rows is not None:
+                added[str(only)] += stats.rows  # as of most: a file of one run alone
+            elif any(map(stats.may_hold, run_ids)):
+                files.append(file)
+        if files:
+            unsure.append(f"SELECT run_id FROM {read_parquet_sql(files)}")
+    if unsure:
+        where = f"WHERE run_id IN ({sql_literals(run_ids)})"
+        with lake.query() as query:
+            counts = f"SELECT run_id, count(*) FROM ({' UNION ALL '.join(unsure)}) {where} GROUP BY ALL"
+            added.update(dict(query.execute(counts).fetchall()))
+    return added
 
 
 def staged_rejects(lake: Lake, folder: Path, origin: Origin) -> list[tuple[str, str | None]]:
