@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from fincon.lake.staging import listed_files, staged_files
-from fincon.lake.tables import Lake
+from fincon.lake.tables import ROWS_A_BATCH, Lake, single_value
 from fincon.lake.version_sql import from_template, read_parquet_sql
 from fincon.storage.data_folder import atomic_write, make_folder
 from fincon.transforms.event_times import AHEAD_SECONDS
@@ -32,6 +32,9 @@ SCHEMA = pa.schema(
         "absent": pa.list_(pa.string()),  # of which columns nothing was said
     }
 )
+
+MOST_READ = 100_000
+"""Of how many rows what was written is kept in memory as well: of more it is read again, should it be asked for."""
 
 REMEMBERED = EVENTS_OVERLAP + timedelta(seconds=AHEAD_SECONDS)
 """For how long before what is complete: an event counts as that much earlier at most than it says."""
@@ -127,12 +130,17 @@ def remember(
         )
     if not seen:
         return  # what could be forgotten does no harm, and the next run that saw something does so
+    before, new = read_sightings(lake), " UNION ALL ".join(seen)
     with lake.query() as query:
-        query.register("before", read_sightings(lake))
-        query.execute(f"CREATE TEMP TABLE sightings AS {' UNION ALL '.join(['FROM before', *seen])}")
+        query.register("before", before)
         query.register("complete", until)
-        kept = query.sql(from_template("sightings_kept"), params={"overlap": REMEMBERED}).to_arrow_table()
-    write_sightings(lake, kept)
+        times = f"SELECT (SELECT max(observed_at) FROM before) < min(observed_at) FROM ({new})"
+        are_all_new = not before.num_rows or single_value(query, times)
+        query.execute(f"CREATE TEMP VIEW sightings AS FROM before UNION ALL {new}")
+        # A run that is loaded again brings what is there; to look for that takes memory and time.
+        kept = from_template("sightings_kept", distinct="" if are_all_new else "DISTINCT")
+        rows = query.sql(kept, params={"overlap": REMEMBERED}).to_arrow_reader(ROWS_A_BATCH)
+        write_sightings(lake, rows)
     lake.release_memory_after([*listed_files(staging, origins), *staged_files(staging, ACCOUNTS, origins)])
 
 
@@ -146,15 +154,21 @@ def forget(lake: Lake, account_ids: Sequence[str]) -> None:
         kept = query.sql(
             f"FROM sightings WHERE account NOT IN ({gone})", params={"ids": list(account_ids)}
         ).to_arrow_table()
-    write_sightings(lake, kept)
+    write_sightings(lake, kept.to_reader())
 
 
-def write_sightings(lake: Lake, sightings: pa.Table) -> None:
+def write_sightings(lake: Lake, sightings: pa.RecordBatchReader) -> None:
     """Put these in the place of what is remembered."""
     make_folder(lake.snapshots)
-    lake.sightings_read = sightings.cast(SCHEMA)
-    with atomic_write(lake.data.sightings) as part:
-        pq.write_table(lake.sightings_read, part, compression="zstd")
+    few: list[pa.RecordBatch] | None = []
+    with (
+        atomic_write(lake.data.sightings) as part,
+        pq.ParquetWriter(part, SCHEMA, compression="zstd") as writer,
+    ):
+        for batch in sightings:
+            writer.write_batch(found := batch.cast(SCHEMA))
+            few = [*few, found] if few is not None and len(few) < MOST_READ // ROWS_A_BATCH else None
+    lake.sightings_read = None if few is None else pa.Table.from_batches(few, SCHEMA)
 
 
 def event_times(lake: Lake, stripe_account: str) -> dict[int, dict[str, int]]:

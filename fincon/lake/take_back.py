@@ -100,7 +100,7 @@ def _put_back(lake: Lake, kept: dict[str, DataPath], runs: Sequence[str]) -> Non
     if records:
         lake.add_records(ERASURES, records)
     try:
-        write_sightings(lake, decode_sightings(kept[SEEN].read_bytes()))
+        write_sightings(lake, decode_sightings(kept[SEEN].read_bytes()).to_reader())
     except pa.ArrowInvalid as error:
         raise _unreadable(kept[SEEN], error) from error
 

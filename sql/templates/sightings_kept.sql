@@ -7,7 +7,7 @@ WITH horizon AS (
     LEFT JOIN complete USING (stripe_account)
     GROUP BY stripe_account
 )
-SELECT DISTINCT sightings.*
+SELECT $distinct sightings.*
 FROM sightings
 JOIN horizon USING (stripe_account)
 WHERE sightings.observed_at >= horizon.at
