@@ -27,9 +27,6 @@ Find = Callable[[bytes], tuple[Sequence[bool], Sequence[bool]]]
 _ODD = (b"\\", b"\xed")
 """Without these there are no escapes, and so neither half a character nor a name in disguise: `transforms.odd_json`."""
 
-_BEARER_IDS = (b"_secret_", b"btok_")
-"""What an id has that lets its bearer act, wherever it stands."""
-
 
 class _Page(Struct, forbid_unknown_fields=True, gc=False):
     """A list of which all is known but its items."""
@@ -54,7 +51,7 @@ class PlainReader:
 
     def read(self, body: bytes) -> ListPage | None:
         """Return a page of accounts with what stands on it (`ListPage.plain`); None where it is to be looked at more closely."""
-        if any(one in body for one in _ODD):
+        if any(one in body for one in _ODD) or may_let_its_bearer_act(body):
             return None
         try:
             body.decode()
@@ -82,7 +79,7 @@ class PlainReader:
             changed = [item for item, is_known in zip(page.data, known, strict=True) if not is_known]
             body = list_body(changed)
             accounts, extra = self._decoder.decode_list(body) if changed else ([], [])
-        if accounts and not _may_be_kept(body, accounts, extra):
+        if not _are_shallow(accounts, extra):
             return None
         new = (account.balance is not None for account in accounts)
         seen = None
@@ -94,15 +91,12 @@ class PlainReader:
         return ListPage(ids, created, len(ids), page.has_more, PlainPage(accounts, extra, body, seen))
 
 
-def _may_be_kept(body: bytes, accounts: Sequence[Account], extra: Sequence[str | None]) -> bool:
-    """Return whether nothing in accounts lets its bearer act, and nothing was passed over when they were decoded.
+def _are_shallow(accounts: Sequence[Account], extra: Sequence[str | None]) -> bool:
+    """Return whether nothing in accounts is nested deeply: known attributes are not, and what is has more characters.
 
-    No attribute that is known of an account lets anybody act. Of an object in an id's place the id alone is read.
+    Of an object in an id's place the id alone is read, and so nothing is known of the rest.
     """
-    if any(one in body for one in _BEARER_IDS):
-        return False
-    # What is nested deeper than that has more characters.
-    if any(len(text) > 2 * MAX_DEPTH or may_let_its_bearer_act(text.encode()) for text in extra if text):
+    if any(len(text) > 2 * MAX_DEPTH for text in extra if text):
         return False
     holders = [account.account_holder for account in accounts if account.account_holder]
     ids = (

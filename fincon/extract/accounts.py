@@ -45,6 +45,12 @@ FEW_KNOWN = 2 * PAGES_A_RANGE
 FEW_LEFT = 6
 """A range of which fewer known accounts are left is not divided: one thread walks the rest in a second or so."""
 
+MANY_KNOWN = 100
+"""Of so long a list the half page that a beginning costs is little; a shorter one is divided while `FEW_KNOWN` are left."""
+
+EVENTS_SECONDS = 1.0
+"""How long nothing else is asked for while events are expected that name where to divide a first listing."""
+
 FEW_PAGES = 4
 """A first listing of no more pages is not worth the requests that would divide it."""
 
@@ -138,7 +144,7 @@ class Listing:
                     end = next((b for b in beginnings if b > walked.position), len(self.known))
                     if end - walked.position > longest:
                         longest, begin = end - walked.position, walked.position
-            if longest < FEW_LEFT or len(self.known) < FEW_KNOWN:
+            if longest < (FEW_LEFT if len(self.known) >= MANY_KNOWN else FEW_KNOWN):
                 return None
             made = self._new_range(len(self.ranges), self.known[begin + longest // 2])
             self.ranges.append(made)
@@ -274,6 +280,8 @@ def find_known(stripe: StripeClient, page_store: PageStore, plain: PlainReader |
         asked = [pool.submit(named_by_events, stripe, now - ago) for ago in WINDOWS]
         # One page takes as long as they do: with a second one under way no range could begin.
         listing.walk_until(lambda: top.last is None or top.last.number >= FEW_PAGES)
+        wait(asked, timeout=EVENTS_SECONDS)
+        listing.walk_until(lambda: all(one.done() for one in asked))
         found = {pair for one in asked for pair in one.result()}
     named = [account_id for _, account_id in sorted(found, reverse=True)]
     pages = [list_page(page.body).ids for page in page_store.chain(LISTED)]

@@ -3,20 +3,24 @@
 A digest stands for an account whose latest versions, of each table in `FILLED`, are what those bytes give. Whatever else
 writes one of these tables, an erasure or another machine, makes all digests void: they are of the tables as they were, file
 by file. A load takes away those of the accounts that it touches, and a whole listing brings its own. Without the file, which
-is derived, every account is read.
+is derived, every account is read; so where it cannot be read or written, it is removed.
 """
 
 import hashlib
+import logging
 from collections.abc import Sequence
+from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
+from typing import NamedTuple
 
 import duckdb
+import msgspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from fincon.lake.staging import listed_files, staged_files
+from fincon.lake.staging import LISTED_SCHEMA, listed_files, staged_files
 from fincon.lake.tables import ROWS_A_BATCH, Lake
 from fincon.lake.version_sql import (
     ROWS_A_PARTITION,
@@ -30,8 +34,13 @@ from fincon.transforms.page import Origin
 from fincon.transforms.plain_page import Find
 from fincon.transforms.schemas import ACCOUNTS, BALANCES, REFRESHES
 
+LOG = logging.getLogger("fincon")
+
 FILLED = (ACCOUNTS, BALANCES, REFRESHES)
 """The tables that accounts fill."""
+
+READING = 1
+"""Raised where accounts are made into other rows than before, though the tables have the same columns."""
 
 SCHEMA = pa.schema(
     {
@@ -43,36 +52,49 @@ SCHEMA = pa.schema(
     }
 )
 
-STATE = b"state"
-"""Of what the digests are, in the file's metadata: `state_of`."""
+STATE, STRIPE_VERSION = b"state", b"stripe_version"
+"""In the file's metadata: of what tables the digests are (`state_of`), and how the accounts were asked for."""
 
-_NO_DIGESTS = (
-    "(SELECT '' AS stripe_account, 0::UBIGINT AS account, 0::UBIGINT AS first, 0::UBIGINT AS second,"
-    " false AS has_balance WHERE false)"
-)
-_NOBODY = (
-    "(SELECT '' AS stripe_account, '' AS account_id, now() AS observed_at, 0::UBIGINT AS first, 0::UBIGINT AS second,"
-    " false AS has_balance, false AS unchanged WHERE false)"
-)
-"""Stands for `staging.LISTED_SCHEMA` where no run has taken digests."""
+MOST_TOUCHED = 20_000
+"""So many accounts may be taken away before the file is not worth going on with."""
+
+UNUSABLE = (OSError, ValueError, pa.ArrowException, duckdb.Error)
+"""What reading a file that is damaged, or writing one on a full disk, may end with."""
 
 
-def state_of(lake: Lake, stripe_version: str) -> str:
-    """Return what stands for the tables as they are, and for how accounts are asked for and read."""
+class Since(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of the digests of a file since it was written: so a load need not write them all."""
+
+    base: str
+    """The state that the file is of."""
+    state: str
+    """The one that is meant now."""
+    touched: list[tuple[str, int]]
+    """(Stripe account, account) of those whose digests do not hold any more."""
+
+
+class _Known(NamedTuple):
+    since: Since
+    sql: str
+    """The relation of the digests that hold, for a connection with the table ``touched_since``."""
+
+
+def state_of(lake: Lake) -> str:
+    """Return what stands for the tables as they are, and for how accounts are made into their rows."""
     files = sorted(file for table in FILLED for file in lake.files(table))
-    whole = "\n".join((version("fincon"), duckdb.__version__, stripe_version, *files))
+    columns = [str(table.schema) for table in FILLED]
+    whole = "\n".join((version("fincon"), str(READING), duckdb.__version__, *columns, *files))
     return hashlib.sha256(whole.encode()).hexdigest()
 
 
 def find_known(lake: Lake, origin: Origin) -> Find:
     """Return what tells which accounts on a run's listing are known as they stand there."""
-    with lake.query() as query:
-        own = query.execute(
-            f"SELECT first, second, has_balance FROM {_known_sql(lake, state_of(lake, origin.stripe_version))}"
-            " WHERE stripe_account = ? ORDER BY first",
-            [origin.stripe_account],
-        ).fetchnumpy()
-    first, second, has_balance = (np.asarray(own[name]) for name in ("first", "second", "has_balance"))
+    try:
+        first, second, has_balance = _own(lake, origin)
+    except UNUSABLE as error:
+        _give_up(lake, error)
+        first = second = np.empty(0, np.uint64)
+        has_balance = np.empty(0, np.bool_)
 
     def find(digests: bytes) -> tuple[list[bool], list[bool]]:
         asked = np.frombuffer(digests, np.uint64).reshape(-1, 2)
@@ -91,48 +113,32 @@ def renew(lake: Lake, before: str, staging: Path, origins: Sequence[Origin], *, 
     ``before`` is the state (`state_of`) that they were loaded into. Where they brought something that is older than what was
     known (``is_late``), their listings do not tell how the accounts are now.
     """
-    listed = listed_files(staging, origins)
-    now = state_of(lake, origins[0].stripe_version)
-    if now == before and not listed:
-        return
-    known, accounts = _known_sql(lake, before), staged_files(staging, ACCOUNTS, origins)
-    with lake.query() as query:
-        if now == before and _all_are_known(query, known, listed):
-            return
-        counts = f"SELECT count(*) FROM (SELECT 1 FROM {known} UNION ALL SELECT 1 FROM {_listed_sql(listed)})"
-        [(rows,)] = query.execute(counts).fetchall()
-        parts = 1 + rows // ROWS_A_PARTITION
-        with (
-            atomic_write(lake.data.digests) as file,
-            pq.ParquetWriter(file, SCHEMA.with_metadata({STATE: now}), compression="none") as writer,
-        ):
-            for part in range(parts):
-                found = from_template(
-                    "digests",
-                    known=known,
-                    touched=read_parquet_sql(accounts) if accounts else f"({no_rows_sql(ACCOUNTS)})",
-                    listed=_listed_sql(listed),
-                    are_of_now=str(not is_late).lower(),
-                    parts=str(parts),
-                    part=str(part),
-                )
-                for batch in query.sql(found).to_arrow_reader(ROWS_A_BATCH):
-                    writer.write_batch(batch.cast(SCHEMA))
-    lake.release_memory_after(listed)
+    try:
+        known, now = _known(lake, before, origins[0].stripe_version), state_of(lake)
+        listed, accounts = listed_files(staging, origins), staged_files(staging, ACCOUNTS, origins)
+        if listed:
+            _write(lake, known, (now, is_late), (listed, accounts), origins[0].stripe_version)
+        elif known and now != before:
+            _note(lake, known, now, accounts)
+    except UNUSABLE as error:
+        _give_up(lake, error)
 
 
-def _all_are_known(query: duckdb.DuckDBPyConnection, known: str, listed: Sequence[str]) -> bool:
-    """Return whether listings have shown all accounts that are known of their Stripe accounts, once each, and no other."""
-    of, are_known, shown = query.execute(
-        f"SELECT list(DISTINCT stripe_account), bool_and(unchanged), count(*) FROM {read_parquet_sql(listed)}"
-    ).fetchall()[0]
-    own = f"SELECT count(*) FROM {known} WHERE stripe_account IN ({sql_literals(of)})"
-    return bool(are_known) and query.execute(own).fetchall() == [(shown,)]
+def move(lake: Lake, before: str) -> None:
+    """Have the digests of a state stand for the tables as they are now: the same rows in other files."""
+    try:
+        base = _base(lake)
+        since = base and _since(lake, base)
+        if since and since.state == before != state_of(lake):
+            _write_since(lake, msgspec.structs.replace(since, state=state_of(lake)))
+    except UNUSABLE as error:
+        _give_up(lake, error)
 
 
 def forget(lake: Lake) -> None:
     """Remove all digests."""
-    lake.data.digests.unlink(missing_ok=True)
+    for path in (lake.data.digests, lake.data.digests_since):
+        path.unlink(missing_ok=True)
 
 
 def unchanged_sql(staging: Path, origins: Sequence[Origin]) -> str:
@@ -152,15 +158,144 @@ def contradicts(lake: Lake, staging: Path, origin: Origin) -> bool:
         return query.execute(f"SELECT 1 {twice} LIMIT 1").fetchone() is not None
 
 
-def _listed_sql(files: Sequence[str]) -> str:
-    return read_parquet_sql(files) if files else _NOBODY
+def _own(lake: Lake, origin: Origin) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the halves of a Stripe account's digests, ordered by the first, and which of its accounts have a balance."""
+    known = _known(lake, state_of(lake), origin.stripe_version)
+    with lake.query() as query:
+        _register(query, known)
+        own = query.execute(
+            f"SELECT first, second, has_balance FROM {_sql_of(known)} WHERE stripe_account = ? ORDER BY first",
+            [origin.stripe_account],
+        ).fetchnumpy()
+    return np.asarray(own["first"]), np.asarray(own["second"]), np.asarray(own["has_balance"])
 
 
-def _known_sql(lake: Lake, state: str) -> str:
-    """Write the relation of the digests that are of a state of the tables: of none where the file's are of another."""
-    path = lake.data.digests
+def _write(
+    lake: Lake,
+    known: _Known | None,
+    of: tuple[str, bool],
+    staged: tuple[Sequence[str], Sequence[str]],
+    stripe_version: str,
+) -> None:
+    """Write the digests anew, part by part: of the state and lateness ``of`` and the ``staged`` listings and accounts."""
+    (now, is_late), (listed, accounts) = of, staged
+    with lake.query() as query:
+        _register(query, known)
+        if known and known.since.state == now and _all_are_known(query, known, listed):
+            return
+        counts = f"SELECT count(*) FROM (SELECT 1 FROM {_sql_of(known)} UNION ALL SELECT 1 FROM {_listed_sql(listed)})"
+        [(rows,)] = query.execute(counts).fetchall()
+        parts = 1 + rows // ROWS_A_PARTITION
+        said = {STATE: now, STRIPE_VERSION: stripe_version}
+        with (
+            atomic_write(lake.data.digests) as file,
+            pq.ParquetWriter(file, SCHEMA.with_metadata(said), compression="none") as writer,
+        ):
+            for part in range(parts):
+                found = from_template(
+                    "digests",
+                    known=_sql_of(known),
+                    touched=read_parquet_sql(accounts) if accounts else f"({no_rows_sql(ACCOUNTS)})",
+                    listed=_listed_sql(listed),
+                    are_of_now=str(not is_late).lower(),
+                    parts=str(parts),
+                    part=str(part),
+                )
+                for batch in query.sql(found).to_arrow_reader(ROWS_A_BATCH):
+                    writer.write_batch(batch.cast(SCHEMA))
+    lake.data.digests_since.unlink(missing_ok=True)
+    lake.release_memory_after(listed)
+
+
+def _all_are_known(query: duckdb.DuckDBPyConnection, known: _Known, listed: Sequence[str]) -> bool:
+    """Return whether listings have shown all accounts that are known of their Stripe accounts, once each, and no other."""
+    of, are_known, shown = query.execute(
+        f"SELECT list(DISTINCT stripe_account), bool_and(unchanged), count(*) FROM {read_parquet_sql(listed)}"
+    ).fetchall()[0]
+    own = f"SELECT count(*) FROM {known.sql} WHERE stripe_account IN ({sql_literals(of)})"
+    return bool(are_known) and query.execute(own).fetchall() == [(shown,)]
+
+
+def _note(lake: Lake, known: _Known, now: str, accounts: Sequence[str]) -> None:
+    """Note beside the digests which of them do not hold any more, as their accounts were touched."""
+    touched = list(known.since.touched)
+    if accounts:
+        with lake.query() as query:
+            of = f"SELECT DISTINCT stripe_account, hash(account_id) FROM {read_parquet_sql(accounts)}"
+            touched += query.execute(of).fetchall()
+    if len(touched) > MOST_TOUCHED:
+        forget(lake)
+    else:
+        _write_since(lake, Since(base=known.since.base, state=now, touched=touched))
+
+
+def _known(lake: Lake, state: str, stripe_version: str) -> _Known | None:
+    """Return the digests that are of a state of the tables. Those that are of another are removed, whoever they are of."""
+    base = _base(lake)
+    if base is None:
+        return None
+    since = _since(lake, base)
+    said = pq.read_metadata(lake.data.digests).metadata
+    if since.state != state or said.get(STRIPE_VERSION) != stripe_version.encode():
+        forget(lake)
+        return None
+    file = read_parquet_sql([str(lake.data.digests)])
+    return _Known(since, f"(FROM {file} ANTI JOIN touched_since USING (stripe_account, account))")
+
+
+def _base(lake: Lake) -> str | None:
     try:
-        said = (pq.read_metadata(path).metadata or {}).get(STATE)
-    except (FileNotFoundError, pa.ArrowInvalid):  # cut short, as by a crash of the machine
-        said = None
-    return read_parquet_sql([str(path)]) if said == state.encode() else _NO_DIGESTS
+        return str((pq.read_metadata(lake.data.digests).metadata or {}).get(STATE, b""), "utf-8")
+    except FileNotFoundError:
+        return None
+
+
+def _since(lake: Lake, base: str) -> Since:
+    try:
+        found = msgspec.json.decode(lake.data.digests_since.read_bytes(), type=Since)
+    except FileNotFoundError:
+        found = None
+    # One of another file was left by whoever was stopped between the two.
+    return found if found and found.base == base else Since(base=base, state=base, touched=[])
+
+
+def _write_since(lake: Lake, since: Since) -> None:
+    with atomic_write(lake.data.digests_since) as part:
+        part.write_bytes(msgspec.json.encode(since))
+
+
+def _give_up(lake: Lake, error: Exception) -> None:
+    LOG.info("the digests of accounts are removed, and every account is read: %s", type(error).__name__)
+    with suppress(OSError):  # they are of tables as they never are again
+        forget(lake)
+
+
+def _register(query: duckdb.DuckDBPyConnection, known: _Known | None) -> None:
+    touched = known.since.touched if known else []
+    columns = zip(*touched, strict=True) if touched else ((), ())
+    kinds = (SCHEMA.field(name).type for name in ("stripe_account", "account"))
+    arrays = [pa.array(list(values), kind) for values, kind in zip(columns, kinds, strict=True)]
+    query.register("touched_since", pa.table(arrays, names=["stripe_account", "account"]))
+
+
+def _sql_of(known: _Known | None) -> str:
+    return known.sql if known else _nothing_sql(SCHEMA)
+
+
+def _listed_sql(files: Sequence[str]) -> str:
+    return read_parquet_sql(files) if files else _nothing_sql(LISTED_SCHEMA)
+
+
+_TYPES = {
+    pa.string(): "VARCHAR",
+    pa.uint64(): "UBIGINT",
+    pa.bool_(): "BOOLEAN",
+    LISTED_SCHEMA.field("observed_at").type: "TIMESTAMPTZ",
+}
+
+
+def _nothing_sql(schema: pa.Schema) -> str:
+    """Write the relation that has a schema's columns, and no row."""
+    return (
+        f"(SELECT {', '.join(f'NULL::{_TYPES[field.type]} AS {field.name}' for field in schema)} WHERE false)"
+    )

@@ -6,6 +6,7 @@ For them the lake remembers when each account was seen, and which event was give
 """
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -85,10 +86,11 @@ def load_sightings(lake: Lake, query: duckdb.DuckDBPyConnection) -> None:
 def read_sightings(lake: Lake) -> pa.Table:
     """Return what is remembered, read once. Without the file, which is derived, it is nothing."""
     if lake.sightings_read is None:
-        try:
-            lake.sightings_read = decode_sightings(lake.data.sightings.read_bytes())
-        except (FileNotFoundError, pa.ArrowInvalid):  # cut short by a crash of the machine
-            lake.sightings_read = SCHEMA.empty_table()
+        lake.sightings_read = SCHEMA.empty_table()
+        with suppress(FileNotFoundError):
+            content = lake.data.sightings.read_bytes()
+            with suppress(OSError, ValueError, pa.ArrowException):  # damaged, as by a crash of the machine
+                lake.sightings_read = decode_sightings(content)
     return lake.sightings_read
 
 

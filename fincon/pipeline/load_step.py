@@ -111,7 +111,7 @@ def _load_staged_runs(ctx: SyncContext, runs: Sequence[Run], loaded: Loaded) -> 
     """Load runs in one commit a table. Where that fails for what they hold, nothing of it stays, and each is tried alone."""
     run_ids = [run.run_id for run in runs]
     origins = [run.origin for run in runs]
-    before, late = digests.state_of(ctx.lake, runs[0].stripe_version), set[str]()
+    before, late = digests.state_of(ctx.lake), set[str]()
     try:
         with under_way(ctx.lake, run_ids) if has_staged(ctx.staging, origins) else nullcontext():
             seen = load_staged(ctx.lake, ctx.staging, origins, ctx.stop.check, lambda: late.update(run_ids))

@@ -2,6 +2,7 @@
 
 from fincon import privacy
 from fincon.errors import RunFailed, UsageError
+from fincon.lake import digests
 from fincon.lake.erasure import remove_old_files, replace_files
 from fincon.lake.incremental import last_pii
 from fincon.lake.privacy_rewrite import with_choice
@@ -44,6 +45,7 @@ def rewrite(data: DataPath, key: Secret | None) -> int:
         readers = Readers(DataFolder(data).views)
         stores = [PageStore(folder) for folder in DataFolder(data).page_folders()]
         pages = sum(store.redact(policy) for store in stores) + Spool(data).redact(policy)
+        digests.forget(lake)  # of what was kept in clear
         for table in OBJECT_TABLES:
             replace_files(lake, table, choice)
         publish(data, latest_files_by_table(lake))

@@ -9,6 +9,7 @@ from pathlib import Path
 from fincon.errors import AccountDisconnected, FinconError
 from fincon.extract.client import RequestBudget
 from fincon.extract.stopping import StopSignal
+from fincon.lake import digests
 from fincon.lake.incremental import accounts_set_aside, last_pii
 from fincon.lake.snapshots import latest_files_by_table, renew_snapshots
 from fincon.lake.tables import Lake
@@ -177,5 +178,7 @@ def publish_and_check(ctx: SyncContext) -> dict[str, int]:
 
 def publish(data: DataPath, lake: Lake) -> None:
     """Renew the snapshots that have grown old, and publish the views."""
+    before = digests.state_of(lake)
     renew_snapshots(lake)
+    digests.move(lake, before)
     views.publish(data, latest_files_by_table(lake))

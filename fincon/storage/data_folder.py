@@ -22,7 +22,7 @@ Always on this machine, in the work folder, which is the data folder itself wher
     logs.json                     for a lake in a bucket: what its tables' logs said when this machine wrote last
     copies/<table>/               likewise the tables runs, attempts and erasures as they were then
     page_times.json               from when the newest pages are that some files of the tables hold
-    digests.parquet               which accounts of a listing need not be read again: those that are as they were
+    digests.bin, digests.json     which accounts of a listing need not be read again: those that are as they were
     checked.json                  with which files every check found nothing wrong last
     spool/                        events that `fincon listen` took, until they are loaded
     attempts/                     attempts that run, or are not in the table of that name yet
@@ -95,7 +95,12 @@ class DataFolder:
     @property
     def digests(self) -> Path:
         """Return the file of the digests of accounts."""
-        return self.work / "digests.parquet"
+        return self.work / "digests.bin"  # nobody takes it for a table
+
+    @property
+    def digests_since(self) -> Path:
+        """Return the file that says which of them do not hold any more."""
+        return self.work / "digests.json"
 
     def owns(self, file: DataPath | str) -> bool:
         """Return whether a file below the data or the work folder is one of those that fincon makes there."""
@@ -104,7 +109,7 @@ class DataFolder:
             below = below.removeprefix(f"{root}/")
         top = below.partition("/")[0]
         own = {path.name for path in vars(self).values() if path not in (self.root, self.work)}
-        own.add(self.digests.name)
+        own |= {self.digests.name, self.digests_since.name}
         return top in own or top.startswith(STAGING) or (top.startswith(".") and top.endswith(PART))
 
     def run_pages(self, run_id: str) -> Path:
@@ -159,8 +164,8 @@ def remove_leftovers(data: DataPath) -> None:
     folder = names.work
     for leftover in folder.glob(f"{STAGING}*"):
         shutil.rmtree(leftover, ignore_errors=True)
-    files = (names.views, names.rates, names.erasing, names.erasure_key, names.digests)
-    locked = [f".{file.name}{PART}" for file in files]
+    locked = [f".{file.name}{PART}" for file in (names.views, names.rates, names.erasing, names.erasure_key)]
+    locked += [f".{file.name}{PART}" for file in (names.digests, names.digests_since)]
     for pattern in (*locked, f"pages/*/*{PART}", f"lake/*/*{PART}", f"snapshots/*{PART}"):
         for leftover in folder.glob(pattern):
             leftover.unlink()
@@ -203,8 +208,8 @@ def write_whole(path: Path, content: bytes) -> None:
     part = path.with_name(f".{path.name}{PART}")
     descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     try:
-        with os.fdopen(descriptor, "wb", buffering=0, closefd=False) as file:
-            file.write(content)
+        with os.fdopen(descriptor, "wb", closefd=False) as file:
+            file.write(content)  # all of it, where the kernel takes a part at a time
         os.fsync(descriptor)  # before the rename, or a crash leaves an empty file of that name
     finally:
         os.close(descriptor)

@@ -7,13 +7,18 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from fincon.lake.digests import find_known
+from fincon.lake.digests import FILLED, find_known, move, state_of
 from fincon.lake.tables import Lake
 from fincon.pipeline.request import SyncRequest
+from fincon.pipeline.rewrite_privacy import rewrite
 from fincon.pipeline.sync import run_sync
 from fincon.storage.data_folder import DataFolder
+from fincon.transforms.accounts import account_tables
+from fincon.transforms.decode import Decoders
 from fincon.transforms.page import Origin
+from fincon.transforms.parsed_objects import ParsedObjects
 from fincon.transforms.plain_page import PlainReader
+from fincon.transforms.schemas import ACCOUNTS
 from tests.conftest import environ, rows, settings_for
 from tests.scripted_stripe import PREFIX, Answer, Object, ScriptedStripe, account, event, serving
 from tests.typed import typed
@@ -179,15 +184,93 @@ def test_what_writes_the_tables_otherwise_makes_all_digests_void(data: Path, com
         assert passed_over(data, one, other) == ["fca_1", "fca_2"]
 
 
-@pytest.mark.parametrize("content", [b"", b"PAR1 cut short"])
-def test_without_its_file_every_account_is_read(data: Path, content: bytes) -> None:
+@pytest.mark.parametrize("place", [None, 3, 5, 40, 0.4, 0.6, 0.8, -5, -1])
+def test_where_its_file_is_damaged_every_account_is_read(data: Path, place: float | None) -> None:
+    """Cut off, or one byte of it spoilt."""
     one = account("fca_1")
     with serving(ScriptedStripe(accounts=[one])) as stripe:
         sync(stripe, data)
-        DataFolder(data).digests.write_bytes(content)
-        assert passed_over(data, one) == []
+        file = DataFolder(data).digests
+        content = bytearray(file.read_bytes())
+        if place is None:
+            del content[len(content) // 2 :]
+        else:
+            content[int(place * len(content)) if isinstance(place, float) else place] ^= 0xFF
+        file.write_bytes(content)
+        stripe.accounts = [account("fca_1", 200)]
+        assert sync(stripe, data)["accounts_seen"] == 1
+        stripe.accounts = [one]
         assert sync(stripe, data)["accounts_seen"] == 1
         assert passed_over(data, one) == ["fca_1"]
+
+
+def test_digests_that_cannot_be_written_fail_no_sync(data: Path) -> None:
+    one = account("fca_1")
+    with serving(ScriptedStripe(accounts=[one])) as stripe:
+        in_the_way = DataFolder(data).digests
+        in_the_way.mkdir(parents=True)
+        assert sync(stripe, data)["accounts_seen"] == 1
+        assert passed_over(data, one) == []
+        in_the_way.rmdir()
+        sync(stripe, data)
+        assert passed_over(data, one) == ["fca_1"]
+
+
+def test_a_load_of_little_notes_it_beside_the_digests(data: Path) -> None:
+    """And the next one as well; the file of the digests stays as it is, until too much is noted."""
+    accounts = [account(f"fca_{n}") for n in range(4)]
+    with serving(ScriptedStripe(accounts=accounts)) as stripe:
+        sync(stripe, data)
+        written = DataFolder(data).digests.stat().st_ino
+        for number in range(2):
+            changed = account(f"fca_{number}", 500)
+            stripe.events.insert(0, event(f"evt_{number}", changed, stripe.clock + 1))
+            sync(stripe, data, events=True)
+            assert passed_over(data, *accounts) == [f"fca_{n}" for n in range(number + 1, 4)]
+        assert DataFolder(data).digests.stat().st_ino == written
+        sync(stripe, data)
+        assert passed_over(data, *accounts) == [f"fca_{n}" for n in range(4)]
+    assert versions(data, "fca_0") == versions(data, "fca_1") == [100, 500, 100]
+
+
+def test_files_that_are_merged_have_the_same_rows(data: Path) -> None:
+    one, other = account("fca_1"), account("fca_2")
+    with serving(ScriptedStripe(accounts=[one])) as stripe:
+        sync(stripe, data)
+        stripe.accounts = [other, one]
+        sync(stripe, data)
+    with Lake(data / "lake") as lake:
+        before = state_of(lake)
+        lake.table(ACCOUNTS).optimize.compact()
+    with Lake(data / "lake") as lake:
+        assert state_of(lake) != before
+        move(lake, before)
+    assert passed_over(data, one, other) == ["fca_1", "fca_2"]
+
+
+def test_what_was_kept_in_clear_leaves_no_digest(data: Path) -> None:
+    """One can be tried out, for a bank account's last digits are few."""
+    one = account("fca_1")
+    with serving(ScriptedStripe(accounts=[one])) as stripe:
+        sync(stripe, data)
+        sync(stripe, data, events=True, pii="drop")
+        rewrite(data, None)
+    assert not DataFolder(data).digests.exists()
+
+
+def test_digests_of_other_tables_are_removed_by_whoever_finds_them(data: Path) -> None:
+    """As after an erasure on another machine: they may be of who was erased."""
+    with serving(ScriptedStripe(accounts=[account("fca_1")])) as stripe:
+        sync(stripe, data)
+        with Lake(data / "lake") as lake:
+            lake.table(ACCOUNTS).delete("account_id = 'fca_none'")
+            lake.table(ACCOUNTS).delete("account_id = 'fca_1'")
+        sync(stripe, data, events=True)
+    assert not DataFolder(data).digests.exists()
+
+
+def test_accounts_fill_the_tables_that_digests_are_of() -> None:
+    assert account_tables(ParsedObjects(Decoders())).keys() == {table.name for table in FILLED}
 
 
 def test_each_stripe_account_has_digests_of_its_own(data: Path) -> None:

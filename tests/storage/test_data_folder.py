@@ -1,6 +1,8 @@
 """The data folder on this machine: what is where in it, and how files are replaced."""
 
 import ast
+import resource
+import signal
 import sys
 from pathlib import Path
 
@@ -9,7 +11,7 @@ import pytest
 
 import fincon
 from fincon.errors import UsageError
-from fincon.storage.data_folder import DataFolder, atomic_write
+from fincon.storage.data_folder import DataFolder, atomic_write, write_whole
 from fincon.storage.lease import LeaseRecord
 from fincon.storage.lock import writer_lock
 from fincon.storage.s3 import Bucket, S3Path
@@ -142,3 +144,20 @@ def test_the_lease_of_an_earlier_version_is_read_and_ours_can_be_read_by_it() ->
     record = msgspec.json.decode(old, type=LeaseRecord)
     assert (record.holder, record.until, record.must_fence) == ("process 1 on a", 1.5, True)
     assert msgspec.json.encode(record) == old
+
+
+def test_a_page_that_does_not_fit_is_an_error_and_no_file(tmp_path: Path) -> None:
+    """The kernel takes what there is room for, and says so."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (40_000, limits[1]))
+        with pytest.raises(OSError, match="File too large"):
+            write_whole(tmp_path / "page", bytes(100_000))
+        write_whole(tmp_path / "small", bytes(30_000))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, handler)
+    assert not (tmp_path / "page").exists()
+    assert (tmp_path / "small").stat().st_size == 30_000
+    assert (tmp_path / "small").stat().st_mode & 0o777 == 0o600
