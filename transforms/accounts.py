@@ -16,7 +16,7 @@ from fincon.transforms.columns import (
     microseconds,
     with_rows,
 )
-from fincon.transforms.page import Page, ReadPage
+from fincon.transforms.page import ListedPage, Page
 from fincon.transforms.parsed_objects import ParsedObjects
 from fincon.transforms.rejects import refused
 from fincon.transforms.schemas import ACCOUNTS, BALANCES, FEATURES, REFRESHES
@@ -34,10 +34,8 @@ AS_THEY_ARE = tuple(c.name for c in ACCOUNTS.columns if c.name in Account.__stru
 def read_accounts(parsed: ParsedObjects, pages: Sequence[Page]) -> None:
     """Read every account of pages of the listing; or the answer that an account is not there."""
     for page in pages:
-        header, body = page
-        if isinstance(page, ReadPage):
-            parsed.accounts.add(page.plain.accounts, page.plain.extra, header.observed_at)
-        elif header.status == 200:
+        header, body = page.to_read if isinstance(page, ListedPage) else page
+        if header.status == 200:
             parsed.read_list(parsed.accounts, body, header.observed_at)
         else:
             parsed.rejects.append(refused("account", header))

@@ -65,19 +65,18 @@ class ObjectDecoder(Generic[T]):
             msgspec.DecodeError: one is not well-formed or odd, or there are many attributes that were not met before.
         """
         _refuse_odd(body)
-        found, now = self._decode_page(body, LEARNED_A_PAGE)
-        return found, [now.extra_of(one) for one in found] if now.read_extra else [None] * len(found)
+        found = self._decode_page(body, LEARNED_A_PAGE)
+        return found, [*map(self._extra_of, found)] if self._now.read_extra else [None] * len(found)
 
-    def _decode_page(self, body: bytes, tries: int) -> tuple[list[T], "_Compiled"]:
-        now = self._now  # another thread may learn meanwhile
+    def _decode_page(self, body: bytes, tries: int) -> list[T]:
         try:
-            return cast("list[T]", now.page.decode(body).data), now
+            return cast("list[T]", self._now.page.decode(body).data)
         except msgspec.ValidationError as error:
-            at = _ITEM.search(str(error))
+            at, before = _ITEM.search(str(error)), self._now
             if not at or not tries:
                 raise
             self._learn(raw_items(body)[int(at[1])])
-            if self._now is now:
+            if self._now is before:
                 raise
             return self._decode_page(body, tries - 1)
 
@@ -90,15 +89,18 @@ class ObjectDecoder(Generic[T]):
             msgspec.DecodeError: ``raw`` is not JSON, or is odd (`transforms.odd_json`).
         """
         _refuse_odd(raw)
-        now = self._now
         try:
-            found = now.one.decode(raw)
+            found = self._now.one.decode(raw)
         except msgspec.ValidationError:
             known, extra = split(self.kind, raw)
             found = _compiled(self.kind, frozenset()).one.decode(known)
             self._learn(raw)
             return found, None if extra is None else compact(extra)
-        return found, now.extra_of(found)
+        return found, self._extra_of(found)
+
+    def _extra_of(self, found: T) -> str | None:
+        extra = self._now.read_extra(found) if self._now.read_extra else None
+        return extra[0] if extra else None
 
     def _learn(self, raw: Raw) -> None:
         names = {kind: set(known) for kind, known in self._learned.items()}
@@ -132,11 +134,6 @@ class _Compiled(NamedTuple):
     one: msgspec.json.Decoder[Any]
     page: msgspec.json.Decoder[Any]
     read_extra: "_Reader | None"
-
-    def extra_of(self, found: Any) -> str | None:
-        """The learned attributes of an object, as compact JSON; None where it has none."""
-        extra = self.read_extra(found) if self.read_extra else None
-        return extra[0] if extra else None
 
 
 @lru_cache(maxsize=256)

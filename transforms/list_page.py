@@ -7,7 +7,6 @@ import msgspec
 from msgspec import Struct
 
 from fincon.transforms.decode import raw_items
-from fincon.transforms.page import PlainPage
 from fincon.transforms.stripe_objects import RawList
 
 
@@ -46,8 +45,6 @@ class ListPage(Struct, frozen=True):
     """When each was created, in Unix seconds; 0 where it does not say."""
     count: int
     has_more: bool
-    plain: PlainPage | None = None
-    """What stands on it, where it was read at one go."""
 
 
 def list_body(items: Iterable[bytes | msgspec.Raw]) -> bytes:

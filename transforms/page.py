@@ -6,7 +6,6 @@ from typing import NamedTuple
 from msgspec import Struct
 
 from fincon.transforms.streams import Feature
-from fincon.transforms.stripe_objects import Account
 
 ERASED = 410
 """The status of a page that was answered but is not kept: its session belongs to someone who was erased."""
@@ -99,23 +98,13 @@ class Listed(NamedTuple):
 
     ids: Sequence[str]
     digests: bytes
-    """`plain_page.DIGEST` bytes of each."""
+    """`listed.DIGEST` bytes of each."""
     unchanged: Sequence[bool]
     """Whether each is known as it stands there; its rows are in the lake then."""
-    has_balance: Sequence[bool]
-
-
-class PlainPage(NamedTuple):
-    """What stands on a page of accounts on which nothing is odd: `plain_page.PlainReader`."""
-
-    accounts: Sequence[Account]
-    """Those that are not known as they stand there."""
-    extra: Sequence[str | None]
-    """Of each, its unknown attributes as JSON; None where all are known."""
-    body: bytes
-    """A list of those accounts alone, as they came."""
-    listed: Listed | None
-    """All of the page; None where nobody asked which are known."""
+    had_balance: Sequence[bool]
+    """Whether one that is known has a balance."""
+    changed: bytes
+    """A list of the others alone, as they came: what is left to be read of the page."""
 
 
 class Page(NamedTuple):
@@ -125,14 +114,19 @@ class Page(NamedTuple):
     body: bytes
 
 
-class ReadPage(Page):
-    """A page that was read when it came."""
+class ListedPage(Page):
+    """A page of the listing of which it is known what has changed: it is read as ``listed.changed``."""
 
-    plain: PlainPage
+    listed: Listed
 
     @classmethod
-    def of(cls, page: Page, plain: PlainPage) -> "ReadPage":
-        """Return a page with what stands on it."""
+    def of(cls, page: Page, listed: Listed) -> "ListedPage":
+        """Return a page with what is known of it."""
         made = cls(*page)
-        made.plain = plain
+        made.listed = listed
         return made
+
+    @property
+    def to_read(self) -> Page:
+        """What is left to be read."""
+        return Page(self.header, self.listed.changed)

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import msgspec
 from msgspec import Raw, Struct
 
-from fincon.transforms.page import Page, ReadPage
+from fincon.transforms.page import ListedPage, Page
 from fincon.transforms.streams import STREAMS, stream_named
 
 Sums = Counter[tuple[str, str]]
@@ -88,8 +88,8 @@ def add_page(found: Sums, page: Page) -> None:
     """Add what is on one page to the sums; a list on which nothing is odd at one go, which is several times as fast."""
     if page.header.status != 200 or not stream_named(page.header.stream).has_accounts:
         return
-    if isinstance(page, ReadPage):
-        page = Page(page.header, page.plain.body)
+    if isinstance(page, ListedPage):
+        page = page.to_read
     try:
         plain = _PLAIN_LIST.decode(page.body).data if page.header.stream == "accounts" else None
     except msgspec.DecodeError:

@@ -3,7 +3,6 @@
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import replace
 from itertools import chain
 from urllib.parse import parse_qs, urlsplit
 
@@ -31,7 +30,6 @@ from fincon.storage.data_folder import RANGES_FILE, atomic_write
 from fincon.transforms.event_times import SECOND
 from fincon.transforms.list_page import ListPage, list_page
 from fincon.transforms.page import Header
-from fincon.transforms.plain_page import PlainReader
 
 LISTED = "accounts"
 LISTING = list_accounts()
@@ -42,7 +40,7 @@ PAGES_A_RANGE = 8
 FEW_KNOWN = 2 * PAGES_A_RANGE
 """With fewer known accounts a list is one chain, for it is not worth dividing if they are all that there is."""
 
-FEW_LEFT = 6
+FEW_LEFT = 4
 """A range of which fewer known accounts are left is not divided: one thread walks the rest in a second or so."""
 
 MANY_KNOWN = 100
@@ -58,19 +56,13 @@ FEW_PAGES = 4
 class Listing:
     """Walk the list on several threads. ``known`` are ids in the list's order, a page apart.
 
-    Where an interrupted attempt walked, it goes on. ``plain`` reads its pages at one go where that is enough.
+    Where an interrupted attempt walked, it goes on.
     """
 
     def __init__(
-        self,
-        stripe: StripeClient,
-        page_store: PageStore,
-        known: Sequence[str],
-        progress: Progress,
-        plain: PlainReader | None = None,
+        self, stripe: StripeClient, page_store: PageStore, known: Sequence[str], progress: Progress
     ) -> None:
         self.stripe, self.page_store, self.known, self.progress = stripe, page_store, known, progress
-        self._listed = replace(LISTING, plain=plain)
         self._position = {account_id: index for index, account_id in enumerate(known)}
         self._lock = threading.Lock()
         self._in_hand = InHand()
@@ -168,7 +160,7 @@ class Listing:
             StripeError: the answer goes back to the top of the list: Stripe did not go by the cursor.
         """
         try:
-            answer, page = fetch_page(self.stripe, self._listed, walked.start)
+            answer, page = fetch_page(self.stripe, LISTING, walked.start)
         except CursorNotFound:
             if not walked.start:
                 raise
@@ -182,7 +174,7 @@ class Listing:
 
     def _next_page(self, walked: Range, last: Header) -> tuple[StripeResponse, ListPage]:
         cursors = cursors_after(self.page_store, last)
-        return fetch_next_page(self.stripe, self._listed, cursors, walked.seen, walked.is_next)
+        return fetch_next_page(self.stripe, LISTING, cursors, walked.seen, walked.is_next)
 
     def _take(self, walked: Range, page: ListPage, header: Header, *, ends: bool) -> None:
         """Take note of a page that is on disk: where the range is, and what it has in hand."""
@@ -245,22 +237,17 @@ class Listing:
 
 
 def fetch_accounts(
-    stripe: StripeClient,
-    page_store: PageStore,
-    known: Sequence[str],
-    progress: Progress,
-    plain: PlainReader | None = None,
+    stripe: StripeClient, page_store: PageStore, known: Sequence[str], progress: Progress
 ) -> None:
     """Fetch every account, 100 a page, in as many ranges at once as ``known`` allows; where it is empty, as events name.
 
     Raises:
         StripeError: as `Listing.walk`.
     """
-    known = known or find_known(stripe, page_store, plain)
-    Listing(stripe, page_store, known, progress, plain).walk()
+    Listing(stripe, page_store, known or find_known(stripe, page_store), progress).walk()
 
 
-def find_known(stripe: StripeClient, page_store: PageStore, plain: PlainReader | None) -> list[str]:
+def find_known(stripe: StripeClient, page_store: PageStore) -> list[str]:
     """Return ids of accounts all over a list of which nothing is known yet, newest first.
 
     The list is walked as one chain while the events that name them are asked for; a list of a few pages needs none.
@@ -268,7 +255,7 @@ def find_known(stripe: StripeClient, page_store: PageStore, plain: PlainReader |
     Raises:
         StripeError: as `Listing.walk`.
     """
-    listing = Listing(stripe, page_store, [], lambda count: None, plain)
+    listing = Listing(stripe, page_store, [], lambda count: None)
     top = listing.ranges[0]
     if len(listing.ranges) > 1:  # an interrupted attempt has divided it
         return []
@@ -290,14 +277,10 @@ def find_known(stripe: StripeClient, page_store: PageStore, plain: PlainReader |
 
 
 def begin_accounts(
-    stripe: StripeClient,
-    page_store: PageStore,
-    known: Sequence[str],
-    over: Callable[[], bool],
-    plain: PlainReader | None = None,
+    stripe: StripeClient, page_store: PageStore, known: Sequence[str], over: Callable[[], bool]
 ) -> None:
     """Fetch as much of `fetch_accounts` as one thread does until it is ``over``."""
-    Listing(stripe, page_store, known, lambda count: None, plain).walk_until(over)
+    Listing(stripe, page_store, known, lambda count: None).walk_until(over)
 
 
 def spread(ids: Sequence[str]) -> list[str]:

@@ -4,10 +4,9 @@ import logging
 import threading
 import time
 import zlib
-from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from typing import Generic, TypeVar
+from typing import TypeVar
 from urllib.parse import urlencode, urlsplit
 
 import requests
@@ -48,19 +47,6 @@ T = TypeVar("T")
 
 LOG = logging.getLogger("fincon")
 """Which run it is, retries, Request-Ids. Silent on the command line; under Prefect, in the run's log."""
-
-
-class PlainReading(ABC, Generic[T]):
-    """Reads bodies, and some of them at one go."""
-
-    @abstractmethod
-    def __call__(self, body: bytes) -> T:
-        """Read a body that is JSON and `readable`."""
-
-    @abstractmethod
-    def read_plain(self, body: bytes) -> T | None:
-        """Read a body of which nothing is known yet; return None where one go is not enough."""
-
 
 Params = Mapping[str, str | int | Sequence[str]]
 """Query parameters; a sequence is sent as one parameter for each of its items."""
@@ -164,7 +150,7 @@ class StripeClient:
         """Ask for ``path`` until a good answer comes, within bounds; return it, and what ``read`` makes of its body.
 
         ``endpoint`` names the limit that the request counts against. ``read`` raises `UnexpectedAnswer` where
-        a body is not what the API promises; one that is a `PlainReading` may do without what is looked for in any other body.
+        a body is not what the API promises.
 
         Raises:
             InvalidKey: 401. PermissionDenied, AccountDisconnected: 403. NotFound: 404. CursorNotFound: 400 for a cursor.
@@ -196,8 +182,8 @@ class StripeClient:
         self._limiter.wait(endpoint)
         self._refuse_when_stopped()
         self._count(endpoint, again=again)
-        answer = self._send(endpoint, request, read)
-        if not isinstance(answer, StripeResponse):
+        answer = self._send(endpoint, request)
+        if isinstance(answer, FailedAttempt):
             return answer
         try:
             return answer, read(answer.body)
@@ -270,9 +256,7 @@ class StripeClient:
             self.on_count(self.counts)
         self._budget.count(names)
 
-    def _send(
-        self, endpoint: str, request: str, read: Callable[[bytes], T]
-    ) -> tuple[StripeResponse, T] | StripeResponse | FailedAttempt:
+    def _send(self, endpoint: str, request: str) -> StripeResponse | FailedAttempt:
         """Send the request and classify what comes, if anything does."""
         try:
             with self._adapter.send(
@@ -293,10 +277,6 @@ class StripeClient:
         date = self._clock.read(response.headers.get("Date"), request)
         if body is None or is_too_large(body):
             return too_large(request, self.last_request_id, date)
-        if response.status_code == 200 and isinstance(read, PlainReading):
-            found = read.read_plain(body)
-            if found is not None:
-                return StripeResponse(body, request, self.last_request_id, date), found
         return classify_response(request, response.status_code, response.headers, body, date)
 
 

@@ -6,20 +6,18 @@ Pages that belong together are a chain: each begins where the one before it ende
 
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, field
-from functools import partial
 
 import msgspec
 from msgspec import Raw
 from msgspec.structs import replace as replace_header
 
 from fincon.errors import CursorNotFound, Refusal, StripeError, UnexpectedAnswer
-from fincon.extract.client import Params, PlainReading, StripeClient
+from fincon.extract.client import Params, StripeClient
 from fincon.extract.responses import StripeResponse
 from fincon.landing.page_store import PageStore
 from fincon.transforms.event_times import SECOND
 from fincon.transforms.list_page import ListPage, list_page
-from fincon.transforms.page import ERASED, Header, Page, ReadPage
-from fincon.transforms.plain_page import PlainReader
+from fincon.transforms.page import ERASED, Header, Page
 from fincon.transforms.rejects import object_id
 from fincon.transforms.streams import STREAMS
 from fincon.transforms.wording import pluralize
@@ -45,8 +43,6 @@ class ListEndpoint:
     """The limit that its requests count against."""
     path: str
     query: Params = field(default_factory=dict)
-    plain: PlainReader | None = None
-    """Reads its pages at one go where that is enough."""
 
 
 def list_accounts(**query: str) -> ListEndpoint:
@@ -68,22 +64,12 @@ def fetch_page(
             ``seen`` did: the list does not end.
     """
     cursor = {"starting_after": after} if after else {}
-    read: Callable[[bytes], ListPage] = partial(parse_list_page, seen=seen)
-    if listed.plain:
-        read = _Reading(listed.plain, seen)
-    return stripe.get(listed.endpoint, listed.path, read, {**listed.query, "limit": PAGE_SIZE, **cursor})
-
-
-class _Reading(PlainReading[ListPage]):
-    def __init__(self, plain: PlainReader, seen: Collection[str | None]) -> None:
-        self._plain, self._seen = plain, seen
-
-    def __call__(self, body: bytes) -> ListPage:
-        return parse_list_page(body, seen=self._seen)
-
-    def read_plain(self, body: bytes) -> ListPage | None:
-        page = self._plain.read(body)
-        return page if page and _is_expected(page, self._seen) else None
+    return stripe.get(
+        listed.endpoint,
+        listed.path,
+        lambda body: parse_list_page(body, seen=seen),
+        {**listed.query, "limit": PAGE_SIZE, **cursor},
+    )
 
 
 def fetch_next_page(
@@ -144,21 +130,15 @@ def parse_list_page(body: bytes, *, of_session: bool = False, seen: Collection[s
         page = list_page(body, of_session=of_session)
     except msgspec.DecodeError as error:
         raise UnexpectedAnswer(f"the answer is not what the API promises: {error}") from error
-    if _is_expected(page, seen):
-        return page
     if page.count > MOST_ON_A_PAGE:
         raise UnexpectedAnswer(
             f"a page of {pluralize(page.count, 'object')}, where {PAGE_SIZE} were asked for"
         )
     if page.has_more and not page.ids:
         raise UnexpectedAnswer("an empty page that says more follows")
-    raise UnexpectedAnswer("the page repeats an earlier one: the list does not end")
-
-
-def _is_expected(page: ListPage, seen: Collection[str | None]) -> bool:
-    """Return whether a page is of a size that there may be, and says after what it goes on, where it does."""
-    goes_on = not page.has_more or (page.ids and page.ids[-1] not in seen)
-    return bool(page.count <= MOST_ON_A_PAGE and goes_on)
+    if page.has_more and page.ids[-1] in seen:
+        raise UnexpectedAnswer("the page repeats an earlier one: the list does not end")
+    return page
 
 
 def refuse_another(body: bytes, asked: str) -> None:
@@ -229,8 +209,7 @@ def store_page(
         answered_at=answer.date * SECOND,
         cursor=_next_cursor(page_store, page) if page.has_more and not ends else None,
     )
-    kept = Page(header, answer.body)
-    page_store.write(ReadPage.of(kept, page.plain) if page.plain else kept)
+    page_store.write(Page(header, answer.body))
     return header
 
 

@@ -30,8 +30,8 @@ from fincon.lake.version_sql import (
     sql_literals,
 )
 from fincon.storage.data_folder import atomic_write
+from fincon.transforms.listed import Find
 from fincon.transforms.page import Origin
-from fincon.transforms.plain_page import Find
 from fincon.transforms.schemas import ACCOUNTS, BALANCES, REFRESHES
 
 LOG = logging.getLogger("fincon")

@@ -4,7 +4,7 @@ import gc
 import queue
 import threading
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 
 from fincon.transforms.decode import Decoders
 from fincon.transforms.flatten import flatten
-from fincon.transforms.page import Header, Origin, Page, ReadPage
+from fincon.transforms.page import Header, ListedPage, Origin, Page
 from fincon.transforms.reconcile import Sums, add_page
 from fincon.transforms.schemas import OBJECT_TABLES, TIMESTAMP, Table
 from fincon.transforms.streams import STREAMS
@@ -114,27 +114,27 @@ def stage(pages: Iterable[Page], origin: Origin, folder: Path, prefix: str = "a"
             flat = flatten(batch, origin, decoders)
         for name, rows in flat.items():
             parts[name].append(rows)
-        parts[LISTED] += [rows for page in batch if (rows := _listed(page, origin))]
+        if pages_listed := [page for page in batch if isinstance(page, ListedPage)]:
+            parts[LISTED].append(_listed_rows(pages_listed, origin))
         if number % BATCHES_A_PART == 0:
             _write_parts(parts, folder, f"{prefix}{number:06d}")
     _write_parts(parts, folder, f"{prefix}{number + 1:06d}")
     pa.default_memory_pool().release_unused()  # what comes next, DuckDB, has a pool of its own
 
 
-def _listed(page: Page, origin: Origin) -> pa.Table | None:
-    """Return a row for each account on a page of which digests were taken; None of any other page."""
-    listed = page.plain.listed if isinstance(page, ReadPage) else None
-    if listed is None:
-        return None
-    count, halves = len(listed.ids), np.frombuffer(listed.digests, np.uint64)
+def _listed_rows(pages: Sequence[ListedPage], origin: Origin) -> pa.Table:
+    """Return a row for each account on pages of which digests were taken."""
+    listed = [page.listed for page in pages]
+    halves = np.frombuffer(b"".join([one.digests for one in listed]), np.uint64)
+    times = [np.full(len(page.listed.ids), page.header.observed_at) for page in pages]
     columns = [
-        pa.repeat(origin.stripe_account, count),
-        pa.array(listed.ids, pa.string()),
-        pa.repeat(page.header.observed_at, count).cast(TIMESTAMP),
+        pa.repeat(origin.stripe_account, len(halves) // 2),
+        pa.array([account_id for one in listed for account_id in one.ids], pa.string()),
+        pa.array(np.concatenate(times), pa.int64()).cast(TIMESTAMP),
         pa.array(halves[0::2]),
         pa.array(halves[1::2]),
-        pa.array(listed.has_balance, pa.bool_()),
-        pa.array(listed.unchanged or [False] * count, pa.bool_()),
+        pa.array([has for one in listed for has in one.had_balance], pa.bool_()),
+        pa.array([is_known for one in listed for is_known in one.unchanged], pa.bool_()),
     ]
     return pa.Table.from_arrays(columns, schema=LISTED_SCHEMA)
 

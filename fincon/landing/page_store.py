@@ -25,8 +25,8 @@ from fincon.privacy import Erased, as_kept
 from fincon.storage.data_folder import atomic_write, make_folder, write_whole
 from fincon.transforms.event_times import SECOND
 from fincon.transforms.identities import names_one_of
-from fincon.transforms.page import ERASED, Header, Page, ReadPage
-from fincon.transforms.plain_page import PlainReader
+from fincon.transforms.listed import Find, compare
+from fincon.transforms.page import ERASED, Header, ListedPage, Page
 from fincon.transforms.redaction import Privacy, redact
 from fincon.transforms.rejects import refusal_code
 from fincon.transforms.streams import STREAMS, Stream, stream_named
@@ -108,8 +108,8 @@ class PageStore:
         self.folder = folder
         self.erased = erased or Erased()
         self.privacy = privacy or Privacy()
-        self.plain: PlainReader | None = None
-        """Reads pages of the listing at one go; None where all are looked at more closely."""
+        self.find_known: Find | None = None
+        """Tells which accounts of the listing are known as they stand there; None where nobody asks."""
         self._newest = newest
         self._on_page_written = on_page_written
         self._lock = threading.Lock()
@@ -144,7 +144,7 @@ class PageStore:
 
     @property
     def keeps_all(self) -> bool:
-        """Return whether a page on which nothing is secret is kept as it is."""
+        """Return whether a page on which nothing is secret is kept as it came."""
         return self.privacy.choice == "keep" and not self.erased.hashes
 
     @property
@@ -159,12 +159,18 @@ class PageStore:
             ValueError: no stream has the name that its header says.
         """
         stream = stream_named(page.header.stream).name  # one that nobody reads would be lost without a word
-        kept = page
-        if not (isinstance(page, ReadPage) and self.keeps_all):
-            kept = Page(page.header, as_kept(page.body, stream, self.privacy, self.erased))
+        kept = Page(page.header, as_kept(page.body, stream, self.privacy, self.erased))
         write_whole(self._path(page.header), _encode(kept))
-        self._on_page_written(kept)
+        # One of which something was taken out has other bytes than those that digests are of.
+        self._on_page_written(self._compared(kept) if kept.body == page.body else kept)
         return kept
+
+    def _compared(self, page: Page) -> Page:
+        """Return a page of the listing with what is known of it, where somebody asks."""
+        if self.find_known is None or page.header.stream != "accounts" or page.header.status != 200:
+            return page
+        listed = compare(page.body, self.find_known)
+        return ListedPage.of(page, listed) if listed else page
 
     def page(self, header: Header) -> Page:
         """Read a page that was written, as it was kept.

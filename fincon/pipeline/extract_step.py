@@ -24,7 +24,6 @@ from fincon.pipeline.context import Advance, NoProgress, SyncContext, call_direc
 from fincon.pipeline.plan import ExtractJob, known_accounts, run_spec
 from fincon.settings import load_settings
 from fincon.storage.data_folder import DataFolder, prepare
-from fincon.transforms.plain_page import PlainReader
 from fincon.transforms.reconcile import Sums
 from fincon.transforms.schemas import ERASURES
 from fincon.transforms.streams import stream_of
@@ -187,10 +186,9 @@ def fetch_job(ctx: SyncContext, job: ExtractJob, erased: privacy.Erased) -> Extr
                 *(run.run_id, run.mode, pluralize(resumed, "page is", "pages are")),
                 extra={"run_id": run.run_id},
             )
-            if page_store.keeps_all:
+            if page_store.keeps_all and not resumed and job.request.is_listing_alone:
                 # What else shows accounts may show them as they were before, or after.
-                are_once = not resumed and job.request.is_listing_alone
-                page_store.plain = PlainReader(digests.find_known(ctx.lake, run.origin) if are_once else None)
+                page_store.find_known = digests.find_known(ctx.lake, run.origin)
             refused = fetch_all(ctx, job, stripe, page_store, received)
     except (StripeError, BudgetExhausted) as error:
         failure = error
@@ -273,7 +271,7 @@ def fetch_sessions(
     beside = None
     if job.request.accounts and not job.request.events and len(session_ids) > MANY_SESSIONS:
         known = known_accounts(ctx.lake, page_store, job.run.stripe_account)
-        beside = partial(listing.begin_accounts, stripe, page_store, known, plain=page_store.plain)
+        beside = partial(listing.begin_accounts, stripe, page_store, known)
     advance = ctx.progress.stage("sessions", len(session_ids))
     ctx.run_step("fetch sessions", sessions.fetch_sessions, stripe, page_store, session_ids, advance, beside)
 
@@ -293,9 +291,7 @@ def fetch_accounts_or_events(
     if job.since is None and len(known) < listing.FEW_KNOWN:
         known = []  # what sessions showed so far says little of the list
     advance = ctx.progress.stage("accounts", None)
-    ctx.run_step(
-        "fetch accounts", listing.fetch_accounts, stripe, page_store, known, advance, page_store.plain
-    )
+    ctx.run_step("fetch accounts", listing.fetch_accounts, stripe, page_store, known, advance)
 
 
 def take_received(

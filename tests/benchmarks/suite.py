@@ -153,6 +153,7 @@ def first_listing(*, full: bool) -> Iterator[Row]:
         clients["dlt"] = lambda server, folder: run([*dlt, server.url, folder, "filesystem"])
         clients["pandas"] = lambda server, folder: run([*pandas, server.url, folder])
     walls: dict[str, list[float]] = {name: [] for name in clients}
+    ours: list[Row] = []
     for _ in range(3):
         for name, fetch in clients.items():
             world = ("--accounts", "25000", "--limited")
@@ -160,7 +161,8 @@ def first_listing(*, full: bool) -> Iterator[Row]:
                 walls[name].append(fetch(server, folder)["wall s"])
             if name == "fincon":
                 row = _at_limit("first listing of 25,000 accounts at the limit", server, LIST)
-                yield replace(row, bars={"% of the rate": (">=", 90.0), "% throttled": ("<", 0.5)})
+                ours.append(replace(row, bars={"% of the rate": (">=", 90.0), "% throttled": ("<", 0.5)}))
+    yield sorted(ours, key=lambda row: row.figures["% of the rate"])[1]  # the middle one
     for name, seconds in walls.items():
         figures = {"wall s": _median(seconds), "fincon is faster x": _ratio(seconds, walls["fincon"])}
         bars = {"fincon is faster x": (">=", 3.4)} if name != "fincon" else {}

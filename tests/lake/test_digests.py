@@ -15,9 +15,9 @@ from fincon.pipeline.sync import run_sync
 from fincon.storage.data_folder import DataFolder
 from fincon.transforms.accounts import account_tables
 from fincon.transforms.decode import Decoders
+from fincon.transforms.listed import compare
 from fincon.transforms.page import Origin
 from fincon.transforms.parsed_objects import ParsedObjects
-from fincon.transforms.plain_page import PlainReader
 from fincon.transforms.schemas import ACCOUNTS
 from tests.conftest import environ, rows, settings_for
 from tests.scripted_stripe import PREFIX, Answer, Object, ScriptedStripe, account, event, serving
@@ -36,16 +36,11 @@ def sync(stripe: ScriptedStripe, data: Path, **asked: Any) -> dict[str, Any]:
 def passed_over(data: Path, *accounts: Object) -> list[str]:
     """Which of these accounts the next listing would pass over, if they stand on it like that."""
     with Lake(data / "lake") as lake:
-        body = json.dumps({"object": "list", "data": accounts, "has_more": False, "url": PREFIX}, indent=2)
-        page = PlainReader(find_known(lake, Origin("run", "", settings_for("", data).stripe_version))).read(
-            body.encode()
-        )
-    assert page
-    assert page.plain
-    assert page.plain.listed
-    assert len(page.plain.accounts) == len(accounts) - sum(page.plain.listed.unchanged or [])
-    unchanged = page.plain.listed.unchanged or [False] * len(accounts)
-    return [one["id"] for one, is_known in zip(accounts, unchanged, strict=True) if is_known]
+        find = find_known(lake, Origin("run", "", settings_for("", data).stripe_version))
+    body = json.dumps({"object": "list", "data": accounts, "has_more": False, "url": PREFIX}, indent=2)
+    listed = compare(body.encode(), find)
+    assert listed
+    return [one for one, is_known in zip(listed.ids, listed.unchanged, strict=True) if is_known]
 
 
 def versions(data: Path, account_id: str) -> list[int]:
@@ -122,7 +117,7 @@ def test_an_account_that_stands_twice_on_a_listing_is_read_both_times(data: Path
 
 
 def test_an_account_is_known_as_its_last_page_shows_it(data: Path) -> None:
-    """That page has an escape, so that it is read piece by piece."""
+    """One of it is odd, and read by itself."""
     before, after, odd = account("fca_1", 100), account("fca_1", 200), account("fca_2", display_name="a \\ b")
     with serving(ScriptedStripe(accounts=[before])) as stripe:
         pages = iter([[before], [after, odd]])
