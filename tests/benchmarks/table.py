@@ -9,6 +9,7 @@ from typing import Any
 
 from tests.benchmarks.__main__ import RESULTS
 from tests.benchmarks.processes import ROOT
+from tests.benchmarks.suite import BENCHMARKS
 
 PAGE = ROOT / "docs" / "performance.md"
 BEGIN, END = "<!-- figures: python -m tests.benchmarks.table -->\n", "<!-- end of figures -->\n"
@@ -35,7 +36,9 @@ def lines(results: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
 def table(results: Mapping[str, Mapping[str, Any]]) -> str:
     """Return the table, with the machines that its figures are of."""
     machines = ", ".join(sorted({row["machine"] for row in results.values()}))
-    return f"Measured on {machines}.\n\n{HEAD}{''.join(lines(results))}"
+    order = [*BENCHMARKS]
+    in_order = dict(sorted(results.items(), key=lambda row: order.index(row[1]["benchmark"])))
+    return f"Measured on {machines}.\n\n{HEAD}{''.join(lines(in_order))}"
 
 
 def main() -> None:
