@@ -134,6 +134,28 @@ def test_an_account_is_known_as_its_last_page_shows_it(data: Path) -> None:
     assert versions(data, "fca_1") == [100, 200, 100]
 
 
+def test_an_account_that_cannot_be_read_is_rejected_each_time(data: Path) -> None:
+    """And one that Stripe says is no more is no account that was seen."""
+    one, odd = account("fca_1"), {**account("fca_2"), "created": "today"}
+    gone = {"id": "fca_3", "object": "financial_connections.account", "deleted": True}
+    with serving(ScriptedStripe(accounts=[one, odd, gone])) as stripe:
+        for _ in range(3):
+            run = sync(stripe, data)
+            assert (run["accounts_seen"], run["rejected"]) == (1, 1)
+            assert passed_over(data, one, odd, gone) == ["fca_1"]
+
+
+def test_a_page_of_which_a_secret_was_taken_is_compared_as_it_is_kept(data: Path) -> None:
+    one = account("fca_1")
+    with serving(ScriptedStripe(accounts=[{**one, "client_secret": "s"}])) as stripe:
+        sync(stripe, data)
+        assert sync(stripe, data)["rows_added"] == 0
+        stripe.accounts = [{**one, "client_secret": "zq77"}, account("fca_2")]
+        sync(stripe, data)
+    assert versions(data, "fca_1") == [100]
+    assert b"zq77" not in b"".join(path.read_bytes() for path in data.rglob("*") if path.is_file())
+
+
 def test_a_listing_that_is_dated_before_an_event_does_not_tell_how_an_account_is(data: Path) -> None:
     """Another of Stripe's servers is some seconds behind: it shows the account as it was before the event that is known."""
     before, after = account("fca_1", 100), account("fca_1", 300)
