@@ -66,6 +66,7 @@ class Refusals:
         self._what, self._whose = what, whose
         self._lock = threading.Lock()
         self._in_a_row: list[_Kind] = []
+        self._ending: StripeError | None = None
         self._denied: list[Header] = []
         self._is_new = False
 
@@ -89,8 +90,9 @@ class Refusals:
                 self._in_a_row.clear()
             self._in_a_row.append(kind)
             if len(self._in_a_row) >= MAX_CONSECUTIVE_FAILURES:
-                error = self._error(header, len(self._in_a_row))
-                raise RefusedAlike(error, lambda other: _Kind.of(other) == kind)
+                # Of answers that were under way by then others may come to more: the first to reach it says how many.
+                self._ending = self._ending or self._error(header, len(self._in_a_row))
+                raise RefusedAlike(self._ending, lambda other: _Kind.of(other) == kind)
 
     def check_all(self, count: int, is_denied: Callable[[], bool] = lambda: True) -> None:
         """Judge a stage of ``count`` objects, which may have been too few to be ``MAX_CONSECUTIVE_FAILURES`` in a row.
