@@ -11,7 +11,6 @@ import duckdb
 import pyarrow as pa
 
 from fincon.errors import UnloadableRun
-from fincon.lake.digests import unchanged_sql
 from fincon.lake.sightings import known_sql, load_sightings, newest_sighting, seen_sql
 from fincon.lake.snapshots import LatestFiles, latest_files
 from fincon.lake.staging import listed_files, staged_files
@@ -88,7 +87,10 @@ def load_staged(
         name: _count_by_run(lake, staged_files(folder, table, origins), table, what)
         for name, (table, what) in COUNTED.items()
     }
-    counted["accounts_seen"].update(_count_unchanged(lake, folder, origins))
+    listed = listed_files(folder, origins)
+    counted["accounts_seen"].update(
+        _count_by_run(lake, listed, ACCOUNTS, "DISTINCT CASE WHEN unchanged THEN account_id END")
+    )
     return {o.run_id: {name: by_run[o.run_id] for name, by_run in counted.items()} for o in origins}
 
 
@@ -237,17 +239,6 @@ def _count_by_run(lake: Lake, files: list[str], table: Table, what: str) -> Coun
         with lake.query() as query:
             found = query.execute(f"SELECT run_id, count({what}) FROM {part} GROUP BY ALL").fetchall()
         counted.update(dict(found))
-    return counted
-
-
-def _count_unchanged(lake: Lake, folder: Path, origins: Sequence[Origin]) -> Counter[str]:
-    """Return run → how many accounts it has listed that were known as they stood there."""
-    counted: Counter[str] = Counter()
-    for origin in origins:
-        if listed_files(folder, [origin]):
-            of_run = f"SELECT count(DISTINCT account_id) FROM {unchanged_sql(folder, [origin])}"
-            with lake.query() as query:
-                counted[origin.run_id] += single_value(query, of_run)
     return counted
 
 

@@ -26,6 +26,7 @@ from fincon.lake.version_sql import (
     ROWS_A_PARTITION,
     from_template,
     no_rows_sql,
+    nothing_sql,
     read_parquet_sql,
     sql_literals,
 )
@@ -87,7 +88,7 @@ def state_of(lake: Lake) -> str:
     return hashlib.sha256(whole.encode()).hexdigest()
 
 
-def find_known(lake: Lake, origin: Origin) -> Find:
+def find_unchanged(lake: Lake, origin: Origin) -> Find:
     """Return what tells which accounts on a run's listing are known as they stand there."""
     try:
         first, second, has_balance = _own(lake, origin)
@@ -279,23 +280,8 @@ def _register(query: duckdb.DuckDBPyConnection, known: _Known | None) -> None:
 
 
 def _sql_of(known: _Known | None) -> str:
-    return known.sql if known else _nothing_sql(SCHEMA)
+    return known.sql if known else f"({nothing_sql(SCHEMA)})"
 
 
 def _listed_sql(files: Sequence[str]) -> str:
-    return read_parquet_sql(files) if files else _nothing_sql(LISTED_SCHEMA)
-
-
-_TYPES = {
-    pa.string(): "VARCHAR",
-    pa.uint64(): "UBIGINT",
-    pa.bool_(): "BOOLEAN",
-    LISTED_SCHEMA.field("observed_at").type: "TIMESTAMPTZ",
-}
-
-
-def _nothing_sql(schema: pa.Schema) -> str:
-    """Write the relation that has a schema's columns, and no row."""
-    return (
-        f"(SELECT {', '.join(f'NULL::{_TYPES[field.type]} AS {field.name}' for field in schema)} WHERE false)"
-    )
+    return read_parquet_sql(files) if files else f"({nothing_sql(LISTED_SCHEMA)})"

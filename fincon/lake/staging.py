@@ -34,6 +34,7 @@ LISTED = "listed"
 
 LISTED_SCHEMA = pa.schema(
     {
+        "run_id": pa.string(),
         "stripe_account": pa.string(),
         "account_id": pa.string(),
         "observed_at": TIMESTAMP,
@@ -128,7 +129,7 @@ def _listed_rows(pages: Sequence[ListedPage], origin: Origin) -> pa.Table:
     halves = np.frombuffer(b"".join([one.digests for one in listed]), np.uint64)
     times = [np.full(len(page.listed.ids), page.header.observed_at) for page in pages]
     columns = [
-        pa.repeat(origin.stripe_account, len(halves) // 2),
+        *(pa.repeat(one, len(halves) // 2) for one in (origin.run_id, origin.stripe_account)),
         pa.array([account_id for one in listed for account_id in one.ids], pa.string()),
         pa.array(np.concatenate(times), pa.int64()).cast(TIMESTAMP),
         pa.array(halves[0::2]),

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import pyarrow as pa
 
-from fincon.transforms.schemas import ACCOUNTS, BALANCES, SEEN, TIMESTAMP, Table
+from fincon.transforms.schemas import ACCOUNTS, BALANCES, SEEN, TIMESTAMP, Column, Table
 
 SQL = Path(__file__).resolve().parent.parent / "sql"
 
@@ -70,13 +70,19 @@ def table_sql(table: Table, files: Sequence[str], clause: str = "") -> str:
 
 def no_rows_sql(table: Table) -> str:
     """Write the query that has the table's columns, each with its type, and no row."""
-    nulls = (f"NULL::{_type(column.type)} AS {column.name}" for column in table.columns)
+    return nothing_sql(table.columns)
+
+
+def nothing_sql(columns: Iterable[Column | pa.Field]) -> str:
+    """Write the query that has these columns, or a schema's, each with its type, and no row."""
+    nulls = (f"NULL::{_type(column.type)} AS {column.name}" for column in columns)
     return f"SELECT {', '.join(nulls)} WHERE false"
 
 
 _TYPES = {
     pa.string(): "VARCHAR",
     pa.int64(): "BIGINT",
+    pa.uint64(): "UBIGINT",
     pa.bool_(): "BOOLEAN",
     TIMESTAMP: "TIMESTAMP WITH TIME ZONE",
 }

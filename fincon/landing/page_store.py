@@ -108,7 +108,7 @@ class PageStore:
         self.folder = folder
         self.erased = erased or Erased()
         self.privacy = privacy or Privacy()
-        self.find_known: Find | None = None
+        self.find_unchanged: Find | None = None
         """Tells which accounts of the listing are known as they stand there; None where nobody asks."""
         self._newest = newest
         self._on_page_written = on_page_written
@@ -166,9 +166,9 @@ class PageStore:
 
     def _compared(self, page: Page) -> Page:
         """Return a page of the listing with what is known of it, where somebody asks."""
-        if self.find_known is None or page.header.stream != "accounts" or page.header.status != 200:
+        if self.find_unchanged is None or page.header.stream != "accounts" or page.header.status != 200:
             return page
-        listed = compare(page.body, self.find_known)
+        listed = compare(page.body, self.find_unchanged)
         return ListedPage.of(page, listed) if listed else page
 
     def page(self, header: Header) -> Page:

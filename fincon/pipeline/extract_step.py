@@ -188,7 +188,7 @@ def fetch_job(ctx: SyncContext, job: ExtractJob, erased: privacy.Erased) -> Extr
             )
             if page_store.keeps_all and not resumed and job.request.is_listing_alone:
                 # What else shows accounts may show them as they were before, or after.
-                page_store.find_known = digests.find_known(ctx.lake, run.origin)
+                page_store.find_unchanged = digests.find_unchanged(ctx.lake, run.origin)
             refused = fetch_all(ctx, job, stripe, page_store, received)
     except (StripeError, BudgetExhausted) as error:
         failure = error

@@ -1,9 +1,12 @@
 """The listing in several ranges: nothing is left out, and no request is wasted."""
 
+import json
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Event, Thread
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -252,3 +255,47 @@ def test_where_no_event_can_be_read_a_first_listing_is_one_chain(
 def test_a_short_first_listing_asks_for_no_events(sandbox: Sandbox, tmp_path: Path) -> None:
     assert walk(sandbox, tmp_path, []) == in_order(sandbox.world)
     assert not [path for _, path, _ in sandbox.requests if path.endswith("/events")]
+
+
+def test_a_first_listing_goes_on_while_events_do_not_answer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They answer once the last page was asked for, and see that it was."""
+    monkeypatch.setattr("fincon.extract.accounts.EVENTS_SECONDS", 0.01)
+    ids = [f"fca_{number}" for number in range(12)]
+    last_page, in_time = Event(), list[bool]()
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_GET(self) -> None:
+            path, _, query = self.path.partition("?")
+            found: list[str] = []
+            if path == "/v1/events":
+                in_time.append(last_page.wait(20))
+            else:
+                after = parse_qs(query).get("starting_after", [""])[0]
+                first = ids.index(after) + 1 if after else 0
+                found = ids[first : first + 1]
+            has_more = bool(found) and found != ids[-1:]
+            if found and not has_more:
+                last_page.set()
+            page = {"data": [{"id": one, "created": 1} for one in found], "has_more": has_more}
+            body = json.dumps(page).encode()
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *args: object) -> None:
+            """Say nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        stripe = StripeClient(settings_for(f"http://127.0.0.1:{server.server_port}", tmp_path))
+        page_store = PageStore(tmp_path / "pages")
+        fetch_accounts(stripe, page_store, [], lambda count: None)
+        stripe.close()
+        server.shutdown()
+    assert [i for page in page_store.read() for i in list_page(page.body).ids] == ids
+    assert in_time == [True] * 3
