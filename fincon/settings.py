@@ -271,13 +271,13 @@ def quiet_prefect(*, for_a_person: bool = False) -> None:
     """Keep Prefect's console and telemetry silent. Must run before Prefect is imported.
 
     ``for_a_person`` who waits for a command, which says itself what fails: no tracebacks of tasks, and a server that went
-    away is asked for seconds, not for minutes.
+    away, or is busy (its SQLite answers 503 while another writes), is asked for half a minute, not for minutes.
     """
     if not prefect_api_url():
         os.environ.pop("PREFECT_API_URL", None)
     if for_a_person:
         os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
-        os.environ.setdefault("PREFECT_CLIENT_MAX_RETRIES", "1")
+        os.environ.setdefault("PREFECT_CLIENT_MAX_RETRIES", "4")  # after 2, 4, 8 and 16 s
         os.environ.setdefault("PREFECT_LOGGING_INTERNAL_LEVEL", "CRITICAL")
         logging.raiseExceptions = False  # of a log that cannot be sent
     os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "WARNING")

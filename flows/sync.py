@@ -14,9 +14,10 @@ from fincon.settings import prefect_api_url, quiet_prefect
 
 quiet_prefect()
 
-from httpx import HTTPError  # noqa: E402
+from httpx import HTTPError, HTTPStatusError  # noqa: E402
 from prefect import flow, tags  # noqa: E402 - after quiet_prefect, which must come first
 from prefect.client.schemas.objects import State  # noqa: E402
+from prefect.concurrency.asyncio import ConcurrencySlotAcquisitionError  # noqa: E402
 from prefect.exceptions import CancelledRun  # noqa: E402
 from pydantic import Field  # noqa: E402
 
@@ -131,7 +132,7 @@ def sync_as_flow(request: "SyncRequest", data: DataPath, progress: "Progress | N
 
     Raises:
         Stopped: the flow run was cancelled.
-        RunFailed: the server went away before the sync had begun.
+        RunFailed: the server went away, or was too busy, before the sync was done.
     """
     from fincon.flows.beside import send_events
 
@@ -155,8 +156,10 @@ def sync_as_flow(request: "SyncRequest", data: DataPath, progress: "Progress | N
         with tags("fincon"), suppress(CancelledRun):
             sync_from_command_line(request.mode, len(request.session_ids))
         send_events()
-    except HTTPError as error:
-        gone = f"The Prefect server at {prefect_api_url()} went away: {reason_of(error)}"
+    except (HTTPError, ConcurrencySlotAcquisitionError) as error:
+        refused = isinstance(error, HTTPStatusError | ConcurrencySlotAcquisitionError)
+        what = "let the run down" if refused else "went away"
+        gone = f"The Prefect server at {prefect_api_url()} {what}: {reason_of(error)}"
         if not results:
             raise RunFailed(
                 gone, "What was fetched is kept: run again, or without the server: --no-prefect."

@@ -1,18 +1,23 @@
 """A real Prefect server for tests: started, asked through its API, and searched for secrets."""
 
 import os
+import re
 import socket
+import socketserver
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
 import requests
+from requests.adapters import HTTPAdapter
+from urllib3.util import Retry
 
 QUIET = {"PREFECT_SERVER_ANALYTICS_ENABLED": "false", "DO_NOT_TRACK": "1"}
 ENDED = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
@@ -40,6 +45,47 @@ def served(home: Path, pids: list[int] | None = None) -> Iterator[dict[str, str]
         finally:
             process.terminate()
             process.wait(30)
+
+
+@contextmanager
+def busy(server: dict[str, str], path: str, times: int) -> Iterator[dict[str, str]]:
+    """The same server behind a door that answers 503 to the first requests of a path, as SQLite's server does when it is busy."""
+    behind = int(server["PREFECT_API_URL"].rpartition(":")[2].partition("/")[0])
+    left = [times]
+
+    class Door(socketserver.StreamRequestHandler):
+        def handle(self) -> None:
+            head = b"".join(iter(self.rfile.readline, b"\r\n"))
+            if left[0] and path.encode() in head.partition(b"\r\n")[0]:
+                left[0] -= 1
+                self.wfile.write(
+                    b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+                )
+                return
+            if b"pgrade: websocket" not in head:  # one request a connection, so that each is looked at
+                head = re.sub(rb"(?i)connection: .*\r\n", b"", head) + b"Connection: close\r\n"
+            with socket.create_connection(("127.0.0.1", behind)) as inside:
+                inside.sendall(head + b"\r\n")
+                back = threading.Thread(target=self.pass_on, args=(inside.recv, self.connection.sendall))
+                back.start()
+                self.pass_on(self.rfile.read1, inside.sendall)  # type: ignore[attr-defined] # it is buffered
+                with suppress(OSError):
+                    inside.shutdown(socket.SHUT_WR)
+                back.join()
+
+        @staticmethod
+        def pass_on(read: Callable[[int], bytes], write: Callable[[bytes], None]) -> None:
+            with suppress(OSError):
+                while part := read(65_536):
+                    write(part)
+
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Door) as door:
+        door.daemon_threads = True
+        threading.Thread(target=door.serve_forever, daemon=True).start()
+        try:
+            yield {**server, "PREFECT_API_URL": f"http://127.0.0.1:{door.server_address[1]}/api"}
+        finally:
+            door.shutdown()
 
 
 def answers(url: str) -> bool:
@@ -71,10 +117,18 @@ def eventually(read: Callable[[], T], is_so: Callable[[T], bool], seconds: float
 
 def ask(server: dict[str, str], what: str, **body: Any) -> list[dict[str, Any]]:
     """Everything of a kind that the server has, or what the filters in ``body`` leave of it."""
-    answer = requests.post(f"{server['PREFECT_API_URL']}/{what}/filter", json=body, timeout=30)
-    answer.raise_for_status()
-    found: list[dict[str, Any]] = answer.json()
+    found: list[dict[str, Any]] = post(server, f"{what}/filter", body)
     return found
+
+
+def post(server: dict[str, str], path: str, body: dict[str, Any]) -> Any:
+    """The server's answer; asked again while it is busy, as Prefect's own client does."""
+    again = Retry(total=8, backoff_factor=0.5, status_forcelist=[503], allowed_methods=None)
+    with requests.Session() as session:
+        session.mount("http://", HTTPAdapter(max_retries=again))
+        answer = session.post(f"{server['PREFECT_API_URL']}/{path}", json=body, timeout=30)
+    answer.raise_for_status()
+    return answer.json()
 
 
 def of_run(server: dict[str, str], what: str, run: dict[str, Any]) -> list[dict[str, Any]]:

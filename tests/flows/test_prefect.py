@@ -10,13 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import requests
 
 from fincon.sandbox.server import Sandbox
 from fincon.transforms.schemas import OBJECT_TABLES
 from tests.conftest import FINCON, KEY, Child, environ, fincon, rows, state
 from tests.extract.test_refused import refreshed, refusal
-from tests.prefect_server import ask, eventually, holds_no_secret, messages, of_run, served, tasks
+from tests.prefect_server import ask, busy, eventually, holds_no_secret, messages, of_run, post, served, tasks
 from tests.scripted_stripe import Answer, Query, ScriptedStripe, account, serving, session
 from tests.transforms.test_personal import personal_data, where
 
@@ -75,8 +74,7 @@ def test_a_sync_makes_the_same_lake_in_process_and_as_a_flow_run(
 def events(server: dict[str, str], name: str) -> list[dict[str, Any]]:
     """The events of a name that the server has."""
     asked = {"filter": {"event": {"name": [name]}}, "limit": 50}
-    answer = requests.post(f"{server['PREFECT_API_URL']}/events/filter", json=asked, timeout=30)
-    found: list[dict[str, Any]] = answer.json()["events"]
+    found: list[dict[str, Any]] = post(server, "events/filter", asked)["events"]
     return found
 
 
@@ -149,6 +147,23 @@ def test_a_server_that_goes_away_costs_seconds_and_the_sync_is_done(tmp_path: Pa
     assert rows(tmp_path / "data", "SELECT count(*) AS n FROM accounts") == [{"n": 1}]
 
 
+def test_a_busy_server_is_asked_again_and_one_that_stays_so_is_told_in_two_lines(
+    server: dict[str, str], sandbox: Sandbox, tmp_path: Path
+) -> None:
+    """A server on SQLite answers 503 while another writes; a task asks it for a slot before it begins."""
+    with busy(server, "/increment", times=2) as door:
+        done = fincon("--quiet", "sync", cwd=tmp_path, env=environ(sandbox.url) | door)
+    assert (done.returncode, done.stderr) == (0, "")
+    with busy(server, "/increment", times=100) as door:
+        env = environ(sandbox.url, PREFECT_CLIENT_MAX_RETRIES="0") | door
+        failed = fincon("sync", cwd=tmp_path, env=env)
+    assert failed.returncode == 1
+    assert "503" in failed.stderr
+    assert "--no-prefect" in failed.stderr
+    assert len(failed.stderr.splitlines()) == 2
+    assert fincon("check", cwd=tmp_path).returncode == 0
+
+
 def test_prefect_is_told_no_personal_data_and_not_the_key_of_its_hashes(
     server: dict[str, str], sandbox: Sandbox, tmp_path: Path
 ) -> None:
@@ -214,8 +229,7 @@ def test_a_run_of_the_command_line_that_is_cancelled_in_prefect_stops_and_goes_o
             try:
                 assert reached.wait(60)
                 (started,) = ask(server, "flow_runs", flow_runs={"state": {"type": {"any_": ["RUNNING"]}}})
-                url = f"{server['PREFECT_API_URL']}/flow_runs/{started['id']}/set_state"
-                requests.post(url, json={"state": {"type": "CANCELLING"}}, timeout=30).raise_for_status()
+                post(server, f"flow_runs/{started['id']}/set_state", {"state": {"type": "CANCELLING"}})
                 _, told = run.communicate(timeout=50)
             finally:
                 released.set()

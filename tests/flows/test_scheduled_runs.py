@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import requests
 
 from fincon.extract.responses import FIRST_ATTEMPTS
 from fincon.sandbox.faults import Fault, Faults, Rule
@@ -20,7 +19,18 @@ from fincon.sandbox.server import Sandbox, running
 from fincon.sandbox.world import World
 from fincon.storage.lock import writer_lock
 from tests.conftest import FINCON, KEY, START, Child, environ, fincon, rows
-from tests.prefect_server import ENDED, PREFECT, ask, holds_no_secret, messages, of_run, served, tasks, until
+from tests.prefect_server import (
+    ENDED,
+    PREFECT,
+    ask,
+    holds_no_secret,
+    messages,
+    of_run,
+    post,
+    served,
+    tasks,
+    until,
+)
 from tests.scripted_stripe import Answer, ScriptedStripe, account, serving
 from tests.storage.test_s3 import s3  # noqa: F401 - a fixture
 
@@ -218,8 +228,7 @@ def test_a_run_of_a_worker_that_is_cancelled_stops_and_the_next_goes_on(
         env = environ(stripe.url, FINCON_DATA=str(tmp_path / "data"))
         run_id = trigger(server, "sync/full-listing", **env)
         assert reached.wait(120)
-        url = f"{server['PREFECT_API_URL']}/flow_runs/{run_id}/set_state"
-        requests.post(url, json={"state": {"type": "CANCELLING"}}, timeout=30).raise_for_status()
+        post(server, f"flow_runs/{run_id}/set_state", {"state": {"type": "CANCELLING"}})
         assert ended(server, run_id, 100)["state_type"] == "CANCELLED"
         with writer_lock(tmp_path / "data"):
             assert len(stripe.requests) <= 6
