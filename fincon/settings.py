@@ -40,7 +40,7 @@ HEARTBEAT_SECONDS = 30
 
 PII_KEY_LENGTH = 16
 
-MEMORY_MB = 160
+MEMORY_MB = 150
 """What DuckDB may hold of a run before it spills to disk, if nothing else is set: a million accounts were loaded in it."""
 
 QUERY_MEMORY_MB = 250
@@ -254,6 +254,15 @@ def run_memory(environ: Mapping[str, str] | None = None) -> str:
     return _megabytes("FINCON_MEMORY", MEMORY_MB, environ)
 
 
+def check_memory(environ: Mapping[str, str] | None = None) -> str:
+    """Return what DuckDB may hold of a check at first: three eighths of it, for the run that ends with it holds more beside.
+
+    Raises:
+        UsageError: ``FINCON_MEMORY`` is no number of megabytes.
+    """
+    return _megabytes("FINCON_MEMORY", MEMORY_MB, environ, eighths=3)
+
+
 def query_memory(environ: Mapping[str, str] | None = None) -> str:
     """Return what DuckDB may hold of a query before it spills to disk: ``FINCON_QUERY_MEMORY``, in megabytes.
 
@@ -263,8 +272,9 @@ def query_memory(environ: Mapping[str, str] | None = None) -> str:
     return _megabytes("FINCON_QUERY_MEMORY", QUERY_MEMORY_MB, environ)
 
 
-def _megabytes(variable: str, default: int, environ: Mapping[str, str] | None) -> str:
-    return f"{_positive(os.environ if environ is None else environ, variable, int, default)}MB"
+def _megabytes(variable: str, default: int, environ: Mapping[str, str] | None, eighths: int = 8) -> str:
+    given = _positive(os.environ if environ is None else environ, variable, int, default) or default
+    return f"{-(-given * eighths // 8)}MB"
 
 
 def quiet_prefect(*, for_a_person: bool = False) -> None:

@@ -162,7 +162,8 @@ def contradicts(lake: Lake, staging: Path, origin: Origin) -> bool:
 def _own(lake: Lake, origin: Origin) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return the halves of a Stripe account's digests, ordered by the first, and which of its accounts have a balance."""
     known = _known(lake, state_of(lake), origin.stripe_version)
-    with lake.query() as query:
+    rows = pq.read_metadata(lake.data.digests).num_rows if known else 0
+    with lake.query(rows) as query:
         _register(query, known)
         own = query.execute(
             f"SELECT first, second, has_balance FROM {_sql_of(known)} WHERE stripe_account = ? ORDER BY first",

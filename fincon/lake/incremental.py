@@ -108,7 +108,7 @@ def accounts_a_page_apart(lake: Lake, stripe_account: str, size: int) -> list[st
     placed = (
         f"SELECT account_id, row_number() OVER (ORDER BY created_at DESC, account_id) AS place FROM ({known})"
     )
-    with lake.query() as query:
+    with lake.query(lake.count_table_rows(ACCOUNTS, now.all)) as query:
         found = query.execute(
             f"SELECT account_id FROM ({placed}) WHERE place % {size} = 0 ORDER BY place", [stripe_account]
         )

@@ -35,7 +35,7 @@ SCHEMA = pa.schema(
 )
 
 MOST_READ = 100_000
-"""Of how many rows what was written is kept in memory as well: of more it is read again, should it be asked for."""
+"""So many rows are kept in memory, as they were read or written; more are read each time that they are asked for."""
 
 REMEMBERED = EVENTS_OVERLAP + timedelta(seconds=AHEAD_SECONDS)
 """For how long before what is complete: an event counts as that much earlier at most than it says."""
@@ -84,14 +84,17 @@ def load_sightings(lake: Lake, query: duckdb.DuckDBPyConnection) -> None:
 
 
 def read_sightings(lake: Lake) -> pa.Table:
-    """Return what is remembered, read once. Without the file, which is derived, it is nothing."""
-    if lake.sightings_read is None:
-        lake.sightings_read = SCHEMA.empty_table()
-        with suppress(FileNotFoundError):
-            content = lake.data.sightings.read_bytes()
-            with suppress(OSError, ValueError, pa.ArrowException):  # damaged, as by a crash of the machine
-                lake.sightings_read = decode_sightings(content)
-    return lake.sightings_read
+    """Return what is remembered, read once unless it is very much. Without the file, which is derived, it is nothing."""
+    if lake.sightings_read is not None:
+        return lake.sightings_read
+    found = SCHEMA.empty_table()
+    with suppress(FileNotFoundError):
+        content = lake.data.sightings.read_bytes()
+        with suppress(OSError, ValueError, pa.ArrowException):  # damaged, as by a crash of the machine
+            found = decode_sightings(content)
+    if found.num_rows <= MOST_READ:
+        lake.sightings_read = found
+    return found
 
 
 def decode_sightings(content: bytes) -> pa.Table:

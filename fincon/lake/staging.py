@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from fincon.storage.memory import give_memory_back
 from fincon.transforms.decode import Decoders
 from fincon.transforms.flatten import flatten
 from fincon.transforms.page import Header, ListedPage, Origin, Page
@@ -120,7 +121,8 @@ def stage(pages: Iterable[Page], origin: Origin, folder: Path, prefix: str = "a"
         if number % BATCHES_A_PART == 0:
             _write_parts(parts, folder, f"{prefix}{number:06d}")
     _write_parts(parts, folder, f"{prefix}{number + 1:06d}")
-    pa.default_memory_pool().release_unused()  # what comes next, DuckDB, has a pool of its own
+    if number >= BATCHES_A_PART:
+        give_memory_back()  # what comes next, DuckDB, has memory of its own
 
 
 def _listed_rows(pages: Sequence[ListedPage], origin: Origin) -> pa.Table:

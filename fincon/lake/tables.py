@@ -1,9 +1,11 @@
 """Open, read and commit to the lake: one Delta table for each table of `transforms.schemas`."""
 
+import json
 import secrets
 import shutil
 import tempfile
 import threading
+import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from datetime import UTC, datetime
@@ -14,14 +16,16 @@ from urllib.parse import unquote
 import duckdb
 import msgspec
 import pyarrow as pa
+import pyarrow.parquet as pq
 from deltalake import CommitProperties, DeltaTable, Transaction, WriterProperties, write_deltalake
 from deltalake.exceptions import DeltaError
 from deltalake.table import TableMerger
+from deltalake.transaction import AddAction
 
 from fincon.errors import RunFailed, reason_of
 from fincon.lake.log_copies import LogCopy, open_copies
 from fincon.lake.panics import panics_as_errors
-from fincon.lake.table_logs import FileStats, Logs, stats_of_files, take_noted
+from fincon.lake.table_logs import FileStats, Logs, stats_of_file, stats_of_files, take_noted
 from fincon.lake.version_sql import NULLABLE_KEYS, read_parquet_sql, table_sql
 from fincon.settings import run_memory
 from fincon.storage.data_folder import (
@@ -36,6 +40,7 @@ from fincon.storage.data_folder import (
     open_duckdb,
     settle,
 )
+from fincon.storage.memory import give_memory_back
 from fincon.storage.s3 import DataPath, S3Path
 from fincon.transforms.schemas import RUNS, SEQUENCE, TABLES, Table
 
@@ -48,7 +53,7 @@ COMMIT_ONCE = CommitProperties(max_commit_retries=0)
 WRITER = WriterProperties(compression="ZSTD", compression_level=1, max_row_group_size=61_440)
 """A row group is held in memory until it is written."""
 
-ROWS_A_BATCH = 10_000
+ROWS_A_BATCH = 5_000
 """Rows that DuckDB hands over at a time; delta-rs holds a few such batches."""
 
 QUERY_THREADS = 2
@@ -56,6 +61,9 @@ QUERY_THREADS = 2
 
 KEPT_OPEN_BYTES = 250_000
 """Over so many staged bytes, some 3,000 accounts, queries take memory that is worth giving back."""
+
+MANY_ROWS = 50_000
+"""Over so many rows, queries beside what other threads ask take memory that is worth giving back."""
 
 SPILL = f"{STAGING}duckdb-"
 """How the folder begins into which it spills; each process has its own."""
@@ -108,25 +116,34 @@ class Lake:
         # After little it is not worth the 13 ms that it takes to start DuckDB again.
         if sum(Path(file).stat().st_size for file in staged) > KEPT_OPEN_BYTES:
             self.release_memory()
+            give_memory_back()
+
+    def _start(self) -> duckdb.DuckDBPyConnection:
+        return open_duckdb(
+            self.folder,
+            threads=QUERY_THREADS,
+            memory_limit=run_memory(),
+            temp_directory=str(self.work / (SPILL + secrets.token_hex(4))),
+            preserve_insertion_order=False,  # which takes memory, and no table of ours has an order
+        )
 
     def _cursor(self) -> duckdb.DuckDBPyConnection:
         """Open a connection to one DuckDB for all queries, in bounded memory: to start one takes longer than most of them."""
         with self._starting:  # threads that fetch ask for what is due at the same time
-            self._duckdb = self._duckdb or open_duckdb(
-                self.folder,
-                threads=QUERY_THREADS,
-                memory_limit=run_memory(),
-                temp_directory=str(self.work / (SPILL + secrets.token_hex(4))),
-                preserve_insertion_order=False,  # which takes memory, and no table of ours has an order
-            )
+            self._duckdb = self._duckdb or self._start()
             return self._duckdb.cursor()
 
     @contextmanager
-    def query(self) -> Iterator[duckdb.DuckDBPyConnection]:
-        """Open a connection for queries over `files`, and close it again."""
-        with self._cursor() as query:
+    def query(self, rows: int = 0) -> Iterator[duckdb.DuckDBPyConnection]:
+        """Open a connection for queries over `files`, and close it again.
+
+        Where they are over so many ``rows`` that their memory is worth giving back, it is to a DuckDB of its own.
+        """
+        with self._start() if rows > MANY_ROWS else self._cursor() as query:
             query.execute("SET TimeZone = 'UTC'")
             yield query
+        if rows > MANY_ROWS:
+            give_memory_back()
 
     @contextmanager
     def staging(self) -> Iterator[Path]:
@@ -288,9 +305,16 @@ class Lake:
         self, table: Table, rows: pa.RecordBatchReader | pa.Table, properties: CommitProperties
     ) -> None:
         with self.committing(table) as delta:
-            write_deltalake(
-                delta, rows, mode="append", writer_properties=WRITER, commit_properties=properties
-            )
+            if isinstance(self.folder, Path):
+                added = added_file(delta, self.folder / table.name, rows)
+                delta.create_write_transaction(
+                    [added], "append", delta.schema(), commit_properties=properties
+                )
+                delta.update_incremental()
+            else:
+                write_deltalake(
+                    delta, rows, mode="append", writer_properties=WRITER, commit_properties=properties
+                )
 
     @contextmanager
     def committing(self, table: Table) -> Iterator[DeltaTable]:
@@ -354,6 +378,36 @@ class Lake:
 def _files_here(table: DataPath) -> set[Path]:
     """Return the files of a table and its log that are on this machine: Delta leaves them to the system's cache."""
     return {*table.glob("*.parquet"), *table.glob("_delta_log/*")} if isinstance(table, Path) else set()
+
+
+def added_file(delta: DeltaTable, folder: Path, rows: pa.RecordBatchReader | pa.Table) -> AddAction:
+    """Write rows, in a table's own columns, to a file of its ``folder``; return what adds that to the table.
+
+    delta-rs's own writer holds 40 MB more for the widest table.
+
+    Raises:
+        KeyError, pa.ArrowInvalid: the rows have not the table's columns.
+    """
+    path = folder / f"part-00000-{uuid.uuid4()}-c000.zstd.parquet"
+    schema = pa.schema([field.remove_metadata() for field in pa.schema(delta.schema().to_arrow())])
+    path.touch(0o600)
+    try:  # under its own name: what a process that is killed leaves is removed as any file that no log names
+        with pq.ParquetWriter(path, schema, compression="zstd", compression_level=1) as writer:
+            for batch in rows.to_reader() if isinstance(rows, pa.Table) else rows:
+                writer.write_batch(batch.select(schema.names).cast(schema))
+        settle(path)
+    except BaseException:
+        path.unlink()
+        raise
+    written = path.stat()
+    return AddAction(
+        path=path.name,
+        size=written.st_size,
+        partition_values={},
+        modification_time=int(written.st_mtime * 1000),
+        data_change=True,
+        stats=json.dumps(stats_of_file(path)),
+    )
 
 
 def plain_schema(table: Table) -> pa.Schema:

@@ -25,7 +25,7 @@ NOTHING = {
 }
 """Table → the column that is null in a row which says that there is nothing."""
 
-ROWS_A_PARTITION = 100_000
+ROWS_A_PARTITION = 75_000
 """How many rows are compared at a time: `fincon.settings.MEMORY_MB` is enough for so many."""
 
 

@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import msgspec
 
 from fincon.errors import UnloadableRun
@@ -14,7 +15,7 @@ from fincon.lake.staging import stage, staged_files
 from fincon.lake.tables import QUERY_THREADS, SPILL, Lake
 from fincon.lake.version_sql import read_parquet_sql, reconcile_sql
 from fincon.landing.run_folder import RunFolder
-from fincon.settings import run_memory
+from fincon.settings import check_memory, run_memory
 from fincon.storage.data_folder import DataFolder, atomic_write
 from fincon.storage.s3 import DataPath
 from fincon.transforms.page import Origin
@@ -96,14 +97,16 @@ def _name(file: str) -> str:
 
 def failed_checks(data: DataPath, touched: Files | None = None) -> dict[str, int]:
     """Return check → how many rows it found wrong, for those that found any: everywhere, or in files that were ``touched``."""
-    found = run_checks(
-        data,
-        touched,
-        threads=QUERY_THREADS,
-        memory_limit=run_memory(),
-        temp_directory=str(DataFolder(data).work / f"{SPILL}checks"),
-    )
-    return {name: rows for name, _, rows in found if rows}
+    spill = str(DataFolder(data).work / f"{SPILL}checks")
+
+    def found(memory: str) -> list[tuple[str, str, int]]:
+        return run_checks(data, touched, threads=QUERY_THREADS, memory_limit=memory, temp_directory=spill)
+
+    try:
+        wrong = found(check_memory())
+    except duckdb.OutOfMemoryException:  # as with millions of transactions
+        wrong = found(run_memory())
+    return {name: rows for name, _, rows in wrong if rows}
 
 
 def pages_disagree(data: DataPath) -> list[tuple[Any, ...]] | None:

@@ -18,7 +18,7 @@ from fincon.pipeline.check import WHOLE_EACH_SECONDS, Checked, failed_checks
 from fincon.pipeline.recovery import recovered_lake
 from fincon.pipeline.request import SyncRequest, SyncResult
 from fincon.pipeline.sync import run_sync
-from fincon.settings import MEMORY_MB
+from fincon.settings import MEMORY_MB, check_memory
 from fincon.storage.data_folder import DataFolder, make_folder
 from fincon.transforms.schemas import (
     ACCOUNTS,
@@ -146,6 +146,17 @@ def test_a_sync_that_touched_every_table_is_checked_in_the_memory_that_a_run_has
             data, some, threads=QUERY_THREADS, memory_limit=f"{MEMORY_MB // 2}MB", temp_directory=spill
         )
         assert [name for name, _, rows in found if rows] == []
+
+
+@pytest.mark.slow
+def test_a_check_that_needs_more_memory_than_is_tried_first_gets_what_a_run_has(
+    stripe: ScriptedStripe, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sync(stripe, data, 201)
+    monkeypatch.setenv("FINCON_MEMORY", "8")
+    with pytest.raises(duckdb.OutOfMemoryException):
+        run_checks(data, threads=QUERY_THREADS, memory_limit=check_memory())
+    assert failed_checks(data) == {}
 
 
 def test_a_check_of_every_table_is_asked_of_each_apart(data: Path) -> None:
