@@ -121,8 +121,10 @@ def stage(pages: Iterable[Page], origin: Origin, folder: Path, prefix: str = "a"
         if number % BATCHES_A_PART == 0:
             _write_parts(parts, folder, f"{prefix}{number:06d}")
     _write_parts(parts, folder, f"{prefix}{number + 1:06d}")
-    if number >= BATCHES_A_PART:
+    if number > 2 * BATCHES_A_PART:
         give_memory_back()  # what comes next, DuckDB, has memory of its own
+    else:
+        pa.default_memory_pool().release_unused()
 
 
 def _listed_rows(pages: Sequence[ListedPage], origin: Origin) -> pa.Table:

@@ -62,6 +62,9 @@ QUERY_THREADS = 2
 KEPT_OPEN_BYTES = 250_000
 """Over so many staged bytes, some 3,000 accounts, queries take memory that is worth giving back."""
 
+GIVEN_BACK_BYTES = 8_000_000
+"""Over so many, some 40,000 accounts, what was freed is worth giving back to the system, which has to be asked for it again."""
+
 MANY_ROWS = 50_000
 """Over so many rows, queries beside what other threads ask take memory that is worth giving back."""
 
@@ -84,6 +87,7 @@ class Lake:
         self._log_copies: dict[str, LogCopy] = {}
         """Of tables that are logs, as long as nothing but their copies is written to."""
         self._duckdb: duckdb.DuckDBPyConnection | None = None
+        self._loads_much = False
         self._starting = threading.Lock()
         self.asking_much = threading.Lock()
         """Held while something is asked that takes a good part of the memory, which all threads have together."""
@@ -110,13 +114,16 @@ class Lake:
             self._duckdb.close()
             self._duckdb = None
             self._copies.clear()
+        if self._loads_much:
+            give_memory_back()
 
     def release_memory_after(self, staged: Sequence[str]) -> None:
         """Give memory back after queries over much: the next ones take as much again, beside what the last ones left."""
+        size = sum(Path(file).stat().st_size for file in staged)
+        self._loads_much = self._loads_much or size > GIVEN_BACK_BYTES
         # After little it is not worth the 13 ms that it takes to start DuckDB again.
-        if sum(Path(file).stat().st_size for file in staged) > KEPT_OPEN_BYTES:
+        if size > KEPT_OPEN_BYTES:
             self.release_memory()
-            give_memory_back()
 
     def _start(self) -> duckdb.DuckDBPyConnection:
         return open_duckdb(

@@ -33,7 +33,6 @@ from fincon.pipeline.rewrite_privacy import is_stricter
 from fincon.settings import Settings
 from fincon.storage.data_folder import prepare
 from fincon.storage.lock import retry_while_locked
-from fincon.storage.memory import give_memory_back
 from fincon.storage.s3 import DataPath
 from fincon.warehouse import views
 
@@ -168,7 +167,6 @@ def publish_and_check(ctx: SyncContext) -> dict[str, int]:
     advance = ctx.progress.stage("views and checks", 2)
     ctx.run_step("publish", publish, ctx.data, ctx.lake)
     ctx.lake.release_memory()
-    give_memory_back()  # to the checks, which have a DuckDB of their own
     advance(1)
     latest = latest_files_by_table(ctx.lake)
     files = {name: of_table.all for name, of_table in latest.items()}
