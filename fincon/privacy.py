@@ -10,14 +10,20 @@ import os
 import secrets
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
 
 from fincon.errors import UsageError
 from fincon.settings import Secret
 from fincon.storage.data_folder import DataFolder, sync_names
 from fincon.storage.s3 import DataPath, S3Path
-from fincon.transforms.redaction import Choice, Privacy, redact, without_erased_ids
+from fincon.transforms.redaction import Choice, Privacy, is_address, redact, without_erased_ids
 
 KEY_VARIABLE = "FINCON_PII_KEY"
+
+LONG = 10_000
+"""A page of so many bytes is worth another way of searching."""
 
 
 def choose_policy(asked: Choice | None, last: str, key: Secret | None, *, owners: bool) -> str:
@@ -81,8 +87,33 @@ def as_kept(body: bytes, stream: str, privacy: Privacy, erased: Erased) -> bytes
         msgspec.DecodeError: ``body`` is not JSON, and something in it may have to go.
     """
     if not erased.hashes:
-        return redact(body, stream, privacy)
+        is_kept = privacy.choice == "keep" and len(body) > LONG and not _may_let_its_bearer_act(body)
+        return body if is_kept else redact(body, stream, privacy)
     return without_erased_ids(redact(body, stream, privacy, erased.is_erased), erased.is_erased)
+
+
+def _may_let_its_bearer_act(body: bytes) -> bool:
+    """Tell of a long page what `redaction.may_let_its_bearer_act` does, in less than half the time, or True without need.
+
+    All places are looked at side by side, in lower case; what becomes like a letter thereby is searched again.
+    """
+    lower = np.frombuffer(body, np.uint8) | _TO_LOWER
+    if b"\\" in body or any(_hits(lower, word).any() for word in _SUSPECT):
+        return True
+    return any(is_address(body, at) for at in np.flatnonzero(_hits(lower, b'url"')).tolist())
+
+
+_TO_LOWER = np.uint8(0x20)
+_SUSPECT = (b"secr", b'token"', bytes(np.frombuffer(b"btok_", np.uint8) | _TO_LOWER))
+
+
+def _hits(text: "np.ndarray[Any, Any]", word: bytes) -> "np.ndarray[Any, Any]":
+    """Return of each place of a text whether a word stands there."""
+    places = len(text) - len(word) + 1
+    hits: np.ndarray[Any, Any] = text[:places] == word[0]
+    for number, letter in enumerate(word[1:], start=1):
+        hits &= text[number : number + places] == letter
+    return hits
 
 
 def erasure_key(data: DataPath) -> bytes:

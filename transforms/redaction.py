@@ -211,7 +211,7 @@ def may_let_its_bearer_act(body: bytes) -> bool:
     return (
         b"secret" in lower
         or any(_is_token(lower, at) for at in _places(lower, b"tok"))
-        or any(_is_address(lower, at) for at in _places(lower, b'url"'))
+        or any(is_address(lower, at) for at in _places(lower, b'url"'))
         or (b"\\" in lower and _ESCAPED_LETTER.search(lower) is not None)
     )
 
@@ -228,8 +228,9 @@ def _is_token(lower: bytes, at: int) -> bool:
     return lower.startswith(b'token"', at) or lower.startswith(b"btok_", max(0, at - 1))
 
 
-def _is_address(lower: bytes, at: int) -> bool:
-    return bool(_ADDRESS.match(lower, at + 3)) and lower[max(0, at - 8) : at] != b'"return_'
+def is_address(text: bytes, at: int) -> bool:
+    """Return whether the ``url"`` at a place of a text ends the name of an address that may not be kept."""
+    return bool(_ADDRESS.match(text, at + 3)) and text[max(0, at - 8) : at].lower() != b'"return_'
 
 
 def _without_bearer_ids(raw: Raw) -> bytes:
