@@ -40,7 +40,7 @@ HEARTBEAT_SECONDS = 30
 
 PII_KEY_LENGTH = 16
 
-MEMORY_MB = 150
+MEMORY_MB = 130
 """What DuckDB may hold of a run before it spills to disk, if nothing else is set: a million accounts were loaded in it."""
 
 QUERY_MEMORY_MB = 250
@@ -254,13 +254,13 @@ def run_memory(environ: Mapping[str, str] | None = None) -> str:
     return _megabytes("FINCON_MEMORY", MEMORY_MB, environ)
 
 
-def check_memory(environ: Mapping[str, str] | None = None) -> str:
-    """Return what DuckDB may hold of a check at first: three eighths of it, for the run that ends with it holds more beside.
+def part_of_run_memory(environ: Mapping[str, str] | None = None) -> str:
+    """Return what DuckDB may hold where a run holds much else beside, and this will mostly do: 7/16 of it.
 
     Raises:
         UsageError: ``FINCON_MEMORY`` is no number of megabytes.
     """
-    return _megabytes("FINCON_MEMORY", MEMORY_MB, environ, eighths=3)
+    return _megabytes("FINCON_MEMORY", MEMORY_MB, environ, sixteenths=7)
 
 
 def query_memory(environ: Mapping[str, str] | None = None) -> str:
@@ -272,9 +272,9 @@ def query_memory(environ: Mapping[str, str] | None = None) -> str:
     return _megabytes("FINCON_QUERY_MEMORY", QUERY_MEMORY_MB, environ)
 
 
-def _megabytes(variable: str, default: int, environ: Mapping[str, str] | None, eighths: int = 8) -> str:
+def _megabytes(variable: str, default: int, environ: Mapping[str, str] | None, sixteenths: int = 16) -> str:
     given = _positive(os.environ if environ is None else environ, variable, int, default) or default
-    return f"{-(-given * eighths // 8)}MB"
+    return f"{-(-given * sixteenths // 16)}MB"
 
 
 def quiet_prefect(*, for_a_person: bool = False) -> None:

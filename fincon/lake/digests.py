@@ -166,10 +166,12 @@ def _own(lake: Lake, origin: Origin) -> tuple[np.ndarray, np.ndarray, np.ndarray
     with lake.query(rows) as query:
         _register(query, known)
         own = query.execute(
-            f"SELECT first, second, has_balance FROM {_sql_of(known)} WHERE stripe_account = ? ORDER BY first",
+            f"SELECT first, second, has_balance FROM {_sql_of(known)} WHERE stripe_account = ?",
             [origin.stripe_account],
         ).fetchnumpy()
-    return np.asarray(own["first"]), np.asarray(own["second"]), np.asarray(own["has_balance"])
+    first, second, has_balance = (np.asarray(own[name]) for name in ("first", "second", "has_balance"))
+    order = np.argsort(first)  # DuckDB takes twenty times the memory for it
+    return first[order], second[order], has_balance[order]
 
 
 def _write(

@@ -99,8 +99,11 @@ def read_sightings(lake: Lake) -> pa.Table:
 
 def decode_sightings(content: bytes) -> pa.Table:
     """Return what a file of sightings holds; a column that it is older than is null."""
-    found = pq.ParquetFile(pa.BufferReader(content)).read()
-    whole = pa.concat_tables([SCHEMA.empty_table(), found], promote_options="default")
+    batches = pq.ParquetFile(pa.BufferReader(content)).iter_batches(
+        MOST_READ
+    )  # in less memory than all at once
+    found = [pa.Table.from_batches([batch]) for batch in batches]
+    whole = pa.concat_tables([SCHEMA.empty_table(), *found], promote_options="default")
     return whole.select(SCHEMA.names).cast(SCHEMA)
 
 
@@ -136,7 +139,8 @@ def remember(
     if not seen:
         return  # what could be forgotten does no harm, and the next run that saw something does so
     before, new = read_sightings(lake), " UNION ALL ".join(seen)
-    with lake.query() as query:
+    listed_and_staged = [*listed_files(staging, origins), *staged_files(staging, ACCOUNTS, origins)]
+    with lake.query(before.num_rows) as query:
         query.register("before", before)
         query.register("complete", until)
         times = f"SELECT (SELECT max(observed_at) FROM before) < min(observed_at) FROM ({new})"
@@ -146,7 +150,7 @@ def remember(
         kept = from_template("sightings_kept", distinct="" if are_all_new else "DISTINCT")
         rows = query.sql(kept, params={"overlap": REMEMBERED}).to_arrow_reader(ROWS_A_BATCH)
         write_sightings(lake, rows)
-    lake.release_memory_after([*listed_files(staging, origins), *staged_files(staging, ACCOUNTS, origins)])
+    lake.release_memory_after(listed_and_staged)
 
 
 def forget(lake: Lake, account_ids: Sequence[str]) -> None:

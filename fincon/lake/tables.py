@@ -27,7 +27,7 @@ from fincon.lake.log_copies import LogCopy, open_copies
 from fincon.lake.panics import panics_as_errors
 from fincon.lake.table_logs import FileStats, Logs, stats_of_file, stats_of_files, take_noted
 from fincon.lake.version_sql import NULLABLE_KEYS, read_parquet_sql, table_sql
-from fincon.settings import run_memory
+from fincon.settings import part_of_run_memory, run_memory
 from fincon.storage.data_folder import (
     STAGING,
     DataFolder,
@@ -67,6 +67,9 @@ GIVEN_BACK_BYTES = 8_000_000
 
 MANY_ROWS = 50_000
 """Over so many rows, queries beside what other threads ask take memory that is worth giving back."""
+
+IN_PART = 2_000_000
+"""So many rows are asked in a part of the memory that a run has."""
 
 SPILL = f"{STAGING}duckdb-"
 """How the folder begins into which it spills; each process has its own."""
@@ -125,11 +128,11 @@ class Lake:
         if size > KEPT_OPEN_BYTES:
             self.release_memory()
 
-    def _start(self) -> duckdb.DuckDBPyConnection:
+    def _start(self, memory: str) -> duckdb.DuckDBPyConnection:
         return open_duckdb(
             self.folder,
             threads=QUERY_THREADS,
-            memory_limit=run_memory(),
+            memory_limit=memory,
             temp_directory=str(self.work / (SPILL + secrets.token_hex(4))),
             preserve_insertion_order=False,  # which takes memory, and no table of ours has an order
         )
@@ -137,16 +140,21 @@ class Lake:
     def _cursor(self) -> duckdb.DuckDBPyConnection:
         """Open a connection to one DuckDB for all queries, in bounded memory: to start one takes longer than most of them."""
         with self._starting:  # threads that fetch ask for what is due at the same time
-            self._duckdb = self._duckdb or self._start()
+            self._duckdb = self._duckdb or self._start(run_memory())
             return self._duckdb.cursor()
 
     @contextmanager
     def query(self, rows: int = 0) -> Iterator[duckdb.DuckDBPyConnection]:
         """Open a connection for queries over `files`, and close it again.
 
-        Where they are over so many ``rows`` that their memory is worth giving back, it is to a DuckDB of its own.
+        Where they are over so many ``rows`` that their memory is worth giving back, it is to a DuckDB of its own, in less.
         """
-        with self._start() if rows > MANY_ROWS else self._cursor() as query:
+        if rows <= MANY_ROWS:
+            connection = self._cursor()
+        else:
+            give_memory_back()
+            connection = self._start(part_of_run_memory() if rows <= IN_PART else run_memory())
+        with connection as query:
             query.execute("SET TimeZone = 'UTC'")
             yield query
         if rows > MANY_ROWS:

@@ -15,7 +15,7 @@ from fincon.lake.staging import stage, staged_files
 from fincon.lake.tables import QUERY_THREADS, SPILL, Lake
 from fincon.lake.version_sql import read_parquet_sql, reconcile_sql
 from fincon.landing.run_folder import RunFolder
-from fincon.settings import check_memory, run_memory
+from fincon.settings import part_of_run_memory, run_memory
 from fincon.storage.data_folder import DataFolder, atomic_write
 from fincon.storage.s3 import DataPath
 from fincon.transforms.page import Origin
@@ -103,7 +103,7 @@ def failed_checks(data: DataPath, touched: Files | None = None) -> dict[str, int
         return run_checks(data, touched, threads=QUERY_THREADS, memory_limit=memory, temp_directory=spill)
 
     try:
-        wrong = found(check_memory())
+        wrong = found(part_of_run_memory())
     except duckdb.OutOfMemoryException:  # as with millions of transactions
         wrong = found(run_memory())
     return {name: rows for name, _, rows in wrong if rows}

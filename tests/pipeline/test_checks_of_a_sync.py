@@ -18,7 +18,7 @@ from fincon.pipeline.check import WHOLE_EACH_SECONDS, Checked, failed_checks
 from fincon.pipeline.recovery import recovered_lake
 from fincon.pipeline.request import SyncRequest, SyncResult
 from fincon.pipeline.sync import run_sync
-from fincon.settings import MEMORY_MB, check_memory
+from fincon.settings import MEMORY_MB, part_of_run_memory
 from fincon.storage.data_folder import DataFolder, make_folder
 from fincon.transforms.schemas import (
     ACCOUNTS,
@@ -155,7 +155,7 @@ def test_a_check_that_needs_more_memory_than_is_tried_first_gets_what_a_run_has(
     sync(stripe, data, 201)
     monkeypatch.setenv("FINCON_MEMORY", "8")
     with pytest.raises(duckdb.OutOfMemoryException):
-        run_checks(data, threads=QUERY_THREADS, memory_limit=check_memory())
+        run_checks(data, threads=QUERY_THREADS, memory_limit=part_of_run_memory())
     assert failed_checks(data) == {}
 
 
