@@ -287,7 +287,7 @@ def quiet_prefect(*, for_a_person: bool = False) -> None:
         os.environ.pop("PREFECT_API_URL", None)
     if for_a_person:
         os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
-        os.environ.setdefault("PREFECT_CLIENT_MAX_RETRIES", "4")  # after 2, 4, 8 and 16 s
+        os.environ.setdefault("PREFECT_CLIENT_MAX_RETRIES", "3")  # after 2, 4 and 8 s, twice
         os.environ.setdefault("PREFECT_LOGGING_INTERNAL_LEVEL", "CRITICAL")
         logging.raiseExceptions = False  # of a log that cannot be sent
     os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "WARNING")

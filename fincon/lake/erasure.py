@@ -1,6 +1,7 @@
 """Take rows out of a table for good: out of every file of it, and out of its log."""
 
 import json
+import os
 import time
 import uuid
 from collections.abc import Callable, Iterable
@@ -17,7 +18,10 @@ from fincon.lake.version_sql import sql_literal, table_sql
 from fincon.storage.data_folder import atomic_write, ensure_lock_held
 from fincon.storage.s3 import DataPath
 from fincon.transforms.identities import MASKED, is_id, names_one_of, one_of
-from fincon.transforms.schemas import REJECTS, Column, Table
+from fincon.transforms.schemas import REJECTS, TABLES, Column, Table
+
+PARQUET = b"PAR1"
+"""How a file of that format ends."""
 
 
 class Rewrite(NamedTuple):
@@ -55,6 +59,23 @@ def without(lake: Lake, identities: list[str]) -> Rewrite:
             query.execute(f"COPY ({rows}) TO {sql_literal(str(new))} (FORMAT parquet, COMPRESSION zstd)")
 
     return Rewrite(concerns, write)
+
+
+def remove_torn_files(lake: Lake) -> None:
+    """Remove files beside the tables' own that no reader could read: a crash of the machine left them half written."""
+    for table in TABLES:
+        active, folder = {_name(file) for file in lake.files(table)}, _folder(lake, table)
+        for path in folder.glob("*.parquet") if isinstance(folder, Path) else ():
+            if path.name not in active and not _is_whole(path):
+                path.unlink()
+
+
+def _is_whole(path: Path) -> bool:
+    with path.open("rb") as file:
+        return (
+            file.seek(0, os.SEEK_END) > len(PARQUET)
+            and os.pread(file.fileno(), len(PARQUET), file.tell() - len(PARQUET)) == PARQUET
+        )
 
 
 def replace_files(lake: Lake, table: Table, rewrite: Rewrite) -> None:

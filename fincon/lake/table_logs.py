@@ -2,16 +2,12 @@
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from urllib.parse import unquote
 
 import msgspec
 import pyarrow as pa
-import pyarrow.parquet as pq
 from deltalake import DeltaTable
-
-SAID = ("run_id", "stripe_account")
-"""The columns of whose values a log says which is the least and the greatest in a file."""
 
 
 class FileStats(NamedTuple):
@@ -62,17 +58,3 @@ def stats_of_files(delta: DeltaTable, paths: Sequence[str]) -> Iterator[tuple[st
     }
     for path in paths:
         yield path, by_name[path.rpartition("/")[2]]
-
-
-def stats_of_file(path: Path) -> dict[str, Any]:
-    """Return what a log says of a Parquet file: how many rows it has, and of which runs and Stripe accounts, when seen."""
-    footer = pq.read_metadata(path)
-    found: dict[str, Any] = {"numRecords": footer.num_rows, "minValues": {}, "maxValues": {}, "nullCount": {}}
-    groups = [footer.row_group(number) for number in range(footer.num_row_groups)]
-    for place, name in enumerate(footer.schema.names):
-        said = [group.column(place).statistics for group in groups] if name in SAID else []
-        if said and all(one and one.has_min_max for one in said):
-            found["minValues"][name] = min(one.min for one in said)
-            found["maxValues"][name] = max(one.max for one in said)
-            found["nullCount"][name] = sum(one.null_count for one in said)
-    return found

@@ -1,11 +1,9 @@
 """Open, read and commit to the lake: one Delta table for each table of `transforms.schemas`."""
 
-import json
 import secrets
 import shutil
 import tempfile
 import threading
-import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from datetime import UTC, datetime
@@ -16,16 +14,15 @@ from urllib.parse import unquote
 import duckdb
 import msgspec
 import pyarrow as pa
-import pyarrow.parquet as pq
 from deltalake import CommitProperties, DeltaTable, Transaction, WriterProperties, write_deltalake
 from deltalake.exceptions import DeltaError
 from deltalake.table import TableMerger
-from deltalake.transaction import AddAction
 
 from fincon.errors import RunFailed, reason_of
+from fincon.lake.added_file import write_added_file
 from fincon.lake.log_copies import LogCopy, open_copies
 from fincon.lake.panics import panics_as_errors
-from fincon.lake.table_logs import FileStats, Logs, stats_of_file, stats_of_files, take_noted
+from fincon.lake.table_logs import FileStats, Logs, stats_of_files, take_noted
 from fincon.lake.version_sql import NULLABLE_KEYS, read_parquet_sql, table_sql
 from fincon.settings import part_of_run_memory, run_memory
 from fincon.storage.data_folder import (
@@ -321,9 +318,9 @@ class Lake:
     ) -> None:
         with self.committing(table) as delta:
             if isinstance(self.folder, Path):
-                added = added_file(delta, self.folder / table.name, rows)
+                added = write_added_file(delta, self.folder / table.name, rows)
                 delta.create_write_transaction(
-                    [added], "append", delta.schema(), commit_properties=properties
+                    [added] if added else [], "append", delta.schema(), commit_properties=properties
                 )
                 delta.update_incremental()
             else:
@@ -393,36 +390,6 @@ class Lake:
 def _files_here(table: DataPath) -> set[Path]:
     """Return the files of a table and its log that are on this machine: Delta leaves them to the system's cache."""
     return {*table.glob("*.parquet"), *table.glob("_delta_log/*")} if isinstance(table, Path) else set()
-
-
-def added_file(delta: DeltaTable, folder: Path, rows: pa.RecordBatchReader | pa.Table) -> AddAction:
-    """Write rows, in a table's own columns, to a file of its ``folder``; return what adds that to the table.
-
-    delta-rs's own writer holds 40 MB more for the widest table.
-
-    Raises:
-        KeyError, pa.ArrowInvalid: the rows have not the table's columns.
-    """
-    path = folder / f"part-00000-{uuid.uuid4()}-c000.zstd.parquet"
-    schema = pa.schema([field.remove_metadata() for field in pa.schema(delta.schema().to_arrow())])
-    path.touch(0o600)
-    try:  # under its own name: what a process that is killed leaves is removed as any file that no log names
-        with pq.ParquetWriter(path, schema, compression="zstd", compression_level=1) as writer:
-            for batch in rows.to_reader() if isinstance(rows, pa.Table) else rows:
-                writer.write_batch(batch.select(schema.names).cast(schema))
-        settle(path)
-    except BaseException:
-        path.unlink()
-        raise
-    written = path.stat()
-    return AddAction(
-        path=path.name,
-        size=written.st_size,
-        partition_values={},
-        modification_time=int(written.st_mtime * 1000),
-        data_change=True,
-        stats=json.dumps(stats_of_file(path)),
-    )
 
 
 def plain_schema(table: Table) -> pa.Schema:

@@ -89,6 +89,7 @@ def erase(
         _drop_unfinished(data, lake)
         kinds = {identity: kind, **_belonging(lake, kind, identity)}
         _refuse_indistinct(identity, kinds)
+        lake_erasure.remove_torn_files(lake)
         named = traces(data, list(kinds))
         if not named:
             raise _nothing_names(identity)

@@ -86,6 +86,7 @@ def finish(data: DataPath, lake: Lake) -> bool:
     identities = erasure.identities
     if lake.last_sequence(ERASURES) == erasure.after:
         lake.add_records(ERASURES, [_typed(record) for record in erasure.records])
+    lake_erasure.remove_torn_files(lake)
     rewrite = lake_erasure.without(lake, identities)
     for table in OBJECT_TABLES:
         lake_erasure.replace_files(lake, table, rewrite)
@@ -162,9 +163,15 @@ def traces(data: DataPath, identities: list[str]) -> list[str]:
 
 
 def _is_named_in(query: duckdb.DuckDBPyConnection, file: DataPath, identities: list[str]) -> bool:
-    """Return whether a Parquet file names one of the ids: as all of a cell in a column of ids, anywhere in others."""
+    """Return whether a Parquet file names one of the ids: as all of a cell in a column of ids, anywhere in others.
+
+    One that is torn may.
+    """
     rows = "FROM read_parquet(?, hive_partitioning = false)"
-    columns = [name for name, *_ in query.execute(f"DESCRIBE {rows}", [str(file)]).fetchall()]
+    try:
+        columns = [name for name, *_ in query.execute(f"DESCRIBE {rows}", [str(file)]).fetchall()]
+    except duckdb.InvalidInputException:
+        return True
     tests = {
         name: ("regexp_full_match", one_of(identities))
         if is_id(name)

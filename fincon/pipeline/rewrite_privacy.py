@@ -3,7 +3,7 @@
 from fincon import privacy
 from fincon.errors import RunFailed, UsageError
 from fincon.lake import digests
-from fincon.lake.erasure import remove_old_files, replace_files
+from fincon.lake.erasure import remove_old_files, remove_torn_files, replace_files
 from fincon.lake.incremental import last_pii
 from fincon.lake.privacy_rewrite import with_choice
 from fincon.lake.snapshots import latest_files_by_table
@@ -41,6 +41,7 @@ def rewrite(data: DataPath, key: Secret | None) -> int:
                 "This folder's choice is to keep personal data: there is nothing to rewrite.",
                 "Sync with --pii hash or --pii drop first.",
             )
+        remove_torn_files(lake)
         choice = with_choice(lake, policy)
         readers = Readers(DataFolder(data).views)
         stores = [PageStore(folder) for folder in DataFolder(data).page_folders()]

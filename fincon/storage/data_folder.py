@@ -196,7 +196,11 @@ def atomic_write(path: DataPath) -> Iterator[Path]:
         return
     part = path.with_name(f".{path.name}{PART}")
     part.unlink(missing_ok=True)
-    yield part
+    try:
+        yield part
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
     _sync(part)  # before the rename, or a crash of the machine leaves an empty file of that name
     part.chmod(0o600)
     part.replace(path)

@@ -217,6 +217,18 @@ def test_a_sync_after_a_killed_erasure_brings_nobody_back(
     assert failed_checks(synced) == {}
 
 
+@pytest.mark.parametrize("torn", [b"", b"PAR1", b"PAR1 and then no more"])
+def test_a_file_that_a_crash_left_half_written_stands_in_no_erasures_way(synced: Path, torn: bytes) -> None:
+    """Of a table that no log names; it is counted as one that may name somebody, and goes."""
+    left = synced / "lake" / "accounts" / "part-00000-torn-c000.zstd.parquet"
+    left.write_bytes(torn)
+    assert foretell(synced, "account", "fca_a")["accounts"] == 1
+    assert left.exists()
+    erase(synced, "account", "fca_a")
+    assert not left.exists()
+    assert traces(synced, ["fca_a"]) == []
+
+
 @pytest.mark.slow
 def test_check_finishes_an_erasure_that_was_killed(synced: Path) -> None:
     assert kill_at_change(12, synced, erase, synced, "customer", "cus_1")

@@ -106,6 +106,17 @@ def test_a_rewrite_that_is_killed_anywhere_is_finished_by_the_next(
     assert number > 24
 
 
+def test_a_file_that_a_crash_left_half_written_stands_in_no_rewrites_way(
+    stripe: ScriptedStripe, data: Path
+) -> None:
+    fetch(stripe, data, "keep")
+    fetch(stripe, data, "drop")
+    torn = data / "lake" / "accounts" / "part-00000-torn-c000.zstd.parquet"
+    torn.write_bytes(b"PAR1 and then no more")
+    rewrite_all(data)
+    assert not torn.exists()
+
+
 def test_where_all_is_kept_there_is_nothing_to_rewrite(stripe: ScriptedStripe, data: Path) -> None:
     fetch(stripe, data, "keep")
     with pytest.raises(UsageError, match="nothing to rewrite"):
