@@ -153,7 +153,7 @@ def test_a_check_that_needs_more_memory_than_is_tried_first_gets_what_a_run_has(
     stripe: ScriptedStripe, data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sync(stripe, data, 201)
-    monkeypatch.setenv("FINCON_MEMORY", "8")
+    monkeypatch.setenv("FINCON_MEMORY", "6")
     with pytest.raises(duckdb.OutOfMemoryException):
         run_checks(data, threads=QUERY_THREADS, memory_limit=part_of_run_memory())
     assert failed_checks(data) == {}
