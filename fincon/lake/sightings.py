@@ -34,7 +34,7 @@ SCHEMA = pa.schema(
     }
 )
 
-MOST_READ = 100_000
+MOST_READ = 200_000
 """So many rows are kept in memory, as they were read or written; more are read each time that they are asked for."""
 
 REMEMBERED = EVENTS_OVERLAP + timedelta(seconds=AHEAD_SECONDS)
