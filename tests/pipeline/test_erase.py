@@ -536,6 +536,7 @@ def test_who_was_erased_stays_away_in_whatever_shape_stripe_sends_them(
     assert ids(synced, "accounts", "account_id") == {"fca_ab"}
 
 
+@pytest.mark.slow
 def test_who_only_mentions_an_erased_id_stays_without_the_mention(
     stripe: ScriptedStripe, synced: Path
 ) -> None:

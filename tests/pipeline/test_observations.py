@@ -25,6 +25,7 @@ def test_whatever_interleaves_the_lake_is_what_was_observed(seed: int, tmp_path:
     play(seed, tmp_path / "data", syncs=6)
 
 
+@pytest.mark.slow
 def test_many_interleavings_in_one_lake_are_what_was_observed(tmp_path: Path) -> None:
     """Each of 199 is a Stripe account of its own, whose objects have the ids of the others'."""
     worlds = play(7, tmp_path / "data", count=199, syncs=3)
