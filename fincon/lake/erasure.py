@@ -1,7 +1,6 @@
 """Take rows out of a table for good: out of every file of it, and out of its log."""
 
 import json
-import os
 import time
 import uuid
 from collections.abc import Callable, Iterable
@@ -9,6 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 from deltalake.transaction import AddAction, RemoveAction
 
 from fincon.lake.panics import panics_as_errors
@@ -19,9 +19,6 @@ from fincon.storage.data_folder import atomic_write, ensure_lock_held
 from fincon.storage.s3 import DataPath
 from fincon.transforms.identities import MASKED, is_id, names_one_of, one_of
 from fincon.transforms.schemas import REJECTS, TABLES, Column, Table
-
-PARQUET = b"PAR1"
-"""How a file of that format ends."""
 
 
 class Rewrite(NamedTuple):
@@ -66,16 +63,16 @@ def remove_torn_files(lake: Lake) -> None:
     for table in TABLES:
         active, folder = {_name(file) for file in lake.files(table)}, _folder(lake, table)
         for path in folder.glob("*.parquet") if isinstance(folder, Path) else ():
-            if path.name not in active and not _is_whole(path):
+            if path.name not in active and _is_torn(path):
                 path.unlink()
 
 
-def _is_whole(path: Path) -> bool:
-    with path.open("rb") as file:
-        return (
-            file.seek(0, os.SEEK_END) > len(PARQUET)
-            and os.pread(file.fileno(), len(PARQUET), file.tell() - len(PARQUET)) == PARQUET
-        )
+def _is_torn(path: Path) -> bool:
+    try:
+        pq.read_metadata(path)
+    except pa.ArrowInvalid:
+        return True
+    return False
 
 
 def replace_files(lake: Lake, table: Table, rewrite: Rewrite) -> None:

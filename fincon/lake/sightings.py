@@ -99,9 +99,8 @@ def read_sightings(lake: Lake) -> pa.Table:
 
 def decode_sightings(content: bytes) -> pa.Table:
     """Return what a file of sightings holds; a column that it is older than is null."""
-    batches = pq.ParquetFile(pa.BufferReader(content)).iter_batches(
-        MOST_READ
-    )  # in less memory than all at once
+    # Part by part, which takes less memory than all at once.
+    batches = pq.ParquetFile(pa.BufferReader(content)).iter_batches(MOST_READ)
     found = [pa.Table.from_batches([batch]) for batch in batches]
     whole = pa.concat_tables([SCHEMA.empty_table(), *found], promote_options="default")
     return whole.select(SCHEMA.names).cast(SCHEMA)
@@ -139,7 +138,6 @@ def remember(
     if not seen:
         return  # what could be forgotten does no harm, and the next run that saw something does so
     before, new = read_sightings(lake), " UNION ALL ".join(seen)
-    listed_and_staged = [*listed_files(staging, origins), *staged_files(staging, ACCOUNTS, origins)]
     with lake.query(before.num_rows) as query:
         query.register("before", before)
         query.register("complete", until)
@@ -150,7 +148,7 @@ def remember(
         kept = from_template("sightings_kept", distinct="" if are_all_new else "DISTINCT")
         rows = query.sql(kept, params={"overlap": REMEMBERED}).to_arrow_reader(ROWS_A_BATCH)
         write_sightings(lake, rows)
-    lake.release_memory_after(listed_and_staged)
+    lake.release_memory_after([*listed_files(staging, origins), *staged_files(staging, ACCOUNTS, origins)])
 
 
 def forget(lake: Lake, account_ids: Sequence[str]) -> None:
