@@ -75,7 +75,7 @@ def to_arrow(table: Table, columns: Columns, origin: Origin) -> pa.Table:
     """``columns`` as an Arrow table of the table's schema; ``origin`` is the same in every row."""
     rows = len(columns["observed_at"])
     if not rows:
-        return table.staged_schema.empty_table()
+        return table.empty_staged
     made = {
         "observed_at": pa.array(columns["observed_at"], pa.int64()).cast(TIMESTAMP),
         "run_id": pa.repeat(origin.run_id, rows),

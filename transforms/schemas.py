@@ -91,6 +91,11 @@ class Table:
         return pa.schema([*self.schema, *(pa.field(c.name, c.type) for c in self.staged)])
 
     @cached_property
+    def empty_staged(self) -> pa.Table:
+        """No rows of a run."""
+        return self.staged_schema.empty_table()
+
+    @cached_property
     def empty(self) -> pa.Table:
         """No rows of it."""
         return self.schema.empty_table()

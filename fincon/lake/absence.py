@@ -50,7 +50,7 @@ def stage_absent(lake: Lake, staging: Path, origin: Origin, listed_from: datetim
     if absent.num_rows:
         folder = staging / origin.run_id
         folder.mkdir(mode=0o700, exist_ok=True)
-        rows = pa.concat_tables([ACCOUNTS.staged_schema.empty_table(), absent], promote_options="permissive")
+        rows = pa.concat_tables([ACCOUNTS.empty_staged, absent], promote_options="permissive")
         pq.write_table(rows.cast(ACCOUNTS.staged_schema), folder / f"{ACCOUNTS.name}-z000001.parquet")
 
 

@@ -3,6 +3,7 @@
 delta-rs's own writer holds 40 MB more for the widest table, and is used for tables in a bucket alone.
 """
 
+import shutil
 import uuid
 from collections import Counter
 from datetime import datetime
@@ -35,7 +36,7 @@ def write_added_file(
     Raises:
         pa.ArrowInvalid: the rows have other columns than the table, or values that do not fit.
     """
-    path = folder / f"part-00000-{uuid.uuid4()}-c000.zstd.parquet"
+    path = folder / _new_name()
     schema = pa.schema([field.remove_metadata() for field in pa.schema(delta.schema().to_arrow())])
     if {*rows.schema.names} != {*schema.names}:
         raise pa.ArrowInvalid(f"The columns of {folder.name} are {', '.join(schema.names)}.")
@@ -52,6 +53,41 @@ def write_added_file(
     if not said.rows:
         path.unlink()
         return None
+    return _action(path, said.stats())
+
+
+def add_as_it_is(delta: DeltaTable, folder: Path, file: Path, log: str) -> AddAction:
+    """Give a Parquet file that has a table's own columns a name in its ``folder`` too; return what adds it to the table.
+
+    ``log`` is what `log_of` said of its rows.
+
+    Raises:
+        pa.ArrowInvalid: the file has other columns than the table.
+    """
+    if {*pq.read_schema(file).names} != {*(field.name for field in delta.schema().fields)}:
+        raise pa.ArrowInvalid(f"The columns of {folder.name} are not those of {file.name}.")
+    path = folder / _new_name()
+    with atomic_write(path) as part:
+        try:
+            part.hardlink_to(file)
+        except OSError:  # on another disk, or on one that knows no links
+            shutil.copyfile(file, part)
+    return _action(path, log)
+
+
+def log_of(rows: pa.Table) -> str:
+    """Return what a log says of a file of these rows, as JSON."""
+    said = _Said()
+    for batch in rows.combine_chunks().to_batches():
+        said.add(batch)
+    return said.stats()
+
+
+def _new_name() -> str:
+    return f"part-00000-{uuid.uuid4()}-c000.zstd.parquet"
+
+
+def _action(path: Path, log: str) -> AddAction:
     written = path.stat()
     return AddAction(
         path=path.name,
@@ -59,7 +95,7 @@ def write_added_file(
         partition_values={},
         modification_time=int(written.st_mtime * 1000),
         data_change=True,
-        stats=said.stats(),
+        stats=log,
     )
 
 

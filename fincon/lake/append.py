@@ -1,7 +1,7 @@
 """Add what runs saw: versions that differ from the one before, each run's once, however often it is loaded."""
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from itertools import chain
 from pathlib import Path
@@ -13,8 +13,8 @@ import pyarrow as pa
 from fincon.errors import UnloadableRun
 from fincon.lake.sightings import known_sql, load_sightings, newest_sighting, seen_sql
 from fincon.lake.snapshots import LatestFiles, latest_files
-from fincon.lake.staging import listed_files, staged_files
-from fincon.lake.tables import ROWS_A_BATCH, Lake, single_value
+from fincon.lake.staging import final_and_others, listed_files, log_of_part, staged_files
+from fincon.lake.tables import ROWS_A_BATCH, Lake, plain_schema, single_value
 from fincon.lake.take_back import count_superseded, keep_versions, superseded
 from fincon.lake.version_sql import (
     changed_sql,
@@ -70,17 +70,23 @@ def load_staged(
         if not staged_files(folder, table, origins):
             continue
         new = [o for o in origins if not lake.contains_run(table, o.run_id)]
-        files = staged_files(folder, table, new)
-        if files:
+        final, files = final_and_others(staged_files(folder, table, new))
+        if final or files:
             with lake.query() as query:
-                changed, is_late = _changed_rows(lake, query, table, files, new)
-                if is_late:
-                    on_late()
-                rows = _where_any(changed)
-                if rows:  # else there is nothing to commit, nor to be found there another time
-                    lake.append(table, rows, [o.run_id for o in new])
+                _ensure_unknown(lake, query, table, final, new)
+                rows = None
+                if files:
+                    changed, is_late = _changed_rows(lake, query, table, (files, final), new)
+                    if is_late:
+                        on_late()
+                    rows = _where_any(changed)
+                if rows or final:  # else there is nothing to commit, nor to be found there another time
+                    logs = {Path(file): log_of_part(file) for file in final}
+                    lake.append(
+                        table, rows or plain_schema(table).empty_table(), [o.run_id for o in new], logs
+                    )
             lake.release_memory_after(files)
-    balances = staged_files(folder, BALANCES, origins)
+    _, balances = final_and_others(staged_files(folder, BALANCES, origins))
     _reconcile(lake, balances, origins)
     lake.release_memory_after(balances)
     counted = {
@@ -94,30 +100,78 @@ def load_staged(
     return {o.run_id: {name: by_run[o.run_id] for name, by_run in counted.items()} for o in origins}
 
 
+def _ensure_unknown(
+    lake: Lake,
+    query: duckdb.DuckDBPyConnection,
+    table: Table,
+    final: Sequence[str],
+    origins: Sequence[Origin],
+) -> None:
+    """Make sure that nothing is known of those whose rows are added as they are, as there was not when they were staged.
+
+    Raises:
+        UnloadableRun: something is.
+    """
+    runs = {Path(file).parent.name for file in final}
+    added = [origin for origin in origins if origin.run_id in runs]
+    if added and knows_any(lake, query, table, [o.stripe_account for o in added]):
+        raise UnloadableRun(
+            f"Run {', '.join(o.run_id for o in added[:3])}: rows of its Stripe account came into the table {table.name} meanwhile.",
+            "Make sure that no other program writes to the data folder.",
+        )
+
+
+def is_unknown(lake: Lake, origin: Origin) -> bool:
+    """Return whether no table has a row of a run's Stripe account, nor was anything of it seen lately."""
+    with lake.query() as query:
+        load_sightings(lake, query)
+        if newest_sighting(query, _whose([origin.stripe_account])) is not None:
+            return False
+        return not any(knows_any(lake, query, table, [origin.stripe_account]) for table in OBJECT_TABLES)
+
+
+def knows_any(
+    lake: Lake, query: duckdb.DuckDBPyConnection, table: Table, stripe_accounts: Iterable[str]
+) -> bool:
+    """Return whether a table has a row of one of these Stripe accounts."""
+    return _any_is_known(query, lake.files(table), _whose(stripe_accounts))
+
+
+def _whose(stripe_accounts: Iterable[str]) -> str:
+    return f"stripe_account IN ({sql_literals(sorted(set(stripe_accounts)))})"
+
+
 def _changed_rows(
-    lake: Lake, query: duckdb.DuckDBPyConnection, table: Table, files: list[str], origins: Sequence[Origin]
+    lake: Lake,
+    query: duckdb.DuckDBPyConnection,
+    table: Table,
+    staged: tuple[list[str], list[str]],
+    origins: Sequence[Origin],
 ) -> tuple[pa.RecordBatchReader, bool]:
     """Return the staged rows of versions that differ from the one before, worked out part by part as they are read.
 
-    And whether some of them may be older than what was known.
+    And whether some of them may be older than what was known. ``staged`` are the files with these rows, and the final parts,
+    which are known before them.
     """
+    files, final = staged
     now = latest_files(lake, table)
+    known_before = LatestFiles(now.snapshot, [*now.since, *final], [*now.all, *final])
     # Other Stripe accounts' files are hardly touched: their statistics say that they hold none of these.
-    whose = f"stripe_account IN ({sql_literals(sorted({o.stripe_account for o in origins}))})"
+    whose = _whose(o.stripe_account for o in origins)
     count = lake.count_rows(files)
     clauses = partition_clauses(table, count)
     load_sightings(lake, query)
     is_late = _something_newer_is_known(query, files, now.all, whose)
     if is_late or _leaves_something_open(query, files):
         for clause in clauses:
-            _work_out_late(query, table, read_parquet_sql(files, clause), now, whose)
+            _work_out_late(query, table, read_parquet_sql(files, clause), known_before, whose)
         keep_versions(lake, query, table, now.all)
         lake.correct_versions(table, query.sql("FROM corrected").to_arrow_table())
         _remove_superseded(lake, query, table, origins)
         return query.sql("FROM late_rows").to_arrow_reader(ROWS_A_BATCH), is_late
 
-    are_new = not _any_is_known(query, now.all, whose)
-    is_of_all = _is_of_all(lake, table, now, count)
+    are_new = not final and not _any_is_known(query, now.all, whose)
+    is_of_all = not final and _is_of_all(lake, table, now, count)
 
     def changed(clause: str) -> pa.RecordBatchReader:
         staged = read_parquet_sql(files, clause)
@@ -125,7 +179,7 @@ def _changed_rows(
         if are_new and _each_is_seen_once(query, table, staged):
             return query.sql(first_versions_sql(table, staged)).to_arrow_reader(ROWS_A_BATCH)
         of_same = clause or "WHERE true" if is_of_all else f"{semi_join_objects(table, staged)} WHERE true"
-        known = f"({now.sql(table, f'{of_same} AND {whose}')})" if now.all else ""
+        known = f"({known_before.sql(table, f'{of_same} AND {whose}')})" if known_before.all else ""
         return query.sql(changed_sql(table, staged, known)).to_arrow_reader(ROWS_A_BATCH)
 
     first = changed(clauses[0])  # it has the schema

@@ -20,7 +20,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from fincon.lake.staging import LISTED_SCHEMA, listed_files, staged_files
+from fincon.lake.staging import FILLED, LISTED_SCHEMA, listed_files, staged_files
 from fincon.lake.tables import ROWS_A_BATCH, Lake
 from fincon.lake.version_sql import (
     ROWS_A_PARTITION,
@@ -33,12 +33,9 @@ from fincon.lake.version_sql import (
 from fincon.storage.data_folder import atomic_write
 from fincon.transforms.listed import Find
 from fincon.transforms.page import Origin
-from fincon.transforms.schemas import ACCOUNTS, BALANCES, REFRESHES
+from fincon.transforms.schemas import ACCOUNTS
 
 LOG = logging.getLogger("fincon")
-
-FILLED = (ACCOUNTS, BALANCES, REFRESHES)
-"""The tables that accounts fill."""
 
 READING = 1
 """Raised where accounts are made into other rows than before, though the tables have the same columns."""

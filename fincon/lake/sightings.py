@@ -14,7 +14,7 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from fincon.lake.staging import listed_files, staged_files
+from fincon.lake.staging import listed_files, staged_files, staged_sql
 from fincon.lake.tables import ROWS_A_BATCH, Lake, single_value
 from fincon.lake.version_sql import from_template, read_parquet_sql
 from fincon.storage.data_folder import atomic_write, make_folder
@@ -126,7 +126,7 @@ def remember(
     )
     seen = [
         f"SELECT stripe_account, md5_number_lower({key}) AS account, observed_at, {has_balance} AS has_balance, event_id, absent"
-        f" FROM {read_parquet_sql(files)}"
+        f" FROM {staged_sql(table, files)}"
         for table, (key, has_balance) in SIGHTED.items()
         if (files := staged_files(staging, table, origins))
     ]

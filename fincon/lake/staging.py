@@ -1,7 +1,12 @@
-"""Flatten pages into Parquet parts, some while other pages are still being fetched."""
+"""Flatten pages into Parquet parts, some while other pages are still being fetched.
+
+Of a first listing, of which nothing is known that its rows could be compared with, most parts are `FINAL`: in the form that the
+lake has, so that a load adds them as they are. What may show an account again stands in other parts, and is compared.
+"""
 
 import gc
 import queue
+import re
 import threading
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -12,12 +17,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from fincon.lake.added_file import log_of
+from fincon.lake.version_sql import NOTHING, nothing_sql, read_parquet_sql
 from fincon.storage.memory import give_memory_back
 from fincon.transforms.decode import Decoders
 from fincon.transforms.flatten import flatten
 from fincon.transforms.page import Header, ListedPage, Origin, Page
 from fincon.transforms.reconcile import Sums, add_page
-from fincon.transforms.schemas import OBJECT_TABLES, TIMESTAMP, Table
+from fincon.transforms.schemas import ACCOUNTS, BALANCES, OBJECT_TABLES, REFRESHES, TIMESTAMP, Table
 from fincon.transforms.streams import STREAMS
 
 PAGES_A_BATCH = 10
@@ -26,9 +33,21 @@ PAGES_A_BATCH = 10
 BATCHES_A_PART = 20
 """Batches to a staged Parquet part: some 20,000 accounts."""
 
+ROWS_A_GROUP = 61_440
+"""Rows of a final part that are read together."""
+
+LOG = ".json"
+"""The ending of what the lake's log says of a final part."""
+
 QUEUED_PAGES = 40
 """Pages that may wait to be flattened; whoever brings another waits, so that memory stays bounded."""
 
+
+FINAL = "f"
+"""The letter of the parts that a load adds as they are; what the lake's log says of one stands beside it."""
+
+FILLED = (ACCOUNTS, BALANCES, REFRESHES)
+"""The tables that accounts fill: only of these are there final parts."""
 
 LISTED = "listed"
 """How the parts begin that say which accounts stood on a listing, by what `lake.digests` knows them."""
@@ -50,17 +69,19 @@ LISTED_SCHEMA = pa.schema(
 class Stager:
     """Flattens pages on a thread of its own as they come, and sums them up read in another way.
 
-    Those of streams that are not ``staged_early`` are left to the load.
+    Those of streams that are not ``staged_early`` are left to the load. ``are_first`` as `stage` has it.
     """
 
-    def __init__(self, origin: Origin, folder: Path) -> None:
+    def __init__(self, origin: Origin, folder: Path, *, are_first: bool = False) -> None:
         self.staged: set[tuple[int, int]] = set()
         """(part, number) of each page taken."""
         self.sums: Sums = Counter()
         """What is on them: `transforms.reconcile`."""
         self._queue: queue.Queue[Page | None] = queue.Queue(QUEUED_PAGES)
         self._failure: BaseException | None = None
-        self._thread = threading.Thread(target=self._work, args=(origin, folder), name="stager", daemon=True)
+        self._thread = threading.Thread(
+            target=self._work, args=(origin, folder, are_first), name="stager", daemon=True
+        )
         self._thread.start()
 
     def take(self, page: Page) -> None:
@@ -85,10 +106,10 @@ class Stager:
         self.sums.clear()
         return False
 
-    def _work(self, origin: Origin, folder: Path) -> None:
+    def _work(self, origin: Origin, folder: Path, are_first: bool) -> None:
         pages = iter(self._queue.get, None)
         try:
-            stage(self._summed(pages), origin, folder, prefix="s")
+            stage(self._summed(pages), origin, folder, prefix="s", are_first=are_first)
         except BaseException as error:  # noqa: BLE001 - raised again by close
             self._failure = error
             for _ in (
@@ -102,29 +123,53 @@ class Stager:
             yield page
 
 
-def stage(pages: Iterable[Page], origin: Origin, folder: Path, prefix: str = "a") -> None:
+def stage(
+    pages: Iterable[Page], origin: Origin, folder: Path, prefix: str = "a", *, are_first: bool = False
+) -> None:
     """Flatten a run's pages into Parquet parts in its folder under ``folder``, `BATCHES_A_PART` batches to a part.
 
-    ``prefix``, a letter, sets the parts of two calls apart.
+    ``prefix``, a letter, sets the parts of two calls apart. Where ``are_first``, nothing is known yet that the pages, of a
+    listing, could be compared with: whole parts are `FINAL` then.
+
+    Raises:
+        SeenAgainError: an account stands in two final parts, or in one and on an earlier page beside.
     """
     folder = folder / origin.run_id
     folder.mkdir(mode=0o700, exist_ok=True)
     parts: dict[str, list[pa.Table]] = {name: [] for name in (LISTED, *(t.name for t in OBJECT_TABLES))}
-    number, decoders = 0, Decoders()
-    for number, batch in enumerate(batches(pages), start=1):
-        with _collector_paused():
-            flat = flatten(batch, origin, decoders)
-        for name, rows in flat.items():
-            parts[name].append(rows)
-        if pages_listed := [page for page in batch if isinstance(page, ListedPage)]:
-            parts[LISTED].append(_listed_rows(pages_listed, origin))
+    number, decoders, seen = 0, Decoders(), _Seen()
+    lots = batches(pages)
+    if are_first:
+        ends: list[Page] = []
+        lots = batches(_until_the_end(pages, ends))
+    for number, batch in enumerate(lots, start=1):
+        _stage_batch(batch, origin, decoders, parts)
         if number % BATCHES_A_PART == 0:
+            if are_first and _says_all(parts[ACCOUNTS.name]):
+                seen.add(parts[ACCOUNTS.name], are_final=True)
+                _write_final(parts, folder, f"{number:06d}")
             _write_parts(parts, folder, f"{prefix}{number:06d}")
+    if are_first:
+        for batch in batches(ends):
+            _stage_batch(batch, origin, decoders, parts)
+        seen.add(parts[ACCOUNTS.name], are_final=False)
+        seen.check()
     _write_parts(parts, folder, f"{prefix}{number + 1:06d}")
     if number > 2 * BATCHES_A_PART:
         give_memory_back()  # what comes next, DuckDB, has memory of its own
     else:
         pa.default_memory_pool().release_unused()
+
+
+def _stage_batch(
+    batch: list[Page], origin: Origin, decoders: Decoders, parts: dict[str, list[pa.Table]]
+) -> None:
+    with _collector_paused():
+        flat = flatten(batch, origin, decoders)
+    for name, rows in flat.items():
+        parts[name].append(rows)
+    if pages_listed := [page for page in batch if isinstance(page, ListedPage)]:
+        parts[LISTED].append(_listed_rows(pages_listed, origin))
 
 
 def _listed_rows(pages: Sequence[ListedPage], origin: Origin) -> pa.Table:
@@ -144,6 +189,76 @@ def _listed_rows(pages: Sequence[ListedPage], origin: Origin) -> pa.Table:
     return pa.Table.from_arrays(columns, schema=LISTED_SCHEMA)
 
 
+class SeenAgainError(Exception):
+    """An account of a first listing was seen again where only what is seen once is expected."""
+
+
+class _Seen:
+    """The accounts of a first listing, by a hash of this process: two of one hash cost a second look at all of them."""
+
+    def __init__(self) -> None:
+        self._final: list[tuple[np.ndarray, np.ndarray]] = []
+        self._others: list[tuple[np.ndarray, np.ndarray]] = []
+
+    def add(self, accounts: Iterable[pa.Table], *, are_final: bool) -> None:
+        """Take in rows of accounts, of final parts or of others."""
+        for rows in accounts:
+            ids = np.fromiter(map(hash, rows["account_id"].to_pylist()), np.int64, rows.num_rows)
+            times = rows["observed_at"].cast(pa.int64()).to_numpy()
+            (self._final if are_final else self._others).append((ids, times))
+
+    def check(self) -> None:
+        """Make sure that each account stands once in final parts, and elsewhere on later pages alone.
+
+        Raises:
+            SeenAgainError: one does not.
+        """
+        if not self._final:
+            return
+        ids, times = (np.concatenate(column) for column in zip(*self._final, strict=True))
+        order = np.argsort(ids)
+        ids, times = ids[order], times[order]
+        if (ids[1:] == ids[:-1]).any():
+            raise SeenAgainError
+        for others, later in self._others:
+            at = np.searchsorted(ids, others).clip(max=len(ids) - 1)
+            if ((ids[at] == others) & (times[at] >= later)).any():
+                raise SeenAgainError
+
+
+def _until_the_end(pages: Iterable[Page], ends: list[Page]) -> Iterator[Page]:
+    """Yield pages that others follow, and put those with which a range ends into ``ends``.
+
+    What stands on these may stand on the next range's first page too.
+    """
+    for page in pages:
+        if page.header.cursor is None:
+            ends.append(page)
+        else:
+            yield page
+
+
+def _says_all(accounts: Iterable[pa.Table]) -> bool:
+    """Return whether each row says all of its account, and was on a list: no row closes what is known, or leaves it open."""
+    own = [column.name for column in ACCOUNTS.staged]
+    return all(rows[name].null_count == rows.num_rows for rows in accounts for name in own)
+
+
+def _write_final(parts: dict[str, list[pa.Table]], folder: Path, number: str) -> None:
+    """Write the rows of the tables that accounts fill as the lake has them, and what its log says of them."""
+    for table in FILLED:
+        rows = pa.concat_tables(parts[table.name]).select(table.schema.names)
+        if (
+            table.name in NOTHING
+        ):  # of an object that was not known before, that there is nothing is no version
+            rows = rows.filter(rows[NOTHING[table.name]].is_valid())
+        parts[table.name].clear()
+        if rows:
+            path = folder / f"{table.name}-{FINAL}{number}.parquet"
+            pq.write_table(rows, path, compression="zstd", compression_level=1, row_group_size=ROWS_A_GROUP)
+            path.with_suffix(LOG).write_text(log_of(rows), encoding="utf-8")
+
+
 def _write_parts(parts: dict[str, list[pa.Table]], folder: Path, number: str) -> None:
     for name, tables in parts.items():
         rows = pa.concat_tables(tables) if tables else None
@@ -156,6 +271,22 @@ def _write_parts(parts: dict[str, list[pa.Table]], folder: Path, number: str) ->
 def staged_files(folder: Path, table: Table, origins: Iterable[Origin]) -> list[str]:
     """Return the parts of a table that `stage` wrote for these runs, in order; none when they brought no row of it."""
     return _parts_of(folder, table.name, origins)
+
+
+def staged_sql(table: Table, files: Sequence[str]) -> str:
+    """Write the relation of a table's parts with all columns that staged rows have, though final parts have those of the lake."""
+    return f"({nothing_sql(table.staged_schema)} UNION ALL BY NAME FROM {read_parquet_sql(files)})"
+
+
+def final_and_others(files: Iterable[str]) -> tuple[list[str], list[str]]:
+    """Return the final parts among some, and the others."""
+    final = [file for file in files if re.search(rf"-{FINAL}\d+\.parquet$", file)]
+    return final, [file for file in files if file not in final]
+
+
+def log_of_part(file: str) -> str:
+    """Return what the lake's log says of a final part."""
+    return Path(file).with_suffix(LOG).read_text(encoding="utf-8")
 
 
 def listed_files(folder: Path, origins: Iterable[Origin]) -> list[str]:

@@ -5,10 +5,11 @@ import secrets
 import shutil
 import tempfile
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Self
 from urllib.parse import unquote
 
@@ -20,7 +21,7 @@ from deltalake.exceptions import DeltaError
 from deltalake.table import TableMerger
 
 from fincon.errors import RunFailed, reason_of
-from fincon.lake.added_file import write_added_file
+from fincon.lake.added_file import add_as_it_is, write_added_file
 from fincon.lake.log_copies import LogCopy, open_copies
 from fincon.lake.panics import panics_as_errors
 from fincon.lake.table_logs import FileStats, Logs, stats_of_files, take_noted
@@ -240,9 +241,18 @@ class Lake:
         """Return whether the run's rows are in the table, as its log says."""
         return self.table(table).transaction_version(run_id) == LOADED
 
-    def append(self, table: Table, rows: pa.RecordBatchReader | pa.Table, run_ids: Sequence[str]) -> None:
-        """Add rows in one commit that is marked as the runs', none of which is in yet."""
-        self._write(table, rows, marked(run_ids, LOADED))
+    def append(
+        self,
+        table: Table,
+        rows: pa.RecordBatchReader | pa.Table,
+        run_ids: Sequence[str],
+        files: Mapping[Path, str] = MappingProxyType({}),
+    ) -> None:
+        """Add rows in one commit that is marked as the runs', none of which is in yet.
+
+        ``files`` are Parquet files that are added as they are, each with what `lake.added_file` said of its rows.
+        """
+        self._write(table, rows, marked(run_ids, LOADED), files)
 
     @panics_as_errors()
     def remove_versions(self, table: Table, versions: pa.Table) -> None:
@@ -315,13 +325,22 @@ class Lake:
 
     @panics_as_errors()
     def _write(
-        self, table: Table, rows: pa.RecordBatchReader | pa.Table, properties: CommitProperties
+        self,
+        table: Table,
+        rows: pa.RecordBatchReader | pa.Table,
+        properties: CommitProperties,
+        files: Mapping[Path, str] = MappingProxyType({}),
     ) -> None:
         with self.committing(table) as delta:
             if isinstance(self.folder, Path):
-                added = write_added_file(delta, self.folder / table.name, rows)
+                folder = self.folder / table.name
+                written = write_added_file(delta, folder, rows)
+                added = [add_as_it_is(delta, folder, file, log) for file, log in files.items()]
                 delta.create_write_transaction(
-                    [added] if added else [], "append", delta.schema(), commit_properties=properties
+                    [*added, *([written] if written else [])],
+                    "append",
+                    delta.schema(),
+                    commit_properties=properties,
                 )
                 delta.update_incremental()
             else:

@@ -160,8 +160,11 @@ class PageStore:
         """
         stream = stream_named(page.header.stream).name  # one that nobody reads would be lost without a word
         kept = Page(page.header, as_kept(page.body, stream, self.privacy, self.erased))
+        compared = self._compared(
+            kept
+        )  # while it is in the processor's cache: writing gives way to other threads
         write_whole(self._path(page.header), _encode(kept))
-        self._on_page_written(self._compared(kept))
+        self._on_page_written(compared)
         return kept
 
     def _compared(self, page: Page) -> Page:

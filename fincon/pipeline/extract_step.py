@@ -16,6 +16,7 @@ from fincon.extract import events, features, inline_owners, sessions, webhooks
 from fincon.extract.client import LOG, RequestBudget, StripeClient
 from fincon.extract.concurrency import MAX_CONSECUTIVE_FAILURES, run_all
 from fincon.lake import digests, incremental, sightings
+from fincon.lake.append import is_unknown
 from fincon.lake.staging import Stager
 from fincon.lake.tables import Lake
 from fincon.landing.page_store import PageStore
@@ -171,7 +172,10 @@ def fetch_job(ctx: SyncContext, job: ExtractJob, erased: privacy.Erased) -> Extr
     own = replace(ctx.settings, stripe_account=run.stripe_account)
     stripe = StripeClient(own, ctx.budget, ctx.stop)
     stripe.run_id = run.run_id
-    stager = Stager(run.origin, ctx.staging)
+    is_alone = job.request.is_listing_alone and not folder.pages.count()
+    # In a bucket a load writes what it adds itself.
+    are_first = is_alone and isinstance(ctx.data, Path) and is_unknown(ctx.lake, run.origin)
+    stager = Stager(run.origin, ctx.staging, are_first=are_first)
     page_store = PageStore(
         folder.path, erased=erased, privacy=policy, newest=job.newest, on_page_written=stager.take
     )

@@ -212,8 +212,9 @@ def write_whole(path: Path, content: bytes) -> None:
     part = path.with_name(f".{path.name}{PART}")
     descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     try:
-        with os.fdopen(descriptor, "wb", closefd=False) as file:
-            file.write(content)  # all of it, where the kernel takes a part at a time
+        left = memoryview(content)
+        while left:  # the kernel may take a part at a time
+            left = left[os.write(descriptor, left) :]
         os.fsync(descriptor)  # before the rename, or a crash leaves an empty file of that name
     finally:
         os.close(descriptor)

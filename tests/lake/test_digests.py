@@ -8,7 +8,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from fincon.lake import digests
-from fincon.lake.digests import FILLED, find_unchanged, move, state_of
+from fincon.lake.digests import find_unchanged, move, state_of
+from fincon.lake.staging import FILLED
 from fincon.lake.tables import Lake
 from fincon.pipeline.request import SyncRequest
 from fincon.pipeline.rewrite_privacy import rewrite
