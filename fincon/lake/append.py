@@ -116,7 +116,7 @@ def _ensure_unknown(
     added = [origin for origin in origins if origin.run_id in runs]
     if added and knows_any(lake, query, table, [o.stripe_account for o in added]):
         raise UnloadableRun(
-            f"Run {', '.join(o.run_id for o in added[:3])}: the table {table.name} has rows of its Stripe account, as it had not.",
+            f"Run {', '.join(o.run_id for o in added[:3])}: its Stripe account has rows in the table {table.name} now.",
             "Make sure that no other program writes to the data folder.",
         )
 

@@ -127,7 +127,7 @@ def test_nothing_is_added_as_it_is_to_what_is_known(tmp_path: Path) -> None:
     other = Origin("other", RUN.stripe_account)
     with Lake(DataFolder(tmp_path).lake) as lake, lake.staging() as staged:
         stage(pages, other, staged, are_first=True)
-        with pytest.raises(UnloadableRun, match="accounts has rows"):
+        with pytest.raises(UnloadableRun, match="in the table accounts now"):
             load_staged(lake, staged, [other])
         assert lake.table(ACCOUNTS).to_pyarrow_dataset().to_table().num_rows == len(before["accounts"])
 
