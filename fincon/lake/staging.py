@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from fincon.lake.added_file import log_of
@@ -132,7 +133,7 @@ def stage(
     listing, could be compared with: whole parts are `FINAL` then.
 
     Raises:
-        SeenAgainError: an account stands in two final parts, or in one and on an earlier page beside.
+        SeenAgainError: an account stands in two final parts, or elsewhere on an earlier page than in one.
     """
     folder = folder / origin.run_id
     folder.mkdir(mode=0o700, exist_ok=True)
@@ -145,15 +146,18 @@ def stage(
     for number, batch in enumerate(lots, start=1):
         _stage_batch(batch, origin, decoders, parts)
         if number % BATCHES_A_PART == 0:
-            if are_first and _says_all(parts[ACCOUNTS.name]):
-                seen.add(parts[ACCOUNTS.name], are_final=True)
-                _write_final(parts, folder, f"{number:06d}")
+            if are_first:
+                seen.add(parts[ACCOUNTS.name], are_final=_says_all(parts[ACCOUNTS.name]))
+                if seen.ends_final:
+                    _write_final(parts, folder, f"{number:06d}")
             _write_parts(parts, folder, f"{prefix}{number:06d}")
     if are_first:
         for batch in batches(ends):
             _stage_batch(batch, origin, decoders, parts)
-        seen.add(parts[ACCOUNTS.name], are_final=False)
-        seen.check()
+        if seen.has_final and (last := parts[ACCOUNTS.name]):
+            again = seen.again(last)
+            if _says_all(last):
+                _keep_apart(parts, again, folder, f"{number + 1:06d}")
     _write_parts(parts, folder, f"{prefix}{number + 1:06d}")
     if number > 2 * BATCHES_A_PART:
         give_memory_back()  # what comes next, DuckDB, has memory of its own
@@ -194,36 +198,55 @@ class SeenAgainError(Exception):
 
 
 class _Seen:
-    """The accounts of a first listing, by a hash of this process: two of one hash cost a second look at all of them."""
+    """The accounts of a first listing, by a hash of this process: two of one hash cost a second look at them, or at all."""
 
     def __init__(self) -> None:
-        self._final: list[tuple[np.ndarray, np.ndarray]] = []
-        self._others: list[tuple[np.ndarray, np.ndarray]] = []
+        self._parts: list[tuple[np.ndarray, np.ndarray, bool]] = []
 
-    def add(self, accounts: Iterable[pa.Table], *, are_final: bool) -> None:
-        """Take in rows of accounts, of final parts or of others."""
+    @property
+    def has_final(self) -> bool:
+        """Whether a final part was taken in."""
+        return any(is_final for _, _, is_final in self._parts)
+
+    @property
+    def ends_final(self) -> bool:
+        """Whether what was taken in last was a final part."""
+        return self._parts[-1][2]
+
+    def add(self, accounts: Sequence[pa.Table], *, are_final: bool) -> None:
+        """Take in the rows of accounts of a part."""
         for rows in accounts:
             ids = np.fromiter(map(hash, rows["account_id"].to_pylist()), np.int64, rows.num_rows)
-            times = rows["observed_at"].cast(pa.int64()).to_numpy()
-            (self._final if are_final else self._others).append((ids, times))
+            self._parts.append((ids, rows["observed_at"].cast(pa.int64()).to_numpy(), are_final))
 
-    def check(self) -> None:
-        """Make sure that each account stands once in final parts, and elsewhere on later pages alone.
+    def again(self, last: Sequence[pa.Table]) -> pa.ChunkedArray:
+        """Return the ids of those accounts of the ``last`` part that stand in another one, or there twice.
 
         Raises:
-            SeenAgainError: one does not.
+            SeenAgainError: an account stands in two final parts, or elsewhere on an earlier page than in one.
         """
-        if not self._final:
-            return
-        ids, times = (np.concatenate(column) for column in zip(*self._final, strict=True))
-        order = np.argsort(ids)
-        ids, times = ids[order], times[order]
-        if (ids[1:] == ids[:-1]).any():
+        self.add(last, are_final=False)
+        ids, times = (np.concatenate([part[n] for part in self._parts]) for n in range(2))
+        is_final = np.concatenate([np.full(len(part), final) for part, _, final in self._parts])
+        order = np.lexsort((times, ids))
+        ids, is_final = ids[order], is_final[order]
+        is_next = ids[1:] == ids[:-1]
+        if (is_next & is_final[1:]).any():  # something of the account was seen before it
             raise SeenAgainError
-        for others, later in self._others:
-            at = np.searchsorted(ids, others).clip(max=len(ids) - 1)
-            if ((ids[at] == others) & (times[at] >= later)).any():
-                raise SeenAgainError
+        twice = np.isin(np.concatenate([part for part, _, _ in self._parts[-len(last) :]]), ids[1:][is_next])
+        return pa.concat_tables(last)["account_id"].filter(pa.array(twice))
+
+
+def _keep_apart(parts: dict[str, list[pa.Table]], again: pa.ChunkedArray, folder: Path, number: str) -> None:
+    """Write the rows of all accounts but those seen ``again`` as final parts, and keep the rows of these in ``parts``."""
+    kept = {}
+    for table in FILLED:
+        rows = pa.concat_tables(parts[table.name])
+        is_again = pc.is_in(rows["account_id"], again.combine_chunks())
+        kept[table.name] = [rows.filter(is_again)]
+        parts[table.name] = [rows.filter(pc.invert(is_again))]
+    _write_final(parts, folder, number)
+    parts.update(kept)
 
 
 def _until_the_end(pages: Iterable[Page], ends: list[Page]) -> Iterator[Page]:
@@ -248,9 +271,7 @@ def _write_final(parts: dict[str, list[pa.Table]], folder: Path, number: str) ->
     """Write the rows of the tables that accounts fill as the lake has them, and what its log says of them."""
     for table in FILLED:
         rows = pa.concat_tables(parts[table.name]).select(table.schema.names)
-        if (
-            table.name in NOTHING
-        ):  # of an object that was not known before, that there is nothing is no version
+        if table.name in NOTHING:  # as the first version of an object, that there is nothing is none
             rows = rows.filter(rows[NOTHING[table.name]].is_valid())
         parts[table.name].clear()
         if rows:

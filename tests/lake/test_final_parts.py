@@ -114,8 +114,18 @@ def test_an_account_that_is_no_more_is_compared(tmp_path: Path) -> None:
     pages = listed(*([*known[:7], gone, *known[8:]][at : at + 5] for at in range(0, COUNT, 5)))
     stage(pages, RUN, tmp_path, are_first=True)
     final, others = final_and_others(staged_files(tmp_path, ACCOUNTS, [RUN]))
-    assert (len(final), len(others)) == (5, 2)  # one of six parts has it; and there is the last page
+    assert (len(final), len(others)) == (6, 1)  # of seven parts one has it
     assert loaded(tmp_path / "a", pages, are_first=True) == loaded(tmp_path / "b", pages, are_first=False)
+
+
+@pytest.mark.usefixtures("_small_parts")
+def test_what_stands_after_one_that_is_no_more_is_no_case_for_them(tmp_path: Path) -> None:
+    """It stands on an earlier page, which is compared, and in a final part."""
+    known = accounts()
+    gone = {"id": known[7]["id"], "object": "financial_connections.account", "deleted": True}
+    pages = [[*known[:7], gone, *known[8:]][at : at + 5] for at in range(0, COUNT, 5)]
+    with pytest.raises(SeenAgainError):
+        stage(listed(*pages[:6], [known[7]], *pages[6:]), RUN, tmp_path, are_first=True)
 
 
 @pytest.mark.usefixtures("_small_parts")
