@@ -19,6 +19,7 @@ from fincon.lake.take_back import count_superseded, keep_versions, superseded
 from fincon.lake.version_sql import (
     changed_sql,
     first_versions_sql,
+    from_template,
     late_sql,
     partition_clauses,
     read_parquet_sql,
@@ -89,9 +90,10 @@ def load_staged(
                         table, rows or plain_schema(table).empty_table(), [o.run_id for o in new], logs
                     )
             lake.release_memory_after(files)
-    _, balances = final_and_others(staged_files(folder, BALANCES, origins))
+    final, balances = final_and_others(staged_files(folder, BALANCES, origins))
+    _reconcile_final(lake, final, balances, origins)
     _reconcile(lake, balances, origins)
-    lake.release_memory_after(balances)
+    lake.release_memory_after([*final, *balances])
     counted = {
         name: _count_by_run(lake, staged_files(folder, table, origins), table, what)
         for name, (table, what) in COUNTED.items()
@@ -125,11 +127,8 @@ def _ensure_unknown(
 
 
 def is_unknown(lake: Lake, origin: Origin) -> bool:
-    """Return whether no table has a row of a run's Stripe account, nor was anything of it seen lately."""
+    """Return whether no table has a row of a run's Stripe account."""
     with lake.query() as query:
-        load_sightings(lake, query)
-        if newest_sighting(query, _whose([origin.stripe_account])) is not None:
-            return False
         return not any(knows_any(lake, query, table, [origin.stripe_account]) for table in OBJECT_TABLES)
 
 
@@ -283,12 +282,39 @@ def _reconcile(lake: Lake, staged: list[str], origins: Sequence[Origin]) -> None
         known = now.sql(BALANCES, clause if is_of_all else semi_join_objects(BALANCES, seen))
         with lake.query() as query:
             differences = query.execute(reconcile_sql(seen, known)).fetchall()
-        for currency, on_pages, held in differences:
-            raise UnloadableRun(
-                f"Run {', '.join(o.run_id for o in origins[:3])}: the balances in {currency} add up to {on_pages}"
-                f" on its pages and to {held} in the lake.",
-                "This is a bug in fincon; the views still answer with the run before. Please report it.",
-            )
+        _refuse(differences, origins)
+
+
+def _reconcile_final(lake: Lake, final: list[str], others: list[str], origins: Sequence[Origin]) -> None:
+    """Compare the balances that were added as they are with the lake's, per currency and to the unit.
+
+    Those of accounts that stand in the ``others`` too are left out: they are compared with these.
+
+    Raises:
+        UnloadableRun: they differ.
+    """
+    if not final:
+        return
+    apart = (
+        f"ANTI JOIN {read_parquet_sql(others)} AS again USING (stripe_account, account_id)" if others else ""
+    )
+    runs = sql_literals(sorted({Path(file).parent.name for file in final}))
+    compared = from_template(
+        "reconcile_final",
+        final=f"{read_parquet_sql(final)} {apart}",
+        held=f"(FROM {table_sql(BALANCES, lake.files(BALANCES))} WHERE run_id IN ({runs})) {apart}",
+    )
+    with lake.query() as query:
+        _refuse(query.execute(compared).fetchall(), origins)
+
+
+def _refuse(differences: Sequence[tuple[Any, ...]], origins: Sequence[Origin]) -> None:
+    for currency, on_pages, held in differences:
+        raise UnloadableRun(
+            f"Run {', '.join(o.run_id for o in origins[:3])}: the balances in {currency} add up to {on_pages}"
+            f" on its pages and to {held} in the lake.",
+            "This is a bug in fincon; the views still answer with the run before. Please report it.",
+        )
 
 
 def _count_by_run(lake: Lake, files: list[str], table: Table, what: str) -> Counter[str]:

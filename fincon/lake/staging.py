@@ -154,9 +154,10 @@ def stage(
     if are_first:
         for batch in batches(ends):
             _stage_batch(batch, origin, decoders, parts)
-        if seen.has_final and (last := parts[ACCOUNTS.name]):
+        if seen.has_final:
+            last = parts[ACCOUNTS.name]
             again = seen.again(last)
-            if _says_all(last):
+            if last and _says_all(last):
                 _keep_apart(parts, again, folder, f"{number + 1:06d}")
     _write_parts(parts, folder, f"{prefix}{number + 1:06d}")
     if number > 2 * BATCHES_A_PART:
@@ -225,6 +226,7 @@ class _Seen:
         Raises:
             SeenAgainError: an account stands in two final parts, or elsewhere on an earlier page than in one.
         """
+        last = last or [ACCOUNTS.empty_staged]
         self.add(last, are_final=False)
         ids, times = (np.concatenate([part[n] for part in self._parts]) for n in range(2))
         is_final = np.concatenate([np.full(len(part), final) for part, _, final in self._parts])

@@ -343,6 +343,8 @@ class Lake:
                     commit_properties=properties,
                 )
                 delta.update_incremental()
+            elif files:
+                raise ValueError(f"{table.name} is in a bucket: no file is added to it as it is")
             else:
                 write_deltalake(
                     delta, rows, mode="append", writer_properties=WRITER, commit_properties=properties

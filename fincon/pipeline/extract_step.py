@@ -174,7 +174,8 @@ def fetch_job(ctx: SyncContext, job: ExtractJob, erased: privacy.Erased) -> Extr
     stripe.run_id = run.run_id
     is_alone = job.request.is_listing_alone and not folder.pages.count()
     # In a bucket a load writes what it adds itself.
-    are_first = is_alone and isinstance(ctx.data, Path) and is_unknown(ctx.lake, run.origin)
+    may_be_first = is_alone and isinstance(ctx.data, Path) and job.since is None and not job.newest
+    are_first = may_be_first and is_unknown(ctx.lake, run.origin)
     stager = Stager(run.origin, ctx.staging, are_first=are_first)
     page_store = PageStore(
         folder.path, erased=erased, privacy=policy, newest=job.newest, on_page_written=stager.take
@@ -198,6 +199,7 @@ def fetch_job(ctx: SyncContext, job: ExtractJob, erased: privacy.Erased) -> Extr
         failure = error
     finally:
         if not stager.close():  # the load reads all pages anew, and says what is wrong with them
+            LOG.info("run %s: its pages are staged once more", run.run_id, extra={"run_id": run.run_id})
             shutil.rmtree(ctx.staging / run.run_id, ignore_errors=True)
     return ExtractResult(
         run=run,

@@ -12,7 +12,7 @@ import pytest
 from fincon.errors import UnloadableRun
 from fincon.lake import staging
 from fincon.lake.append import load_staged
-from fincon.lake.staging import FINAL, LOG, SeenAgainError, final_and_others, stage, staged_files
+from fincon.lake.staging import FINAL, LOG, SeenAgainError, Stager, final_and_others, stage, staged_files
 from fincon.lake.tables import Lake
 from fincon.lake.take_back import under_way
 from fincon.pipeline import extract_step
@@ -20,7 +20,7 @@ from fincon.sandbox.server import Sandbox
 from fincon.sandbox.world import World
 from fincon.storage.data_folder import DataFolder
 from fincon.transforms.page import Header, Origin, Page
-from fincon.transforms.schemas import ACCOUNTS, BALANCES, REFRESHES
+from fincon.transforms.schemas import ACCOUNTS, BALANCES, REFRESHES, Table
 from tests.benchmarks.pages import bodies
 from tests.conftest import canonical, known_after, rows, state, sync, truth
 
@@ -126,6 +126,47 @@ def test_what_stands_after_one_that_is_no_more_is_no_case_for_them(tmp_path: Pat
     pages = [[*known[:7], gone, *known[8:]][at : at + 5] for at in range(0, COUNT, 5)]
     with pytest.raises(SeenAgainError):
         stage(listed(*pages[:6], [known[7]], *pages[6:]), RUN, tmp_path, are_first=True)
+
+
+@pytest.mark.usefixtures("_small_parts")
+def test_a_first_listing_that_shows_an_account_again_is_staged_anew(tmp_path: Path) -> None:
+    """The stager takes none of its pages then, and the lake that the load makes of them has every account once."""
+    known = accounts()
+    pages = [known[at : at + 5] for at in range(0, COUNT, 5)]
+    found = listed(*pages[:6], pages[0], *pages[6:])
+    (tmp_path / "staged").mkdir()
+    stager = Stager(RUN, tmp_path / "staged", are_first=True)
+    for page in found:
+        stager.take(page)
+    assert not stager.close()
+    assert (stager.staged, stager.sums) == (set(), {})
+    assert len(loaded(tmp_path / "lake", found, are_first=False)["accounts"]) == COUNT
+
+
+@pytest.mark.usefixtures("_small_parts")
+def test_an_account_in_the_last_two_final_parts_is_no_case_for_them_though_no_page_ends_the_list(
+    tmp_path: Path,
+) -> None:
+    """As where the fetching broke off: it is looked for all the same."""
+    known = accounts()
+    pages = listed(*(known[at : at + 5] for at in range(0, 15, 5)), known[:5], known[5:10])[:4]
+    with pytest.raises(SeenAgainError):
+        stage(pages, RUN, tmp_path, are_first=True)
+
+
+@pytest.mark.usefixtures("_small_parts")
+def test_what_is_added_as_it_is_adds_up_in_the_lake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Were a file of balances left out of the commit, the run would not count."""
+    append = Lake.append
+
+    def lose_one(self: Lake, table: Table, rows: Any, run_ids: Any, files: Any) -> None:
+        kept = dict([*files.items()][:-1]) if table is BALANCES else files
+        append(self, table, rows, run_ids, kept)
+
+    known = accounts()
+    monkeypatch.setattr(Lake, "append", lose_one)
+    with pytest.raises(UnloadableRun, match="in the lake"):
+        loaded(tmp_path, listed(*(known[at : at + 5] for at in range(0, COUNT, 5))), are_first=True)
 
 
 @pytest.mark.usefixtures("_small_parts")
