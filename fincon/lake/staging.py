@@ -40,6 +40,9 @@ ROWS_A_GROUP = 61_440
 LOG = ".json"
 """The ending of what the lake's log says of a final part."""
 
+PARTS_TOGETHER = 5
+"""After so many parts what was freed goes back to the system: it lies in small pieces, more with each part."""
+
 QUEUED_PAGES = 40
 """Pages that may wait to be flattened; whoever brings another waits, so that memory stays bounded."""
 
@@ -151,10 +154,13 @@ def stage(
                 if seen.ends_final:
                     _write_final(parts, folder, f"{number:06d}")
             _write_parts(parts, folder, f"{prefix}{number:06d}")
+        if number % (PARTS_TOGETHER * BATCHES_A_PART) == 0:
+            give_memory_back()
     if are_first:
         for batch in batches(ends):
             _stage_batch(batch, origin, decoders, parts)
         if seen.has_final:
+            give_memory_back()  # of the pages, before all accounts are looked at together
             last = parts[ACCOUNTS.name]
             again = seen.again(last)
             if last and _says_all(last):
@@ -199,10 +205,13 @@ class SeenAgainError(Exception):
 
 
 class _Seen:
-    """The accounts of a first listing, by a hash of this process: two of one hash cost a second look at them, or at all."""
+    """The accounts of a first listing, by a hash of this process: two of one hash cost a second look at them, or at all.
+
+    Eight bytes an account, and a time a page.
+    """
 
     def __init__(self) -> None:
-        self._parts: list[tuple[np.ndarray, np.ndarray, bool]] = []
+        self._parts: list[tuple[np.ndarray, pa.RunEndEncodedArray, bool]] = []
 
     @property
     def has_final(self) -> bool:
@@ -216,9 +225,10 @@ class _Seen:
 
     def add(self, accounts: Sequence[pa.Table], *, are_final: bool) -> None:
         """Take in the rows of accounts of a part."""
-        for rows in accounts:
-            ids = np.fromiter(map(hash, rows["account_id"].to_pylist()), np.int64, rows.num_rows)
-            self._parts.append((ids, rows["observed_at"].cast(pa.int64()).to_numpy(), are_final))
+        rows = pa.concat_tables([ACCOUNTS.empty_staged, *accounts]).combine_chunks()
+        ids = np.fromiter(map(hash, rows["account_id"].to_pylist()), np.int64, rows.num_rows)
+        times = pc.run_end_encode(rows["observed_at"].cast(pa.int64()).combine_chunks())
+        self._parts.append((ids, times, are_final))
 
     def again(self, last: Sequence[pa.Table]) -> pa.ChunkedArray:
         """Return the ids of those accounts of the ``last`` part that stand in another one, or there twice.
@@ -226,17 +236,20 @@ class _Seen:
         Raises:
             SeenAgainError: an account stands in two final parts, or elsewhere on an earlier page than in one.
         """
-        last = last or [ACCOUNTS.empty_staged]
         self.add(last, are_final=False)
-        ids, times = (np.concatenate([part[n] for part in self._parts]) for n in range(2))
-        is_final = np.concatenate([np.full(len(part), final) for part, _, final in self._parts])
-        order = np.lexsort((times, ids))
-        ids, is_final = ids[order], is_final[order]
-        is_next = ids[1:] == ids[:-1]
-        if (is_next & is_final[1:]).any():  # something of the account was seen before it
-            raise SeenAgainError
-        twice = np.isin(np.concatenate([part for part, _, _ in self._parts[-len(last) :]]), ids[1:][is_next])
-        return pa.concat_tables(last)["account_id"].filter(pa.array(twice))
+        ids = np.concatenate([part for part, _, _ in self._parts])
+        ids.sort()
+        twice = np.unique(ids[1:][ids[1:] == ids[:-1]])
+        first: dict[int, list[tuple[int, bool]]] = {}
+        for part, times, is_final in self._parts:
+            places = np.flatnonzero(np.isin(part, twice))
+            at = pc.run_end_decode(times).to_numpy()[places]
+            for account, time in zip(part[places].tolist(), at.tolist(), strict=True):
+                first.setdefault(account, []).append((time, is_final))
+        if any(is_final for seen in first.values() for _, is_final in sorted(seen)[1:]):
+            raise SeenAgainError  # something of the account was seen before it
+        rows = pa.concat_tables([ACCOUNTS.empty_staged, *last])
+        return rows["account_id"].filter(pa.array(np.isin(self._parts[-1][0], twice)))
 
 
 def _keep_apart(parts: dict[str, list[pa.Table]], again: pa.ChunkedArray, folder: Path, number: str) -> None:
