@@ -9,7 +9,7 @@ import queue
 import re
 import threading
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -53,6 +53,9 @@ FINAL = "f"
 FILLED = (ACCOUNTS, BALANCES, REFRESHES)
 """The tables that accounts fill: only of these are there final parts."""
 
+IsFirst = Callable[[], bool]
+"""Tells whether nothing is known of a Stripe account."""
+
 LISTED = "listed"
 """How the parts begin that say which accounts stood on a listing, by what `lake.digests` knows them."""
 
@@ -73,10 +76,10 @@ LISTED_SCHEMA = pa.schema(
 class Stager:
     """Flattens pages on a thread of its own as they come, and sums them up read in another way.
 
-    Those of streams that are not ``staged_early`` are left to the load. ``are_first`` as `stage` has it.
+    Those of streams that are not ``staged_early`` are left to the load. ``is_first`` as `stage` has it.
     """
 
-    def __init__(self, origin: Origin, folder: Path, *, are_first: bool = False) -> None:
+    def __init__(self, origin: Origin, folder: Path, is_first: IsFirst | None = None) -> None:
         self.staged: set[tuple[int, int]] = set()
         """(part, number) of each page taken."""
         self.sums: Sums = Counter()
@@ -84,7 +87,7 @@ class Stager:
         self._queue: queue.Queue[Page | None] = queue.Queue(QUEUED_PAGES)
         self._failure: BaseException | None = None
         self._thread = threading.Thread(
-            target=self._work, args=(origin, folder, are_first), name="stager", daemon=True
+            target=self._work, args=(origin, folder, is_first), name="stager", daemon=True
         )
         self._thread.start()
 
@@ -110,10 +113,10 @@ class Stager:
         self.sums.clear()
         return False
 
-    def _work(self, origin: Origin, folder: Path, are_first: bool) -> None:
+    def _work(self, origin: Origin, folder: Path, is_first: IsFirst | None) -> None:
         pages = iter(self._queue.get, None)
         try:
-            stage(self._summed(pages), origin, folder, prefix="s", are_first=are_first)
+            stage(self._summed(pages), origin, folder, prefix="s", is_first=is_first)
         except BaseException as error:  # noqa: BLE001 - raised again by close
             self._failure = error
             for _ in (
@@ -128,12 +131,12 @@ class Stager:
 
 
 def stage(
-    pages: Iterable[Page], origin: Origin, folder: Path, prefix: str = "a", *, are_first: bool = False
+    pages: Iterable[Page], origin: Origin, folder: Path, prefix: str = "a", is_first: IsFirst | None = None
 ) -> None:
     """Flatten a run's pages into Parquet parts in its folder under ``folder``, `BATCHES_A_PART` batches to a part.
 
-    ``prefix``, a letter, sets the parts of two calls apart. Where ``are_first``, nothing is known yet that the pages, of a
-    listing, could be compared with: whole parts are `FINAL` then.
+    ``prefix``, a letter, sets the parts of two calls apart. ``is_first``, given for pages of a listing alone, is asked once there
+    is a whole part: where nothing is known yet that they could be compared with, whole parts are `FINAL`.
 
     Raises:
         SeenAgainError: an account stands in two final parts, or elsewhere on an earlier page than in one.
@@ -142,29 +145,27 @@ def stage(
     folder.mkdir(mode=0o700, exist_ok=True)
     parts: dict[str, list[pa.Table]] = {name: [] for name in (LISTED, *(t.name for t in OBJECT_TABLES))}
     number, decoders, seen = 0, Decoders(), _Seen()
-    lots = batches(pages)
-    if are_first:
-        ends: list[Page] = []
-        lots = batches(_until_the_end(pages, ends))
-    for number, batch in enumerate(lots, start=1):
+    ends: list[Page] = []
+    for number, batch in enumerate(batches(_until_the_end(pages, ends) if is_first else pages), start=1):
         _stage_batch(batch, origin, decoders, parts)
         if number % BATCHES_A_PART == 0:
-            if are_first:
+            if is_first and number == BATCHES_A_PART and not is_first():
+                is_first = None
+            if is_first:
                 seen.add(parts[ACCOUNTS.name], are_final=_says_all(parts[ACCOUNTS.name]))
                 if seen.ends_final:
                     _write_final(parts, folder, f"{number:06d}")
             _write_parts(parts, folder, f"{prefix}{number:06d}")
         if number % (PARTS_TOGETHER * BATCHES_A_PART) == 0:
             give_memory_back()
-    if are_first:
-        for batch in batches(ends):
-            _stage_batch(batch, origin, decoders, parts)
-        if seen.has_final:
-            give_memory_back()  # of the pages, before all accounts are looked at together
-            last = parts[ACCOUNTS.name]
-            again = seen.again(last)
-            if last and _says_all(last):
-                _keep_apart(parts, again, folder, f"{number + 1:06d}")
+    for batch in batches(ends):
+        _stage_batch(batch, origin, decoders, parts)
+    if seen.has_final:
+        give_memory_back()  # of the pages, before all accounts are looked at together
+        last = parts[ACCOUNTS.name]
+        again = seen.again(last)
+        if last and _says_all(last):
+            _keep_apart(parts, again, folder, f"{number + 1:06d}")
     _write_parts(parts, folder, f"{prefix}{number + 1:06d}")
     if number > 2 * BATCHES_A_PART:
         give_memory_back()  # what comes next, DuckDB, has memory of its own

@@ -175,8 +175,8 @@ def fetch_job(ctx: SyncContext, job: ExtractJob, erased: privacy.Erased) -> Extr
     is_alone = job.request.is_listing_alone and not folder.pages.count()
     # In a bucket a load writes what it adds itself.
     may_be_first = is_alone and isinstance(ctx.data, Path) and job.since is None and not job.newest
-    are_first = may_be_first and is_unknown(ctx.lake, run.origin)
-    stager = Stager(run.origin, ctx.staging, are_first=are_first)
+    is_first = partial(is_unknown, ctx.lake, run.origin) if may_be_first else None
+    stager = Stager(run.origin, ctx.staging, is_first)
     page_store = PageStore(
         folder.path, erased=erased, privacy=policy, newest=job.newest, on_page_written=stager.take
     )

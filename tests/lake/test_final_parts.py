@@ -56,7 +56,7 @@ def accounts(count: int = COUNT) -> list[dict[str, Any]]:
 def loaded(folder: Path, pages: list[Page], *, are_first: bool) -> dict[str, list[dict[str, Any]]]:
     """The rows of each table that accounts fill, once the pages are loaded; and of each, how many files it has."""
     with Lake(DataFolder(folder).lake) as lake, lake.staging() as staged, under_way(lake, [RUN.run_id]):
-        stage(pages, RUN, staged, are_first=are_first)
+        stage(pages, RUN, staged, is_first=(lambda: True) if are_first else None)
         load_staged(lake, staged, [RUN])
         found = {}
         for table in (ACCOUNTS, BALANCES, REFRESHES):
@@ -94,7 +94,7 @@ def test_an_account_in_two_final_parts_is_no_case_for_them(tmp_path: Path) -> No
     known = accounts()
     pages = [known[at : at + 5] for at in range(0, COUNT, 5)]
     with pytest.raises(SeenAgainError):
-        stage(listed(*pages[:6], pages[0], *pages[6:]), RUN, tmp_path, are_first=True)
+        stage(listed(*pages[:6], pages[0], *pages[6:]), RUN, tmp_path, is_first=lambda: True)
 
 
 @pytest.mark.usefixtures("_small_parts")
@@ -104,7 +104,7 @@ def test_an_account_on_the_end_of_a_range_before_it_is_in_a_final_part_is_no_cas
     known = accounts()
     pages = [known[at : at + 5] for at in range(0, COUNT, 5)]
     with pytest.raises(SeenAgainError):
-        stage(listed(pages[8], *pages, ends=(0,)), RUN, tmp_path, are_first=True)
+        stage(listed(pages[8], *pages, ends=(0,)), RUN, tmp_path, is_first=lambda: True)
 
 
 @pytest.mark.usefixtures("_small_parts")
@@ -112,7 +112,7 @@ def test_an_account_that_is_no_more_is_compared(tmp_path: Path) -> None:
     known = accounts()
     gone = {"id": known[7]["id"], "object": "financial_connections.account", "deleted": True}
     pages = listed(*([*known[:7], gone, *known[8:]][at : at + 5] for at in range(0, COUNT, 5)))
-    stage(pages, RUN, tmp_path, are_first=True)
+    stage(pages, RUN, tmp_path, is_first=lambda: True)
     final, others = final_and_others(staged_files(tmp_path, ACCOUNTS, [RUN]))
     assert (len(final), len(others)) == (6, 1)  # of seven parts one has it
     assert loaded(tmp_path / "a", pages, are_first=True) == loaded(tmp_path / "b", pages, are_first=False)
@@ -125,7 +125,7 @@ def test_what_stands_after_one_that_is_no_more_is_no_case_for_them(tmp_path: Pat
     gone = {"id": known[7]["id"], "object": "financial_connections.account", "deleted": True}
     pages = [[*known[:7], gone, *known[8:]][at : at + 5] for at in range(0, COUNT, 5)]
     with pytest.raises(SeenAgainError):
-        stage(listed(*pages[:6], [known[7]], *pages[6:]), RUN, tmp_path, are_first=True)
+        stage(listed(*pages[:6], [known[7]], *pages[6:]), RUN, tmp_path, is_first=lambda: True)
 
 
 @pytest.mark.usefixtures("_small_parts")
@@ -135,7 +135,7 @@ def test_a_first_listing_that_shows_an_account_again_is_staged_anew(tmp_path: Pa
     pages = [known[at : at + 5] for at in range(0, COUNT, 5)]
     found = listed(*pages[:6], pages[0], *pages[6:])
     (tmp_path / "staged").mkdir()
-    stager = Stager(RUN, tmp_path / "staged", are_first=True)
+    stager = Stager(RUN, tmp_path / "staged", is_first=lambda: True)
     for page in found:
         stager.take(page)
     assert not stager.close()
@@ -151,7 +151,7 @@ def test_an_account_in_the_last_two_final_parts_is_no_case_for_them_though_no_pa
     known = accounts()
     pages = listed(*(known[at : at + 5] for at in range(0, 15, 5)), known[:5], known[5:10])[:4]
     with pytest.raises(SeenAgainError):
-        stage(pages, RUN, tmp_path, are_first=True)
+        stage(pages, RUN, tmp_path, is_first=lambda: True)
 
 
 @pytest.mark.usefixtures("_small_parts")
@@ -170,6 +170,27 @@ def test_what_is_added_as_it_is_adds_up_in_the_lake(tmp_path: Path, monkeypatch:
 
 
 @pytest.mark.usefixtures("_small_parts")
+def test_whether_anything_is_known_is_asked_once_and_of_long_lists_alone(tmp_path: Path) -> None:
+    """Where something is, no part is final; of a list that fills no part nobody needs to know."""
+    known, asked = accounts(), []
+
+    def is_first() -> bool:
+        asked.append(1)
+        return False
+
+    (tmp_path / "short").mkdir()
+    (tmp_path / "long").mkdir()
+    stage(listed(known[:5]), RUN, tmp_path / "short", is_first=is_first)
+    assert not asked
+    stage(
+        listed(*(known[at : at + 5] for at in range(0, COUNT, 5))), RUN, tmp_path / "long", is_first=is_first
+    )
+    assert len(asked) == 1
+    final, others = final_and_others(staged_files(tmp_path / "long", ACCOUNTS, [RUN]))
+    assert (final, len(others)) == ([], 7)
+
+
+@pytest.mark.usefixtures("_small_parts")
 def test_nothing_is_added_as_it_is_to_what_is_known(tmp_path: Path) -> None:
     """Should another program have written to the lake meanwhile, the run is not loaded: it could repeat what is there."""
     known = accounts()
@@ -177,7 +198,7 @@ def test_nothing_is_added_as_it_is_to_what_is_known(tmp_path: Path) -> None:
     before = loaded(tmp_path, pages, are_first=False)
     other = Origin("other", RUN.stripe_account)
     with Lake(DataFolder(tmp_path).lake) as lake, lake.staging() as staged:
-        stage(pages, other, staged, are_first=True)
+        stage(pages, other, staged, is_first=lambda: True)
         with pytest.raises(UnloadableRun, match="in the table accounts now"):
             load_staged(lake, staged, [other])
         assert lake.table(ACCOUNTS).to_pyarrow_dataset().to_table().num_rows == len(before["accounts"])
