@@ -11,9 +11,10 @@ import duckdb
 import pyarrow as pa
 
 from fincon.errors import UnloadableRun
+from fincon.lake.final_parts import final_and_others, log_of_part
 from fincon.lake.sightings import known_sql, load_sightings, newest_sighting, seen_sql
 from fincon.lake.snapshots import LatestFiles, latest_files
-from fincon.lake.staging import final_and_others, listed_files, log_of_part, staged_files
+from fincon.lake.staging import listed_files, staged_files
 from fincon.lake.tables import ROWS_A_BATCH, Lake, plain_schema, single_value
 from fincon.lake.take_back import count_superseded, keep_versions, superseded
 from fincon.lake.version_sql import (

@@ -20,7 +20,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from fincon.lake.staging import FILLED, LISTED_SCHEMA, listed_files, staged_files
+from fincon.lake.final_parts import FILLED
+from fincon.lake.staging import LISTED_SCHEMA, listed_files, staged_files
 from fincon.lake.tables import ROWS_A_BATCH, Lake
 from fincon.lake.version_sql import (
     ROWS_A_PARTITION,

@@ -1,12 +1,10 @@
 """Flatten pages into Parquet parts, some while other pages are still being fetched.
 
-Of a first listing, of which nothing is known that its rows could be compared with, most parts are `FINAL`: in the form that the
-lake has, so that a load adds them as they are. What may show an account again stands in other parts, and is compared.
+Of a first listing most are final parts (`lake.final_parts`).
 """
 
 import gc
 import queue
-import re
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -15,17 +13,16 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from fincon.lake.added_file import log_of
-from fincon.lake.version_sql import NOTHING, nothing_sql, read_parquet_sql
+from fincon.lake.final_parts import Seen, keep_apart, says_all, until_the_end, write_final
+from fincon.lake.version_sql import nothing_sql, read_parquet_sql
 from fincon.storage.memory import give_memory_back
 from fincon.transforms.decode import Decoders
 from fincon.transforms.flatten import flatten
 from fincon.transforms.page import Header, ListedPage, Origin, Page
 from fincon.transforms.reconcile import Sums, add_page
-from fincon.transforms.schemas import ACCOUNTS, BALANCES, OBJECT_TABLES, REFRESHES, TIMESTAMP, Table
+from fincon.transforms.schemas import ACCOUNTS, OBJECT_TABLES, TIMESTAMP, Table
 from fincon.transforms.streams import STREAMS
 
 PAGES_A_BATCH = 10
@@ -34,24 +31,12 @@ PAGES_A_BATCH = 10
 BATCHES_A_PART = 20
 """Batches to a staged Parquet part: some 20,000 accounts."""
 
-ROWS_A_GROUP = 61_440
-"""Rows of a final part that are read together."""
-
-LOG = ".json"
-"""The ending of what the lake's log says of a final part."""
-
 PARTS_TOGETHER = 5
 """After so many parts what was freed goes back to the system: it lies in small pieces, more with each part."""
 
 QUEUED_PAGES = 40
 """Pages that may wait to be flattened; whoever brings another waits, so that memory stays bounded."""
 
-
-FINAL = "f"
-"""The letter of the parts that a load adds as they are; what the lake's log says of one stands beside it."""
-
-FILLED = (ACCOUNTS, BALANCES, REFRESHES)
-"""The tables that accounts fill: only of these are there final parts."""
 
 IsFirst = Callable[[], bool]
 """Tells whether nothing is known of a Stripe account."""
@@ -136,7 +121,7 @@ def stage(
     """Flatten a run's pages into Parquet parts in its folder under ``folder``, `BATCHES_A_PART` batches to a part.
 
     ``prefix``, a letter, sets the parts of two calls apart. ``is_first``, given for pages of a listing alone, is asked once there
-    is a whole part: where nothing is known yet that they could be compared with, whole parts are `FINAL`.
+    is a whole part: where nothing is known yet that they could be compared with, whole parts are final ones.
 
     Raises:
         SeenAgainError: an account stands in two final parts, or elsewhere on an earlier page than in one.
@@ -144,17 +129,17 @@ def stage(
     folder = folder / origin.run_id
     folder.mkdir(mode=0o700, exist_ok=True)
     parts: dict[str, list[pa.Table]] = {name: [] for name in (LISTED, *(t.name for t in OBJECT_TABLES))}
-    number, decoders, seen = 0, Decoders(), _Seen()
+    number, decoders, seen = 0, Decoders(), Seen()
     ends: list[Page] = []
-    for number, batch in enumerate(batches(_until_the_end(pages, ends) if is_first else pages), start=1):
+    for number, batch in enumerate(batches(until_the_end(pages, ends) if is_first else pages), start=1):
         _stage_batch(batch, origin, decoders, parts)
         if number % BATCHES_A_PART == 0:
             if is_first and number == BATCHES_A_PART and not is_first():
                 is_first = None
             if is_first:
-                seen.add(parts[ACCOUNTS.name], are_final=_says_all(parts[ACCOUNTS.name]))
+                seen.add(parts[ACCOUNTS.name], are_final=says_all(parts[ACCOUNTS.name]))
                 if seen.ends_final:
-                    _write_final(parts, folder, f"{number:06d}")
+                    write_final(parts, folder, f"{number:06d}")
             _write_parts(parts, folder, f"{prefix}{number:06d}")
         if number % (PARTS_TOGETHER * BATCHES_A_PART) == 0:
             give_memory_back()
@@ -164,8 +149,8 @@ def stage(
         give_memory_back()  # of the pages, before all accounts are looked at together
         last = parts[ACCOUNTS.name]
         again = seen.again(last)
-        if last and _says_all(last):
-            _keep_apart(parts, again, folder, f"{number + 1:06d}")
+        if last and says_all(last):
+            keep_apart(parts, again, folder, f"{number + 1:06d}")
     _write_parts(parts, folder, f"{prefix}{number + 1:06d}")
     if number > 2 * BATCHES_A_PART:
         give_memory_back()  # what comes next, DuckDB, has memory of its own
@@ -201,101 +186,6 @@ def _listed_rows(pages: Sequence[ListedPage], origin: Origin) -> pa.Table:
     return pa.Table.from_arrays(columns, schema=LISTED_SCHEMA)
 
 
-class SeenAgainError(Exception):
-    """An account of a first listing was seen again where only what is seen once is expected."""
-
-
-class _Seen:
-    """The accounts of a first listing, by a hash of this process: two of one hash cost a second look at them, or at all.
-
-    Eight bytes an account, and a time a page.
-    """
-
-    def __init__(self) -> None:
-        self._parts: list[tuple[np.ndarray, pa.RunEndEncodedArray, bool]] = []
-
-    @property
-    def has_final(self) -> bool:
-        """Whether a final part was taken in."""
-        return any(is_final for _, _, is_final in self._parts)
-
-    @property
-    def ends_final(self) -> bool:
-        """Whether what was taken in last was a final part."""
-        return self._parts[-1][2]
-
-    def add(self, accounts: Sequence[pa.Table], *, are_final: bool) -> None:
-        """Take in the rows of accounts of a part."""
-        rows = pa.concat_tables([ACCOUNTS.empty_staged, *accounts]).combine_chunks()
-        ids = np.fromiter(map(hash, rows["account_id"].to_pylist()), np.int64, rows.num_rows)
-        times = pc.run_end_encode(rows["observed_at"].cast(pa.int64()).combine_chunks())
-        self._parts.append((ids, times, are_final))
-
-    def again(self, last: Sequence[pa.Table]) -> pa.ChunkedArray:
-        """Return the ids of those accounts of the ``last`` part that stand in another one, or there twice.
-
-        Raises:
-            SeenAgainError: an account stands in two final parts, or elsewhere on an earlier page than in one.
-        """
-        self.add(last, are_final=False)
-        ids = np.concatenate([part for part, _, _ in self._parts])
-        ids.sort()
-        twice = np.unique(ids[1:][ids[1:] == ids[:-1]])
-        first: dict[int, list[tuple[int, bool]]] = {}
-        for part, times, is_final in self._parts:
-            places = np.flatnonzero(np.isin(part, twice))
-            at = pc.run_end_decode(times).to_numpy()[places]
-            for account, time in zip(part[places].tolist(), at.tolist(), strict=True):
-                first.setdefault(account, []).append((time, is_final))
-        if any(is_final for seen in first.values() for _, is_final in sorted(seen)[1:]):
-            raise SeenAgainError  # something of the account was seen before it
-        rows = pa.concat_tables([ACCOUNTS.empty_staged, *last])
-        return rows["account_id"].filter(pa.array(np.isin(self._parts[-1][0], twice)))
-
-
-def _keep_apart(parts: dict[str, list[pa.Table]], again: pa.ChunkedArray, folder: Path, number: str) -> None:
-    """Write the rows of all accounts but those seen ``again`` as final parts, and keep the rows of these in ``parts``."""
-    kept = {}
-    for table in FILLED:
-        rows = pa.concat_tables(parts[table.name])
-        is_again = pc.is_in(rows["account_id"], again.combine_chunks())
-        kept[table.name] = [rows.filter(is_again)]
-        parts[table.name] = [rows.filter(pc.invert(is_again))]
-    _write_final(parts, folder, number)
-    parts.update(kept)
-
-
-def _until_the_end(pages: Iterable[Page], ends: list[Page]) -> Iterator[Page]:
-    """Yield pages that others follow, and put those with which a range ends into ``ends``.
-
-    What stands on these may stand on the next range's first page too.
-    """
-    for page in pages:
-        if page.header.cursor is None:
-            ends.append(page)
-        else:
-            yield page
-
-
-def _says_all(accounts: Iterable[pa.Table]) -> bool:
-    """Return whether each row says all of its account, and was on a list: no row closes what is known, or leaves it open."""
-    own = [column.name for column in ACCOUNTS.staged]
-    return all(rows[name].null_count == rows.num_rows for rows in accounts for name in own)
-
-
-def _write_final(parts: dict[str, list[pa.Table]], folder: Path, number: str) -> None:
-    """Write the rows of the tables that accounts fill as the lake has them, and what its log says of them."""
-    for table in FILLED:
-        rows = pa.concat_tables(parts[table.name]).select(table.schema.names)
-        if table.name in NOTHING:  # as the first version of an object, that there is nothing is none
-            rows = rows.filter(rows[NOTHING[table.name]].is_valid())
-        parts[table.name].clear()
-        if rows:
-            path = folder / f"{table.name}-{FINAL}{number}.parquet"
-            pq.write_table(rows, path, compression="zstd", compression_level=1, row_group_size=ROWS_A_GROUP)
-            path.with_suffix(LOG).write_text(log_of(rows), encoding="utf-8")
-
-
 def _write_parts(parts: dict[str, list[pa.Table]], folder: Path, number: str) -> None:
     for name, tables in parts.items():
         rows = pa.concat_tables(tables) if tables else None
@@ -313,17 +203,6 @@ def staged_files(folder: Path, table: Table, origins: Iterable[Origin]) -> list[
 def staged_sql(table: Table, files: Sequence[str]) -> str:
     """Write the relation of a table's parts with all columns that staged rows have, though final parts have those of the lake."""
     return f"({nothing_sql(table.staged_schema)} UNION ALL BY NAME FROM {read_parquet_sql(files)})"
-
-
-def final_and_others(files: Iterable[str]) -> tuple[list[str], list[str]]:
-    """Return the final parts among some, and the others."""
-    final = [file for file in files if re.search(rf"-{FINAL}\d+\.parquet$", file)]
-    return final, [file for file in files if file not in final]
-
-
-def log_of_part(file: str) -> str:
-    """Return what the lake's log says of a final part."""
-    return Path(file).with_suffix(LOG).read_text(encoding="utf-8")
 
 
 def listed_files(folder: Path, origins: Iterable[Origin]) -> list[str]:

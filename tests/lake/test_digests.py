@@ -9,7 +9,7 @@ import pytest
 
 from fincon.lake import digests
 from fincon.lake.digests import find_unchanged, move, state_of
-from fincon.lake.staging import FILLED
+from fincon.lake.final_parts import FILLED
 from fincon.lake.tables import Lake
 from fincon.pipeline.request import SyncRequest
 from fincon.pipeline.rewrite_privacy import rewrite

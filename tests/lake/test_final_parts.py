@@ -12,7 +12,8 @@ import pytest
 from fincon.errors import UnloadableRun
 from fincon.lake import staging
 from fincon.lake.append import load_staged
-from fincon.lake.staging import FINAL, LOG, SeenAgainError, Stager, final_and_others, stage, staged_files
+from fincon.lake.final_parts import FINAL, LOG, SeenAgainError, final_and_others
+from fincon.lake.staging import Stager, stage, staged_files
 from fincon.lake.tables import Lake
 from fincon.lake.take_back import under_way
 from fincon.pipeline import extract_step
