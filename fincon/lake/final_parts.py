@@ -23,8 +23,8 @@ FINAL = "f"
 FILLED = (ACCOUNTS, BALANCES, REFRESHES)
 """The tables that accounts fill: only of these are there final parts."""
 
-ROWS_A_GROUP = 61_440
-"""Rows of a final part that are read together."""
+ROWS_A_GROUP = 10_000
+"""Rows of a final part that are read together: of more, checks of a million accounts take more memory than they have at first."""
 
 LOG = ".json"
 """The ending of what the lake's log says of a final part."""
