@@ -30,6 +30,9 @@ from fincon.transforms.stripe_objects import (
 AS_THEY_ARE = tuple(c.name for c in ACCOUNTS.columns if c.name in Account.__struct_fields__)
 """Columns of accounts that are attributes of the same name: where more is done to one, it is made anew after these."""
 
+FILLED = (ACCOUNTS, BALANCES, REFRESHES)
+"""The tables that accounts fill."""
+
 
 def read_accounts(parsed: ParsedObjects, pages: Sequence[Page]) -> None:
     """Read every account of pages of the listing; or the answer that an account is not there."""

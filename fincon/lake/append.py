@@ -15,13 +15,13 @@ from fincon.lake.final_parts import final_and_others, log_of_part
 from fincon.lake.sightings import known_sql, load_sightings, newest_sighting, seen_sql
 from fincon.lake.snapshots import LatestFiles, latest_files
 from fincon.lake.staging import listed_files, staged_files
-from fincon.lake.tables import ROWS_A_BATCH, Lake, plain_schema, single_value
+from fincon.lake.tables import ROWS_A_BATCH, Lake, single_value
 from fincon.lake.take_back import count_superseded, keep_versions, superseded
 from fincon.lake.version_sql import (
     changed_sql,
     first_versions_sql,
-    from_template,
     late_sql,
+    latest_sql,
     partition_clauses,
     read_parquet_sql,
     reconcile_sql,
@@ -50,9 +50,6 @@ COUNTED = {
 }
 """Column of ``runs`` → the staged table in which it is counted, and what is."""
 
-FEW_AGAIN = 10_000
-"""So many rows at the ends of ranges are looked for by their accounts' ids, which reads less of what was added as it is."""
-
 
 def load_staged(
     lake: Lake,
@@ -75,26 +72,24 @@ def load_staged(
         if not staged_files(folder, table, origins):
             continue
         new = [o for o in origins if not lake.contains_run(table, o.run_id)]
-        final, files = final_and_others(staged_files(folder, table, new))
-        if final or files:
+        staged = staged_files(folder, table, new)
+        if staged:
+            final, others = final_and_others(staged)
             with lake.query() as query:
                 _ensure_unknown(lake, query, table, final, new)
                 rows = None
-                if files:
-                    changed, is_late = _changed_rows(lake, query, table, (files, final), new)
+                if others:
+                    changed, is_late = _changed_rows(lake, query, table, staged, new)
                     if is_late:
                         on_late()
                     rows = _where_any(changed)
                 if rows or final:  # else there is nothing to commit, nor to be found there another time
                     logs = {Path(file): log_of_part(file) for file in final}
-                    lake.append(
-                        table, rows or plain_schema(table).empty_table(), [o.run_id for o in new], logs
-                    )
-            lake.release_memory_after(files)
-    final, balances = final_and_others(staged_files(folder, BALANCES, origins))
-    _reconcile_final(lake, final, balances, origins)
+                    lake.append(table, rows, [o.run_id for o in new], logs)
+            lake.release_memory_after(others)
+    balances = staged_files(folder, BALANCES, origins)
     _reconcile(lake, balances, origins)
-    lake.release_memory_after([*final, *balances])
+    lake.release_memory_after(balances)
     counted = {
         name: _count_by_run(lake, staged_files(folder, table, origins), table, what)
         for name, (table, what) in COUNTED.items()
@@ -120,7 +115,7 @@ def _ensure_unknown(
     """
     runs = {Path(file).parent.name for file in final}
     added = [origin for origin in origins if origin.run_id in runs]
-    if added and knows_any(lake, query, table, [o.stripe_account for o in added]):
+    if added and _any_is_known(query, lake.files(table), _whose(o.stripe_account for o in added)):
         raise UnloadableRun(
             f"Run {', '.join(o.run_id for o in added[:3])}: its Stripe account has rows in the table {table.name} now.",
             "Make sure that no other program writes to the data folder.",
@@ -129,15 +124,9 @@ def _ensure_unknown(
 
 def is_unknown(lake: Lake, origin: Origin) -> bool:
     """Return whether no table has a row of a run's Stripe account."""
+    whose = _whose([origin.stripe_account])
     with lake.query() as query:
-        return not any(knows_any(lake, query, table, [origin.stripe_account]) for table in OBJECT_TABLES)
-
-
-def knows_any(
-    lake: Lake, query: duckdb.DuckDBPyConnection, table: Table, stripe_accounts: Iterable[str]
-) -> bool:
-    """Return whether a table has a row of one of these Stripe accounts."""
-    return _any_is_known(query, lake.files(table), _whose(stripe_accounts))
+        return not any(_any_is_known(query, lake.files(table), whose) for table in OBJECT_TABLES)
 
 
 def _whose(stripe_accounts: Iterable[str]) -> str:
@@ -145,18 +134,13 @@ def _whose(stripe_accounts: Iterable[str]) -> str:
 
 
 def _changed_rows(
-    lake: Lake,
-    query: duckdb.DuckDBPyConnection,
-    table: Table,
-    staged: tuple[list[str], list[str]],
-    origins: Sequence[Origin],
+    lake: Lake, query: duckdb.DuckDBPyConnection, table: Table, staged: list[str], origins: Sequence[Origin]
 ) -> tuple[pa.RecordBatchReader, bool]:
     """Return the staged rows of versions that differ from the one before, worked out part by part as they are read.
 
-    And whether some of them may be older than what was known. ``staged`` are the files with these rows, and the final parts,
-    which are known before them.
+    And whether some of them may be older than what was known. Those in final parts are known before the others.
     """
-    files, final = staged
+    final, files = final_and_others(staged)
     now = latest_files(lake, table)
     known_before = LatestFiles(now.snapshot, [*now.since, *final], [*now.all, *final])
     # Other Stripe accounts' files are hardly touched: their statistics say that they hold none of these.
@@ -182,9 +166,6 @@ def _changed_rows(
         if are_new and _each_is_seen_once(query, table, staged):
             return query.sql(first_versions_sql(table, staged)).to_arrow_reader(ROWS_A_BATCH)
         of_same = clause or "WHERE true" if is_of_all else f"{semi_join_objects(table, staged)} WHERE true"
-        if final and 0 < count <= FEW_AGAIN:
-            seen_again = query.execute(f"SELECT DISTINCT account_id FROM {staged}").fetchall()
-            of_same = f"WHERE account_id IN ({sql_literals(i for (i,) in seen_again)})"
         known = f"({known_before.sql(table, f'{of_same} AND {whose}')})" if known_before.all else ""
         return query.sql(changed_sql(table, staged, known)).to_arrow_reader(ROWS_A_BATCH)
 
@@ -273,49 +254,33 @@ def _remove_superseded(
 def _reconcile(lake: Lake, staged: list[str], origins: Sequence[Origin]) -> None:
     """Compare the runs' balances with the lake's, per currency and to the unit.
 
+    Those in final parts are compared with what the lake has of their runs, the others with what is known now.
+
     Raises:
         UnloadableRun: they differ. No run is finished, and readers stay on the ones before.
     """
-    now, count = latest_files(lake, BALANCES), lake.count_rows(staged)
+    now, (final, others) = latest_files(lake, BALANCES), final_and_others(staged)
+    count = lake.count_rows(others)
     is_of_all = _is_of_all(lake, BALANCES, now, count)
-    for clause in partition_clauses(BALANCES, count) if staged else ():
-        seen = read_parquet_sql(staged, clause)
-        known = now.sql(BALANCES, clause if is_of_all else semi_join_objects(BALANCES, seen))
-        with lake.query() as query:
-            differences = query.execute(reconcile_sql(seen, known)).fetchall()
-        _refuse(differences, origins)
-
-
-def _reconcile_final(lake: Lake, final: list[str], others: list[str], origins: Sequence[Origin]) -> None:
-    """Compare the balances that were added as they are with the lake's, per currency and to the unit.
-
-    Those of accounts that stand in the ``others`` too are left out: they are compared with these.
-
-    Raises:
-        UnloadableRun: they differ.
-    """
-    if not final:
-        return
-    apart = (
-        f"ANTI JOIN {read_parquet_sql(others)} AS again USING (stripe_account, account_id)" if others else ""
-    )
     runs = sql_literals(sorted({Path(file).parent.name for file in final}))
-    compared = from_template(
-        "reconcile_final",
-        final=f"{read_parquet_sql(final)} {apart}",
-        held=f"(FROM {table_sql(BALANCES, lake.files(BALANCES))} WHERE run_id IN ({runs})) {apart}",
-    )
-    with lake.query() as query:
-        _refuse(query.execute(compared).fetchall(), origins)
-
-
-def _refuse(differences: Sequence[tuple[Any, ...]], origins: Sequence[Origin]) -> None:
-    for currency, on_pages, held in differences:
-        raise UnloadableRun(
-            f"Run {', '.join(o.run_id for o in origins[:3])}: the balances in {currency} add up to {on_pages}"
-            f" on its pages and to {held} in the lake.",
-            "This is a bug in fincon; the views still answer with the run before. Please report it.",
-        )
+    compared = []
+    for clause in partition_clauses(BALANCES, count) if others else ():
+        seen = read_parquet_sql(others, clause)
+        known = now.sql(BALANCES, clause if is_of_all else semi_join_objects(BALANCES, seen))
+        compared.append(reconcile_sql(latest_sql(BALANCES, "", seen), known))
+    for clause in partition_clauses(BALANCES, lake.count_rows(final)) if final else ():
+        of_runs = f"{clause or 'WHERE true'} AND run_id IN ({runs})"
+        known = f"FROM {table_sql(BALANCES, now.all, of_runs)}"
+        compared.append(reconcile_sql(f"FROM {read_parquet_sql(final, clause)}", known))
+    for sql in compared:
+        with lake.query() as query:
+            differences = query.execute(sql).fetchall()
+        for currency, on_pages, held in differences:
+            raise UnloadableRun(
+                f"Run {', '.join(o.run_id for o in origins[:3])}: the balances in {currency} add up to {on_pages}"
+                f" on its pages and to {held} in the lake.",
+                "This is a bug in fincon; the views still answer with the run before. Please report it.",
+            )
 
 
 def _count_by_run(lake: Lake, files: list[str], table: Table, what: str) -> Counter[str]:

@@ -20,7 +20,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from fincon.lake.final_parts import FILLED
 from fincon.lake.staging import LISTED_SCHEMA, listed_files, staged_files
 from fincon.lake.tables import ROWS_A_BATCH, Lake
 from fincon.lake.version_sql import (
@@ -32,6 +31,7 @@ from fincon.lake.version_sql import (
     sql_literals,
 )
 from fincon.storage.data_folder import atomic_write
+from fincon.transforms.accounts import FILLED
 from fincon.transforms.listed import Find
 from fincon.transforms.page import Origin
 from fincon.transforms.schemas import ACCOUNTS

@@ -14,17 +14,15 @@ import pyarrow.parquet as pq
 
 from fincon.lake.added_file import log_of
 from fincon.lake.version_sql import NOTHING
+from fincon.transforms.accounts import FILLED
 from fincon.transforms.page import Page
-from fincon.transforms.schemas import ACCOUNTS, BALANCES, REFRESHES
+from fincon.transforms.schemas import ACCOUNTS
 
 FINAL = "f"
 """The letter of the parts that a load adds as they are; what the lake's log says of one stands beside it."""
 
-FILLED = (ACCOUNTS, BALANCES, REFRESHES)
-"""The tables that accounts fill: only of these are there final parts."""
-
 ROWS_A_GROUP = 10_000
-"""Rows of a final part that are read together: of more, checks of a million accounts take more memory than they have at first."""
+"""Rows of a final part that are read together: few, for whoever reads them holds them all at once."""
 
 LOG = ".json"
 """The ending of what the lake's log says of a final part."""
@@ -48,11 +46,6 @@ class Seen:
         """Whether a final part was taken in."""
         return any(is_final for _, _, is_final in self._parts)
 
-    @property
-    def ends_final(self) -> bool:
-        """Whether what was taken in last was a final part."""
-        return self._parts[-1][2]
-
     def add(self, accounts: Sequence[pa.Table], *, are_final: bool) -> None:
         """Take in the rows of accounts of a part."""
         rows = pa.concat_tables([ACCOUNTS.empty_staged, *accounts]).combine_chunks()
@@ -70,13 +63,13 @@ class Seen:
         ids = np.concatenate([part for part, _, _ in self._parts])
         ids.sort()
         twice = np.unique(ids[1:][ids[1:] == ids[:-1]])
-        first: dict[int, list[tuple[int, bool]]] = {}
+        moments: dict[int, list[tuple[int, bool]]] = {}
         for part, times, is_final in self._parts:
             places = np.flatnonzero(np.isin(part, twice))
             at = pc.run_end_decode(times).to_numpy()[places]
             for account, time in zip(part[places].tolist(), at.tolist(), strict=True):
-                first.setdefault(account, []).append((time, is_final))
-        if any(is_final for seen in first.values() for _, is_final in sorted(seen)[1:]):
+                moments.setdefault(account, []).append((time, is_final))
+        if any(is_final for seen in moments.values() for _, is_final in sorted(seen)[1:]):
             raise SeenAgainError  # something of the account was seen before it
         rows = pa.concat_tables([ACCOUNTS.empty_staged, *last])
         return rows["account_id"].filter(pa.array(np.isin(self._parts[-1][0], twice)))
@@ -94,7 +87,7 @@ def keep_apart(parts: dict[str, list[pa.Table]], again: pa.ChunkedArray, folder:
     parts.update(kept)
 
 
-def until_the_end(pages: Iterable[Page], ends: list[Page]) -> Iterator[Page]:
+def set_ends_aside(pages: Iterable[Page], ends: list[Page]) -> Iterator[Page]:
     """Yield pages that others follow, and put those with which a range ends into ``ends``.
 
     What stands on these may stand on the next range's first page too.

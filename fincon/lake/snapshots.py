@@ -122,7 +122,7 @@ def _take_snapshot(lake: Lake, table: Table, now: LatestFiles) -> list[str]:
 def _has_each_once(query: duckdb.DuckDBPyConnection, table: Table, files: list[str], clause: str) -> bool:
     """Return whether each object that a ``clause`` leaves has one version.
 
-    Objects are told apart by a number, in a third of the time: of two with the same one it says no, and a copy is written.
+    Objects are told apart by a number, in half the time: of two with the same one it says no, and a copy is written.
     """
     rows = "DISTINCT" if table.group_key else ""  # a version is a row, where it is not several
     versions = f"SELECT {rows} hash({', '.join(table.full_key)}) AS object, observed_at FROM {table_sql(table, files, clause)}"

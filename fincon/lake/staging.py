@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from fincon.lake.final_parts import Seen, keep_apart, says_all, until_the_end, write_final
+from fincon.lake.final_parts import Seen, keep_apart, says_all, set_ends_aside, write_final
 from fincon.lake.version_sql import nothing_sql, read_parquet_sql
 from fincon.storage.memory import give_memory_back
 from fincon.transforms.decode import Decoders
@@ -131,14 +131,15 @@ def stage(
     parts: dict[str, list[pa.Table]] = {name: [] for name in (LISTED, *(t.name for t in OBJECT_TABLES))}
     number, decoders, seen = 0, Decoders(), Seen()
     ends: list[Page] = []
-    for number, batch in enumerate(batches(until_the_end(pages, ends) if is_first else pages), start=1):
+    for number, batch in enumerate(batches(set_ends_aside(pages, ends) if is_first else pages), start=1):
         _stage_batch(batch, origin, decoders, parts)
         if number % BATCHES_A_PART == 0:
             if is_first and number == BATCHES_A_PART and not is_first():
                 is_first = None
             if is_first:
-                seen.add(parts[ACCOUNTS.name], are_final=says_all(parts[ACCOUNTS.name]))
-                if seen.ends_final:
+                are_final = says_all(parts[ACCOUNTS.name])
+                seen.add(parts[ACCOUNTS.name], are_final=are_final)
+                if are_final:
                     write_final(parts, folder, f"{number:06d}")
             _write_parts(parts, folder, f"{prefix}{number:06d}")
         if number % (PARTS_TOGETHER * BATCHES_A_PART) == 0:

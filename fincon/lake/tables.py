@@ -244,7 +244,7 @@ class Lake:
     def append(
         self,
         table: Table,
-        rows: pa.RecordBatchReader | pa.Table,
+        rows: pa.RecordBatchReader | pa.Table | None,
         run_ids: Sequence[str],
         files: Mapping[Path, str] = MappingProxyType({}),
     ) -> None:
@@ -327,23 +327,21 @@ class Lake:
     def _write(
         self,
         table: Table,
-        rows: pa.RecordBatchReader | pa.Table,
+        rows: pa.RecordBatchReader | pa.Table | None,
         properties: CommitProperties,
         files: Mapping[Path, str] = MappingProxyType({}),
     ) -> None:
         with self.committing(table) as delta:
             if isinstance(self.folder, Path):
                 folder = self.folder / table.name
-                written = write_added_file(delta, folder, rows)
+                written = None if rows is None else write_added_file(delta, folder, rows)
                 added = [add_as_it_is(delta, folder, file, log) for file, log in files.items()]
+                added += [written] if written else []
                 delta.create_write_transaction(
-                    [*added, *([written] if written else [])],
-                    "append",
-                    delta.schema(),
-                    commit_properties=properties,
+                    [*added], "append", delta.schema(), commit_properties=properties
                 )
                 delta.update_incremental()
-            elif files:
+            elif files or rows is None:
                 raise ValueError(f"{table.name} is in a bucket: no file is added to it as it is")
             else:
                 write_deltalake(

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import pyarrow as pa
 
-from fincon.transforms.schemas import ACCOUNTS, BALANCES, SEEN, TIMESTAMP, Column, Table
+from fincon.transforms.schemas import ACCOUNTS, SEEN, TIMESTAMP, Column, Table
 
 SQL = Path(__file__).resolve().parent.parent / "sql"
 
@@ -247,9 +247,9 @@ def _column_names(table: Table) -> str:
     return ", ".join(c.name for c in table.columns)
 
 
-def reconcile_sql(staged: str, known: str) -> str:
-    """Write the query for the currencies whose sums differ between staged balances and the ``known`` ones (a query)."""
-    return from_template("reconcile", seen_last=latest_sql(BALANCES, "", staged), known=known)
+def reconcile_sql(seen_last: str, known: str) -> str:
+    """Write the query for the currencies whose sums differ between the balances of two queries."""
+    return from_template("reconcile", seen_last=seen_last, known=known)
 
 
 class LatestFiles(NamedTuple):

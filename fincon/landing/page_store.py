@@ -160,9 +160,8 @@ class PageStore:
         """
         stream = stream_named(page.header.stream).name  # one that nobody reads would be lost without a word
         kept = Page(page.header, as_kept(page.body, stream, self.privacy, self.erased))
-        compared = self._compared(
-            kept
-        )  # while it is in the processor's cache: writing gives way to other threads
+        # While it is in the processor's cache: writing gives way to other threads.
+        compared = self._compared(kept)
         write_whole(self._path(page.header), _encode(kept))
         self._on_page_written(compared)
         return kept

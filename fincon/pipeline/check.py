@@ -13,7 +13,7 @@ from fincon.errors import UnloadableRun
 from fincon.lake.append import staged_rejects, staged_sums
 from fincon.lake.staging import stage, staged_files
 from fincon.lake.tables import QUERY_THREADS, SPILL, Lake
-from fincon.lake.version_sql import read_parquet_sql, reconcile_sql
+from fincon.lake.version_sql import latest_sql, read_parquet_sql, reconcile_sql
 from fincon.landing.run_folder import RunFolder
 from fincon.settings import part_of_run_memory, run_memory
 from fincon.storage.data_folder import DataFolder, atomic_write
@@ -129,7 +129,9 @@ def pages_disagree(data: DataPath) -> list[tuple[Any, ...]] | None:
         stage(page_store.read(), origin, folder)
         parts = staged_files(folder, BALANCES, [origin])
         found = (
-            connection.execute(reconcile_sql(read_parquet_sql(parts), "FROM balances")).fetchall()
+            connection.execute(
+                reconcile_sql(latest_sql(BALANCES, "", read_parquet_sql(parts)), "FROM balances")
+            ).fetchall()
             if parts
             else []
         )

@@ -172,10 +172,13 @@ def fetch_job(ctx: SyncContext, job: ExtractJob, erased: privacy.Erased) -> Extr
     own = replace(ctx.settings, stripe_account=run.stripe_account)
     stripe = StripeClient(own, ctx.budget, ctx.stop)
     stripe.run_id = run.run_id
-    is_alone = job.request.is_listing_alone and not folder.pages.count()
-    # In a bucket a load writes what it adds itself.
-    may_be_first = is_alone and isinstance(ctx.data, Path) and job.since is None and not job.newest
-    is_first = partial(is_unknown, ctx.lake, run.origin) if may_be_first else None
+    resumed = 0
+
+    def is_first() -> bool:
+        may_be = job.request.is_listing_alone and not resumed and not job.newest and job.since is None
+        # In a bucket a load writes what it adds itself.
+        return may_be and isinstance(ctx.data, Path) and is_unknown(ctx.lake, run.origin)
+
     stager = Stager(run.origin, ctx.staging, is_first)
     page_store = PageStore(
         folder.path, erased=erased, privacy=policy, newest=job.newest, on_page_written=stager.take

@@ -9,13 +9,12 @@ import pytest
 
 from fincon.lake import digests
 from fincon.lake.digests import find_unchanged, move, state_of
-from fincon.lake.final_parts import FILLED
 from fincon.lake.tables import Lake
 from fincon.pipeline.request import SyncRequest
 from fincon.pipeline.rewrite_privacy import rewrite
 from fincon.pipeline.sync import run_sync
 from fincon.storage.data_folder import DataFolder
-from fincon.transforms.accounts import account_tables
+from fincon.transforms.accounts import FILLED, account_tables
 from fincon.transforms.decode import Decoders
 from fincon.transforms.listed import compare
 from fincon.transforms.page import Origin

@@ -12,7 +12,7 @@ import pytest
 from fincon.errors import UnloadableRun
 from fincon.lake import staging
 from fincon.lake.append import load_staged
-from fincon.lake.final_parts import FINAL, LOG, SeenAgainError, final_and_others
+from fincon.lake.final_parts import FINAL, SeenAgainError, final_and_others
 from fincon.lake.staging import Stager, stage, staged_files
 from fincon.lake.tables import Lake
 from fincon.lake.take_back import under_way
@@ -55,7 +55,7 @@ def accounts(count: int = COUNT) -> list[dict[str, Any]]:
 
 
 def loaded(folder: Path, pages: list[Page], *, are_first: bool) -> dict[str, list[dict[str, Any]]]:
-    """The rows of each table that accounts fill, once the pages are loaded; and of each, how many files it has."""
+    """The rows of each table that accounts fill, once the pages are loaded."""
     with Lake(DataFolder(folder).lake) as lake, lake.staging() as staged, under_way(lake, [RUN.run_id]):
         stage(pages, RUN, staged, is_first=(lambda: True) if are_first else None)
         load_staged(lake, staged, [RUN])
@@ -267,4 +267,3 @@ def test_a_part_says_what_it_is() -> None:
     others = [f"x/accounts-{letter}000020.parquet" for letter in "asz"]
     final = [f"x/accounts-{FINAL}000020.parquet"]
     assert final_and_others([*others, *final]) == (final, others)
-    assert LOG != ".parquet"
