@@ -13,6 +13,7 @@ from deltalake.transaction import AddAction, RemoveAction
 
 from fincon.lake.panics import panics_as_errors
 from fincon.lake.snapshots import Snapshot, snapshots_taken, write_snapshots
+from fincon.lake.table_logs import LOG
 from fincon.lake.tables import COMMIT_ONCE, Lake
 from fincon.lake.version_sql import sql_literal, table_sql
 from fincon.storage.data_folder import atomic_write, ensure_lock_held
@@ -141,7 +142,7 @@ def _renew_log(lake: Lake, table: Table, written: dict[str, str]) -> None:
         delta.update_incremental()
         delta.create_checkpoint()
     kept = f"{delta.version():020}."
-    for path in (folder / "_delta_log").glob("*"):
+    for path in (folder / LOG).glob("*"):
         if not path.name.startswith((kept, "_last_checkpoint")):
             path.unlink()
     lake.reopen(table)

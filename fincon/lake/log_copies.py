@@ -18,12 +18,12 @@ import msgspec
 from deltalake import DeltaTable
 
 from fincon.errors import RunFailed
-from fincon.lake.table_logs import Logs
+from fincon.lake.table_logs import LOG, Logs, commit_name
 from fincon.storage.data_folder import make_folder, settle
 from fincon.storage.s3 import ConditionFailed, S3Path
 from fincon.transforms.schemas import LOGS
 
-LOG, LAST_CHECKPOINT = "_delta_log", "_last_checkpoint"
+LAST_CHECKPOINT = "_last_checkpoint"
 COMMIT = re.compile(r"\d{20}\.json")
 
 
@@ -109,18 +109,13 @@ def open_copies(lake: S3Path, folder: Path, noted: Logs) -> dict[str, LogCopy] |
 
 
 def _open_copy(remote: S3Path, folder: Path, version: int, tag: str) -> LogCopy | None:
-    found = (remote / LOG).tags_after(_commit(version - 1))
+    found = (remote / LOG).tags_after(commit_name(version - 1))
     newest = {name: tag_now for name, tag_now in found.items() if COMMIT.fullmatch(name)}
-    if newest.keys() != {_commit(version)} or tag not in ("", newest[_commit(version)]):
+    if newest.keys() != {commit_name(version)} or tag not in ("", newest[commit_name(version)]):
         return None
     if not tag or not folder.exists():
         _fetch(remote, folder)
-    return LogCopy(remote, folder, newest[_commit(version)])
-
-
-def _commit(version: int) -> str:
-    """Return the name of a commit, or what comes before all names."""
-    return f"{version:020}.json" if version >= 0 else ""
+    return LogCopy(remote, folder, newest[commit_name(version)])
 
 
 def _fetch(remote: S3Path, folder: Path) -> None:
@@ -131,7 +126,7 @@ def _fetch(remote: S3Path, folder: Path) -> None:
         first = int(msgspec.json.decode(last)["version"])
     except FileNotFoundError:
         first = 0
-    _download(remote / LOG, (remote / LOG).tags_after(_commit(first - 1)), folder / LOG)
+    _download(remote / LOG, (remote / LOG).tags_after(commit_name(first - 1)), folder / LOG)
     _download(remote, _data_files(DeltaTable(str(folder))), folder)
 
 

@@ -9,6 +9,9 @@ import msgspec
 import pyarrow as pa
 from deltalake import DeltaTable
 
+LOG = "_delta_log"
+"""The folder of a table's log, in its own."""
+
 
 class FileStats(NamedTuple):
     """Say what a table's log knows of a file. What it does not say is None: of one that an erasure wrote anew, no run."""
@@ -26,11 +29,27 @@ class Logs(msgspec.Struct, frozen=True):
     """What ``logs.json`` says: all that a writer needs of the tables' logs, as long as nobody has written since."""
 
     token: str
-    """Of the lease under which it was noted."""
+    """Of the lease under which it was noted; of a local lake, its folder."""
     tables: dict[str, tuple[int, dict[str, FileStats]]]
     """Table → its version, and its files."""
     tags: dict[str, str] = {}
-    """Table of which there is a copy (`lake.log_copies`) → the tag of its newest commit."""
+    """Table → the tag of its newest commit: in a bucket, of those tables of which there is a copy (`lake.log_copies`)."""
+
+
+def commit_name(version: int) -> str:
+    """Return the name of a commit in a table's log; before the first, what comes before all names."""
+    return f"{version:020}.json" if version >= 0 else ""
+
+
+def tag_of_commit(table: Path, version: int) -> str:
+    """Return what tells a local table's newest commit from any that comes in its place; empty where it is of another version."""
+    log = table / LOG
+    try:
+        found = (log / commit_name(version)).stat()
+    except FileNotFoundError:
+        return ""
+    is_newest = not (log / commit_name(version + 1)).exists()
+    return f"{found.st_ino}-{found.st_size}-{found.st_ctime_ns}" if is_newest else ""
 
 
 def take_noted(path: Path) -> Logs | None:

@@ -24,7 +24,7 @@ from fincon.errors import RunFailed, reason_of
 from fincon.lake.added_file import add_as_it_is, write_added_file
 from fincon.lake.log_copies import LogCopy, open_copies
 from fincon.lake.panics import panics_as_errors
-from fincon.lake.table_logs import FileStats, Logs, stats_of_files, take_noted
+from fincon.lake.table_logs import LOG, FileStats, Logs, stats_of_files, tag_of_commit, take_noted
 from fincon.lake.version_sql import NULLABLE_KEYS, read_parquet_sql, table_sql
 from fincon.settings import part_of_run_memory, run_memory
 from fincon.storage.data_folder import (
@@ -183,7 +183,7 @@ class Lake:
         options = delta_options(path)
         try:
             if DeltaTable.is_deltatable(str(path), options):
-                if cut := cut_short(path / "_delta_log"):
+                if cut := cut_short(path / LOG):
                     raise ValueError(f"{cut} is empty")  # noqa: TRY301 - delta-rs takes it for a commit of nothing
                 return DeltaTable(str(path), storage_options=options)
         except (DeltaError, ValueError, OSError) as error:
@@ -373,30 +373,46 @@ class Lake:
         return self._files[table.name][0] if is_noted else self.table(table).version()
 
     def recall(self) -> None:
-        """Take what this machine noted of the logs when it wrote to a lake in a bucket last, if nobody has written since.
+        """Take what this machine noted of the logs when it wrote last, if nobody has written since: to open all takes long.
 
-        To open a table there takes half a dozen requests and more. Of the tables that are logs there are copies here; the
-        newest commits in the bucket are looked for all the same: where somebody has put back what was there before, they
-        show it.
+        In a bucket each takes half a dozen requests and more; of the tables that are logs there are copies here. The newest
+        commits are looked for all the same: where somebody has put back what was there before, they show it.
         """
-        if not isinstance(self.folder, S3Path) or self.folder.bucket.lease is None:
+        if isinstance(self.folder, Path):
+            whose = str(self.folder)
+        elif self.folder.bucket.lease:
+            whose = self.folder.bucket.lease.follows
+        else:
             return
-        noted, follows = take_noted(self.data.logs), self.folder.bucket.lease.follows
-        if noted and noted.token == follows and noted.tables.keys() == {table.name for table in TABLES}:
-            copies = open_copies(self.folder, self.data.log_copies, noted)
+        noted = take_noted(self.data.logs)
+        if noted and noted.token == whose and noted.tables.keys() == {table.name for table in TABLES}:
+            copies = self._copies_if_none_wrote(noted)
             if copies is not None:
                 self._files, self._log_copies, self.is_recalled = dict(noted.tables), copies, True
                 return
         shutil.rmtree(self.data.log_copies, ignore_errors=True)
 
+    def _copies_if_none_wrote(self, noted: Logs) -> dict[str, LogCopy] | None:
+        if isinstance(self.folder, S3Path):
+            return open_copies(self.folder, self.data.log_copies, noted)
+        now = {
+            name: tag_of_commit(self.folder / name, version) for name, (version, _) in noted.tables.items()
+        }
+        return {} if noted.tags == now and all(now.values()) else None
+
     def note_logs(self) -> None:
-        """Note what the logs say now, for `recall`; of a local lake there is no need to."""
-        lease = self.folder.bucket.lease if isinstance(self.folder, S3Path) else None
-        if lease:
-            tables = {table.name: (self._version(table), self.file_stats(table)) for table in TABLES}
+        """Note what the logs say now, for `recall`."""
+        tables = {table.name: (self._version(table), self.file_stats(table)) for table in TABLES}
+        if isinstance(self.folder, Path):
+            whose = str(self.folder)
+            tags = {name: tag_of_commit(self.folder / name, version) for name, (version, _) in tables.items()}
+        elif self.folder.bucket.lease:
+            whose = self.folder.bucket.lease.token
             tags = {name: copy.tag for name, copy in self._log_copies.items()}
-            with atomic_write(self.data.logs) as part:
-                part.write_bytes(msgspec.json.encode(Logs(lease.token, tables, tags)))
+        else:
+            return
+        with atomic_write(self.data.logs) as part:
+            part.write_bytes(msgspec.json.encode(Logs(whose, tables, tags)))
 
     @panics_as_errors()
     def fence_previous_writer(self) -> None:
@@ -413,7 +429,7 @@ def _files_here(table: DataPath) -> set[str]:
         return set()
     # As plain text: a table has hundreds of commits, and of files that older views read; pathlib takes ten times as long.
     found = set()
-    for folder, ending in ((table, ".parquet"), (table / "_delta_log", "")):
+    for folder, ending in ((table, ".parquet"), (table / LOG, "")):
         if folder.is_dir():
             found |= {f"{folder}/{name}" for name in os.listdir(folder) if name.endswith(ending)}  # noqa: PTH208 - see above
     return found

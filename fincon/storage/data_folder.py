@@ -19,8 +19,8 @@ Always on this machine, in the work folder, which is the data folder itself wher
     pages/<run_id>/               raw pages, run.json, fetched.json, costs.json, parts.json
     pages/quarantine/<run_id>/    those of a run that cannot be loaded, and reason.txt
     serve.json                    when `fincon serve` began each deployment last
-    logs.json                     for a lake in a bucket: what its tables' logs said when this machine wrote last
-    copies/<table>/               likewise the tables runs, attempts and erasures as they were then
+    logs.json                     what the tables' logs said when this machine wrote last
+    copies/<table>/               for a lake in a bucket: the tables runs, attempts and erasures as they were then
     page_times.json               from when the newest pages are that some files of the tables hold
     digests.bin, digests.json     which accounts of a listing need not be read again: those that are as they were
     checked.json                  with which files every check found nothing wrong last

@@ -1,0 +1,92 @@
+"""What a writer noted of the tables' logs counts as long as they are as it left them."""
+
+import shutil
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from fincon.errors import UsageError
+from fincon.lake.table_logs import LOG
+from fincon.lake.tables import Lake
+from fincon.pipeline.check import failed_checks
+from fincon.pipeline.recovery import recovered_lake
+from fincon.sandbox.server import Sandbox
+from fincon.transforms.schemas import TABLES
+from tests.conftest import state, sync, truth
+
+Known = dict[str, set[str]]
+
+
+def known(data: Path) -> tuple[bool, Known]:
+    """Whether the next writer recalls what was noted, and which files it takes each table to have."""
+    with recovered_lake(data) as lake:
+        return lake.is_recalled, {table.name: set(lake.files(table)) for table in TABLES}
+
+
+def in_the_logs(data: Path) -> Known:
+    """Which files each table has by its log."""
+    with Lake(data / "lake") as lake:
+        return {table.name: set(lake.files(table)) for table in TABLES}
+
+
+def newest_commit(data: Path, table: str) -> Path:
+    """The last file of a table's log that is a commit."""
+    return max((data / "lake" / table / LOG).glob("*.json"))
+
+
+def test_what_was_noted_is_what_the_logs_say_and_a_sync_goes_on_from_it(sandbox: Sandbox, data: Path) -> None:
+    """The lake is then what it would be if every log had been read."""
+    sync(sandbox.url, data)
+    assert known(data) == (True, in_the_logs(data))
+    sandbox.advance(timedelta(days=3))
+    sync(sandbox.url, data)
+    assert known(data) == (True, in_the_logs(data))
+    assert state(data)["balances"] == truth(sandbox.world)["balances"]
+    assert failed_checks(data) == {}
+
+
+def test_whoever_commits_without_a_note_makes_the_last_one_void(sandbox: Sandbox, data: Path) -> None:
+    """A run that failed leaves none either: what it did must not be missed."""
+    sync(sandbox.url, data)
+    with Lake(data / "lake") as lake:
+        lake.fence_previous_writer()  # which commits to every table
+    assert not known(data)[0]
+    assert known(data)[0]
+    with pytest.raises(UsageError), recovered_lake(data):
+        raise UsageError("Something went wrong.", "It was written half.")
+    assert not known(data)[0]
+
+
+def put_back(commit: Path) -> None:
+    """As from a backup: the same bytes, of the same time, in another file."""
+    copy = commit.with_name("copy")
+    shutil.copy2(commit, copy)
+    copy.replace(commit)
+
+
+@pytest.mark.parametrize("table", ["accounts", "runs"])
+@pytest.mark.parametrize(
+    "change",
+    [Path.unlink, put_back, lambda commit: commit.write_bytes(commit.read_bytes() + b"\n")],
+    ids=["the commit before", "put back", "changed"],
+)
+def test_a_log_that_is_another_is_read_anew(
+    sandbox: Sandbox, data: Path, table: str, change: Callable[[Path], object]
+) -> None:
+    """Whichever of the tables it is of."""
+    sync(sandbox.url, data)
+    sandbox.advance(timedelta(days=3))
+    sync(sandbox.url, data)
+    change(newest_commit(data, table))
+    assert known(data) == (False, in_the_logs(data))
+
+
+def test_a_lake_that_was_moved_is_read_where_it_is(sandbox: Sandbox, data: Path) -> None:
+    """The note names the files where they were; so does one beside a copy."""
+    sync(sandbox.url, data)
+    moved = data.rename(data.with_name("moved"))
+    assert known(moved) == (False, in_the_logs(moved))
+    shutil.copytree(moved, data)
+    assert known(data) == (False, in_the_logs(data))
