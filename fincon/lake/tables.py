@@ -127,10 +127,17 @@ class Lake:
         if size > KEPT_OPEN_BYTES:
             self.release_memory()
 
+    def threads(self) -> int:
+        """Return on how many threads it pays to ask: over few rows a second one costs half as much again, for nothing."""
+        if not self.is_recalled and len(self._tables) < len(TABLES):
+            return QUERY_THREADS  # nobody knows yet
+        rows = sum(stats.rows or 0 for table in TABLES for stats in self.file_stats(table).values())
+        return QUERY_THREADS if rows > MANY_ROWS else 1
+
     def _start(self, memory: str) -> duckdb.DuckDBPyConnection:
         return open_duckdb(
             self.folder,
-            threads=QUERY_THREADS,
+            threads=self.threads(),
             memory_limit=memory,
             temp_directory=str(self.work / (SPILL + secrets.token_hex(4))),
             preserve_insertion_order=False,  # which takes memory, and no table of ours has an order

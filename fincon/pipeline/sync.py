@@ -166,12 +166,16 @@ def publish_and_check(ctx: SyncContext) -> dict[str, int]:
     ctx.stop.check()
     advance = ctx.progress.stage("views and checks", 2)
     ctx.run_step("publish", publish, ctx.data, ctx.lake)
-    ctx.lake.release_memory()
+    threads = ctx.lake.threads()
+    if (
+        threads > 1
+    ):  # what is asked of few rows holds little, and to start DuckDB again takes as long as to ask it
+        ctx.lake.release_memory()
     advance(1)
     latest = latest_files_by_table(ctx.lake)
     files = {name: of_table.all for name, of_table in latest.items()}
     files[SNAPSHOTS] = [file for of_table in latest.values() for file in of_table.snapshot]
-    failed = ctx.run_step("check", failed_checks_of_sync, ctx.data, files)
+    failed = ctx.run_step("check", failed_checks_of_sync, ctx.data, files, threads)
     advance(1)
     return failed
 

@@ -78,6 +78,7 @@ STEPS = (
 
 @pytest.mark.slow
 @pytest.mark.parametrize("columns", [80, 120])
+@pytest.mark.first(0, 1)
 def test_what_changes_a_lake_says_so_within_the_terminals_width(
     columns: int, site: tuple[Path, Sandbox], tmp_path: Path
 ) -> None:

@@ -151,6 +151,7 @@ def test_on_two_dask_workers_it_is_the_same_lake_in_few_task_runs(
     holds_no_secret(Path(server["PREFECT_HOME"]))
 
 
+@pytest.mark.minutes
 def test_retries_of_a_flow_apply_on_workers_and_ask_those_alone_that_were_left_unanswered(
     platform: Sandbox,
     server: dict[str, str],

@@ -65,7 +65,7 @@ def test_every_question_has_an_answer_worth_reading(demo: Path, question: str) -
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-@pytest.mark.parametrize("lake", ["demo", "small", "empty"])
+@pytest.mark.parametrize("lake", ["demo", pytest.param("small", marks=pytest.mark.minutes), "empty"])
 def test_every_notebook_runs_top_to_bottom_draws_its_plots_and_says_nothing_else(
     lake: str, path: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -78,7 +78,7 @@ def said(data: Path) -> dict[str, list[str]]:
 
 
 @pytest.mark.parametrize(
-    "first", [1, pytest.param(5, marks=pytest.mark.slow), pytest.param(9, marks=pytest.mark.slow)]
+    "first", [1, pytest.param(5, marks=pytest.mark.minutes), pytest.param(9, marks=pytest.mark.minutes)]
 )
 @pytest.mark.slow
 def test_a_rewrite_that_is_killed_anywhere_is_finished_by_the_next(
