@@ -33,6 +33,7 @@ SLOW = (
     "test_as_of",
     "test_dask_workers",
     "test_desk",
+    "test_digests",
     "test_events",
     "test_features",
     "test_fuzz_short",
@@ -46,6 +47,7 @@ SLOW = (
     "test_prefect",
     "test_questions_of_features",
     "test_questions_of_worlds",
+    "test_received",
     "test_reconcile",
     "test_report_page",
     "test_refused",
@@ -56,6 +58,7 @@ SLOW = (
     "test_secrets_at_rest",
     "test_soak_short",
     "test_stripe_accounts",
+    "test_what_ends",
     "test_wheel",
 )
 """Files whose tests kill processes, wait for servers or sync again and again: ``make test-slow``, which CI runs too.

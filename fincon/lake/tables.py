@@ -386,7 +386,7 @@ class Lake:
         commits are looked for all the same: where somebody has put back what was there before, they show it.
         """
         if isinstance(self.folder, Path):
-            whose = str(self.folder)
+            whose = str(self.folder.absolute())
         elif self.folder.bucket.lease:
             whose = self.folder.bucket.lease.follows
         else:
@@ -411,7 +411,7 @@ class Lake:
         """Note what the logs say now, for `recall`."""
         tables = {table.name: (self._version(table), self.file_stats(table)) for table in TABLES}
         if isinstance(self.folder, Path):
-            whose = str(self.folder)
+            whose = str(self.folder.absolute())
             tags = {name: tag_of_commit(self.folder / name, version) for name, (version, _) in tables.items()}
         elif self.folder.bucket.lease:
             whose = self.folder.bucket.lease.token

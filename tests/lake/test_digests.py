@@ -52,6 +52,7 @@ def versions(data: Path, account_id: str) -> list[int]:
     return [row["current"] for row in found]
 
 
+@pytest.mark.quick
 def test_who_has_changed_since_is_read_and_who_has_not_is_passed_over(data: Path) -> None:
     """Also where the change goes back to what was there before, and where the account is new."""
     before, after, other = account("fca_1", 100), account("fca_1", 200), account("fca_2")
@@ -135,6 +136,7 @@ def test_an_account_is_known_as_its_last_page_shows_it(data: Path) -> None:
     assert versions(data, "fca_1") == [100, 200, 100]
 
 
+@pytest.mark.quick
 def test_an_account_that_cannot_be_read_is_rejected_each_time(data: Path) -> None:
     """And one that Stripe says is no more is no account that was seen."""
     one, odd = account("fca_1"), {**account("fca_2"), "created": "today"}
@@ -203,6 +205,7 @@ def test_what_writes_the_tables_otherwise_makes_all_digests_void(data: Path, com
 
 
 @pytest.mark.parametrize("place", [None, 5, 0.5, -5])
+@pytest.mark.first(1)
 def test_where_its_file_is_damaged_every_account_is_read(data: Path, place: float | None) -> None:
     """Cut off, or one byte of it spoilt."""
     one = account("fca_1")
@@ -305,10 +308,12 @@ def test_digests_of_rows_that_were_made_otherwise_are_void(
                 assert passed_over(data, one) == []
 
 
+@pytest.mark.quick
 def test_accounts_fill_the_tables_that_digests_are_of() -> None:
     assert account_tables(ParsedObjects(Decoders())).keys() == {table.name for table in FILLED}
 
 
+@pytest.mark.quick
 def test_each_stripe_account_has_digests_of_its_own(data: Path) -> None:
     """The same bytes of another Stripe account are another account; and a sync of one leaves the other's."""
     one = account("fca_1")

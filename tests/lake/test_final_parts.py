@@ -239,6 +239,7 @@ def without_time(data: Path, table: str) -> list[dict[str, object]]:
 
 
 @pytest.mark.usefixtures("_small_parts")
+@pytest.mark.slow
 def test_syncs_go_on_from_what_was_added_as_it_is(
     sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -83,10 +83,18 @@ def test_a_log_that_is_another_is_read_anew(
     assert known(data) == (False, in_the_logs(data))
 
 
-def test_a_lake_that_was_moved_is_read_where_it_is(sandbox: Sandbox, data: Path) -> None:
-    """The note names the files where they were; so does one beside a copy."""
+def test_a_lake_that_was_moved_is_read_where_it_is(
+    sandbox: Sandbox, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The note names the files where they were; so does one beside a copy. A path from where the writer stands is no place."""
     sync(sandbox.url, data)
     moved = data.rename(data.with_name("moved"))
     assert known(moved) == (False, in_the_logs(moved))
     shutil.copytree(moved, data)
     assert known(data) == (False, in_the_logs(data))
+    (data.parent / "there").mkdir()
+    monkeypatch.chdir(data.parent)
+    assert known(Path("data"))[0]
+    data.rename(data.parent / "there" / "data")
+    monkeypatch.chdir("there")
+    assert known(Path("data")) == (False, in_the_logs(Path("data").absolute()))

@@ -106,6 +106,7 @@ def test_whichever_mix_a_world_was_read_by_the_lake_is_what_events_alone_make_of
         assert Spool(mixed).count() == 0
 
 
+@pytest.mark.quick
 def test_webhooks_alone_make_what_events_make_and_ask_stripe_for_nothing(tmp_path: Path) -> None:
     """In any order, and some of them twice."""
     with running(World(seed=3, clock=START, accounts=120, sessions=0)) as sandbox:
@@ -213,6 +214,7 @@ def test_webhooks_do_not_say_that_nothing_else_happened(stripe: ScriptedStripe, 
     ]
 
 
+@pytest.mark.quick
 def test_of_a_thin_event_the_account_is_fetched_once_however_many_name_it(
     stripe: ScriptedStripe, tmp_path: Path
 ) -> None:
@@ -226,6 +228,7 @@ def test_of_a_thin_event_the_account_is_fetched_once_however_many_name_it(
     assert Spool(tmp_path).count() == 0
 
 
+@pytest.mark.quick
 def test_an_event_in_another_shape_is_rejected_and_its_account_fetched(
     stripe: ScriptedStripe, tmp_path: Path
 ) -> None:

@@ -164,6 +164,7 @@ def test_failures_slack_and_mail(stripe: ScriptedStripe, data: Path) -> None:
     assert "again and again.<br>\r\nunknown_attributes: 1 new row" in mail_body.get_content()
 
 
+@pytest.mark.slow
 def test_a_receiver_that_failed_is_told_again_and_no_other_and_alerts_told_says_who_was(
     stripe: ScriptedStripe, data: Path
 ) -> None:

@@ -200,6 +200,7 @@ def test_an_erasure_that_is_killed_anywhere_is_finished_by_what_comes_next(
     assert number > 12
 
 
+@pytest.mark.slow
 def test_a_sync_after_a_killed_erasure_brings_nobody_back(
     stripe: ScriptedStripe, synced: Path, expected: dict[str, list[str]]
 ) -> None:
@@ -218,6 +219,7 @@ def test_a_sync_after_a_killed_erasure_brings_nobody_back(
 
 
 @pytest.mark.parametrize("torn", [b"", b"PAR1", b"PAR1 and then no more"])
+@pytest.mark.first(1)
 def test_a_file_that_a_crash_left_half_written_stands_in_no_erasures_way(synced: Path, torn: bytes) -> None:
     """Of a table that no log names; it is counted as one that may name somebody, and goes."""
     left = synced / "lake" / "accounts" / "part-00000-torn-c000.zstd.parquet"

@@ -51,6 +51,7 @@ def run(stripe: ScriptedStripe, data: Path, **asked: Any) -> dict[str, Any]:
     return result.run
 
 
+@pytest.mark.quick
 def test_an_account_that_the_whole_list_does_not_show_says_since_when(
     stripe: ScriptedStripe, listed: Path
 ) -> None:
@@ -105,12 +106,14 @@ def test_an_account_that_is_gone_is_absent_though_its_transactions_were_asked_fo
     assert any("account=fca_B" in request for request in stripe.requests)
 
 
+@pytest.mark.quick
 def test_an_empty_list_makes_every_account_absent(stripe: ScriptedStripe, listed: Path) -> None:
     stripe.accounts.clear()
     run(stripe, listed)
     assert len(rows(listed, "FROM accounts WHERE absent_since IS NOT NULL")) == 2
 
 
+@pytest.mark.quick
 def test_a_refresh_that_became_null_has_ended(stripe: ScriptedStripe, listed: Path) -> None:
     """It is not refreshable now, nor is it in the latest state; history says until when it was."""
     stripe.accounts[0]["balance_refresh"] = None
@@ -148,6 +151,7 @@ def test_a_session_is_asked_for_until_it_was_seen_a_day_after_its_first_time(
     assert made == [1, 1, 0]
 
 
+@pytest.mark.quick
 def test_an_event_of_another_version_erases_nothing(stripe: ScriptedStripe, data: Path) -> None:
     """An attribute that it leaves away keeps its value; one that it names as null is null; so again with the next one."""
     numbers = [{"expected_expiry_date": None, "identifier_type": "account_number", "status": "transactable",
@@ -259,6 +263,7 @@ def test_an_answer_from_the_future_ends_the_run_in_words(
 
 
 @pytest.mark.parametrize("seconds", [3500, 3])
+@pytest.mark.first(1)
 @pytest.mark.first(1)
 def test_clocks_that_differ_a_little_never_make_what_came_later_older(
     stripe: ScriptedStripe, listed: Path, seconds: int
