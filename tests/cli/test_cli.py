@@ -236,7 +236,7 @@ def test_session_ids_are_read_from_what_people_have(
         "env=prod/year=2026/stripe_account=acct_1/currency=usd",
     ],
 )
-@pytest.mark.first(0, 2)
+@pytest.mark.first(0, 1)
 def test_any_folder_will_do(sandbox: Sandbox, call: Call, tmp_path: Path, name: str) -> None:
     """Spaces, accents, links, dots and ``key=value`` in the path, which are no column: sync, erase and check work."""
     (tmp_path / "up").mkdir()

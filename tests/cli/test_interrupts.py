@@ -45,6 +45,9 @@ LINE = re.compile(
     re.M,
 )
 WITHIN_SECONDS = 2.0
+SOME = ("sync", "events", "sql", "erase", "listen", "serve")
+"""Those that CI interrupts: what fetches, asks, removes, waits and starts others."""
+
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 ACCOUNTS = itertools.count()
 """Each erasure is of another account, so that it has something to remove."""
@@ -153,7 +156,9 @@ def test_a_command_can_be_interrupted_at_its_first_moment(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", COMMANDS)
+@pytest.mark.parametrize(
+    "name", [*SOME, *(pytest.param(name, marks=pytest.mark.minutes) for name in COMMANDS if name not in SOME)]
+)
 def test_a_command_can_be_interrupted(name: str, site: tuple[Path, Sandbox]) -> None:
     """At four moments, the first among them."""
     spread(name, 4, *site)

@@ -121,6 +121,7 @@ def test_the_lake_is_the_truth_and_no_account_is_read_whose_refresh_did_not_move
         assert set(asked(sandbox)) == set(read_anew(data, "transactions"))
 
 
+@pytest.mark.minutes
 def test_ten_steps_of_the_clock_with_faults_on_end_in_the_truth(sandbox: Sandbox, data: Path) -> None:
     """One request of five goes wrong, in eleven ways; the lake is the truth after each step all the same."""
     seen: dict[str, Row] = {}

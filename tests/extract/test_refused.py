@@ -155,6 +155,7 @@ def with_rows(data: Path, table: str) -> set[str]:
     ],
     ids=["400", "inactive", "403", "permission", "never", "402", "500", "html", "endless", "no list"],
 )
+@pytest.mark.first(0, 2)
 def test_an_account_that_is_refused_is_set_aside_and_the_others_are_in(
     stripe: ScriptedStripe, data: Path, answer: Answer, told: str
 ) -> None:
@@ -313,6 +314,7 @@ def test_accounts_with_codes_of_their_own_are_never_taken_for_a_key_that_may_not
         (refusal(500, words="Down."), RetriesExhausted),
     ],
 )
+@pytest.mark.first(0, 2)
 def test_ten_in_a_row_that_are_refused_alike_end_their_stage_and_nothing_of_them_is_noted(
     stripe: ScriptedStripe, data: Path, answer: Answer, error: type[StripeError]
 ) -> None:

@@ -69,6 +69,7 @@ def asked(stripe: ScriptedStripe) -> set[str]:
     ],
     ids=["400", "403", "permission", "500", "html", "no list"],
 )
+@pytest.mark.first(0, 4)
 def test_a_session_that_is_refused_is_set_aside_and_the_others_are_in(
     stripe: ScriptedStripe, data: Path, answer: Answer, told: str, rest: bool
 ) -> None:

@@ -121,6 +121,7 @@ def tasks_of_last_run(server: dict[str, str], count: int) -> list[dict[str, Any]
     return eventually(lambda: of_run(server, "task_runs", run), lambda found: len(found) == count)
 
 
+@pytest.mark.minutes
 def test_on_two_dask_workers_it_is_the_same_lake_in_few_task_runs(
     platform: Sandbox,
     server: dict[str, str],

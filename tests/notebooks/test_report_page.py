@@ -119,6 +119,7 @@ def _framed(file: Path, width: int) -> str:
 
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here")
 @pytest.mark.parametrize("width", [1280, 768, 390])
+@pytest.mark.first(0, 8)
 def test_nothing_is_cut_off_and_nothing_collides(page: str, width: int, tmp_path: Path) -> None:
     assert wrong_in(page, width, tmp_path) == []
 

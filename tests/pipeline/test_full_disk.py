@@ -45,6 +45,7 @@ def unclear(done: Any, reason: str) -> list[str]:
 
 
 @pytest.mark.slow
+@pytest.mark.minutes
 def test_a_disk_of_any_size_ends_the_sync_in_two_lines(served: Sandbox, disk: Callable[[int], Path]) -> None:
     """From too small for a page to too small for the views: no wait for ever, and no panic of a library printed.
 
@@ -65,7 +66,7 @@ def test_a_disk_of_any_size_ends_the_sync_in_two_lines(served: Sandbox, disk: Ca
 
 
 @pytest.mark.parametrize("kib", [8, 256, 0, 1, 64])
-@pytest.mark.first(1)
+@pytest.mark.first(1, 1)
 def test_files_that_cannot_grow_end_the_sync_in_two_lines(served: Sandbox, tmp_path: Path, kib: int) -> None:
     """Under a quota of any size, the same."""
     done = run(served, tmp_path / "data", f"ulimit -f {kib}")

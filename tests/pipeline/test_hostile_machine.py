@@ -74,6 +74,7 @@ SIZES = (16, 64, 300, 480)
 
 
 @pytest.mark.parametrize("kib", SIZES)
+@pytest.mark.first(0, 2)
 def test_a_full_disk_loses_nothing(sandbox: Sandbox, disk: Callable[[int], Path], kib: int) -> None:
     """What was fetched when a full disk stopped a run is not fetched again once there is room, and the lake is the truth."""
     data = disk(kib) / "data"
@@ -288,6 +289,7 @@ def test_whoever_reads_damaged_views_is_told_what_to_do(
         emptied,
     ],
 )
+@pytest.mark.first(0, 2)
 def test_a_delta_log_cut_short_is_named_and_nothing_is_written(
     sandbox: Sandbox, synced: Path, table: str, harm: Callable[[bytes], bytes]
 ) -> None:

@@ -19,7 +19,7 @@ from tests.conftest import KEY, known_after, rows, settings_for, state, sync, tr
 
 
 @pytest.mark.parametrize(("seed", "accounts", "sessions"), [(1, 12, 5), (2, 260, 200), (3, 800, 60)])
-@pytest.mark.first(1)
+@pytest.mark.first(1, 1)
 def test_the_lake_is_the_truth_after_one_sync_and_after_the_clock_moved(
     data: Path, seed: int, accounts: int, sessions: int
 ) -> None:

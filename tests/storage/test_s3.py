@@ -211,6 +211,7 @@ def test_commands_that_write_beside_the_lake_work_for_one_in_a_bucket(
     assert "fincon_last_run_success 1" in (tmp_path / "metrics.prom").read_text()
 
 
+@pytest.mark.minutes
 def test_a_local_lake_and_one_in_a_bucket_have_the_same_history(
     sandbox: Sandbox, machines: tuple[S3Path, S3Path], data: Path
 ) -> None:
@@ -302,6 +303,7 @@ def test_what_is_written_by_a_copy_of_a_log_is_what_delta_itself_reads_in_the_bu
 
 @pytest.mark.parametrize("put_back", ["the commit before", "another commit"])
 @pytest.mark.parametrize("table", ["runs", "attempts"])
+@pytest.mark.first(0, 2)
 def test_a_log_that_was_put_back_is_read_anew(
     sandbox: Sandbox, machines: tuple[S3Path, S3Path], table: str, put_back: str
 ) -> None:
@@ -389,6 +391,7 @@ def in_clear(lake: S3Path, names: set[str]) -> set[str]:
     return found
 
 
+@pytest.mark.minutes
 def test_a_rewrite_in_a_bucket_that_is_killed_is_finished_by_the_next(
     sandbox: Sandbox, machines: tuple[S3Path, S3Path], tmp_path: Path
 ) -> None:
@@ -503,6 +506,7 @@ def killed_half_loaded(sandbox: Sandbox, lake: S3Path, tmp_path: Path) -> str:
     return run_id
 
 
+@pytest.mark.minutes
 def test_a_run_killed_half_loaded_is_finished_at_once_on_the_same_machine(
     sandbox: Sandbox, machines: tuple[S3Path, S3Path], tmp_path: Path
 ) -> None:
@@ -535,6 +539,7 @@ def test_a_run_killed_half_loaded_is_taken_out_again_by_another_machine(
     assert {row["run_id"] for row in rows(one, "FROM runs")} >= {lost, outcome.run["run_id"]}
 
 
+@pytest.mark.minutes
 def test_pages_that_were_fetched_before_an_erasure_elsewhere_are_not_loaded_after_it(
     sandbox: Sandbox, machines: tuple[S3Path, S3Path], tmp_path: Path
 ) -> None:
