@@ -6,7 +6,7 @@ import shutil
 import tempfile
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from types import MappingProxyType
@@ -408,7 +408,7 @@ class Lake:
         return {} if noted.tags == now and all(now.values()) else None
 
     def note_logs(self) -> None:
-        """Note what the logs say now, for `recall`."""
+        """Note what the logs say now, for `recall`. Where there is no room for it, the next run reads them."""
         tables = {table.name: (self._version(table), self.file_stats(table)) for table in TABLES}
         if isinstance(self.folder, Path):
             whose = str(self.folder.absolute())
@@ -418,7 +418,7 @@ class Lake:
             tags = {name: copy.tag for name, copy in self._log_copies.items()}
         else:
             return
-        with atomic_write(self.data.logs) as part:
+        with suppress(OSError), atomic_write(self.data.logs) as part:
             part.write_bytes(msgspec.json.encode(Logs(whose, tables, tags)))
 
     @panics_as_errors()

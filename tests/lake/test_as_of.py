@@ -41,6 +41,7 @@ def test_the_state_at_each_past_second_is_what_was_known_then(
 
 
 @pytest.mark.parametrize("zone", ["UTC", "Pacific/Auckland", "America/New_York"])
+@pytest.mark.first(0, 1)
 def test_a_time_without_a_zone_is_utc_wherever_the_reader_is(
     lived: tuple[Path, list[datetime], list[World]], zone: str
 ) -> None:

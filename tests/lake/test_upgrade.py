@@ -151,6 +151,7 @@ def test_a_sync_goes_on(old: Path, commit: str, sandbox: Sandbox) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.first(0, 2)
 def test_it_is_compacted(old: Path, commit: str, sandbox: Sandbox) -> None:
     """Merging its files, those of before and of after, changes no answer."""
     if commit == "b98723b":
@@ -165,6 +166,7 @@ def test_it_is_compacted(old: Path, commit: str, sandbox: Sandbox) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.first(0, 2)
 def test_an_account_is_erased_from_it(old: Path, commit: str, sandbox: Sandbox) -> None:
     """No file of it names the account any more, no sync brings it back, and all else stays."""
     if commit == "b98723b":
@@ -433,7 +435,8 @@ def full(served: Sandbox, tmp_path_factory: pytest.TempPathFactory) -> Path:
 ROUNDS = max(sum((table.name, c.name) not in NEEDED for c in table.columns) for table in TABLES)
 
 
-@pytest.mark.parametrize("number", [0, *(pytest.param(n, marks=pytest.mark.slow) for n in range(1, ROUNDS))])
+@pytest.mark.parametrize("number", range(ROUNDS))
+@pytest.mark.first(1, 7)
 def test_a_lake_goes_on_whichever_column_a_table_lacks(
     number: int, full: Path, data: Path, sandbox: Sandbox
 ) -> None:

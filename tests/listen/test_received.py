@@ -79,6 +79,7 @@ def happens(stripe: ScriptedStripe, number: int, current: int, of: str = "fca_1"
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("seed", "turns"), [(1, 2), *((seed, 4) for seed in range(2, 8))])
+@pytest.mark.first(0, 2)
 def test_whichever_mix_a_world_was_read_by_the_lake_is_what_events_alone_make_of_it(
     seed: int, turns: int, tmp_path: Path
 ) -> None:

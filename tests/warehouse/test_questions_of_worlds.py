@@ -6,6 +6,7 @@ from tests.questions import QUESTIONS, differences
 
 
 @pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.first(0, 1)
 def test_the_views_say_what_the_world_says(seed: int) -> None:
     """Of a world that moves on, and of one that stands still."""
     assert list(differences(seed)) == []
