@@ -34,6 +34,8 @@ from fincon.settings import Settings
 from fincon.storage.data_folder import prepare
 from fincon.storage.lock import retry_while_locked
 from fincon.storage.s3 import DataPath
+from fincon.transforms.accounts import FILLED
+from fincon.transforms.schemas import ATTEMPTS, RUNS
 from fincon.warehouse import views
 
 
@@ -79,7 +81,9 @@ def run_sync(  # the last four are who runs it: by itself, a flow, many machines
                 run_step=timed(run_step, seconds),
                 progress=progress or NoProgress(),
             )
-            with nullcontext() if lake.run_ids() else views.made_meanwhile():
+            # What else is asked for may bring nothing.
+            filled = (*FILLED, RUNS, ATTEMPTS) if request.is_listing_alone and not request.features else ()
+            with nullcontext() if lake.run_ids() else views.made_meanwhile(filled):
                 return extract_and_load(ctx, request, extract, attempt)
 
     try:

@@ -6,7 +6,7 @@ one by one, so a reader sees the lake as it was when the file was made, whatever
 
 import hashlib
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import cache, lru_cache
 from importlib.metadata import version
@@ -100,11 +100,7 @@ def publish(data: DataPath, files: Mapping[str, LatestFiles]) -> DataPath:
             if _attached_copy(connection, target, part, made_of):
                 given = []
             else:
-                part.write_bytes(
-                    _over_no_rows(
-                        tuple(view for view, paths in _views_of(files) if paths), tuple(_over(files))
-                    )
-                )
+                part.write_bytes(_over_no_rows(*_shape_of(files)))
                 connection.execute(f"ATTACH {sql_literal(str(part))} AS warehouse")
             connection.execute("USE warehouse; BEGIN")
             for statement in [*named_files(data, files, made_of), *given]:
@@ -121,9 +117,19 @@ def publish(data: DataPath, files: Mapping[str, LatestFiles]) -> DataPath:
     return target
 
 
-@lru_cache(maxsize=16)
+def _shape_of(files: Mapping[str, LatestFiles]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return which views of ``lake`` read files, and the SQL by which tables take theirs: the same, whatever files they are."""
+    return tuple(view for view, paths in _views_of(files) if paths), tuple(_over(files))
+
+
 def _over_no_rows(filled: tuple[str, ...], tables: tuple[str, ...]) -> bytes:
     """Return a database file with all views, those of ``tables`` over one file without rows for each that is ``filled``."""
+    with _MAKING:  # who comes while they are made waits for them
+        return _made_over_no_rows(filled, tables)
+
+
+@lru_cache(maxsize=16)
+def _made_over_no_rows(filled: tuple[str, ...], tables: tuple[str, ...]) -> bytes:
     with TemporaryDirectory() as folder, duckdb.connect(config={"threads": 1}) as connection:
         nothing, file = sql_literal(f"{folder}/nothing.parquet"), Path(folder, "views.duckdb")
         connection.execute(f"COPY (SELECT NULL::VARCHAR AS run_id WHERE false) TO {nothing}")
@@ -133,13 +139,20 @@ def _over_no_rows(filled: tuple[str, ...], tables: tuple[str, ...]) -> bytes:
 
 
 @contextmanager
-def made_meanwhile() -> Iterator[None]:
-    """Make, on another thread, the views that are the same over whatever files; where the block fails nobody waits for them."""
+def made_meanwhile(filled: Collection[Table] = ()) -> Iterator[None]:
+    """Make, on another thread, the views that are the same over whatever files; where the block fails nobody waits for them.
+
+    Then those of a lake in which one load has ``filled`` these tables, if it is known beforehand which it will.
+    """
     failed = threading.Event()
+    empty, one = LatestFiles([], [], []), LatestFiles([], ["since"], ["all"])
+    files = {table.name: one if table in filled else empty for table in TABLES}
 
     def make() -> None:
         with suppress(duckdb.Error, OSError, Stopped):  # whoever publishes tries again, and says why not
             _over_no_files(failed.is_set)
+            if filled and not failed.is_set():
+                _over_no_rows(*_shape_of(files))
 
     threading.Thread(target=make, name="views").start()
     try:
@@ -166,7 +179,7 @@ def _over_no_files(is_over: Callable[[], bool] = lambda: False) -> bytes:
         return _MADE[0]
 
 
-_MAKING = threading.Lock()
+_MAKING = threading.RLock()
 _MADE: list[bytes] = []
 
 

@@ -8,6 +8,7 @@ are text, so that each digit counts.
 
 import json
 import re
+import threading
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -22,12 +23,14 @@ from fincon.errors import Stopped
 from fincon.lake.snapshots import LatestFiles, latest_files
 from fincon.lake.tables import Lake
 from fincon.pipeline.rates import Pair, write_rates
+from fincon.sandbox.server import Sandbox
 from fincon.transforms.schemas import ACCOUNTS, TABLES, Table
 from fincon.warehouse import views
 from fincon.warehouse.connection import connect
 from fincon.warehouse.data_dictionary import empty_views
 from fincon.warehouse.stand_ins import STOOD_ON
 from fincon.warehouse.views import publish
+from tests.conftest import sync
 
 VIEWS = Path(__file__).parent / "views"
 QUESTIONS = Path(__file__).parents[2] / "sql" / "questions"
@@ -185,6 +188,17 @@ def test_views_that_are_given_up_half_way_are_not_kept(monkeypatch: pytest.Monke
     assert views._MADE == []
     made = views._over_no_files()
     assert views._over_no_files(lambda: True) is made  # made once
+
+
+def test_the_views_of_a_first_listing_are_made_while_it_is_fetched(sandbox: Sandbox, data: Path) -> None:
+    """Beside it and once: whoever publishes finds them, or waits for them."""
+    views._made_over_no_rows.cache_clear()
+    sync(sandbox.url, data)
+    for thread in threading.enumerate():
+        if thread.name == "views":
+            thread.join()
+    made = views._made_over_no_rows.cache_info()
+    assert (made.misses, made.hits) == (1, 1)
 
 
 def test_views_have_the_columns_that_they_were_made_with() -> None:
