@@ -26,7 +26,7 @@ from fincon.extract.ranges import InHand, Range
 from fincon.extract.responses import StripeResponse
 from fincon.extract.split_points import WINDOWS, named_by_events
 from fincon.landing.page_store import PageStore
-from fincon.storage.data_folder import RANGES_FILE, atomic_write
+from fincon.storage.data_folder import RANGES_FILE, UNREADABLE, atomic_write
 from fincon.transforms.event_times import SECOND
 from fincon.transforms.list_page import ListPage, list_page
 from fincon.transforms.page import Header
@@ -203,7 +203,7 @@ class Listing:
         """Return where ranges begin: as an interrupted attempt has planned them, or evenly divided."""
         try:
             starts = msgspec.json.decode((self.page_store.folder / RANGES_FILE).read_bytes(), type=list[str])
-        except (FileNotFoundError, msgspec.DecodeError):
+        except UNREADABLE:
             count = min(self.stripe.settings.concurrency, len(self.known) // PAGES_A_RANGE + 1)
             indexes = [len(self.known) * part // count for part in range(1, count)]
             starts = ["", *(self.known[index] for index in indexes)]

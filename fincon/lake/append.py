@@ -20,6 +20,7 @@ from fincon.lake.take_back import count_superseded, keep_versions, superseded
 from fincon.lake.version_sql import (
     changed_sql,
     first_versions_sql,
+    from_template,
     late_sql,
     latest_sql,
     partition_clauses,
@@ -67,6 +68,7 @@ def load_staged(
     Raises:
         UnloadableRun: the lake's balances do not add up to what was staged.
     """
+    lake.expect([file for table in OBJECT_TABLES for file in staged_files(folder, table, origins)])
     for table in OBJECT_TABLES:
         go_on()
         if not staged_files(folder, table, origins):
@@ -87,9 +89,10 @@ def load_staged(
                     logs = {Path(file): log_of_part(file) for file in final}
                     lake.append(table, rows, [o.run_id for o in new], logs)
             lake.release_memory_after(others)
-    balances = staged_files(folder, BALANCES, origins)
+    final, balances = final_and_others(staged_files(folder, BALANCES, origins))
+    _reconcile_final(lake, final, balances, origins)
     _reconcile(lake, balances, origins)
-    lake.release_memory_after(balances)
+    lake.release_memory_after([*final, *balances])
     counted = {
         name: _count_by_run(lake, staged_files(folder, table, origins), table, what)
         for name, (table, what) in COUNTED.items()
@@ -254,33 +257,50 @@ def _remove_superseded(
 def _reconcile(lake: Lake, staged: list[str], origins: Sequence[Origin]) -> None:
     """Compare the runs' balances with the lake's, per currency and to the unit.
 
-    Those in final parts are compared with what the lake has of their runs, the others with what is known now.
-
     Raises:
         UnloadableRun: they differ. No run is finished, and readers stay on the ones before.
     """
-    now, (final, others) = latest_files(lake, BALANCES), final_and_others(staged)
-    count = lake.count_rows(others)
+    now, count = latest_files(lake, BALANCES), lake.count_rows(staged)
     is_of_all = _is_of_all(lake, BALANCES, now, count)
-    runs = sql_literals(sorted({Path(file).parent.name for file in final}))
-    compared = []
-    for clause in partition_clauses(BALANCES, count) if others else ():
-        seen = read_parquet_sql(others, clause)
+    for clause in partition_clauses(BALANCES, count) if staged else ():
+        seen = read_parquet_sql(staged, clause)
         known = now.sql(BALANCES, clause if is_of_all else semi_join_objects(BALANCES, seen))
-        compared.append(reconcile_sql(latest_sql(BALANCES, "", seen), known))
-    for clause in partition_clauses(BALANCES, lake.count_rows(final)) if final else ():
-        of_runs = f"{clause or 'WHERE true'} AND run_id IN ({runs})"
-        known = f"FROM {table_sql(BALANCES, now.all, of_runs)}"
-        compared.append(reconcile_sql(f"FROM {read_parquet_sql(final, clause)}", known))
-    for sql in compared:
         with lake.query() as query:
-            differences = query.execute(sql).fetchall()
-        for currency, on_pages, held in differences:
-            raise UnloadableRun(
-                f"Run {', '.join(o.run_id for o in origins[:3])}: the balances in {currency} add up to {on_pages}"
-                f" on its pages and to {held} in the lake.",
-                "This is a bug in fincon; the views still answer with the run before. Please report it.",
-            )
+            differences = query.execute(reconcile_sql(latest_sql(BALANCES, "", seen), known)).fetchall()
+        _refuse(differences, origins)
+
+
+def _reconcile_final(lake: Lake, final: list[str], others: list[str], origins: Sequence[Origin]) -> None:
+    """Compare the balances that were added as they are with the lake's, per currency and to the unit.
+
+    Of the lake, all that it has of these runs, of whichever account. Accounts that stand in the ``others`` too are left out: they
+    are compared with these.
+
+    Raises:
+        UnloadableRun: they differ.
+    """
+    if not final:
+        return
+    apart = (
+        f"ANTI JOIN {read_parquet_sql(others)} AS again USING (stripe_account, account_id)" if others else ""
+    )
+    runs = sql_literals(sorted({Path(file).parent.name for file in final}))
+    compared = from_template(
+        "reconcile_final",
+        final=f"{read_parquet_sql(final)} {apart}",
+        held=f"(FROM {table_sql(BALANCES, lake.files(BALANCES))} WHERE run_id IN ({runs})) {apart}",
+    )
+    with lake.query() as query:
+        _refuse(query.execute(compared).fetchall(), origins)
+
+
+def _refuse(differences: Sequence[tuple[Any, ...]], origins: Sequence[Origin]) -> None:
+    for currency, on_pages, held in differences:
+        raise UnloadableRun(
+            f"Run {', '.join(o.run_id for o in origins[:3])}: the balances in {currency} add up to {on_pages}"
+            f" on its pages and to {held} in the lake.",
+            "This is a bug in fincon; the views still answer with the run before. Please report it.",
+        )
 
 
 def _count_by_run(lake: Lake, files: list[str], table: Table, what: str) -> Counter[str]:

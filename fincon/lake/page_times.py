@@ -7,7 +7,7 @@ import msgspec
 from fincon.lake.sightings import load_sightings
 from fincon.lake.tables import Lake
 from fincon.lake.version_sql import read_parquet_sql
-from fincon.storage.data_folder import atomic_write
+from fincon.storage.data_folder import UNREADABLE, atomic_write
 from fincon.transforms.event_times import COUNT_FROM, SECOND
 from fincon.transforms.schemas import OBJECT_TABLES
 
@@ -44,7 +44,7 @@ def newest_page_times(lake: Lake) -> dict[str, int]:
 def _remembered(lake: Lake) -> PageTimes:
     try:
         return msgspec.json.decode(lake.data.page_times.read_bytes(), type=PageTimes)
-    except (FileNotFoundError, msgspec.DecodeError):
+    except UNREADABLE:
         return NOTHING
 
 

@@ -11,7 +11,7 @@ from fincon.lake.panics import panics_as_errors
 from fincon.lake.tables import COMMIT_ONCE, ROWS_A_BATCH, WRITER, Lake, single_value
 from fincon.lake.version_sql import LatestFiles as LatestFiles
 from fincon.lake.version_sql import partition_clauses, table_sql
-from fincon.storage.data_folder import atomic_write, make_folder
+from fincon.storage.data_folder import UNREADABLE, atomic_write, make_folder
 from fincon.transforms.schemas import LOGS, OBJECT_TABLES, TABLES, Table
 
 SNAPSHOT_ROWS = 20_000
@@ -60,7 +60,7 @@ def snapshots_taken(lake: Lake) -> dict[str, Snapshot]:
         try:
             content = lake.data.snapshot_index.read_bytes()
             lake.snapshots_read = msgspec.json.decode(content, type=dict[str, Snapshot])
-        except (FileNotFoundError, msgspec.DecodeError):
+        except UNREADABLE:
             lake.snapshots_read = {}  # it is derived: without it the latest state is read from all versions
     return dict(lake.snapshots_read)
 

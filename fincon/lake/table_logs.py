@@ -1,6 +1,6 @@
 """Say what the Delta tables' logs know of their files, so that neither a log nor a file is read for it again."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import unquote
@@ -8,6 +8,8 @@ from urllib.parse import unquote
 import msgspec
 import pyarrow as pa
 from deltalake import DeltaTable
+
+from fincon.storage.data_folder import UNREADABLE, sync_names
 
 LOG = "_delta_log"
 """The folder of a table's log, in its own."""
@@ -42,26 +44,42 @@ def commit_name(version: int) -> str:
 
 
 def tag_of_commit(table: Path, version: int) -> str:
-    """Return what tells a local table's newest commit from any that comes in its place; empty where it is of another version."""
+    """Return what tells the commit of a version from any that is put in its place: which file it is, and where.
+
+    Empty where it is not the newest of the local table's log, or cannot be looked at.
+    """
     log = table / LOG
     try:
         found = (log / commit_name(version)).stat()
-    except FileNotFoundError:
+        is_newest = not (log / commit_name(version + 1)).exists()
+        where = log.resolve()  # of a table behind a link the files are named where they are
+    except OSError:
         return ""
-    is_newest = not (log / commit_name(version + 1)).exists()
-    return f"{found.st_ino}-{found.st_size}-{found.st_ctime_ns}" if is_newest else ""
+    return f"{found.st_ino}-{found.st_size}-{found.st_ctime_ns}-{where}" if is_newest else ""
+
+
+def tags_of(lake: Path, tables: Mapping[str, tuple[int, object]]) -> dict[str, str]:
+    """Return the tag of the newest commit of each of a local lake's ``tables`` (name → its version, and more)."""
+    return {name: tag_of_commit(lake / name, version) for name, (version, _) in tables.items()}
+
+
+def is_as_noted(lake: Path, noted: Logs) -> bool:
+    """Return whether nothing was committed to a local lake since, nor put in the place of what was."""
+    now = tags_of(lake, noted.tables)
+    return noted.tags == now and all(now.values())
 
 
 def take_noted(path: Path) -> Logs | None:
-    """Return what was noted, once: whoever then stops half-way must not be taken for one who noted what it did."""
+    """Return what was noted, once: whoever then stops half-way must not be taken for one who noted what it did.
+
+    What cannot be read is as if it were not there: the logs say it all.
+    """
     try:
         content = path.read_bytes()
-    except FileNotFoundError:
-        return None
-    path.unlink()
-    try:
+        path.unlink()
+        sync_names(path.parent)  # or a crash of the machine brings it back
         return msgspec.json.decode(content, type=Logs)
-    except msgspec.DecodeError:
+    except (OSError, *UNREADABLE):
         return None
 
 

@@ -24,7 +24,7 @@ from fincon.errors import RunFailed, reason_of
 from fincon.lake.added_file import add_as_it_is, write_added_file
 from fincon.lake.log_copies import LogCopy, open_copies
 from fincon.lake.panics import panics_as_errors
-from fincon.lake.table_logs import LOG, FileStats, Logs, stats_of_files, tag_of_commit, take_noted
+from fincon.lake.table_logs import LOG, FileStats, Logs, is_as_noted, stats_of_files, tags_of, take_noted
 from fincon.lake.version_sql import NULLABLE_KEYS, read_parquet_sql, table_sql
 from fincon.settings import part_of_run_memory, run_memory
 from fincon.storage.data_folder import (
@@ -90,6 +90,8 @@ class Lake:
         """Of tables that are logs, as long as nothing but their copies is written to."""
         self._duckdb: duckdb.DuckDBPyConnection | None = None
         self._loads_much = False
+        self._loads_some = False
+        """Whether so much is loaded that it is asked on all threads."""
         self._starting = threading.Lock()
         self.asking_much = threading.Lock()
         """Held while something is asked that takes a good part of the memory, which all threads have together."""
@@ -129,15 +131,22 @@ class Lake:
 
     def threads(self) -> int:
         """Return on how many threads it pays to ask: over few rows a second one costs half as much again, for nothing."""
-        if not self.is_recalled and len(self._tables) < len(TABLES):
-            return QUERY_THREADS  # nobody knows yet
-        rows = sum(stats.rows or 0 for table in TABLES for stats in self.file_stats(table).values())
-        return QUERY_THREADS if rows > MANY_ROWS else 1
+        if self._loads_some or (not self.is_recalled and len(self._tables) < len(TABLES)):
+            return QUERY_THREADS
+        rows = [stats.rows for table in TABLES for stats in self.file_stats(table).values()]
+        return QUERY_THREADS if None in rows or sum(filter(None, rows)) > MANY_ROWS else 1
 
-    def _start(self, memory: str) -> duckdb.DuckDBPyConnection:
+    def expect(self, staged: Sequence[str]) -> None:
+        """Ask on all threads from here on, if so much is to be loaded that it pays."""
+        if sum(Path(file).stat().st_size for file in staged) > KEPT_OPEN_BYTES:
+            self._loads_some = True
+            if self._duckdb:
+                self._duckdb.execute(f"SET threads = {QUERY_THREADS}")
+
+    def _start(self, memory: str, threads: int = QUERY_THREADS) -> duckdb.DuckDBPyConnection:
         return open_duckdb(
             self.folder,
-            threads=self.threads(),
+            threads=threads,
             memory_limit=memory,
             temp_directory=str(self.work / (SPILL + secrets.token_hex(4))),
             preserve_insertion_order=False,  # which takes memory, and no table of ours has an order
@@ -146,7 +155,7 @@ class Lake:
     def _cursor(self) -> duckdb.DuckDBPyConnection:
         """Open a connection to one DuckDB for all queries, in bounded memory: to start one takes longer than most of them."""
         with self._starting:  # threads that fetch ask for what is due at the same time
-            self._duckdb = self._duckdb or self._start(run_memory())
+            self._duckdb = self._duckdb or self._start(run_memory(), self.threads())
             return self._duckdb.cursor()
 
     @contextmanager
@@ -196,7 +205,7 @@ class Lake:
         except (DeltaError, ValueError, OSError) as error:
             raise RunFailed(
                 f"The table {path} cannot be read: {reason_of(error)}",
-                "Its log is damaged: restore it from a backup. Nothing was written, and the views still answer.",
+                "Its log is damaged: restore the data folder from a backup. What was fetched is kept; the views still answer.",
             ) from error
         make_folder(path)
         created = DeltaTable.create(
@@ -379,11 +388,12 @@ class Lake:
         is_noted = self.is_recalled and table.name not in self._tables
         return self._files[table.name][0] if is_noted else self.table(table).version()
 
-    def recall(self) -> None:
+    def recall(self, *, reads_logs: bool = False) -> None:
         """Take what this machine noted of the logs when it wrote last, if nobody has written since: to open all takes long.
 
         In a bucket each takes half a dozen requests and more; of the tables that are logs there are copies here. The newest
-        commits are looked for all the same: where somebody has put back what was there before, they show it.
+        commits are looked for all the same: where somebody has put back what was there before, they show it. Whoever
+        ``reads_logs`` of a local lake all the same takes the note away, as it will not hold.
         """
         if isinstance(self.folder, Path):
             whose = str(self.folder.absolute())
@@ -393,33 +403,31 @@ class Lake:
             return
         noted = take_noted(self.data.logs)
         if noted and noted.token == whose and noted.tables.keys() == {table.name for table in TABLES}:
-            copies = self._copies_if_none_wrote(noted)
+            copies: dict[str, LogCopy] | None
+            if isinstance(self.folder, Path):
+                copies = {} if not reads_logs and is_as_noted(self.folder, noted) else None
+            else:
+                copies = open_copies(self.folder, self.data.log_copies, noted)
             if copies is not None:
                 self._files, self._log_copies, self.is_recalled = dict(noted.tables), copies, True
                 return
-        shutil.rmtree(self.data.log_copies, ignore_errors=True)
-
-    def _copies_if_none_wrote(self, noted: Logs) -> dict[str, LogCopy] | None:
         if isinstance(self.folder, S3Path):
-            return open_copies(self.folder, self.data.log_copies, noted)
-        now = {
-            name: tag_of_commit(self.folder / name, version) for name, (version, _) in noted.tables.items()
-        }
-        return {} if noted.tags == now and all(now.values()) else None
+            shutil.rmtree(self.data.log_copies, ignore_errors=True)
 
     def note_logs(self) -> None:
-        """Note what the logs say now, for `recall`. Where there is no room for it, the next run reads them."""
-        tables = {table.name: (self._version(table), self.file_stats(table)) for table in TABLES}
-        if isinstance(self.folder, Path):
-            whose = str(self.folder.absolute())
-            tags = {name: tag_of_commit(self.folder / name, version) for name, (version, _) in tables.items()}
-        elif self.folder.bucket.lease:
-            whose = self.folder.bucket.lease.token
-            tags = {name: copy.tag for name, copy in self._log_copies.items()}
-        else:
-            return
-        with suppress(OSError), atomic_write(self.data.logs) as part:
-            part.write_bytes(msgspec.json.encode(Logs(whose, tables, tags)))
+        """Note what the logs say now, for `recall`. Where that cannot be, the next writer reads them."""
+        with suppress(OSError):
+            tables = {table.name: (self._version(table), self.file_stats(table)) for table in TABLES}
+            if isinstance(self.folder, Path):
+                whose = str(self.folder.absolute())
+                tags = tags_of(self.folder, tables)
+            elif self.folder.bucket.lease:
+                whose = self.folder.bucket.lease.token
+                tags = {name: copy.tag for name, copy in self._log_copies.items()}
+            else:
+                return
+            with atomic_write(self.data.logs) as part:
+                part.write_bytes(msgspec.json.encode(Logs(whose, tables, tags)))
 
     @panics_as_errors()
     def fence_previous_writer(self) -> None:

@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from fincon.storage.data_folder import DataFolder, make_folder, sync_names
+from fincon.storage.data_folder import UNREADABLE, DataFolder, make_folder, sync_names
 from fincon.storage.in_place import InPlaceFile
 from fincon.storage.s3 import DataPath
 from fincon.transforms.identities import mask_ids
@@ -108,7 +108,7 @@ def ended_attempts(data: DataPath) -> dict[Path, list[Attempt]]:
                 continue  # it runs
             try:
                 attempts = msgspec.json.decode(file.read(), type=list[Attempt])
-            except msgspec.DecodeError:
+            except UNREADABLE:
                 attempts = []  # the machine stopped while it was made
             ended = datetime.fromtimestamp(os.fstat(file.fileno()).st_mtime, UTC)
             found[path] = [_died(attempt, ended) for attempt in attempts]

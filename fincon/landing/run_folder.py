@@ -16,6 +16,7 @@ from fincon.storage.data_folder import (
     COSTS_FILE,
     FETCHED_FILE,
     RUN_FILE,
+    UNREADABLE,
     DataFolder,
     atomic_write,
     make_folder,
@@ -106,7 +107,7 @@ def unfinished_runs(data: DataPath, finished: set[str]) -> list[Run]:
             continue
         try:
             runs.append(msgspec.json.decode(path.read_bytes(), type=Run))
-        except msgspec.DecodeError:
+        except UNREADABLE:
             continue  # killed while it was being written: it holds no page yet
     return runs
 
@@ -118,7 +119,7 @@ def first_run(data: DataPath) -> Run | None:
             continue  # it may never have been answered
         try:
             return msgspec.json.decode((folder / RUN_FILE).read_bytes(), type=Run)
-        except (FileNotFoundError, msgspec.DecodeError):
+        except UNREADABLE:
             continue
     return None
 
@@ -158,14 +159,14 @@ class RunFolder:
         try:
             content = (self.path / FETCHED_FILE).read_bytes()
             return msgspec.json.decode(content, type=dict[str, int])
-        except (FileNotFoundError, msgspec.DecodeError):
+        except UNREADABLE:
             return None  # without it the run is gone on with, and nothing is left to fetch
 
     def costs(self) -> Counter[str]:
         """Return what all attempts to fetch the run have cost."""
         try:
             return Counter(msgspec.json.decode((self.path / COSTS_FILE).read_bytes(), type=dict[str, int]))
-        except (FileNotFoundError, msgspec.DecodeError):
+        except UNREADABLE:
             return Counter()
 
     @contextmanager

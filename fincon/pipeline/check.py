@@ -16,7 +16,7 @@ from fincon.lake.tables import QUERY_THREADS, SPILL, Lake
 from fincon.lake.version_sql import latest_sql, read_parquet_sql, reconcile_sql
 from fincon.landing.run_folder import RunFolder
 from fincon.settings import part_of_run_memory, run_memory
-from fincon.storage.data_folder import DataFolder, atomic_write
+from fincon.storage.data_folder import UNREADABLE, DataFolder, atomic_write
 from fincon.storage.s3 import DataPath
 from fincon.transforms.page import Origin
 from fincon.transforms.reconcile import Sums, differences, sums_of_pages, sums_of_rejects
@@ -74,7 +74,7 @@ def failed_checks_of_sync(data: DataPath, files: Files, threads: int = QUERY_THR
 def _checked(path: Path) -> Checked | None:
     try:
         return msgspec.json.decode(path.read_bytes(), type=Checked)
-    except (FileNotFoundError, msgspec.DecodeError):
+    except UNREADABLE:
         return None
 
 

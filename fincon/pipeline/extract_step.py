@@ -175,11 +175,13 @@ def fetch_job(ctx: SyncContext, job: ExtractJob, erased: privacy.Erased) -> Extr
     resumed = 0
 
     def is_first() -> bool:
-        may_be = job.request.is_listing_alone and not resumed and not job.newest and job.since is None
-        # In a bucket a load writes what it adds itself.
-        return may_be and isinstance(ctx.data, Path) and is_unknown(ctx.lake, run.origin)
+        # Asked by the stager, once it has a whole part: pages that are resumed are counted before it is given any.
+        return not resumed and is_unknown(ctx.lake, run.origin)
 
-    stager = Stager(run.origin, ctx.staging, is_first)
+    # In a bucket a load writes what it adds itself.
+    may_be_first = job.request.is_listing_alone and isinstance(ctx.data, Path)
+    may_be_first = may_be_first and job.since is None and not job.newest
+    stager = Stager(run.origin, ctx.staging, is_first if may_be_first else None)
     page_store = PageStore(
         folder.path, erased=erased, privacy=policy, newest=job.newest, on_page_written=stager.take
     )

@@ -19,8 +19,10 @@ from fincon.transforms.schemas import ERASURES
 
 
 @contextmanager
-def recovered_lake(data: DataPath) -> Iterator[Lake]:
+def recovered_lake(data: DataPath, *, whole: bool = False) -> Iterator[Lake]:
     """Lock the data folder, put right what a killed writer left in it, and open its lake for writing, as this fincon writes it.
+
+    Whoever writes the ``whole`` of it anew reads every log of a local lake first: a damaged one is told before that begins.
 
     Raises:
         DataFolderLocked: another run holds it.
@@ -28,7 +30,7 @@ def recovered_lake(data: DataPath) -> Iterator[Lake]:
     """
     refuse_newer(data)
     with writer_lock(data), Lake(DataFolder(data).lake) as lake:
-        lake.recall()
+        lake.recall(reads_logs=whole)
         recover(data, lake)
         yield lake
         lake.note_logs()
@@ -41,7 +43,7 @@ def finish_what_was_begun(data: DataPath) -> None:
         DataFolderLocked: another run holds the folder.
     """
     if DataFolder(data).erasing.exists():
-        with recovered_lake(data):
+        with recovered_lake(data, whole=True):
             pass
 
 

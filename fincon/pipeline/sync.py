@@ -171,9 +171,8 @@ def publish_and_check(ctx: SyncContext) -> dict[str, int]:
     advance = ctx.progress.stage("views and checks", 2)
     ctx.run_step("publish", publish, ctx.data, ctx.lake)
     threads = ctx.lake.threads()
-    if (
-        threads > 1
-    ):  # what is asked of few rows holds little, and to start DuckDB again takes as long as to ask it
+    # What is asked of few rows holds little, and to start DuckDB again takes as long as to ask it.
+    if threads > 1:
         ctx.lake.release_memory()
     advance(1)
     latest = latest_files_by_table(ctx.lake)

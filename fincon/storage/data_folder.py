@@ -40,6 +40,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import duckdb
+import msgspec
 
 from fincon.errors import RunFailed, UsageError
 from fincon.storage.s3 import DataPath, S3Path
@@ -55,6 +56,9 @@ STAGING = ".staging-"
 
 NO_FSYNC_OF_FOLDERS = (errno.EINVAL, errno.ENOTSUP)
 """What file systems say that have no fsync for folders, some of those in a network."""
+
+UNREADABLE = (FileNotFoundError, msgspec.DecodeError, UnicodeDecodeError)
+"""What it raises to read a small file of ours that is gone, cut short or garbled: where it is derived, as if there were none."""
 
 PART = ".part"
 """How files end that are being written."""

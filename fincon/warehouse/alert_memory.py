@@ -11,7 +11,7 @@ import msgspec
 import pyarrow as pa
 
 from fincon.settings import Secret
-from fincon.storage.data_folder import DataFolder, atomic_write
+from fincon.storage.data_folder import UNREADABLE, DataFolder, atomic_write
 from fincon.storage.s3 import DataPath
 
 WRITES = 5
@@ -39,7 +39,7 @@ def read_memory(data: DataPath) -> Memory:
     try:
         content = DataFolder(data).alerts.read_bytes()
         found = msgspec.json.decode(content, type=dict[str, dict[str, dict[str, str] | str]])
-    except (FileNotFoundError, msgspec.DecodeError):
+    except UNREADABLE:
         return {}
     return {
         alert: {key: told if isinstance(told, dict) else {ALL: told} for key, told in keys.items()}

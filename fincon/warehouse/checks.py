@@ -24,7 +24,7 @@ from fincon.storage.s3 import DataPath
 from fincon.transforms.schemas import OBJECT_TABLES, TABLES, Table
 from fincon.transforms.streams import STREAMS
 from fincon.warehouse.connection import open_views
-from fincon.warehouse.read_only import ReadOnlyConnection
+from fincon.warehouse.read_only import ReadOnlyConnection, execute_ours
 from fincon.warehouse.views import published_files
 
 FOR_EACH_TABLE = re.compile(
@@ -143,9 +143,9 @@ def rows_at_fault(connection: ReadOnlyConnection, name: str, query: str) -> list
     Raises:
         UsageError: DuckDB cannot answer it.
     """
-    execute = connection.execute_ours if name in _ours() else connection.execute
+    execute = execute_ours if name in _ours() else ReadOnlyConnection.execute
     try:
-        return [row for part in query.split(APART) for row in execute(part).fetchall()]
+        return [row for part in query.split(APART) for row in execute(connection, part).fetchall()]
     except (
         duckdb.BinderException,
         duckdb.CatalogException,

@@ -60,15 +60,6 @@ class ReadOnlyConnection:
         self._connection.execute(self._reading(query), parameters)
         return self
 
-    def execute_ours(self, query: str) -> Self:
-        """Run a query out of ``sql``: all of them read, and to look at each takes a third of the time of a small one.
-
-        Raises:
-            duckdb.Error: DuckDB cannot answer it.
-        """
-        self._connection.execute(query)
-        return self
-
     def sql(self, query: str, *, alias: str = "", params: object = None) -> duckdb.DuckDBPyRelation:
         """Return what a query that reads answers, as a relation: it raises what `execute` does."""
         return self._connection.sql(self._reading(query), alias=alias, params=params)
@@ -89,6 +80,18 @@ class ReadOnlyConnection:
         """Return the statement that a query is, so that what is run is what was looked at."""
         with self._connection.cursor() as parser:  # the last result may not be fetched to its end yet
             return reading(parser, query)
+
+
+def execute_ours(connection: ReadOnlyConnection, query: str) -> ReadOnlyConnection:
+    """Run a query out of ``sql``: all of them read, and to look at each takes a third of the time of a small one.
+
+    Raises:
+        duckdb.Error: DuckDB cannot answer it.
+    """
+    connection._connection.execute(
+        query
+    )  # no method: who is given a connection is given nothing that would do it
+    return connection
 
 
 def reading(parser: duckdb.DuckDBPyConnection, query: str) -> duckdb.Statement:

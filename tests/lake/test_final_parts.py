@@ -1,11 +1,12 @@
 """Rows of a first listing that are added as they were staged: the lake is the same as if they had been compared."""
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import deltalake
 import orjson
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -14,7 +15,7 @@ from fincon.lake import staging
 from fincon.lake.append import load_staged
 from fincon.lake.final_parts import FINAL, SeenAgainError, final_and_others
 from fincon.lake.staging import Stager, stage, staged_files
-from fincon.lake.tables import Lake
+from fincon.lake.tables import Lake, plain_schema
 from fincon.lake.take_back import under_way
 from fincon.pipeline import extract_step
 from fincon.sandbox.server import Sandbox
@@ -156,16 +157,30 @@ def test_an_account_in_the_last_two_final_parts_is_no_case_for_them_though_no_pa
 
 
 @pytest.mark.usefixtures("_small_parts")
-def test_what_is_added_as_it_is_adds_up_in_the_lake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Were a file of balances left out of the commit, the run would not count."""
+@pytest.mark.parametrize("change", ["a file is left out", "a row is of nobody on the pages"])
+def test_what_is_added_as_it_is_adds_up_in_the_lake(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: str
+) -> None:
+    """Were it not exactly what is committed, the run would not count."""
     append = Lake.append
+    stranger = {
+        "account_id": "fca_stranger",
+        "stripe_account": "",
+        "currency": "usd",
+        "current": 1,
+        "run_id": RUN.run_id,
+    }
 
-    def lose_one(self: Lake, table: Table, rows: Any, run_ids: Any, files: Any) -> None:
-        kept = dict([*files.items()][:-1]) if table is BALANCES else files
-        append(self, table, rows, run_ids, kept)
+    def otherwise(self: Lake, table: Table, rows: Any, run_ids: Any, files: Any) -> None:
+        if table is BALANCES and change == "a file is left out":
+            files = dict([*files.items()][:-1])
+        elif table is BALANCES:
+            now = {"observed_at": datetime.now(UTC)}
+            rows = pa.Table.from_pylist([stranger | now], schema=plain_schema(BALANCES))
+        append(self, table, rows, run_ids, files)
 
     known = accounts()
-    monkeypatch.setattr(Lake, "append", lose_one)
+    monkeypatch.setattr(Lake, "append", otherwise)
     with pytest.raises(UnloadableRun, match="in the lake"):
         loaded(tmp_path, listed(*(known[at : at + 5] for at in range(0, COUNT, 5))), are_first=True)
 

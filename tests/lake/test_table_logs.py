@@ -7,12 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from fincon.errors import UsageError
+from fincon.errors import RunFailed, UsageError
 from fincon.lake.table_logs import LOG
 from fincon.lake.tables import Lake
 from fincon.pipeline.check import failed_checks
+from fincon.pipeline.erase import erase
 from fincon.pipeline.recovery import recovered_lake
 from fincon.sandbox.server import Sandbox
+from fincon.storage.data_folder import DataFolder
 from fincon.transforms.schemas import TABLES
 from tests.conftest import state, sync, truth
 
@@ -81,6 +83,45 @@ def test_a_log_that_is_another_is_read_anew(
     sync(sandbox.url, data)
     change(newest_commit(data, table))
     assert known(data) == (False, in_the_logs(data))
+
+
+def test_a_table_behind_a_link_is_read_where_it_is(sandbox: Sandbox, data: Path) -> None:
+    """Its files are named where the link leads to: on another disk they are the same, and somewhere else."""
+    sync(sandbox.url, data)
+    table, disks = data / "lake" / "balances", [data.with_name("disk1"), data.with_name("disk2")]
+    table.rename(disks[0])
+    table.symlink_to(disks[0])
+    assert not known(data)[0]
+    assert known(data)[0]
+    disks[0].rename(disks[1])
+    table.unlink()
+    table.symlink_to(disks[1])
+    assert known(data) == (False, in_the_logs(data))
+
+
+def test_what_is_not_fincons_stays(sandbox: Sandbox, data: Path) -> None:
+    """``copies`` is a folder of fincon's beside a lake in a bucket alone."""
+    own = data / "copies" / "mine.txt"
+    own.parent.mkdir(parents=True)
+    own.write_text("mine")
+    sync(sandbox.url, data)
+    assert own.read_text() == "mine"
+
+
+@pytest.mark.parametrize("table", ["owners", "attempts"])
+def test_who_writes_all_anew_reads_every_log_first(sandbox: Sandbox, data: Path, table: str) -> None:
+    """A log that is damaged where no sync has looked is told before anything of an erasure is done."""
+    sync(sandbox.url, data)
+    with Lake(data / "lake") as lake:  # an older commit than the newest, which is looked at
+        lake.fence_previous_writer()
+    assert not known(data)[0]
+    (data / "lake" / table / LOG / f"{0:020}.json").write_text("{")
+    assert known(data)[0]
+    before = sorted(data.rglob("*"))
+    with pytest.raises(RunFailed, match=f"lake/{table} cannot be read"):
+        erase(data, "account", state(data)["accounts"][0]["account_id"])
+    assert [path for path in sorted(data.rglob("*")) if path not in before] == []
+    assert not DataFolder(data).erasing.exists()
 
 
 def test_a_lake_that_was_moved_is_read_where_it_is(

@@ -81,9 +81,10 @@ def test_ids_of_stripe_stand_in_the_names_of_files_as_before() -> None:
     assert Chain("accounts", part=3).file(12) == "accounts-p0003-000012.json.zst"
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"[1", b"\0" * 40])
-@pytest.mark.parametrize("name", ["pages/*/fetched.json", "pages/*/costs.json", "pages/*/parts.json", "pages/*/run.json",
-                                  "snapshots/snapshots.json", "snapshots/settled.parquet"])  # fmt: skip
+@pytest.mark.parametrize("content", [b'["\xff"]', b"", b"{", b"[1", b"\0" * 40])
+@pytest.mark.parametrize("name", ["pages/*/parts.json", "pages/*/fetched.json", "pages/*/costs.json", "pages/*/run.json",
+                                  "snapshots/snapshots.json", "snapshots/settled.parquet", "logs.json",
+                                  "checked.json", "page_times.json"])  # fmt: skip
 @pytest.mark.first(3, 3)
 def test_a_small_file_that_cannot_be_read_is_as_if_it_were_not_there(
     data: Path, name: str, content: bytes
@@ -95,7 +96,7 @@ def test_a_small_file_that_cannot_be_read_is_as_if_it_were_not_there(
         with pytest.raises(BudgetExhausted):
             run_sync(settings_for(stripe.url, data), SyncRequest(max_requests=2))
         folder, _, file = name.rpartition("/")
-        for path in data.glob(folder):
+        for path in data.parent.glob(f"{data.name}/{folder}".rstrip("/")):
             (path / file).write_bytes(content)
         result = run_sync(settings_for(stripe.url, data), SyncRequest())
     assert result.failed_checks == {}
