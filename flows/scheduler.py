@@ -17,7 +17,7 @@ from cronsim import CronSim, CronSimError
 
 from fincon.errors import FinconError, UsageError
 from fincon.settings import alert_urls, environment
-from fincon.storage.data_folder import atomic_write
+from fincon.storage.data_folder import UNREADABLE, atomic_write
 
 BLOCKS = ("key_block", "pii_key_block", "s3_block")
 """Parameters of a flow that name Secret blocks of a Prefect server: a command has what they hold in its environment."""
@@ -205,7 +205,7 @@ def run_when_due(deployments: Sequence[Deployment], served: Served) -> None:
 def _read_begun(path: Path) -> dict[str, datetime]:
     try:
         return msgspec.json.decode(path.read_bytes(), type=dict[str, datetime])
-    except (FileNotFoundError, msgspec.DecodeError):
+    except UNREADABLE:
         return {}
 
 

@@ -210,7 +210,7 @@ def _read_error(body: bytes) -> ErrorBody:
     """Return what Stripe says of a failure, without personal data; nothing where the body is not its error envelope."""
     try:
         error = msgspec.json.decode(body, type=_Envelope).error
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, UnicodeDecodeError):
         return ErrorBody()
     error.message = without_personal(_one_line(error.message))
     return error

@@ -14,7 +14,7 @@ from fincon.errors import RunFailed, UsageError, reason_of
 from fincon.lake.tables import COMMIT_ONCE, WRITER, Lake, plain_schema
 from fincon.lake.take_back import remove_runs
 from fincon.lake.version_sql import NULLABLE_KEYS, sql_literal, sql_literals, table_sql
-from fincon.storage.data_folder import DataFolder, atomic_write, make_folder
+from fincon.storage.data_folder import GARBLED, DataFolder, atomic_write, make_folder
 from fincon.storage.s3 import DataPath
 from fincon.transforms.schemas import ERASURES, OBJECT_TABLES, RUNS, SEEN, STRIPE_ACCOUNT, TABLES, Table
 
@@ -57,7 +57,7 @@ def refuse_newer(data: DataPath) -> Format | None:
         found = msgspec.json.decode(path.read_bytes(), type=Format)
     except (FileNotFoundError, NotADirectoryError):  # whoever makes the folder says what stands in its place
         return None
-    except (OSError, msgspec.DecodeError) as error:
+    except (OSError, *GARBLED) as error:
         raise RunFailed(
             f"{path} cannot be read: {reason_of(error)}.",
             "Let it be read. If it is damaged, remove it: the next run finds out by itself, and writes it anew.",

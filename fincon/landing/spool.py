@@ -15,7 +15,7 @@ import msgspec
 
 from fincon.errors import RunFailed
 from fincon.privacy import Erased, as_kept
-from fincon.storage.data_folder import PART, DataFolder, atomic_write, make_folder, sync_names
+from fincon.storage.data_folder import GARBLED, PART, DataFolder, atomic_write, make_folder, sync_names
 from fincon.storage.s3 import DataPath
 from fincon.transforms.decode import raw_items
 from fincon.transforms.identities import without_mentions
@@ -80,7 +80,7 @@ class Spool:
         """
         try:
             return [(object_id(raw) or "", raw) for raw in raw_items(path.read_bytes())]
-        except msgspec.DecodeError as error:
+        except GARBLED as error:
             raise RunFailed(
                 f"The events that were received, in {path}, cannot be read: {error}.",
                 "Move the file away: what is in it, `fincon events` fetches.",
@@ -135,5 +135,5 @@ def _replace(path: Path, body: bytes) -> bool:
 def _whose(raw: msgspec.Raw) -> str:
     try:
         return msgspec.json.decode(raw, type=_Whose).account or ""
-    except msgspec.DecodeError:
+    except GARBLED:
         return ""

@@ -17,7 +17,7 @@ def compact(data: DataPath, retention_days: int, pages_days: int) -> dict[str, A
 
     Return ``files``: table → how many before and after; and ``runs_pruned``: how many runs lost their pages.
     """
-    with recovered_lake(data, whole=True) as lake:
+    with recovered_lake(data, reads_logs=True) as lake:
         files = snapshots.compact(lake, timedelta(days=retention_days))
         publish(data, snapshots.latest_files_by_table(lake))
         awaited = {run.run_id for run in unfinished_runs(data, lake.run_ids()) if _is_awaited(data, run)}

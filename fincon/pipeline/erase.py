@@ -82,7 +82,7 @@ def erase(
     """
     _check(kind, identity)
     before = begun(data)
-    with recovered_lake(data, whole=True) as lake:
+    with recovered_lake(data, reads_logs=True) as lake:
         if before and before.identities[0] == identity:
             return before.removed  # it is finished now
         _refuse_stripe_account(lake, identity)

@@ -25,7 +25,7 @@ from fincon.lake.tables import Lake
 from fincon.lake.version_sql import sql_name
 from fincon.landing.page_store import PageStore
 from fincon.landing.spool import Spool
-from fincon.storage.data_folder import RANGES_FILE, DataFolder, atomic_write, open_duckdb, sync_names
+from fincon.storage.data_folder import GARBLED, RANGES_FILE, DataFolder, atomic_write, open_duckdb, sync_names
 from fincon.storage.readers import Readers
 from fincon.storage.s3 import DataPath, S3Path
 from fincon.transforms.identities import is_id, names_one_of, one_of
@@ -66,7 +66,7 @@ def begun(data: DataPath) -> Erasure | None:
     path = DataFolder(data).erasing
     try:
         return msgspec.json.decode(path.read_bytes(), type=Erasure) if path.exists() else None
-    except msgspec.DecodeError as error:
+    except GARBLED as error:
         raise RunFailed(
             f"An erasure was begun, and {path}, which says of whom, cannot be read: {error}.",
             "Remove that file, and erase the same id again.",

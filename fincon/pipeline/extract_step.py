@@ -179,8 +179,8 @@ def fetch_job(ctx: SyncContext, job: ExtractJob, erased: privacy.Erased) -> Extr
         return not resumed and is_unknown(ctx.lake, run.origin)
 
     # In a bucket a load writes what it adds itself.
-    may_be_first = job.request.is_listing_alone and isinstance(ctx.data, Path)
-    may_be_first = may_be_first and job.since is None and not job.newest
+    is_local = isinstance(ctx.data, Path)
+    may_be_first = is_local and job.request.is_listing_alone and job.since is None and not job.newest
     stager = Stager(run.origin, ctx.staging, is_first if may_be_first else None)
     page_store = PageStore(
         folder.path, erased=erased, privacy=policy, newest=job.newest, on_page_written=stager.take

@@ -19,10 +19,10 @@ from fincon.transforms.schemas import ERASURES
 
 
 @contextmanager
-def recovered_lake(data: DataPath, *, whole: bool = False) -> Iterator[Lake]:
+def recovered_lake(data: DataPath, *, reads_logs: bool = False) -> Iterator[Lake]:
     """Lock the data folder, put right what a killed writer left in it, and open its lake for writing, as this fincon writes it.
 
-    Whoever writes the ``whole`` of it anew reads every log of a local lake first: a damaged one is told before that begins.
+    Whoever writes all of it anew ``reads_logs`` of a local lake, every one: a damaged one is told before that begins.
 
     Raises:
         DataFolderLocked: another run holds it.
@@ -30,7 +30,7 @@ def recovered_lake(data: DataPath, *, whole: bool = False) -> Iterator[Lake]:
     """
     refuse_newer(data)
     with writer_lock(data), Lake(DataFolder(data).lake) as lake:
-        lake.recall(reads_logs=whole)
+        lake.recall(reads_logs=reads_logs)
         recover(data, lake)
         yield lake
         lake.note_logs()
@@ -43,7 +43,7 @@ def finish_what_was_begun(data: DataPath) -> None:
         DataFolderLocked: another run holds the folder.
     """
     if DataFolder(data).erasing.exists():
-        with recovered_lake(data, whole=True):
+        with recovered_lake(data, reads_logs=True):
             pass
 
 

@@ -34,7 +34,7 @@ def rewrite(data: DataPath, key: Secret | None) -> int:
         UsageError: the last choice is to keep all, or its key is missing.
         RunFailed: something is left in clear.
     """
-    with recovered_lake(data, whole=True) as lake:
+    with recovered_lake(data, reads_logs=True) as lake:
         policy = privacy.resolve_policy(last_pii(lake), key)
         if policy.choice == "keep":
             raise UsageError(

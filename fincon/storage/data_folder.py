@@ -57,8 +57,11 @@ STAGING = ".staging-"
 NO_FSYNC_OF_FOLDERS = (errno.EINVAL, errno.ENOTSUP)
 """What file systems say that have no fsync for folders, some of those in a network."""
 
-UNREADABLE = (FileNotFoundError, msgspec.DecodeError, UnicodeDecodeError)
-"""What it raises to read a small file of ours that is gone, cut short or garbled: where it is derived, as if there were none."""
+GARBLED = (msgspec.DecodeError, UnicodeDecodeError)
+"""What it raises to decode JSON that is cut short, or is no text."""
+
+UNREADABLE = (FileNotFoundError, *GARBLED)
+"""What it raises to read a small file of ours that is gone or garbled: where it is derived, as if there were none."""
 
 PART = ".part"
 """How files end that are being written."""

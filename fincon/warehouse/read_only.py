@@ -88,9 +88,8 @@ def execute_ours(connection: ReadOnlyConnection, query: str) -> ReadOnlyConnecti
     Raises:
         duckdb.Error: DuckDB cannot answer it.
     """
-    connection._connection.execute(
-        query
-    )  # no method: who is given a connection is given nothing that would do it
+    # This is no method: who is given a connection is given nothing that would do it.
+    connection._connection.execute(query)
     return connection
 
 

@@ -14,7 +14,7 @@ import requests
 from fincon.errors import FinconError, StripeError, UsageError
 from fincon.extract.client import StripeClient
 from fincon.extract.pagination import parse_list_page
-from fincon.extract.responses import UNEXPECTED_ATTEMPTS
+from fincon.extract.responses import UNEXPECTED_ATTEMPTS, FailedAttempt, classify_response
 from fincon.settings import Settings, load_settings
 from tests.conftest import KEY, settings_for
 from tests.scripted_stripe import Answer, ScriptedStripe, account, serving
@@ -191,6 +191,13 @@ def test_nothing_that_steers_a_terminal_is_in_a_message_or_a_log(
     assert (str(error) + error.hint).isprintable()
     assert "owned" in str(error)
     assert all(record.getMessage().isprintable() for record in caplog.records)
+
+
+def test_a_refusal_that_is_no_text_is_a_refusal() -> None:
+    """As of a proxy that answers in Latin-1: it says nothing, and is none the less one."""
+    failed = classify_response("/t", 402, {}, b'{"error": {"message": "Refus\xe9"}}', 1_780_000_000)
+    assert isinstance(failed, FailedAttempt)
+    assert "402" in str(failed.error)
 
 
 def test_no_error_of_fincons_steers_a_terminal() -> None:

@@ -282,9 +282,10 @@ def test_the_views_of_a_newer_fincon_are_not_read(ours: Path) -> None:
 def test_a_damaged_format_file_is_named(ours: Path, sandbox: Sandbox) -> None:
     """It is not taken for an old lake's, for it may be a newer one's; without it the lake goes on."""
     path = DataFolder(ours).lake_format
-    path.write_text("{", encoding="utf-8")
-    with pytest.raises(RunFailed, match=r"format\.json cannot be read"):
-        sync(sandbox, ours)
+    for content in (b"{", b'{"format": 1, "columns": {"\xff": []}}'):
+        path.write_bytes(content)
+        with pytest.raises(RunFailed, match=r"format\.json cannot be read"):
+            sync(sandbox, ours)
     path.unlink()
     sync(sandbox, ours)
     assert msgspec.json.decode(path.read_bytes(), type=type(OURS)) == OURS
