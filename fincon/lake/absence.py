@@ -9,8 +9,8 @@ import pyarrow.parquet as pq
 from fincon.lake.digests import unchanged_sql
 from fincon.lake.snapshots import latest_files
 from fincon.lake.staging import staged_files
-from fincon.lake.tables import Lake
-from fincon.lake.version_sql import from_template, no_rows_sql, read_parquet_sql
+from fincon.lake.tables import Lake, single_value
+from fincon.lake.version_sql import ACCOUNTS_A_PART, from_template, no_rows_sql, read_parquet_sql
 from fincon.transforms.accounts import OF_THOSE_LISTED
 from fincon.transforms.event_times import COUNT_FROM, SECOND
 from fincon.transforms.page import Origin
@@ -35,18 +35,27 @@ def stage_absent(lake: Lake, staging: Path, origin: Origin, listed_from: datetim
         # Only of one that stood there is there a raw object: one that was asked for by its id may be refused because it is gone.
         shown += f" UNION ALL SELECT object_id FROM {read_parquet_sql(rejects)} WHERE object_type = 'account' AND raw IS NOT NULL"
     with lake.query() as query:
-        absent = query.sql(
-            from_template(
-                "absent", known=now.sql(ACCOUNTS), shown=f"FROM ({shown}) WHERE account_id IS NOT NULL", listed=listed,
-                second=str(SECOND), events_from=str(COUNT_FROM),
-            ),
-            params={
-                "stripe_account": origin.stripe_account,
-                "run_id": origin.run_id,
-                "listed_from": listed_from,
-                "silent": list(OF_THOSE_LISTED),
-            },
-        ).to_arrow_table()  # fmt: skip
+        parts = 1 + lake.count_table_rows(ACCOUNTS, now.all) // ACCOUNTS_A_PART
+        ended = single_value(
+            query,
+            f"SELECT max(observed_at) FROM {listed} WHERE epoch_us(observed_at) % {SECOND} < {COUNT_FROM}",
+        )
+        of_run = {
+            "stripe_account": origin.stripe_account,
+            "run_id": origin.run_id,
+            "ended": max(filter(None, (ended, listed_from))),
+            "silent": list(OF_THOSE_LISTED),
+        }
+        absent = pa.concat_tables(
+            query.sql(
+                from_template(
+                    "absent", known=now.sql(ACCOUNTS), shown=f"FROM ({shown}) WHERE account_id IS NOT NULL",
+                    parts=str(parts), part=str(part),
+                ),
+                params=of_run,
+            ).to_arrow_table()
+            for part in range(parts)
+        )  # fmt: skip
     if absent.num_rows:
         folder = staging / origin.run_id
         folder.mkdir(mode=0o700, exist_ok=True)

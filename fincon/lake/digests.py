@@ -8,8 +8,10 @@ is derived, every account is read; so where it cannot be read or written, it is 
 
 import hashlib
 import logging
+import threading
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import NamedTuple
@@ -23,6 +25,7 @@ import pyarrow.parquet as pq
 from fincon.lake.staging import LISTED_SCHEMA, listed_files, staged_files
 from fincon.lake.tables import ROWS_A_BATCH, Lake
 from fincon.lake.version_sql import (
+    ACCOUNTS_A_PART,
     ROWS_A_PARTITION,
     from_template,
     no_rows_sql,
@@ -87,15 +90,23 @@ def state_of(lake: Lake) -> str:
 
 
 def find_unchanged(lake: Lake, origin: Origin) -> Find:
-    """Return what tells which accounts on a run's listing are known as they stand there."""
-    try:
-        first, second, has_balance = _own(lake, origin)
-    except UNUSABLE as error:
-        _give_up(lake, error)
-        first = second = np.empty(0, np.uint64)
-        has_balance = np.empty(0, np.bool_)
+    """Return what tells which accounts on a run's listing are known as they stand there.
+
+    The digests are read when it is first asked: what is asked of the lake before the first page does not need its memory beside.
+    """
+    reading = threading.Lock()
+
+    @cache
+    def own() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        try:
+            return _own(lake, origin)
+        except UNUSABLE as error:
+            _give_up(lake, error)
+            return np.empty(0, np.uint64), np.empty(0, np.uint64), np.empty(0, np.bool_)
 
     def find(digests: bytes) -> tuple[list[bool], list[bool]]:
+        with reading:
+            first, second, has_balance = own()
         asked = np.frombuffer(digests, np.uint64).reshape(-1, 2)
         if not len(first):
             return [False] * len(asked), [False] * len(asked)
@@ -210,12 +221,21 @@ def _write(
 
 
 def _all_are_known(query: duckdb.DuckDBPyConnection, known: _Known, listed: Sequence[str]) -> bool:
-    """Return whether listings have shown all accounts that are known of their Stripe accounts, once each, and no other."""
+    """Return whether listings have shown all accounts that are known of their Stripe accounts, and no other."""
     of, are_known, shown = query.execute(
         f"SELECT list(DISTINCT stripe_account), bool_and(unchanged), count(*) FROM {read_parquet_sql(listed)}"
     ).fetchall()[0]
-    own = f"SELECT count(*) FROM {known.sql} WHERE stripe_account IN ({sql_literals(of)})"
-    return bool(are_known) and query.execute(own).fetchall() == [(shown,)]
+    if not are_known:
+        return False
+    parts = 1 + shown // ACCOUNTS_A_PART
+    seen = f"SELECT stripe_account, hash(account_id) AS account FROM {read_parquet_sql(listed)}"
+    unseen = (
+        f"SELECT 1 FROM {known.sql} ANTI JOIN (FROM ({seen}) WHERE account % {parts} = {part})"
+        f" USING (stripe_account, account)"
+        f" WHERE account % {parts} = {part} AND stripe_account IN ({sql_literals(of)}) LIMIT 1"
+        for part in range(parts)
+    )
+    return not any(query.execute(one).fetchall() for one in unseen)
 
 
 def _note(lake: Lake, known: _Known, now: str, accounts: Sequence[str]) -> None:

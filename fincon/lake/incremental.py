@@ -101,16 +101,24 @@ def accounts_a_page_apart(lake: Lake, stripe_account: str, size: int) -> list[st
     now = latest_files(lake, ACCOUNTS)
     if not now.all:
         return []
+    columns, own = "SELECT account_id, created_at FROM", "WHERE stripe_account = ?"
+    since = (
+        f"SELECT account_id, any_value(created_at) AS created_at FROM {table_sql(ACCOUNTS, now.since)}"
+        f" {own} GROUP BY account_id"
+    )
+    # Of the snapshot, which has each account once, nothing has to be held to tell which are the same.
     known = (
-        f"SELECT account_id, any_value(created_at) AS created_at FROM {table_sql(ACCOUNTS, now.all)}"
-        " WHERE stripe_account = ? GROUP BY account_id"
+        f"{columns} {table_sql(ACCOUNTS, now.snapshot)} ANTI JOIN since USING (account_id) {own}"
+        f" UNION ALL {columns} since"
     )
     placed = (
         f"SELECT account_id, row_number() OVER (ORDER BY created_at DESC, account_id) AS place FROM ({known})"
     )
-    with lake.query(lake.count_table_rows(ACCOUNTS, now.all)) as query:
+    rows = lake.count_table_rows(ACCOUNTS, now.all)
+    with lake.query(rows) as query:
         found = query.execute(
-            f"SELECT account_id FROM ({placed}) WHERE place % {size} = 0 ORDER BY place", [stripe_account]
+            f"WITH since AS ({since}) SELECT account_id FROM ({placed}) WHERE place % {size} = 0 ORDER BY place",
+            [stripe_account, stripe_account],
         )
         return [account_id for (account_id,) in found.fetchall()]
 

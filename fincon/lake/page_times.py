@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 import msgspec
 
-from fincon.lake.sightings import load_sightings
+from fincon.lake.sightings import count_sightings, load_sightings
 from fincon.lake.tables import Lake
 from fincon.lake.version_sql import read_parquet_sql
 from fincon.storage.data_folder import UNREADABLE, atomic_write
@@ -38,7 +38,7 @@ def newest_page_times(lake: Lake) -> dict[str, int]:
         known = PageTimes(files=set(files), newest=_later([known.newest, of_added]))
         with atomic_write(lake.data.page_times) as part:
             part.write_bytes(msgspec.json.encode(known))
-    return _later([known.newest, _newest(lake, "FROM sightings")])
+    return _later([known.newest, _newest(lake, "FROM sightings", count_sightings(lake))])
 
 
 def _remembered(lake: Lake) -> PageTimes:
@@ -48,8 +48,8 @@ def _remembered(lake: Lake) -> PageTimes:
         return NOTHING
 
 
-def _newest(lake: Lake, rows: str) -> dict[str, int]:
-    with lake.query() as query:
+def _newest(lake: Lake, rows: str, count: int = 0) -> dict[str, int]:
+    with lake.query(count) as query:
         load_sightings(lake, query)
         found = query.execute(
             f"SELECT stripe_account, epoch_us(max(observed_at)) {rows}"

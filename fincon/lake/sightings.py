@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 
 from fincon.lake.staging import listed_files, staged_files, staged_sql
 from fincon.lake.tables import ROWS_A_BATCH, Lake, single_value
-from fincon.lake.version_sql import from_template, read_parquet_sql
+from fincon.lake.version_sql import from_template, nothing_sql, read_parquet_sql
 from fincon.storage.data_folder import atomic_write, make_folder
 from fincon.transforms.event_times import AHEAD_SECONDS
 from fincon.transforms.page import Origin
@@ -35,7 +35,10 @@ SCHEMA = pa.schema(
 )
 
 MOST_READ = 200_000
-"""So many rows are kept in memory, as they were read or written; more are read each time that they are asked for."""
+"""So many rows are kept in memory, as they were read or written; more are asked for where they are."""
+
+DAMAGED = (OSError, ValueError, pa.ArrowException)
+"""What reading a file that is damaged may end with."""
 
 REMEMBERED = EVENTS_OVERLAP + timedelta(seconds=AHEAD_SECONDS)
 """For how long before what is complete: an event counts as that much earlier at most than it says."""
@@ -78,29 +81,54 @@ def known_sql(table: Table) -> str:
     )
 
 
-def load_sightings(lake: Lake, query: duckdb.DuckDBPyConnection) -> None:
-    """Make the table ``sightings`` on a connection; it is empty where nothing was seen lately."""
-    query.register("sightings", read_sightings(lake))
+def load_sightings(lake: Lake, query: duckdb.DuckDBPyConnection, name: str = "sightings") -> None:
+    """Make the table ``name`` on a connection; it is empty where nothing was seen lately."""
+    found = find_sightings(lake)
+    if isinstance(found, Path):
+        file = read_parquet_sql([str(found)])
+        query.execute(
+            f"CREATE OR REPLACE TEMP VIEW {name} AS {nothing_sql(SCHEMA)} UNION ALL BY NAME FROM {file}"
+        )
+    else:
+        query.register(name, found)
+
+
+def find_sightings(lake: Lake) -> pa.Table | Path:
+    """Return what is remembered; where it is very much, the file that it is in, which can be read."""
+    if lake.sightings_read is None:
+        path = lake.data.sightings
+        # In a bucket each question would take several requests.
+        found = path if isinstance(path, Path) and _holds_many(path) else read_sightings(lake)
+        if isinstance(found, pa.Table) and found.num_rows > MOST_READ:
+            return found
+        lake.sightings_read = found
+    return lake.sightings_read
+
+
+def count_sightings(lake: Lake) -> int:
+    """Count what is remembered."""
+    found = find_sightings(lake)
+    return int(pq.read_metadata(found).num_rows if isinstance(found, Path) else found.num_rows)
+
+
+def _holds_many(path: Path) -> bool:
+    """Return whether a file holds so many rows that they are not kept in memory, and all of them can be read."""
+    with suppress(*DAMAGED), pq.ParquetFile(path) as file:
+        return file.metadata.num_rows > MOST_READ and all(batch.num_rows for batch in file.iter_batches())
+    return False
 
 
 def read_sightings(lake: Lake) -> pa.Table:
-    """Return what is remembered, read once unless it is very much. Without the file, which is derived, it is nothing."""
-    if lake.sightings_read is not None:
-        return lake.sightings_read
-    found = SCHEMA.empty_table()
-    with suppress(FileNotFoundError):
-        content = lake.data.sightings.read_bytes()
-        with suppress(OSError, ValueError, pa.ArrowException):  # damaged, as by a crash of the machine
-            found = decode_sightings(content)
-    if found.num_rows <= MOST_READ:
-        lake.sightings_read = found
-    return found
+    """Return what is remembered, all of it. Without the file, which is derived, it is nothing."""
+    with suppress(*DAMAGED):  # as by a crash of the machine; or there is none
+        return decode_sightings(lake.data.sightings.read_bytes())
+    return SCHEMA.empty_table()
 
 
 def decode_sightings(content: bytes) -> pa.Table:
     """Return what a file of sightings holds; a column that it is older than is null."""
     # Part by part, which takes less memory than all at once.
-    batches = pq.ParquetFile(pa.BufferReader(content)).iter_batches(MOST_READ)
+    batches = pq.ParquetFile(pa.BufferReader(content)).iter_batches()
     found = [pa.Table.from_batches([batch]) for batch in batches]
     whole = pa.concat_tables([SCHEMA.empty_table(), *found], promote_options="default")
     return whole.select(SCHEMA.names).cast(SCHEMA)
@@ -137,12 +165,12 @@ def remember(
         )
     if not seen:
         return  # what could be forgotten does no harm, and the next run that saw something does so
-    before, new = read_sightings(lake), " UNION ALL ".join(seen)
-    with lake.query(before.num_rows) as query:
-        query.register("before", before)
+    before, new = count_sightings(lake), " UNION ALL ".join(seen)
+    with lake.query(before) as query:
+        load_sightings(lake, query, "before")
         query.register("complete", until)
         times = f"SELECT (SELECT max(observed_at) FROM before) < min(observed_at) FROM ({new})"
-        are_all_new = not before.num_rows or single_value(query, times)
+        are_all_new = not before or single_value(query, times)
         query.execute(f"CREATE TEMP VIEW sightings AS FROM before UNION ALL {new}")
         # A run that is loaded again brings what is there; to look for that takes memory and time.
         kept = from_template("sightings_kept", distinct="" if are_all_new else "DISTINCT")
@@ -153,15 +181,13 @@ def remember(
 
 def forget(lake: Lake, account_ids: Sequence[str]) -> None:
     """Forget when accounts were seen."""
-    if not read_sightings(lake).num_rows:
+    if not count_sightings(lake):
         return
     with lake.query() as query:
         load_sightings(lake, query)
         gone = "SELECT md5_number_lower(unnest($ids::VARCHAR[]))"
-        kept = query.sql(
-            f"FROM sightings WHERE account NOT IN ({gone})", params={"ids": list(account_ids)}
-        ).to_arrow_table()
-    write_sightings(lake, kept.to_reader())
+        kept = query.sql(f"FROM sightings WHERE account NOT IN ({gone})", params={"ids": list(account_ids)})
+        write_sightings(lake, kept.to_arrow_reader(ROWS_A_BATCH))
 
 
 def write_sightings(lake: Lake, sightings: pa.RecordBatchReader) -> None:
@@ -175,12 +201,14 @@ def write_sightings(lake: Lake, sightings: pa.RecordBatchReader) -> None:
         for batch in sightings:
             writer.write_batch(found := batch.cast(SCHEMA))
             few = [*few, found] if few is not None and len(few) < MOST_READ // ROWS_A_BATCH else None
-    lake.sightings_read = None if few is None else pa.Table.from_batches(few, SCHEMA)
+    written = lake.data.sightings
+    many = written if isinstance(written, Path) else None
+    lake.sightings_read = many if few is None else pa.Table.from_batches(few, SCHEMA)
 
 
 def event_times(lake: Lake, stripe_account: str) -> dict[int, dict[str, int]]:
     """Return account (a number that stands for it) → event → the time (microseconds since the Unix epoch) that it was given."""
-    with lake.query() as query:
+    with lake.query(count_sightings(lake)) as query:
         load_sightings(lake, query)
         found = query.execute(
             "SELECT account, event_id, epoch_us(observed_at) FROM sightings"

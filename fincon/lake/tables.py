@@ -103,8 +103,8 @@ class Lake:
         """What `lake.snapshots` has read of snapshots.json; None where it has not, or wrote it since."""
         self.being_loaded = ""
         """The first of the runs whose load is under way (`lake.take_back`)."""
-        self.sightings_read: pa.Table | None = None
-        """Likewise what `lake.sightings` has read."""
+        self.sightings_read: pa.Table | Path | None = None
+        """Likewise what `lake.sightings` has found."""
 
     def __enter__(self) -> Self:
         return self

@@ -5,10 +5,12 @@ to change: versions that it takes out or corrects, and what was seen lately. Who
 else, an erasure too, so that nothing comes in between. Where the runs' pages are there they are loaded anew then.
 """
 
+import shutil
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import duckdb
@@ -17,7 +19,7 @@ import pyarrow.parquet as pq
 
 from fincon.errors import RunFailed, reason_of
 from fincon.lake.panics import panics_as_errors
-from fincon.lake.sightings import decode_sightings, read_sightings, write_sightings
+from fincon.lake.sightings import decode_sightings, find_sightings, write_sightings
 from fincon.lake.tables import REMOVED, Lake, marked
 from fincon.lake.version_sql import same_object, sql_literals, table_sql
 from fincon.storage.data_folder import PART, atomic_write, ensure_lock_held, make_folder
@@ -37,7 +39,7 @@ def under_way(lake: Lake, run_ids: Sequence[str]) -> Iterator[None]:
     lake.being_loaded = run_ids[0]
     for folder in (lake.data.loading, lake.data.before):
         make_folder(folder)
-    _keep(lake, SEEN, read_sightings(lake))  # before the mark: one without it is of an older fincon
+    _keep(lake, SEEN, find_sightings(lake))  # before the mark: one without it is of an older fincon
     mark = lake.data.loading / run_ids[0]
     with atomic_write(mark) as part:
         part.write_text("\n".join(run_ids), encoding="utf-8")
@@ -157,9 +159,13 @@ def remove_runs(lake: Lake, run_ids: Sequence[str]) -> None:
                 delta.delete(f"run_id IN ({sql_literals(held)})", commit_properties=marked(held, REMOVED))
 
 
-def _keep(lake: Lake, name: str, rows: pa.Table) -> None:
+def _keep(lake: Lake, name: str, rows: pa.Table | Path) -> None:
+    """Keep rows, or a file of them as it is."""
     with atomic_write(lake.data.before / f"{lake.being_loaded}.{name}.parquet") as part:
-        pq.write_table(rows, part, compression="zstd")
+        if isinstance(rows, Path):
+            shutil.copyfile(rows, part)
+        else:
+            pq.write_table(rows, part, compression="zstd")
 
 
 def _kept(lake: Lake, mark: str) -> dict[str, DataPath]:

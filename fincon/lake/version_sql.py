@@ -28,6 +28,9 @@ NOTHING = {
 ROWS_A_PARTITION = 75_000
 """How many rows are compared at a time: `fincon.settings.MEMORY_MB` is enough for so many."""
 
+ACCOUNTS_A_PART = 250_000
+"""How many accounts are compared at a time where it is by their ids alone."""
+
 
 def from_template(name: str, **values: str) -> str:
     """Return the SQL of ``sql/templates/<name>.sql`` with its ``$placeholders`` filled in."""

@@ -7,9 +7,10 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from fincon.lake import digests
+from fincon.lake import absence, digests
 from fincon.lake.digests import find_unchanged, move, state_of
 from fincon.lake.tables import Lake
+from fincon.lake.version_sql import ACCOUNTS_A_PART
 from fincon.pipeline.request import SyncRequest
 from fincon.pipeline.rewrite_privacy import rewrite
 from fincon.pipeline.sync import run_sync
@@ -73,7 +74,14 @@ def test_who_has_changed_since_is_read_and_who_has_not_is_passed_over(data: Path
     assert {row["account_id"] for row in rows(data, "FROM accounts")} == {"fca_1", "fca_2", "fca_new"}
 
 
-def test_who_is_gone_and_comes_back_as_before_is_there_again(data: Path) -> None:
+@pytest.mark.parametrize("accounts_a_part", [ACCOUNTS_A_PART, 1])
+@pytest.mark.first(1)
+def test_who_is_gone_and_comes_back_as_before_is_there_again(
+    data: Path, monkeypatch: pytest.MonkeyPatch, accounts_a_part: int
+) -> None:
+    """Compared all at once, or part by part as very many are."""
+    monkeypatch.setattr(digests, "ACCOUNTS_A_PART", accounts_a_part)
+    monkeypatch.setattr(absence, "ACCOUNTS_A_PART", accounts_a_part)
     first, other = account("fca_1"), account("fca_2")
     with serving(ScriptedStripe(accounts=[first, other])) as stripe:
         for listed in ([first, other], [other], [first, other], [first, other]):

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 
 from fincon.errors import FinconError
-from fincon.lake import tables, take_back
+from fincon.lake import sightings, tables, take_back
 from fincon.lake.sightings import read_sightings
 from fincon.lake.tables import Lake
 from fincon.lake.take_back import under_way
@@ -116,10 +116,13 @@ def recover(data: Path) -> None:
         pass
 
 
+@pytest.mark.parametrize("in_memory", [sightings.MOST_READ, 0])
+@pytest.mark.first(1)
 def test_a_load_that_was_cut_short_leaves_nothing_where_its_pages_are_gone(
-    late: ScriptedStripe, data: Path, monkeypatch: pytest.MonkeyPatch
+    late: ScriptedStripe, data: Path, monkeypatch: pytest.MonkeyPatch, in_memory: int
 ) -> None:
     """Another machine goes on without the pages: the lake is what it was, and says so."""
+    monkeypatch.setattr(sightings, "MOST_READ", in_memory)
     before, versions = rows_of_lake(data), rows(data, "FROM lake.balances ORDER BY ALL")
     with monkeypatch.context() as power:
         power.setattr(load_step, "record_runs", raises_interrupt)

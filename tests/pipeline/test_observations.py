@@ -8,7 +8,8 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from fincon.lake.sightings import SCHEMA, read_sightings
+from fincon.lake import sightings
+from fincon.lake.sightings import SCHEMA, count_sightings, read_sightings
 from fincon.lake.tables import Lake
 from fincon.pipeline.request import SyncRequest
 from fincon.pipeline.sync import run_sync
@@ -23,6 +24,40 @@ from tests.soak.observations import play
 def test_whatever_interleaves_the_lake_is_what_was_observed(seed: int, tmp_path: Path) -> None:
     """One account alone: a run that nothing newer is known to is loaded in another way than many are."""
     play(seed, tmp_path / "data", syncs=6)
+
+
+@pytest.mark.slow
+def test_what_was_seen_is_the_same_where_it_is_too_much_to_be_kept_in_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sightings, "MOST_READ", 0)
+    play(1, tmp_path / "data", syncs=6)
+
+
+def test_much_of_which_a_part_is_damaged_is_as_if_it_were_not_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is derived: no sync ends for it, and the next thing that is seen is remembered."""
+    monkeypatch.setattr(sightings, "MOST_READ", 0)
+    data = tmp_path / "data"
+    with serving(ScriptedStripe([account("fca_1", 100)])) as stripe:
+
+        def sync(*, events: bool = False) -> int:
+            stripe.clock += 10
+            run_sync(settings_for(stripe.url, data), SyncRequest(accounts=not events, events=events))
+            with Lake(data / "lake") as lake:
+                return count_sightings(lake)
+
+        assert sync() == 1
+        file = DataFolder(data).sightings
+        whole = file.read_bytes()
+        middle = pq.read_metadata(file).row_group(0).column(1).data_page_offset + 1
+        file.write_bytes(whole[:middle] + bytes(20) + whole[middle + 20 :])
+        with Lake(data / "lake") as lake:
+            assert pq.read_metadata(file).num_rows == 1
+            assert count_sightings(lake) == 0
+        assert sync(events=True) == 0
+        assert sync() == 1
 
 
 @pytest.mark.slow
