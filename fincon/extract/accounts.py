@@ -1,9 +1,9 @@
 """List every account, in several ranges at the same time (`fincon.extract.ranges` says where each begins and ends)."""
 
 import threading
+from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from itertools import chain
 from urllib.parse import parse_qs, urlsplit
 
 import msgspec
@@ -24,7 +24,7 @@ from fincon.extract.pagination import (
 )
 from fincon.extract.ranges import InHand, Range
 from fincon.extract.responses import StripeResponse
-from fincon.extract.split_points import WINDOWS, named_by_events
+from fincon.extract.split_points import WINDOWS, named_by_events, places_of
 from fincon.landing.page_store import PageStore
 from fincon.storage.data_folder import RANGES_FILE, UNREADABLE, atomic_write
 from fincon.transforms.event_times import SECOND
@@ -41,9 +41,9 @@ FEW_KNOWN = 2 * PAGES_A_RANGE
 """With fewer known accounts a list is one chain, for it is not worth dividing if they are all that there is."""
 
 FEW_LEFT = 4
-"""A range of which fewer known accounts are left is not divided: one thread walks the rest in a second or so."""
+"""A range of which fewer pages are left is not divided: one thread walks the rest in a second or so."""
 
-MANY_KNOWN = 100
+MANY_PAGES = 100
 """Of so long a list the half page that a beginning costs is little; a shorter one is divided while `FEW_KNOWN` are left."""
 
 EVENTS_SECONDS = 1.0
@@ -54,15 +54,22 @@ FEW_PAGES = 4
 
 
 class Listing:
-    """Walk the list on several threads. ``known`` are ids in the list's order, a page apart.
+    """Walk the list on several threads. ``known`` are ids in the list's order.
 
+    ``places`` says behind how many pages each stands, about, and at last how many there are; without, they are a page apart.
     Where an interrupted attempt walked, it goes on.
     """
 
     def __init__(
-        self, stripe: StripeClient, page_store: PageStore, known: Sequence[str], progress: Progress
+        self,
+        stripe: StripeClient,
+        page_store: PageStore,
+        known: Sequence[str],
+        progress: Progress,
+        places: Sequence[float] = (),
     ) -> None:
         self.stripe, self.page_store, self.known, self.progress = stripe, page_store, known, progress
+        self._places = places or range(len(known) + 1)
         self._position = {account_id: index for index, account_id in enumerate(known)}
         self._lock = threading.Lock()
         self._in_hand = InHand()
@@ -130,18 +137,32 @@ class Listing:
         """Return a new range in the middle of the longest stretch that is still to be walked, if that is worth it."""
         with self._lock:
             beginnings = sorted(walked.index for walked in self.ranges if not walked.is_lost)
-            longest, begin = 0, 0
+            everywhere = self._pages_a_place(self.ranges, 1.0)
+            longest, begin, end = 0.0, 0, 0
             for walked in self.ranges:
                 if walked.part in self._walking:
-                    end = next((b for b in beginnings if b > walked.position), len(self.known))
-                    if end - walked.position > longest:
-                        longest, begin = end - walked.position, walked.position
-            if longest < (FEW_LEFT if len(self.known) >= MANY_KNOWN else FEW_KNOWN):
+                    until = next((b for b in beginnings if b > walked.position), len(self.known))
+                    places = self._places[until] - self._places[walked.position]
+                    pages = places * self._pages_a_place([walked], everywhere)
+                    if pages > longest and until - walked.position > 1:
+                        longest, begin, end = pages, walked.position, until
+            if round(longest) < (FEW_LEFT if self._places[-1] >= MANY_PAGES else FEW_KNOWN):
                 return None
-            made = self._new_range(len(self.ranges), self.known[begin + longest // 2])
+            middle = self._at((self._places[begin] + self._places[end]) / 2)
+            made = self._new_range(len(self.ranges), self.known[min(max(middle, begin + 1), end - 1)])
             self.ranges.append(made)
             self._save_plan()
             return made
+
+    def _at(self, place: float) -> int:
+        """Return the index of the last known account that stands behind no more pages than ``place``."""
+        return bisect_right(self._places, place) - 1
+
+    def _pages_a_place(self, ranges: Sequence[Range], elsewhere: float) -> float:
+        """Return how many pages ranges had for one that ``places`` told of; where little was walked of them, as ``elsewhere``."""
+        told = sum(self._places[walked.position] - self._places[walked.index] for walked in ranges)
+        pages = sum(walked.last.number + 1 for walked in ranges if walked.last)
+        return (pages + PAGES_A_RANGE * elsewhere) / (told + PAGES_A_RANGE)
 
     def _submit(self, pool: ThreadPoolExecutor, walked: Range) -> "Future[None]":
         self._walking.add(walked.part)
@@ -204,9 +225,10 @@ class Listing:
         try:
             starts = msgspec.json.decode((self.page_store.folder / RANGES_FILE).read_bytes(), type=list[str])
         except UNREADABLE:
-            count = min(self.stripe.settings.concurrency, len(self.known) // PAGES_A_RANGE + 1)
-            indexes = [len(self.known) * part // count for part in range(1, count)]
-            starts = ["", *(self.known[index] for index in indexes)]
+            pages = self._places[-1]
+            count = min(self.stripe.settings.concurrency, int(pages) // PAGES_A_RANGE + 1)
+            indexes = {max(0, self._at(pages * part / count)) for part in range(1, count)}
+            starts = ["", *(self.known[index] for index in sorted(indexes))]
         for part in self.page_store.parts():
             starts += [""] * (part + 1 - len(starts))
             if header := self._first_header(part):
@@ -244,11 +266,12 @@ def fetch_accounts(
     Raises:
         StripeError: as `Listing.walk`.
     """
-    Listing(stripe, page_store, known or find_known(stripe, page_store), progress).walk()
+    found, places = (known, ()) if known else find_known(stripe, page_store)
+    Listing(stripe, page_store, found, progress, places).walk()
 
 
-def find_known(stripe: StripeClient, page_store: PageStore) -> list[str]:
-    """Return ids of accounts all over a list of which nothing is known yet, newest first.
+def find_known(stripe: StripeClient, page_store: PageStore) -> tuple[Sequence[str], Sequence[float]]:
+    """Return ids of accounts all over a list of which nothing is known yet, newest first, and where they stand (`places_of`).
 
     The list is walked as one chain while the events that name them are asked for; a list of a few pages needs none.
 
@@ -258,10 +281,10 @@ def find_known(stripe: StripeClient, page_store: PageStore) -> list[str]:
     listing = Listing(stripe, page_store, [], lambda count: None)
     top = listing.ranges[0]
     if len(listing.ranges) > 1:  # an interrupted attempt has divided it
-        return []
+        return [], []
     listing.walk_until(lambda: top.last is not None and top.last.number >= FEW_PAGES - 1)
     if top.last is None or top.has_ended:
-        return []
+        return [], []
     now = top.last.observed_at // SECOND
     with worker_threads(stripe, len(WINDOWS)) as pool:
         asked = [pool.submit(named_by_events, stripe, now - ago) for ago in WINDOWS]
@@ -270,10 +293,9 @@ def find_known(stripe: StripeClient, page_store: PageStore) -> list[str]:
         wait(asked, timeout=EVENTS_SECONDS)
         listing.walk_until(lambda: all(one.done() for one in asked))
         found = {pair for one in asked for pair in one.result()}
-    named = [account_id for _, account_id in sorted(found, reverse=True)]
-    pages = [list_page(page.body).ids for page in page_store.chain(LISTED)]
-    on_them = len({*named}.intersection(chain.from_iterable(pages)))
-    return named[:: max(1, round(on_them / len(pages)))]  # a page apart, if they are as many on the others
+    named = sorted(found, reverse=True)
+    pages = [list_page(page.body) for page in page_store.chain(LISTED)]
+    return [account_id for _, account_id in named], places_of(named, pages)
 
 
 def begin_accounts(

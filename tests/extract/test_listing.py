@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -13,16 +13,19 @@ from urllib.parse import parse_qs
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace as replace_header
 
 from fincon.errors import PermissionDenied
 from fincon.extract.accounts import Listing, begin_accounts, fetch_accounts, spread
 from fincon.extract.client import StripeClient
+from fincon.extract.pagination import no_page
+from fincon.extract.split_points import places_of
 from fincon.landing.page_store import PageStore
 from fincon.sandbox.faults import Fault, Faults, Rule
 from fincon.sandbox.server import Sandbox, running
 from fincon.sandbox.world import World
 from fincon.storage.data_folder import RANGES_FILE
-from fincon.transforms.list_page import list_page
+from fincon.transforms.list_page import ListPage, list_page
 from tests.conftest import START, settings_for
 from tests.extract.list_simulator import simulate
 
@@ -240,6 +243,63 @@ def test_a_list_of_ten_pages_is_not_divided_because_events_name_many_of_its_acco
         assert walk(sandbox, tmp_path, [], concurrency=8) == in_order(sandbox.world)
         assert len([path for _, path, _ in sandbox.requests if path.endswith("/events")]) == 3
         assert listed(sandbox) <= 12  # by how many of the pages that were walked meanwhile events name
+
+
+def listed_in(first: int, last: int, a_second: int = 1) -> list[ListPage]:
+    """Pages of a list of which so many objects were created each second, the newest at second 100,000."""
+    return [
+        ListPage([f"fca_{i}" for i in page], [100_000 - i // a_second for i in page], 100, has_more=True)
+        for page in (range(100 * number, 100 * number + 100) for number in range(first, last))
+    ]
+
+
+def named_in(pages: Sequence[ListPage], every: int) -> list[tuple[int, str]]:
+    """Of what stands on pages, each so-manieth, as events name it."""
+    return [pair for page in pages for pair in zip(page.created, page.ids, strict=True)][::every]
+
+
+def test_where_accounts_stand_is_told_by_when_they_were_created() -> None:
+    """Events name far more of some stretches of the list than of others: ranges of as many names are not of as many pages."""
+    crowd, few = named_in(listed_in(0, 50), 10), named_in(listed_in(50, 250), 500)
+    places = places_of([*crowd, *few], listed_in(0, 5))
+    assert len(places) == len(crowd) + len(few) + 1
+    assert places == sorted(places)
+    for (_, name), place in zip([*crowd, *few], places, strict=False):
+        assert place == pytest.approx(int(name[4:]) / 100, rel=0.01, abs=0.1)
+    assert places[-1] == pytest.approx(250, rel=0.05)
+
+
+def test_a_list_that_grew_faster_once_is_as_long_as_the_accounts_that_events_name() -> None:
+    """Of the first pages 20 accounts are named, as of all others; by the pace of those there would be ten pages in all."""
+    now, before = listed_in(0, 5), listed_in(5, 200, a_second=40)
+    places = places_of(named_in([*now, *before], 25), now)
+    assert places[-1] == pytest.approx(200, rel=0.05)
+
+
+def test_ranges_are_of_as_many_pages_and_who_is_slower_than_was_thought_is_relieved_first(
+    tmp_path: Path,
+) -> None:
+    """Wherever the known accounts crowd; and each range goes by its own pace."""
+    known = [f"fca_{i}" for i in range(180)]
+    places = [i / 10 for i in range(100)] + [10.0 + 3 * i for i in range(81)]
+    stripe = StripeClient(replace(settings_for("http://127.0.0.1:9", tmp_path), concurrency=5))
+    listing = Listing(stripe, PageStore(tmp_path / "pages"), known, lambda count: None, places)
+    assert [listing.known.index(one.start) for one in listing.ranges[1:]] == [113, 130, 146, 163]
+    listing._walking = {1, 2}
+    for walked, pages in zip(listing.ranges[1:3], (20, 40), strict=True):
+        walked.position = walked.index + 7
+        walked.last = replace_header(no_page("accounts"), number=pages)
+    made = listing.divide_longest()
+    assert made is not None
+    assert listing.ranges[2].position < made.index < listing.ranges[3].index
+
+
+@pytest.mark.parametrize("created", [0, 1_700_000_000])
+def test_accounts_of_one_second_stand_evenly_and_without_any_there_is_nothing(created: int) -> None:
+    """As after an import, or where Stripe does not say when they were created."""
+    page = ListPage([f"fca_{i}" for i in range(100)], [created] * 100, 100, has_more=True)
+    assert places_of([(created, f"fca_{i}") for i in range(0, 100, 25)], [page]) == [0, 0.25, 0.5, 0.75, 1]
+    assert places_of([], [page]) == [0]
 
 
 @pytest.mark.parametrize("fault", ["forbidden", "server_error"])
