@@ -1,7 +1,7 @@
 """Objects → columns → Arrow: what all tables have in common."""
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 import pyarrow as pa
@@ -12,6 +12,8 @@ from fincon.transforms.stripe_objects import AccountHolder, ActiveDetails, Expan
 
 Columns = dict[str, Sequence[Any]]
 """Column name → values, all of the same length; timestamps in Unix seconds, ``observed_at`` in microseconds."""
+
+Rows = TypeVar("Rows", pa.Table, pa.RecordBatch)
 
 _SECONDS = pa.timestamp("s", tz="UTC")
 _NO_HOLDER = AccountHolder(type="")
@@ -94,3 +96,13 @@ def _array(values: Sequence[Any], kind: pa.DataType) -> pa.Array:
     if kind == TIMESTAMP:
         return pa.array(values, _SECONDS).cast(TIMESTAMP)
     return pa.array(values, kind)
+
+
+def in_schema(rows: Rows, schema: pa.Schema) -> Rows:
+    """Return rows with the types of a schema that has their columns.
+
+    Raises:
+        pa.ArrowInvalid: a value does not fit.
+    """
+    # To cast what is right already imports pyarrow's compute module, which takes as long as to write it.
+    return rows if rows.schema == schema else rows.cast(schema)

@@ -4,13 +4,14 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 import click
-from rich.console import Console
-from rich.progress import BarColumn, TextColumn
-from rich.progress import Progress as RichProgress
 
 from fincon.pipeline.context import NoProgress, Progress
+
+if TYPE_CHECKING:
+    from rich.progress import Progress as RichProgress
 
 LOG_EVERY_SECONDS = 5.0
 
@@ -18,7 +19,7 @@ LOG_EVERY_SECONDS = 5.0
 class Bars:
     """Progress as bars on a terminal."""
 
-    def __init__(self, bars: RichProgress) -> None:
+    def __init__(self, bars: "RichProgress") -> None:
         self._bars = bars
 
     def stage(self, name: str, total: int | None) -> Callable[[int], object]:
@@ -52,6 +53,10 @@ def show_progress(*, quiet: bool) -> Iterator[Progress]:
     elif not sys.stderr.isatty():
         yield Lines()
     else:
+        from rich.console import Console  # a run that nobody watches does without
+        from rich.progress import BarColumn, TextColumn
+        from rich.progress import Progress as RichProgress
+
         columns = (
             TextColumn("{task.description:<18}"),
             BarColumn(),

@@ -12,15 +12,18 @@ from typing import Any
 
 import msgspec
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from deltalake import DeltaTable
 from deltalake.transaction import AddAction
 
 from fincon.storage.data_folder import atomic_write
+from fincon.transforms.columns import in_schema
 
 LONGEST = 64
 """Characters of the least and greatest text that a log repeats."""
+
+FEW_ROWS = 100
+"""Of so few, as each run's own rows are, it is not worth the sixty milliseconds in which pyarrow's compute module is imported."""
 
 LAST = "\U0010ffff"
 """After it no other character comes: what stands before a text's end with it is greater than the text."""
@@ -47,7 +50,7 @@ def write_added_file(
     ):
         for batch in rows.to_reader() if isinstance(rows, pa.Table) else rows:
             if batch.num_rows:
-                found = batch.select(schema.names).cast(schema)
+                found = in_schema(batch.select(schema.names), schema)
                 writer.write_batch(found)
                 said.add(found)
     if not said.rows:
@@ -119,9 +122,9 @@ class _Said:
                 continue
             self._nulls[name] += values.null_count
             if values.null_count < len(values):
-                found = pc.min_max(values).as_py()
-                self._least[name] = min(found["min"], self._least.get(name, found["min"]))
-                self._greatest[name] = max(found["max"], self._greatest.get(name, found["max"]))
+                least, greatest = _bounds(values)
+                self._least[name] = min(least, self._least.get(name, least))
+                self._greatest[name] = max(greatest, self._greatest.get(name, greatest))
 
     def stats(self) -> str:
         """Return the JSON that the log has, as Delta's protocol defines it."""
@@ -132,6 +135,17 @@ class _Said:
             "nullCount": self._nulls,
         }
         return msgspec.json.encode(found).decode()
+
+
+def _bounds(values: pa.Array) -> tuple[Any, Any]:
+    """Return the least and the greatest of values that are not all null."""
+    if len(values) <= FEW_ROWS:
+        found = [value for value in values.to_pylist() if value is not None]
+        return min(found), max(found)
+    import pyarrow.compute as pc
+
+    bounds = pc.min_max(values).as_py()
+    return bounds["min"], bounds["max"]
 
 
 def _bound(value: Any, end: str) -> Any:

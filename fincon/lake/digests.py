@@ -35,6 +35,7 @@ from fincon.lake.version_sql import (
 )
 from fincon.storage.data_folder import atomic_write
 from fincon.transforms.accounts import FILLED
+from fincon.transforms.columns import in_schema
 from fincon.transforms.listed import Find
 from fincon.transforms.page import Origin
 from fincon.transforms.schemas import ACCOUNTS
@@ -215,7 +216,7 @@ def _write(
                     part=str(part),
                 )
                 for batch in query.sql(found).to_arrow_reader(ROWS_A_BATCH):
-                    writer.write_batch(batch.cast(SCHEMA))
+                    writer.write_batch(in_schema(batch, SCHEMA))
     lake.data.digests_since.unlink(missing_ok=True)
     lake.release_memory_after(listed)
 

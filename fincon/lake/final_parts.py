@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from fincon.lake.added_file import log_of
@@ -48,6 +47,8 @@ class Seen:
 
     def add(self, accounts: Sequence[pa.Table], *, are_final: bool) -> None:
         """Take in the rows of accounts of a part."""
+        import pyarrow.compute as pc  # no small run does: see `added_file.FEW_ROWS`
+
         rows = pa.concat_tables([ACCOUNTS.empty_staged, *accounts]).combine_chunks()
         ids = np.fromiter(map(hash, rows["account_id"].to_pylist()), np.int64, rows.num_rows)
         times = pc.run_end_encode(rows["observed_at"].cast(pa.int64()).combine_chunks())
@@ -59,6 +60,8 @@ class Seen:
         Raises:
             SeenAgainError: an account stands in two final parts, or elsewhere on an earlier page than in one.
         """
+        import pyarrow.compute as pc  # no small run does: see `added_file.FEW_ROWS`
+
         self.add(last, are_final=False)
         ids = np.concatenate([part for part, _, _ in self._parts])
         ids.sort()
@@ -77,6 +80,8 @@ class Seen:
 
 def keep_apart(parts: dict[str, list[pa.Table]], again: pa.ChunkedArray, folder: Path, number: str) -> None:
     """Write the rows of all accounts but those seen ``again`` as final parts, and keep the rows of these in ``parts``."""
+    import pyarrow.compute as pc  # as above
+
     kept = {}
     for table in FILLED:
         rows = pa.concat_tables(parts[table.name])

@@ -11,7 +11,6 @@ from operator import itemgetter
 from typing import Any, Literal, overload
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from fincon.lake.snapshots import latest_files
@@ -150,10 +149,11 @@ class DueAccounts(Sequence[DueAccount]):
 
     def __init__(self, asked: DueQuery, rows: pa.Table) -> None:
         """``rows`` has the columns that ``sql/templates/due.sql`` selects, in any order."""
+        import pyarrow.compute as pc  # a run that asks for no transactions does without
+
         self._asked, self._rows = asked, rows
-        self._places = pc.sort_indices(
-            rows["account_id"]
-        )  # the rows stay where they are, or each would be there twice
+        # The rows stay where they are, or each would be there twice.
+        self._places = pc.sort_indices(rows["account_id"])
 
     def __len__(self) -> int:
         return int(self._rows.num_rows)

@@ -18,6 +18,7 @@ from fincon.lake.staging import listed_files, staged_files, staged_sql
 from fincon.lake.tables import ROWS_A_BATCH, Lake, single_value
 from fincon.lake.version_sql import from_template, nothing_sql, read_parquet_sql
 from fincon.storage.data_folder import atomic_write, make_folder
+from fincon.transforms.columns import in_schema
 from fincon.transforms.event_times import AHEAD_SECONDS
 from fincon.transforms.page import Origin
 from fincon.transforms.schemas import ACCOUNTS, AUTHORIZATIONS, BALANCES, REFRESHES, TIMESTAMP, Table
@@ -131,7 +132,7 @@ def decode_sightings(content: bytes) -> pa.Table:
     batches = pq.ParquetFile(pa.BufferReader(content)).iter_batches()
     found = [pa.Table.from_batches([batch]) for batch in batches]
     whole = pa.concat_tables([SCHEMA.empty_table(), *found], promote_options="default")
-    return whole.select(SCHEMA.names).cast(SCHEMA)
+    return in_schema(whole.select(SCHEMA.names), SCHEMA)
 
 
 def newest_sighting(query: duckdb.DuckDBPyConnection, whose: str) -> datetime | None:
@@ -199,7 +200,7 @@ def write_sightings(lake: Lake, sightings: pa.RecordBatchReader) -> None:
         pq.ParquetWriter(part, SCHEMA, compression="zstd") as writer,
     ):
         for batch in sightings:
-            writer.write_batch(found := batch.cast(SCHEMA))
+            writer.write_batch(found := in_schema(batch, SCHEMA))
             few = [*few, found] if few is not None and len(few) < MOST_READ // ROWS_A_BATCH else None
     written = lake.data.sightings
     many = written if isinstance(written, Path) else None

@@ -139,7 +139,7 @@ def extract_and_load(
         resumed_pages=sum(result.resumed_pages for result in results),
         failures=failures,
         refused={result.run.stripe_account: result.refused for result in results if result.refused},
-        left_in_clear=not is_first and is_stricter(last_pii(lake), before),
+        left_in_clear=not is_first and any(row["pii"] and is_stricter(row["pii"], before) for row in rows),
     )
 
 

@@ -44,27 +44,46 @@ def test_demo_is_repeatable_and_ends_with_answers_and_what_to_type_next(tmp_path
     assert fincon("--data", "data/demo", "check", cwd=tmp_path).returncode == 0
 
 
+def run_in_a_process_of_its_own(code: str, folder: Path, url: str) -> None:
+    """Run Python code there that asks a sandbox."""
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=folder,
+        env={**os.environ, **environ(url)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+SYNC = """
+import sys
+from fincon.cli.sync import run_once
+from fincon.settings import load_settings
+from fincon.pipeline.request import SyncRequest
+run_once(load_settings(), SyncRequest({asked}))
+"""
+
+
 def test_a_sync_never_imports_pandas_and_whoever_wants_it_has_it(tmp_path: Path) -> None:
-    code = (
-        "import sys\n"
-        "from fincon.cli.sync import run_once\n"
-        "from fincon.settings import load_settings\n"
-        "from fincon.pipeline.request import SyncRequest\n"
-        "run_once(load_settings(), SyncRequest(transactions=True))\n"
+    code = SYNC.format(asked="transactions=True") + (
         "assert 'pandas' not in sys.modules, 'pandas was imported'\n"
         "import pyarrow as pa, pandas as pd\n"
         "assert pa.table({'a': [1]}).to_pandas().equals(pd.DataFrame({'a': [1]}))\n"
     )
     with running(World(accounts=20)) as sandbox:
-        done = subprocess.run(
-            [sys.executable, "-c", code],
-            cwd=tmp_path,
-            env={**os.environ, **environ(sandbox.url)},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-    assert done.returncode == 0, done.stderr
+        run_in_a_process_of_its_own(code, tmp_path, sandbox.url)
+
+
+def test_a_run_that_finds_nothing_new_imports_nothing_that_takes_as_long_as_all_it_asks(
+    tmp_path: Path,
+) -> None:
+    """To import pyarrow's compute module takes as long as to write the run down."""
+    code = SYNC.format(asked="events=True") + "assert 'pyarrow.compute' not in sys.modules\n"
+    with running(World(accounts=20)) as sandbox:
+        run_in_a_process_of_its_own(SYNC.format(asked=""), tmp_path, sandbox.url)
+        run_in_a_process_of_its_own(code, tmp_path, sandbox.url)
 
 
 def test_sync_then_status_sql_and_check(sandbox: Sandbox, call: Call, tmp_path: Path) -> None:
