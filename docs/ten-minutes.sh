@@ -5,7 +5,12 @@
 set -euo pipefail
 began=$SECONDS
 say() { echo "$((SECONDS - began)) s: $*"; }
-trap 'kill $(jobs -p) 2>/dev/null || true' EXIT
+stop() {
+    kill $(jobs -p) 2>/dev/null || return 0
+    for _ in {1..40}; do [ -z "$(jobs -rp)" ] && return 0 || sleep 0.25; done
+    kill -KILL $(jobs -rp) 2>/dev/null || true # a worker may wait for ever for a run that it was to begin
+}
+trap stop EXIT
 
 fincon init lake
 cd lake

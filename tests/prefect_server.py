@@ -1,7 +1,9 @@
 """A real Prefect server for tests: started, asked through its API, and searched for secrets."""
 
+import fcntl
 import os
 import re
+import shutil
 import socket
 import socketserver
 import sqlite3
@@ -33,6 +35,7 @@ def served(home: Path, pids: list[int] | None = None) -> Iterator[dict[str, str]
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
     env = {"PREFECT_HOME": str(home), "PREFECT_API_URL": f"http://127.0.0.1:{port}/api", **QUIET}
+    give_database(home)
     command = [PREFECT, "server", "start", "--host", "127.0.0.1", "--port", port]
     with (home / "server.log").open("w") as log:
         process = subprocess.Popen(command, env={**os.environ, **env}, stdout=log, stderr=log)
@@ -45,6 +48,25 @@ def served(home: Path, pids: list[int] | None = None) -> Iterator[dict[str, str]
         finally:
             process.terminate()
             process.wait(30)
+
+
+def give_database(home: Path) -> None:
+    """Give a server a new database, made once for all tests of a session: that takes longer than to start a server."""
+    session = next((folder for folder in home.parents if re.fullmatch(r"pytest-\d+", folder.name)), None)
+    if session is None:
+        return  # a benchmark: the server makes its own
+    made, part = session / "prefect-database", session / "prefect-database.part"
+    with (session / "prefect-database.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # processes of one session may want it at the same time
+        if not made.exists():
+            shutil.rmtree(part, ignore_errors=True)
+            part.mkdir()
+            upgrade = [PREFECT, "server", "database", "upgrade", "--yes"]
+            env = {**os.environ, "PREFECT_HOME": str(part), **QUIET}
+            subprocess.run(upgrade, env=env, check=True, capture_output=True)
+            part.rename(made)
+    for file in made.glob("prefect.db*"):
+        shutil.copy(file, home)
 
 
 @contextmanager

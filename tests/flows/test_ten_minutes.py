@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import time
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
@@ -12,10 +13,20 @@ from typing import Any
 import pytest
 
 from tests.conftest import FINCON, environ
-from tests.prefect_server import ask, served
+from tests.prefect_server import ask, served, until
 from tests.scripted_stripe import ScriptedStripe, account, serving
 
 SCRIPT = Path(__file__).parents[2] / "docs" / "ten-minutes.sh"
+
+
+def still_in(folder: Path) -> list[Path]:
+    """The processes that work in a folder."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            if (process / "cwd").readlink().is_relative_to(folder):
+                found.append(process)
+    return found
 
 
 @pytest.mark.slow
@@ -56,6 +67,7 @@ def test_from_an_empty_folder_to_a_run_in_the_ui_and_an_alert(tmp_path: Path) ->
             check=False,
         )
         assert done.returncode == 0, done.stdout + done.stderr
+        until(lambda: not still_in(folder))
         assert time.monotonic() - began < 600
         runs = ask(server, "flow_runs")
     hook.shutdown()
