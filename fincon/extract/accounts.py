@@ -137,6 +137,7 @@ class Listing:
         """Return a new range in the middle of the longest stretch that is still to be walked, if that is worth it."""
         with self._lock:
             beginnings = sorted(walked.index for walked in self.ranges if not walked.is_lost)
+            gone = {walked.index for walked in self.ranges if walked.is_lost}
             everywhere = self._pages_a_place(self.ranges, 1.0)
             longest, begin, end = 0.0, 0, 0
             for walked in self.ranges:
@@ -144,22 +145,22 @@ class Listing:
                     until = next((b for b in beginnings if b > walked.position), len(self.known))
                     places = self._places[until] - self._places[walked.position]
                     pages = places * self._pages_a_place([walked], everywhere)
-                    if pages > longest and until - walked.position > 1:
+                    between = until - walked.position - 1 - sum(walked.position < one < until for one in gone)
+                    if pages > longest and between > 0:
                         longest, begin, end = pages, walked.position, until
             if round(longest) < (FEW_LEFT if self._places[-1] >= MANY_PAGES else FEW_KNOWN):
                 return None
-            middle = self._at((self._places[begin] + self._places[end]) / 2)
-            made = self._new_range(len(self.ranges), self.known[min(max(middle, begin + 1), end - 1)])
+            middle = bisect_right(self._places, (self._places[begin] + self._places[end]) / 2) - 1
+            nearest = min({*range(begin + 1, end)} - gone, key=lambda index: (abs(index - middle), index))
+            made = self._new_range(len(self.ranges), self.known[nearest])
             self.ranges.append(made)
             self._save_plan()
             return made
 
-    def _at(self, place: float) -> int:
-        """Return the index of the last known account that stands behind no more pages than ``place``."""
-        return bisect_right(self._places, place) - 1
-
     def _pages_a_place(self, ranges: Sequence[Range], elsewhere: float) -> float:
         """Return how many pages ranges had for one that ``places`` told of; where little was walked of them, as ``elsewhere``."""
+        if isinstance(self._places, range):
+            return 1.0  # what the lake knows is a page apart, whatever is new above it
         told = sum(self._places[walked.position] - self._places[walked.index] for walked in ranges)
         pages = sum(walked.last.number + 1 for walked in ranges if walked.last)
         return (pages + PAGES_A_RANGE * elsewhere) / (told + PAGES_A_RANGE)
@@ -225,10 +226,9 @@ class Listing:
         try:
             starts = msgspec.json.decode((self.page_store.folder / RANGES_FILE).read_bytes(), type=list[str])
         except UNREADABLE:
-            pages = self._places[-1]
-            count = min(self.stripe.settings.concurrency, int(pages) // PAGES_A_RANGE + 1)
-            indexes = {max(0, self._at(pages * part / count)) for part in range(1, count)}
-            starts = ["", *(self.known[index] for index in sorted(indexes))]
+            count = min(self.stripe.settings.concurrency, len(self.known) // PAGES_A_RANGE + 1)
+            indexes = [len(self.known) * part // count for part in range(1, count)]
+            starts = ["", *(self.known[index] for index in indexes)]
         for part in self.page_store.parts():
             starts += [""] * (part + 1 - len(starts))
             if header := self._first_header(part):

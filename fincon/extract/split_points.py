@@ -16,6 +16,9 @@ from fincon.transforms.events import created_accounts_of_events
 from fincon.transforms.list_page import ListPage
 
 DAY = 86_400
+NO_TIME = 2**40
+"""What says that it was created so late (Unix seconds) says nothing."""
+
 WINDOWS = (0, 10 * DAY, 20 * DAY)
 """How many seconds ago the newest event of each request may be: so that a busy hour does not name the same accounts thrice."""
 
@@ -50,11 +53,13 @@ def places_of(named: Sequence[tuple[int, str]], pages: Sequence[ListPage]) -> li
     ids = set(chain.from_iterable(page.ids for page in pages))
     on_pages = sum(account_id in ids for _, account_id in named)
     fewest = len(named) * len(pages) / max(on_pages, len(pages))
-    created = [at for page in pages for at in page.created if at]
-    newest, oldest = max(created, default=0), min(created, default=0)
+    created = [[at for at in page.created if 0 < at < NO_TIME] for page in pages]
+    dated = [times for times in created if times]
+    newest, oldest = max(map(max, dated), default=0), min(map(min, dated), default=0)
     if oldest in (newest, 0) or named[-1][0] >= newest:  # made in one second, as by an import
         return [fewest * number / len(named) for number in range(len(named) + 1)]
-    places = [max(0.0, len(pages) * (newest - at) / (newest - oldest)) for at, _ in named]
+    # One that says that it is of before 1970, or of later than now, is at an end of the list.
+    places = [len(dated) * (newest - min(max(at, 0), newest)) / (newest - oldest) for at, _ in named]
     places.append(places[-1] * (1 + 1 / len(named)))
     scale = max(1.0, fewest / places[-1])
     return [place * scale for place in places]

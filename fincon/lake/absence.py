@@ -35,7 +35,7 @@ def stage_absent(lake: Lake, staging: Path, origin: Origin, listed_from: datetim
         # Only of one that stood there is there a raw object: one that was asked for by its id may be refused because it is gone.
         shown += f" UNION ALL SELECT object_id FROM {read_parquet_sql(rejects)} WHERE object_type = 'account' AND raw IS NOT NULL"
     with lake.query() as query:
-        parts = 1 + lake.count_table_rows(ACCOUNTS, now.all) // ACCOUNTS_A_PART
+        parts = 1 + lake.count_rows([*now.snapshot, *now.since]) // ACCOUNTS_A_PART
         ended = single_value(
             query,
             f"SELECT max(observed_at) FROM {listed} WHERE epoch_us(observed_at) % {SECOND} < {COUNT_FROM}",

@@ -2,9 +2,10 @@
 
 from collections.abc import Iterable
 
+import duckdb
 import msgspec
 
-from fincon.lake.sightings import count_sightings, load_sightings
+from fincon.lake.sightings import asking_sightings
 from fincon.lake.tables import Lake
 from fincon.lake.version_sql import read_parquet_sql
 from fincon.storage.data_folder import UNREADABLE, atomic_write
@@ -34,11 +35,13 @@ def newest_page_times(lake: Lake) -> dict[str, int]:
         known = NOTHING
     added = files.keys() - known.files
     if added:
-        of_added = _newest(lake, f"FROM {read_parquet_sql(sorted(files[name] for name in added))}")
+        with lake.query() as query:
+            of_added = _newest(query, f"FROM {read_parquet_sql(sorted(files[name] for name in added))}")
         known = PageTimes(files=set(files), newest=_later([known.newest, of_added]))
         with atomic_write(lake.data.page_times) as part:
             part.write_bytes(msgspec.json.encode(known))
-    return _later([known.newest, _newest(lake, "FROM sightings", count_sightings(lake))])
+    with asking_sightings(lake) as query:
+        return _later([known.newest, _newest(query, "FROM sightings")])
 
 
 def _remembered(lake: Lake) -> PageTimes:
@@ -48,13 +51,11 @@ def _remembered(lake: Lake) -> PageTimes:
         return NOTHING
 
 
-def _newest(lake: Lake, rows: str, count: int = 0) -> dict[str, int]:
-    with lake.query(count) as query:
-        load_sightings(lake, query)
-        found = query.execute(
-            f"SELECT stripe_account, epoch_us(max(observed_at)) {rows}"
-            f" WHERE epoch_us(observed_at) % {SECOND} < {COUNT_FROM} GROUP BY ALL"  # others are of events
-        ).fetchall()
+def _newest(query: duckdb.DuckDBPyConnection, rows: str) -> dict[str, int]:
+    found = query.execute(
+        f"SELECT stripe_account, epoch_us(max(observed_at)) {rows}"
+        f" WHERE epoch_us(observed_at) % {SECOND} < {COUNT_FROM} GROUP BY ALL"  # others are of events
+    ).fetchall()
     return dict(found)
 
 

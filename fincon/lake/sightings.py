@@ -5,8 +5,8 @@ order of its time. Events alone come late: those within their overlap, from befo
 For them the lake remembers when each account was seen, and which event was given which time.
 """
 
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -38,8 +38,8 @@ SCHEMA = pa.schema(
 MOST_READ = 200_000
 """So many rows are kept in memory, as they were read or written; more are asked for where they are."""
 
-DAMAGED = (OSError, ValueError, pa.ArrowException)
-"""What reading a file that is damaged may end with."""
+DAMAGED = (OSError, ValueError, pa.ArrowException, duckdb.Error)
+"""What reading a damaged file may end with."""
 
 REMEMBERED = EVENTS_OVERLAP + timedelta(seconds=AHEAD_SECONDS)
 """For how long before what is complete: an event counts as that much earlier at most than it says."""
@@ -82,16 +82,18 @@ def known_sql(table: Table) -> str:
     )
 
 
-def load_sightings(lake: Lake, query: duckdb.DuckDBPyConnection, name: str = "sightings") -> None:
-    """Make the table ``name`` on a connection; it is empty where nothing was seen lately."""
+def load_sightings(lake: Lake, query: duckdb.DuckDBPyConnection) -> None:
+    """Make the table ``sightings`` on a connection; it is empty where nothing was seen lately."""
+    _name(query, "sightings", find_sightings(lake))
+
+
+@contextmanager
+def asking_sightings(lake: Lake) -> Iterator[duckdb.DuckDBPyConnection]:
+    """Open a connection with the table ``sightings``; where it is very much, to a DuckDB that ends with it."""
     found = find_sightings(lake)
-    if isinstance(found, Path):
-        file = read_parquet_sql([str(found)])
-        query.execute(
-            f"CREATE OR REPLACE TEMP VIEW {name} AS {nothing_sql(SCHEMA)} UNION ALL BY NAME FROM {file}"
-        )
-    else:
-        query.register(name, found)
+    with lake.query(_count(found) if isinstance(found, Path) else 0) as query:
+        _name(query, "sightings", found)
+        yield query
 
 
 def find_sightings(lake: Lake) -> pa.Table | Path:
@@ -99,30 +101,47 @@ def find_sightings(lake: Lake) -> pa.Table | Path:
     if lake.sightings_read is None:
         path = lake.data.sightings
         # In a bucket each question would take several requests.
-        found = path if isinstance(path, Path) and _holds_many(path) else read_sightings(lake)
+        found = path if isinstance(path, Path) and _holds_many(lake, path) else read_sightings(lake)
         if isinstance(found, pa.Table) and found.num_rows > MOST_READ:
             return found
         lake.sightings_read = found
     return lake.sightings_read
 
 
-def count_sightings(lake: Lake) -> int:
-    """Count what is remembered."""
-    found = find_sightings(lake)
+def _name(query: duckdb.DuckDBPyConnection, name: str, found: pa.Table | Path) -> None:
+    if isinstance(found, Path):
+        query.execute(f"CREATE OR REPLACE TEMP VIEW {name} AS {_file_sql(found)}")
+    else:
+        query.register(name, found)
+
+
+def _file_sql(path: Path) -> str:
+    """Write the query of what a file of sightings holds; a column that it is older than is null."""
+    whole = f"{nothing_sql(SCHEMA)} UNION ALL BY NAME FROM {read_parquet_sql([str(path)])}"
+    return f"SELECT {', '.join(SCHEMA.names)} FROM ({whole})"
+
+
+def _count(found: pa.Table | Path) -> int:
     return int(pq.read_metadata(found).num_rows if isinstance(found, Path) else found.num_rows)
 
 
-def _holds_many(path: Path) -> bool:
-    """Return whether a file holds so many rows that they are not kept in memory, and all of them can be read."""
-    with suppress(*DAMAGED), pq.ParquetFile(path) as file:
-        return file.metadata.num_rows > MOST_READ and all(batch.num_rows for batch in file.iter_batches())
+def _holds_many(lake: Lake, path: Path) -> bool:
+    """Return whether a file holds so many rows that they are not kept in memory, and DuckDB can read all that is in it."""
+    with suppress(*DAMAGED):
+        rows = _count(path)
+        if rows > MOST_READ:
+            with lake.query(rows) as query:
+                query.execute(f"SELECT max(hash(COLUMNS(*))) FROM ({_file_sql(path)})").fetchall()
+            return True
     return False
 
 
 def read_sightings(lake: Lake) -> pa.Table:
     """Return what is remembered, all of it. Without the file, which is derived, it is nothing."""
-    with suppress(*DAMAGED):  # as by a crash of the machine; or there is none
-        return decode_sightings(lake.data.sightings.read_bytes())
+    with suppress(FileNotFoundError):
+        content = lake.data.sightings.read_bytes()
+        with suppress(*DAMAGED):  # as by a crash of the machine
+            return decode_sightings(content)
     return SCHEMA.empty_table()
 
 
@@ -166,12 +185,13 @@ def remember(
         )
     if not seen:
         return  # what could be forgotten does no harm, and the next run that saw something does so
-    before, new = count_sightings(lake), " UNION ALL ".join(seen)
-    with lake.query(before) as query:
-        load_sightings(lake, query, "before")
+    before, new = find_sightings(lake), " UNION ALL ".join(seen)
+    count = _count(before)
+    with lake.query(count) as query:
+        _name(query, "before", before)
         query.register("complete", until)
         times = f"SELECT (SELECT max(observed_at) FROM before) < min(observed_at) FROM ({new})"
-        are_all_new = not before or single_value(query, times)
+        are_all_new = not count or single_value(query, times)
         query.execute(f"CREATE TEMP VIEW sightings AS FROM before UNION ALL {new}")
         # A run that is loaded again brings what is there; to look for that takes memory and time.
         kept = from_template("sightings_kept", distinct="" if are_all_new else "DISTINCT")
@@ -182,10 +202,9 @@ def remember(
 
 def forget(lake: Lake, account_ids: Sequence[str]) -> None:
     """Forget when accounts were seen."""
-    if not count_sightings(lake):
+    if not _count(find_sightings(lake)):
         return
-    with lake.query() as query:
-        load_sightings(lake, query)
+    with asking_sightings(lake) as query:
         gone = "SELECT md5_number_lower(unnest($ids::VARCHAR[]))"
         kept = query.sql(f"FROM sightings WHERE account NOT IN ({gone})", params={"ids": list(account_ids)})
         write_sightings(lake, kept.to_arrow_reader(ROWS_A_BATCH))
@@ -209,7 +228,7 @@ def write_sightings(lake: Lake, sightings: pa.RecordBatchReader) -> None:
 
 def event_times(lake: Lake, stripe_account: str) -> dict[int, dict[str, int]]:
     """Return account (a number that stands for it) → event → the time (microseconds since the Unix epoch) that it was given."""
-    with lake.query(count_sightings(lake)) as query:
+    with lake.query() as query:
         load_sightings(lake, query)
         found = query.execute(
             "SELECT account, event_id, epoch_us(observed_at) FROM sightings"

@@ -28,8 +28,8 @@ from fincon.transforms.streams import STREAMS
 PAGES_A_BATCH = 10
 """Pages flattened at a time: few enough for the caches, enough to pay for the arrays."""
 
-BATCHES_A_PART = 20
-"""Batches to a staged Parquet part: some 20,000 accounts."""
+BATCHES_A_PART = 15
+"""Batches to a staged Parquet part: some 15,000 accounts."""
 
 PARTS_TOGETHER = 5
 """After so many parts what was freed goes back to the system: it lies in small pieces, more with each part."""

@@ -103,7 +103,7 @@ def _put_back(lake: Lake, kept: dict[str, DataPath], runs: Sequence[str]) -> Non
         lake.add_records(ERASURES, records)
     try:
         write_sightings(lake, decode_sightings(kept[SEEN].read_bytes()).to_reader())
-    except pa.ArrowInvalid as error:
+    except pa.ArrowException as error:
         raise _unreadable(kept[SEEN], error) from error
 
 

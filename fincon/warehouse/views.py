@@ -31,6 +31,7 @@ from fincon.lake.version_sql import (
     sql_literals,
 )
 from fincon.storage.data_folder import DataFolder, atomic_write, open_duckdb
+from fincon.storage.memory import give_memory_back
 from fincon.storage.s3 import DataPath
 from fincon.transforms.money import THREE_DECIMAL, ZERO_DECIMAL
 from fincon.transforms.payment_patterns import KINDS, OURS, Pattern, combined
@@ -153,6 +154,7 @@ def made_meanwhile(filled: Collection[Table] = ()) -> Iterator[None]:
             _over_no_files(failed.is_set)
             if filled and not failed.is_set():
                 _over_no_rows(*_shape_of(files))
+        give_memory_back()  # to pages, which take as much
 
     threading.Thread(target=make, name="views").start()
     try:

@@ -19,6 +19,7 @@ from fincon.errors import PermissionDenied
 from fincon.extract.accounts import Listing, begin_accounts, fetch_accounts, spread
 from fincon.extract.client import StripeClient
 from fincon.extract.pagination import no_page
+from fincon.extract.ranges import Range
 from fincon.extract.split_points import places_of
 from fincon.landing.page_store import PageStore
 from fincon.sandbox.faults import Fault, Faults, Rule
@@ -183,6 +184,14 @@ def test_a_range_that_is_longer_than_was_thought_is_divided(large: Sandbox, tmp_
     assert made.start == spread(everyone)[len(spread(everyone)) // 2]
 
 
+def test_many_new_accounts_above_what_is_known_are_no_reason_to_divide_there(tmp_path: Path) -> None:
+    """The first range has walked fifty pages of them; the second has more known ones left."""
+    listing = unwalked(tmp_path, [f"fca_{i}" for i in range(200)])
+    second = divided(listing)
+    listing.ranges[0].last, listing.ranges[0].position = replace_header(no_page("accounts"), number=49), 30
+    assert divided(listing).index == second.index + 50
+
+
 @pytest.mark.quick
 def test_no_object_that_is_there_all_the_time_is_left_out_however_the_list_changes() -> None:
     """3,000 walks over lists that change at any moment; `python -m tests.extract.list_simulator` has as many as wanted."""
@@ -269,6 +278,18 @@ def test_where_accounts_stand_is_told_by_when_they_were_created() -> None:
     assert places[-1] == pytest.approx(250, rel=0.05)
 
 
+@pytest.mark.parametrize("odd", [10**400, -(10**400)])
+def test_an_account_that_says_it_is_of_no_time_stands_at_an_end(odd: int) -> None:
+    pages = listed_in(0, 5)
+    named = sorted([*named_in(listed_in(0, 50), 100), (odd, "fca_odd")], reverse=True)
+    places = places_of(named, pages)
+    assert places == sorted(places)
+    assert places[0] == 0
+    of_no_time = replace_header(pages[0], created=[odd] * 100)
+    assert places_of(named, [of_no_time, *pages[1:]]) == pytest.approx(places, rel=0.01, abs=1.3)
+    assert places_of(named, [of_no_time])[-1] == len(named)
+
+
 def test_a_list_that_grew_faster_once_is_as_long_as_the_accounts_that_events_name() -> None:
     """Of the first pages 20 accounts are named, as of all others; by the pace of those there would be ten pages in all."""
     now, before = listed_in(0, 5), listed_in(5, 200, a_second=40)
@@ -276,22 +297,48 @@ def test_a_list_that_grew_faster_once_is_as_long_as_the_accounts_that_events_nam
     assert places[-1] == pytest.approx(200, rel=0.05)
 
 
+def unwalked(folder: Path, known: Sequence[str], places: Sequence[float] = ()) -> Listing:
+    """A listing of which one range is being walked, and nothing is fetched yet."""
+    stripe = StripeClient(settings_for("http://127.0.0.1:9", folder))
+    listing = Listing(stripe, PageStore(folder / "pages"), known, lambda count: None, places)
+    del listing.ranges[1:]
+    listing._walking = {0}
+    return listing
+
+
+def divided(listing: Listing) -> Range:
+    """What a thread that has nothing to do is given to walk."""
+    made = listing.divide_longest()
+    assert made is not None
+    listing._walking.add(made.part)
+    return made
+
+
 def test_ranges_are_of_as_many_pages_and_who_is_slower_than_was_thought_is_relieved_first(
     tmp_path: Path,
 ) -> None:
     """Wherever the known accounts crowd; and each range goes by its own pace."""
-    known = [f"fca_{i}" for i in range(180)]
     places = [i / 10 for i in range(100)] + [10.0 + 3 * i for i in range(81)]
-    stripe = StripeClient(replace(settings_for("http://127.0.0.1:9", tmp_path), concurrency=5))
-    listing = Listing(stripe, PageStore(tmp_path / "pages"), known, lambda count: None, places)
-    assert [listing.known.index(one.start) for one in listing.ranges[1:]] == [113, 130, 146, 163]
-    listing._walking = {1, 2}
-    for walked, pages in zip(listing.ranges[1:3], (20, 40), strict=True):
+    listing = unwalked(tmp_path, [f"fca_{i}" for i in range(180)], places)
+    begun = sorted(divided(listing).index for _ in range(3))
+    assert [places[index] for index in begun] == pytest.approx([62.5, 125, 187.5], abs=3)
+    listing._walking.remove(0)
+    for walked in listing.ranges[1:]:
         walked.position = walked.index + 7
+        pages = 60 if walked.index == begun[1] else 20
         walked.last = replace_header(no_page("accounts"), number=pages)
-    made = listing.divide_longest()
-    assert made is not None
-    assert listing.ranges[2].position < made.index < listing.ranges[3].index
+    assert begun[1] + 7 < divided(listing).index < begun[2]
+
+
+def test_where_an_account_has_vanished_no_other_range_is_to_begin(tmp_path: Path) -> None:
+    """Each would cost a request: the list is divided at those beside it, until none is left."""
+    listing = unwalked(tmp_path, [f"fca_{i}" for i in range(6)], [0, 100, 120, 130, 140, 199, 200])
+    tried = []
+    while made := listing.divide_longest():
+        made.is_lost = True
+        tried.append(made.index)
+    assert tried[0] == 1
+    assert sorted(tried) == [1, 2, 3, 4, 5]
 
 
 @pytest.mark.parametrize("created", [0, 1_700_000_000])
