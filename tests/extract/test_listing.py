@@ -334,9 +334,10 @@ def test_where_an_account_has_vanished_no_other_range_is_to_begin(tmp_path: Path
     """Each would cost a request: the list is divided at those beside it, until none is left."""
     listing = unwalked(tmp_path, [f"fca_{i}" for i in range(6)], [0, 100, 120, 130, 140, 199, 200])
     tried = []
-    while made := listing.divide_longest():
-        made.is_lost = True
-        tried.append(made.index)
+    for _ in range(9):
+        if made := listing.divide_longest():
+            made.is_lost = True
+            tried.append(made.index)
     assert tried[0] == 1
     assert sorted(tried) == [1, 2, 3, 4, 5]
 

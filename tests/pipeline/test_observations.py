@@ -3,6 +3,7 @@
 The model is in `tests/soak/observations.py`, and ten thousand sequences are in ``make soak``.
 """
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -34,32 +35,42 @@ def test_what_was_seen_is_the_same_where_it_is_too_much_to_be_kept_in_memory(
     play(1, tmp_path / "data", syncs=6)
 
 
-def test_much_of_which_a_part_is_damaged_is_as_if_it_were_not_there(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def in_a_page(file: Path) -> bytes:
+    """What a file of sightings holds, with nothing where some of its rows stood."""
+    whole = file.read_bytes()
+    middle = pq.read_metadata(file).row_group(0).column(1).data_page_offset + 1
+    return whole[:middle] + bytes(20) + whole[middle + 20 :]
+
+
+def in_a_name(file: Path) -> bytes:
+    """The same with another column in the place of one."""
+    return file.read_bytes().replace(b"has_balance", b"hat_balance")
+
+
+@pytest.mark.parametrize(("damaged", "left"), [(in_a_page, 0), (in_a_name, 1)])
+def test_much_of_which_a_part_is_damaged_ends_no_sync(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damaged: Callable[[Path], bytes], left: int
 ) -> None:
-    """It is derived: no sync ends for it, and the next thing that is seen is remembered."""
+    """It is derived: what cannot be read is as if it were not there, and the next thing that is seen is remembered."""
     monkeypatch.setattr(sightings, "MOST_READ", 0)
     data = tmp_path / "data"
     with serving(ScriptedStripe([account("fca_1", 100)])) as stripe:
+
+        def seen() -> int:
+            with Lake(data / "lake") as lake, asking_sightings(lake) as query:
+                return query.sql("FROM sightings").to_arrow_table().num_rows
 
         def sync(*, events: bool = False) -> int:
             stripe.clock += 10
             run_sync(settings_for(stripe.url, data), SyncRequest(accounts=not events, events=events))
             return seen()
 
-        def seen() -> int:
-            with Lake(data / "lake") as lake, asking_sightings(lake) as query:
-                return query.sql("FROM sightings").to_arrow_table().num_rows
-
         assert sync() == 1
         file = DataFolder(data).sightings
-        whole = file.read_bytes()
-        middle = pq.read_metadata(file).row_group(0).column(1).data_page_offset + 1
-        file.write_bytes(whole[:middle] + bytes(20) + whole[middle + 20 :])
-        assert pq.read_metadata(file).num_rows == 1
-        assert seen() == 0
-        assert sync(events=True) == 0
-        assert sync() == 1
+        file.write_bytes(damaged(file))
+        assert (pq.read_metadata(file).num_rows, seen()) == (1, left)
+        assert sync(events=True) == left
+        assert sync() == left + 1
 
 
 @pytest.mark.slow
