@@ -69,7 +69,7 @@ class Listing:
         places: Sequence[float] = (),
     ) -> None:
         self.stripe, self.page_store, self.known, self.progress = stripe, page_store, known, progress
-        self._places = places or range(len(known) + 1)
+        self._places, self._is_estimate = places or range(len(known) + 1), bool(places)
         self._position = {account_id: index for index, account_id in enumerate(known)}
         self._lock = threading.Lock()
         self._in_hand = InHand()
@@ -139,19 +139,20 @@ class Listing:
             beginnings = sorted(walked.index for walked in self.ranges if not walked.is_lost)
             gone = {walked.index for walked in self.ranges if walked.is_lost}
             everywhere = self._pages_a_place(self.ranges, 1.0)
-            longest, begin, end = 0.0, 0, 0
+            longest, middle, candidates = 0.0, 0.0, set[int]()
             for walked in self.ranges:
                 if walked.part in self._walking:
                     until = next((b for b in beginnings if b > walked.position), len(self.known))
                     places = self._places[until] - self._places[walked.position]
                     pages = places * self._pages_a_place([walked], everywhere)
-                    between = until - walked.position - 1 - sum(walked.position < one < until for one in gone)
-                    if pages > longest and between > 0:
-                        longest, begin, end = pages, walked.position, until
+                    between = {*range(walked.position + 1, until)} - gone
+                    if pages > longest and between:
+                        longest, candidates = pages, between
+                        middle = (self._places[walked.position] + self._places[until]) / 2
             if round(longest) < (FEW_LEFT if self._places[-1] >= MANY_PAGES else FEW_KNOWN):
                 return None
-            middle = bisect_right(self._places, (self._places[begin] + self._places[end]) / 2) - 1
-            nearest = min({*range(begin + 1, end)} - gone, key=lambda index: (abs(index - middle), index))
+            index = bisect_right(self._places, middle) - 1
+            nearest = min(candidates, key=lambda one: (abs(one - index), one))
             made = self._new_range(len(self.ranges), self.known[nearest])
             self.ranges.append(made)
             self._save_plan()
@@ -159,7 +160,7 @@ class Listing:
 
     def _pages_a_place(self, ranges: Sequence[Range], elsewhere: float) -> float:
         """Return how many pages ranges had for one that ``places`` told of; where little was walked of them, as ``elsewhere``."""
-        if isinstance(self._places, range):
+        if not self._is_estimate:
             return 1.0  # what the lake knows is a page apart, whatever is new above it
         told = sum(self._places[walked.position] - self._places[walked.index] for walked in ranges)
         pages = sum(walked.last.number + 1 for walked in ranges if walked.last)

@@ -23,7 +23,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from fincon.lake.staging import LISTED_SCHEMA, listed_files, staged_files
-from fincon.lake.tables import ROWS_A_BATCH, Lake
+from fincon.lake.tables import ROWS_A_BATCH, UNUSABLE, Lake
 from fincon.lake.version_sql import (
     ACCOUNTS_A_PART,
     ROWS_A_PARTITION,
@@ -60,9 +60,6 @@ STATE, STRIPE_VERSION = b"state", b"stripe_version"
 
 MOST_TOUCHED = 20_000
 """So many accounts may be taken away before the file is not worth going on with."""
-
-UNUSABLE = (OSError, ValueError, pa.ArrowException, duckdb.Error)
-"""What reading a file that is damaged, or writing one on a full disk, may end with."""
 
 
 class Since(msgspec.Struct, frozen=True, kw_only=True):

@@ -15,8 +15,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from fincon.lake.staging import listed_files, staged_files, staged_sql
-from fincon.lake.tables import ROWS_A_BATCH, Lake, single_value
-from fincon.lake.version_sql import from_template, nothing_sql, read_parquet_sql
+from fincon.lake.tables import ROWS_A_BATCH, UNUSABLE, Lake, single_value
+from fincon.lake.version_sql import from_template, read_parquet_sql, with_columns_sql
 from fincon.storage.data_folder import atomic_write, make_folder
 from fincon.transforms.columns import in_schema
 from fincon.transforms.event_times import AHEAD_SECONDS
@@ -37,9 +37,6 @@ SCHEMA = pa.schema(
 
 MOST_READ = 200_000
 """So many rows are kept in memory, as they were read or written; more are asked for where they are."""
-
-DAMAGED = (OSError, ValueError, pa.ArrowException, duckdb.Error)
-"""What reading a damaged file may end with."""
 
 REMEMBERED = EVENTS_OVERLAP + timedelta(seconds=AHEAD_SECONDS)
 """For how long before what is complete: an event counts as that much earlier at most than it says."""
@@ -117,8 +114,7 @@ def _name(query: duckdb.DuckDBPyConnection, name: str, found: pa.Table | Path) -
 
 def _file_sql(path: Path) -> str:
     """Write the query of what a file of sightings holds; a column that it is older than is null."""
-    whole = f"{nothing_sql(SCHEMA)} UNION ALL BY NAME FROM {read_parquet_sql([str(path)])}"
-    return f"SELECT {', '.join(SCHEMA.names)} FROM ({whole})"
+    return f"SELECT {', '.join(SCHEMA.names)} FROM {with_columns_sql(SCHEMA, [str(path)])}"
 
 
 def _count(found: pa.Table | Path) -> int:
@@ -127,7 +123,7 @@ def _count(found: pa.Table | Path) -> int:
 
 def _holds_many(lake: Lake, path: Path) -> bool:
     """Return whether a file holds so many rows that they are not kept in memory, and DuckDB can read all that is in it."""
-    with suppress(*DAMAGED):
+    with suppress(*UNUSABLE):
         rows = _count(path)
         if rows > MOST_READ:
             with lake.query(rows) as query:
@@ -140,7 +136,7 @@ def read_sightings(lake: Lake) -> pa.Table:
     """Return what is remembered, all of it. Without the file, which is derived, it is nothing."""
     with suppress(FileNotFoundError):
         content = lake.data.sightings.read_bytes()
-        with suppress(*DAMAGED):  # as by a crash of the machine
+        with suppress(*UNUSABLE):  # as by a crash of the machine
             return decode_sightings(content)
     return SCHEMA.empty_table()
 

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from fincon.lake.final_parts import Seen, keep_apart, says_all, set_ends_aside, write_final
-from fincon.lake.version_sql import nothing_sql, read_parquet_sql
+from fincon.lake.version_sql import with_columns_sql
 from fincon.storage.memory import give_memory_back
 from fincon.transforms.decode import Decoders
 from fincon.transforms.flatten import flatten
@@ -203,7 +203,7 @@ def staged_files(folder: Path, table: Table, origins: Iterable[Origin]) -> list[
 
 def staged_sql(table: Table, files: Sequence[str]) -> str:
     """Write the relation of a table's parts with all columns that staged rows have, though final parts have those of the lake."""
-    return f"({nothing_sql(table.staged_schema)} UNION ALL BY NAME FROM {read_parquet_sql(files)})"
+    return with_columns_sql(table.staged_schema, files)
 
 
 def listed_files(folder: Path, origins: Iterable[Origin]) -> list[str]:

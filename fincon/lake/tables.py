@@ -55,6 +55,9 @@ WRITER = WriterProperties(compression="ZSTD", compression_level=1, max_row_group
 ROWS_A_BATCH = 5_000
 """Rows that DuckDB hands over at a time; delta-rs holds a few such batches."""
 
+UNUSABLE = (OSError, ValueError, pa.ArrowException, duckdb.Error)
+"""What reading a file that is damaged, or writing one on a full disk, may end with."""
+
 QUERY_THREADS = 2
 """Each needs memory of its own, some 40 MB for the widest query, however many cores there are."""
 

@@ -67,8 +67,13 @@ def table_sql(table: Table, files: Sequence[str], clause: str = "") -> str:
 
     It has all of the table's columns: one that a file is older than is null there.
     """
+    return narrowed(with_columns_sql(table.columns, files), clause)
+
+
+def with_columns_sql(columns: Iterable[Column | pa.Field], files: Sequence[str]) -> str:
+    """Write the relation of the rows in these files, which may be none, with all of these columns, or a schema's, and more."""
     rows = f" UNION ALL BY NAME FROM {read_parquet_sql(files)}" if files else ""
-    return narrowed(f"({no_rows_sql(table)}{rows})", clause)
+    return f"({nothing_sql(columns)}{rows})"
 
 
 def no_rows_sql(table: Table) -> str:
