@@ -7,6 +7,8 @@ import ssl
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache
+from importlib.metadata import version
 from pathlib import Path
 from typing import TypeVar
 from urllib.parse import urlsplit
@@ -198,6 +200,12 @@ def _in_bucket(address: str, work: Path) -> S3Path:
     bucket, key = parts[1], parts[2].lstrip("/")
     own = work.expanduser().resolve() / f"{bucket}/{key}".rstrip("/").replace("/", "+")
     return S3Path(Bucket(bucket, own), key)
+
+
+@cache
+def fincon_version() -> str:
+    """Return the version of fincon that is installed, which is looked up once: a small run says it half a dozen times."""
+    return version("fincon")
 
 
 def is_set(name: str) -> bool:

@@ -1,5 +1,6 @@
 """The command line. `fincon.cli.app` has the table of commands; a command's module is imported when it is called."""
 
+import gc
 import os
 import sys
 
@@ -9,6 +10,7 @@ from fincon.cli import interrupt
 def main() -> None:
     """Run ``fincon`` and end the process with its exit code."""
     try:
+        gc.disable()  # which would look through hundreds of modules, again and again, as they come; `app` enables it
         _open_streams()
         interrupt.catch_signals()
         # Only now: Ctrl-C while these are imported is a line, too, and no traceback.

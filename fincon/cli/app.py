@@ -1,6 +1,7 @@
 """The group of commands, and what becomes of their errors: two lines and an exit code."""
 
 import atexit
+import gc
 import importlib
 import io
 import logging
@@ -78,6 +79,7 @@ class LazyGroup(click.Group):
         if cmd_name not in COMMANDS:
             return None
         module = importlib.import_module(f"fincon.cli.{COMMANDS[cmd_name][0]}")
+        gc.enable()
         command: click.Command = getattr(module, cmd_name)
         return command
 

@@ -1,6 +1,5 @@
 """``fincon init``: the files that a deployment needs, written into a folder of the user's own."""
 
-from importlib.metadata import version
 from pathlib import Path
 from string import Template
 
@@ -8,6 +7,7 @@ import click
 
 from fincon.cli.options import command, echo_status
 from fincon.errors import RunFailed, reason_of
+from fincon.settings import fincon_version
 
 TEMPLATES = Path(__file__).parent / "templates"
 
@@ -50,4 +50,4 @@ def _schedules(folder: Path) -> str:
 
 def _filled(name: str, folder: Path) -> str:
     text = (TEMPLATES / name).read_text(encoding="utf-8")
-    return Template(text).safe_substitute(folder=folder, version=version("fincon"))
+    return Template(text).safe_substitute(folder=folder, version=fincon_version())

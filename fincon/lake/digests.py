@@ -12,7 +12,6 @@ import threading
 from collections.abc import Sequence
 from contextlib import suppress
 from functools import cache
-from importlib.metadata import version
 from pathlib import Path
 from typing import NamedTuple
 
@@ -33,6 +32,7 @@ from fincon.lake.version_sql import (
     read_parquet_sql,
     sql_literals,
 )
+from fincon.settings import fincon_version
 from fincon.storage.data_folder import atomic_write
 from fincon.transforms.accounts import FILLED
 from fincon.transforms.columns import in_schema
@@ -83,7 +83,7 @@ def state_of(lake: Lake) -> str:
     """Return what stands for the tables as they are, and for how accounts are made into their rows."""
     files = sorted(file for table in FILLED for file in lake.files(table))
     columns = [str(table.schema) for table in FILLED]
-    whole = "\n".join((version("fincon"), str(READING), duckdb.__version__, *columns, *files))
+    whole = "\n".join((fincon_version(), str(READING), duckdb.__version__, *columns, *files))
     return hashlib.sha256(whole.encode()).hexdigest()
 
 

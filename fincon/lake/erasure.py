@@ -16,7 +16,7 @@ from fincon.lake.snapshots import Snapshot, snapshots_taken, write_snapshots
 from fincon.lake.table_logs import LOG
 from fincon.lake.tables import COMMIT_ONCE, Lake
 from fincon.lake.version_sql import sql_literal, table_sql
-from fincon.storage.data_folder import atomic_write, ensure_lock_held
+from fincon.storage.data_folder import LAST_CHECKPOINT, atomic_write, ensure_lock_held
 from fincon.storage.s3 import DataPath
 from fincon.transforms.identities import MASKED, is_id, names_one_of, one_of
 from fincon.transforms.schemas import REJECTS, TABLES, Column, Table
@@ -143,7 +143,7 @@ def _renew_log(lake: Lake, table: Table, written: dict[str, str]) -> None:
         delta.create_checkpoint()
     kept = f"{delta.version():020}."
     for path in (folder / LOG).glob("*"):
-        if not path.name.startswith((kept, "_last_checkpoint")):
+        if not path.name.startswith((kept, LAST_CHECKPOINT)):
             path.unlink()
     lake.reopen(table)
 

@@ -19,11 +19,10 @@ from deltalake import DeltaTable
 
 from fincon.errors import RunFailed
 from fincon.lake.table_logs import LOG, Logs, commit_name
-from fincon.storage.data_folder import make_folder, settle
+from fincon.storage.data_folder import LAST_CHECKPOINT, make_folder, settle
 from fincon.storage.s3 import ConditionFailed, S3Path
 from fincon.transforms.schemas import LOGS
 
-LAST_CHECKPOINT = "_last_checkpoint"
 COMMIT = re.compile(r"\d{20}\.json")
 
 

@@ -10,7 +10,7 @@ from contextlib import contextmanager, nullcontext, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 from urllib.parse import unquote
 
 import duckdb
@@ -28,12 +28,13 @@ from fincon.lake.table_logs import LOG, FileStats, Logs, is_as_noted, stats_of_f
 from fincon.lake.version_sql import NULLABLE_KEYS, read_parquet_sql, table_sql
 from fincon.settings import part_of_run_memory, run_memory
 from fincon.storage.data_folder import (
+    DELTA_SETTINGS,
     STAGING,
     DataFolder,
     atomic_write,
     cut_short,
     delta_options,
-    delta_settings,
+    drop_empty_checkpoint,
     ensure_lock_held,
     make_folder,
     open_duckdb,
@@ -77,6 +78,13 @@ SPILL = f"{STAGING}duckdb-"
 """How the folder begins into which it spills; each process has its own."""
 
 
+class _Copied(NamedTuple):
+    """What DuckDB holds of an append-only table: of which files, and what it answered to which columns."""
+
+    files: list[str]
+    records: dict[tuple[str, ...], list[tuple[Any, ...]]]
+
+
 class Lake:
     """The Delta tables under ``folder`` (``lake/`` of the data folder)."""
 
@@ -98,7 +106,7 @@ class Lake:
         self._starting = threading.Lock()
         self.asking_much = threading.Lock()
         """Held while something is asked that takes a good part of the memory, which all threads have together."""
-        self._copies: dict[str, list[str]] = {}
+        self._copies: dict[str, _Copied] = {}
         self._copying = threading.Lock()
         self.files_seen: set[str] = set()
         """Files of snapshots that are there: only who erases or compacts removes any, when no table names them any more."""
@@ -204,6 +212,7 @@ class Lake:
             if DeltaTable.is_deltatable(str(path), options):
                 if cut := cut_short(path / LOG):
                     raise ValueError(f"{cut} is empty")  # noqa: TRY301 - delta-rs takes it for a commit of nothing
+                drop_empty_checkpoint(path / LOG)
                 return DeltaTable(str(path), storage_options=options)
         except (DeltaError, ValueError, OSError) as error:
             raise RunFailed(
@@ -217,7 +226,7 @@ class Lake:
             mode="ignore",
             name=table.name,
             description=table.meaning,
-            configuration=delta_settings(path),
+            configuration=DELTA_SETTINGS,
             storage_options=options,
         )
         settle(*map(Path, _files_here(path)))
@@ -316,17 +325,21 @@ class Lake:
         files = self.files(table)
         if not files:
             return []
-        with self.query() as query:
-            with self._copying:  # once, for a run asks for them a dozen times
-                if self._copies.get(table.name) != files:
+        with self._copying:  # once, and each of its columns once: a run asks for them a dozen times
+            copy = self._copies.get(table.name)
+            if copy is None or copy.files != files:
+                with self.query() as query:
                     query.execute(
                         f"CREATE OR REPLACE TABLE copied_{table.name} AS FROM {table_sql(table, files)}"
                     )
-                    self._copies[table.name] = files
-            return query.execute(
-                f"SELECT {', '.join(columns)} FROM copied_{table.name}"
-                f" ORDER BY {SEQUENCE.name} NULLS FIRST, observed_at"
-            ).fetchall()
+                copy = self._copies[table.name] = _Copied(files, {})
+            if columns not in copy.records:
+                with self.query() as query:
+                    copy.records[columns] = query.execute(
+                        f"SELECT {', '.join(columns)} FROM copied_{table.name}"
+                        f" ORDER BY {SEQUENCE.name} NULLS FIRST, observed_at"
+                    ).fetchall()
+            return list(copy.records[columns])
 
     def last_sequence(self, table: Table) -> int:
         """Return the sequence of what was written last to an append-only table; 0 where nothing was."""

@@ -4,7 +4,6 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from importlib.metadata import version
 from pathlib import Path
 from typing import Protocol
 
@@ -28,6 +27,7 @@ from fincon.landing.attempts import (
 )
 from fincon.landing.run_folder import Run
 from fincon.pipeline.recovery import recovered_lake
+from fincon.settings import fincon_version
 from fincon.storage.data_folder import DataFolder
 from fincon.storage.s3 import DataPath
 from fincon.warehouse.views import publish
@@ -142,7 +142,7 @@ def recorded_if_refused(data: DataPath, mode: str) -> Iterator[None]:
 
 def record_ended(data: DataPath, lake: Lake) -> list[Path]:
     """Take the attempts of this machine that have ended into the table; return their files, to be forgotten once published."""
-    ended, made_by = ended_attempts(data), version("fincon")
+    ended, made_by = ended_attempts(data), fincon_version()
     rows = {
         attempts[0].attempt_id: [row(attempt, made_by) for attempt in attempts]
         for attempts in ended.values()

@@ -8,7 +8,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -28,6 +27,7 @@ from fincon.landing.run_folder import REFUSED, Run, RunFolder, unfinished_runs
 from fincon.pipeline.check import agree_with_pages
 from fincon.pipeline.context import Advance, SyncContext
 from fincon.pipeline.extract_step import ExtractResult
+from fincon.settings import fincon_version
 from fincon.storage.s3 import DataPath
 from fincon.transforms.reconcile import sums_of_pages
 
@@ -116,7 +116,7 @@ def _load_staged_runs(ctx: SyncContext, runs: Sequence[Run], loaded: Loaded) -> 
         with under_way(ctx.lake, run_ids) if has_staged(ctx.staging, origins) else nullcontext():
             seen = load_staged(ctx.lake, ctx.staging, origins, ctx.stop.check, lambda: late.update(run_ids))
             remember(ctx.lake, ctx.staging, origins, _complete_until(ctx, runs))
-            made_by = version("fincon")
+            made_by = fincon_version()
             rows = [_row(ctx.data, run, seen[run.run_id], made_by) for run in runs]
             loaded.rows.extend(record_runs(ctx.lake, rows))
     except Exception as error:

@@ -281,21 +281,28 @@ def delta_options(folder: DataPath) -> dict[str, str] | None:
     return {"conditional_put": "etag"} if isinstance(folder, S3Path) else None
 
 
+LAST_CHECKPOINT = "_last_checkpoint"
+"""What names the newest checkpoint of a table's log."""
+
 MARKS_KEPT = "interval 90 days"
 """How long a table's log says of a run that its rows are in; a run that waits to be loaded waits for days at most."""
 
-
-def delta_settings(folder: DataPath) -> dict[str, str | None]:
-    """Return what is set of a new table."""
-    settings: dict[str, str | None] = {"delta.setTransactionRetentionDuration": MARKS_KEPT}
-    # To open a table in a bucket takes a request for each commit since its last checkpoint.
-    return settings | ({"delta.checkpointInterval": "10"} if isinstance(folder, S3Path) else {})
+DELTA_SETTINGS = {"delta.setTransactionRetentionDuration": MARKS_KEPT, "delta.checkpointInterval": "10"}
+"""What is set of a new table. To open one takes a millisecond for each commit since its last checkpoint, or a request."""
 
 
 def cut_short(log: DataPath) -> str:
     """Name a table's newest commit, if it is empty, as after a crash of the machine. An object is whole."""
     newest = max(log.glob("*.json"), default=None) if isinstance(log, Path) else None
     return newest.name if newest and not newest.stat().st_size else ""
+
+
+def drop_empty_checkpoint(log: DataPath) -> None:
+    """Remove a table's newest checkpoint, if it is empty, as after a crash of the machine: the commits say the same."""
+    newest = max(log.glob("*.checkpoint.parquet"), default=None) if isinstance(log, Path) else None
+    if newest and not newest.stat().st_size:
+        newest.with_name(LAST_CHECKPOINT).unlink(missing_ok=True)
+        newest.unlink()
 
 
 def ensure_lock_held(folder: DataPath) -> None:

@@ -4,11 +4,11 @@ import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from importlib.metadata import version
 from typing import Any
 
 from fincon.landing.attempts import Attempt, by_endpoint, ended_attempts, row
 from fincon.landing.run_folder import RESUMED_WITHIN, RunFolder, unfinished_runs
+from fincon.settings import fincon_version
 from fincon.storage.s3 import DataPath
 from fincon.transforms.schemas import OBJECT_TABLES
 from fincon.warehouse.read_only import ReadOnlyConnection
@@ -122,7 +122,7 @@ def attempts(
     count: int,
 ) -> dict[str, Any]:
     """Return the newest ``attempts``, and of the last days the newest ``not_succeeded``."""
-    made_by = version("fincon")
+    made_by = fincon_version()
     rows = [row(one, made_by) for one in pending]
     for one in rows:
         one["requests_by_endpoint"] = json.loads(one["requests_by_endpoint"])

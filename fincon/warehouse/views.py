@@ -7,9 +7,8 @@ one by one, so a reader sees the lake as it was when the file was made, whatever
 import hashlib
 import threading
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from functools import cache, lru_cache
-from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -30,6 +29,7 @@ from fincon.lake.version_sql import (
     sql_literal,
     sql_literals,
 )
+from fincon.settings import fincon_version
 from fincon.storage.data_folder import DataFolder, atomic_write, open_duckdb
 from fincon.storage.memory import give_memory_back
 from fincon.storage.s3 import DataPath
@@ -83,8 +83,12 @@ HOLDER_SQL = (
 """What every view of sessions and accounts adds."""
 
 
-def publish(data: DataPath, files: Mapping[str, LatestFiles]) -> DataPath:
+def publish(
+    data: DataPath, files: Mapping[str, LatestFiles], within: duckdb.DuckDBPyConnection | None = None
+) -> DataPath:
     """Make ``fincon.duckdb`` in ``data`` over ``files`` (table → where its rows are) and swap it in.
+
+    It is made ``within`` a DuckDB that is open, if there is one: to start another takes as long as all else.
 
     Raises:
         RunFailed: the file could not be written.
@@ -94,8 +98,9 @@ def publish(data: DataPath, files: Mapping[str, LatestFiles]) -> DataPath:
     own = own_patterns(data)
     try:
         given = [*_rates_filled(data), *([_patterns_sql([*OURS, *own])] if own else [])]
-        made_of = hashlib.sha256("\n".join([version("fincon"), *views, *given]).encode()).hexdigest()
-        with atomic_write(target) as part, open_duckdb(data, threads=1) as connection:
+        made_of = hashlib.sha256("\n".join([fincon_version(), *views, *given]).encode()).hexdigest()
+        started = nullcontext(within) if within else open_duckdb(data, threads=1)
+        with atomic_write(target) as part, started as connection:
             _drop_wal(part)
             connection.execute("SET TimeZone = 'UTC'")
             if _attached_copy(connection, target, part, made_of):
@@ -317,8 +322,13 @@ def statements(files: Mapping[str, LatestFiles]) -> Iterator[str]:
     yield from _over(files)
 
 
-def _questions() -> Iterator[str]:
-    """Yield the SQL of what is the same over whatever files: history and questions. What they read is not there yet."""
+@cache
+def _questions() -> tuple[str, ...]:
+    """Return the SQL of what is the same over whatever files: history and questions. What they read is not there yet."""
+    return tuple(_yield_questions())
+
+
+def _yield_questions() -> Iterator[str]:
     yield "CREATE SCHEMA history"
     yield from_template(
         "money",

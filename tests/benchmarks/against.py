@@ -6,14 +6,13 @@ tree's figure over the other's, pair by pair, at the median: under 1 is less tim
 
 import argparse
 import json
-import os
 import statistics
 import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from tests.benchmarks.processes import ROOT, Figures, served
+from tests.benchmarks.processes import ROOT, Figures, environment, served
 
 COMPARED = ("CPU s", "wall s", "peak MB", "x orjson", "count s", "balance_totals s", "rows")
 
@@ -21,8 +20,9 @@ COMPARED = ("CPU s", "wall s", "peak MB", "x orjson", "count s", "balance_totals
 def measured(tree: Path, task: str, *arguments: str, **env: str) -> Figures:
     """What a task measures in a checkout, by that checkout's code and environment."""
     command = [str(tree / ".venv/bin/python"), "-m", "tests.benchmarks.tasks", task, *arguments]
-    found = {**os.environ, "PYTHONPATH": str(tree), "PYTHONDONTWRITEBYTECODE": "1", **env}
-    done = subprocess.run(command, env=found, cwd=tree, check=True, stdout=subprocess.PIPE, text=True)
+    done = subprocess.run(
+        command, env=environment(tree, **env), cwd=tree, check=True, stdout=subprocess.PIPE, text=True
+    )
     figures: Figures = json.loads(done.stdout.splitlines()[-1])
     return figures
 

@@ -99,6 +99,23 @@ def test_a_table_behind_a_link_is_read_where_it_is(sandbox: Sandbox, data: Path)
     assert known(data) == (False, in_the_logs(data))
 
 
+def test_of_many_runs_only_the_last_few_are_read_to_open_a_table_and_a_crash_leaves_no_harm(
+    sandbox: Sandbox, data: Path
+) -> None:
+    """A checkpoint says what ten commits do; one that a crash of the machine left empty is made again."""
+    sync(sandbox.url, data)
+    with Lake(data / "lake") as lake:
+        for _ in range(10):
+            lake.fence_previous_writer()
+    log, before = data / "lake" / "runs" / LOG, in_the_logs(data)
+    newest = max(log.glob("*.checkpoint.parquet"))
+    newest.write_bytes(b"")
+    assert in_the_logs(data) == before
+    sync(sandbox.url, data)
+    assert state(data)["balances"] == truth(sandbox.world)["balances"]
+    assert failed_checks(data) == {}
+
+
 def test_what_is_not_fincons_stays(sandbox: Sandbox, data: Path) -> None:
     """``copies`` is a folder of fincon's beside a lake in a bucket alone."""
     own = data / "copies" / "mine.txt"
