@@ -29,13 +29,11 @@ def relocate(views: Path, target: Path, root: str) -> Path:
 
 
 def _moved(connection: duckdb.DuckDBPyConnection, before: str, root: str) -> Iterator[str]:
-    """Yield the SQL of the macros that name files, so that they name them below ``root``; which fincon made the views stays."""
-    made_of = str(connection.execute("SELECT main.made_of()").fetchall()[0][0])
+    """Yield the SQL of the macros that name files, so that they name them below ``root``."""
 
     def moved(files: list[str]) -> list[str]:
         return [root + file.removeprefix(before) if file.startswith(f"{before}/") else file for file in files]
 
-    files = {name: LatestFiles(*map(moved, latest)) for name, latest in published_files(connection).items()}
-    for statement in named_files(root, files, made_of):
-        if "MACRO main.made_by" not in statement:
-            yield statement
+    yield from named_files(
+        root, {name: LatestFiles(*map(moved, latest)) for name, latest in published_files(connection).items()}
+    )

@@ -83,33 +83,38 @@ HOLDER_SQL = (
 """What every view of sessions and accounts adds."""
 
 
+QUESTIONS = "questions"
+"""What is made of a file of views first, and the same over whatever files: all else can be made anew above it."""
+
+Parts = Mapping[str, Sequence[str]]
+"""Of what a file of views is made beside the questions: name → its SQL, which takes the place of what was there of it."""
+
+
 def publish(
     data: DataPath, files: Mapping[str, LatestFiles], within: duckdb.DuckDBPyConnection | None = None
 ) -> DataPath:
     """Make ``fincon.duckdb`` in ``data`` over ``files`` (table → where its rows are) and swap it in.
 
-    It is made ``within`` a DuckDB that is open, if there is one: to start another takes as long as all else.
+    What the last one has of the same SQL is not made again. It is made ``within`` a DuckDB that is open, if there is one: to
+    start another takes as long.
 
     Raises:
         RunFailed: the file could not be written.
     """
     target = DataFolder(data).views
-    views = tuple(statements(files))
     own = own_patterns(data)
     try:
-        given = [*_rates_filled(data), *([_patterns_sql([*OURS, *own])] if own else [])]
-        made_of = hashlib.sha256("\n".join([fincon_version(), *views, *given]).encode()).hexdigest()
+        parts = {**_tables(files), **_given(_rates_filled(data), own)}
         started = nullcontext(within) if within else open_duckdb(data, threads=1)
         with atomic_write(target) as part, started as connection:
             _drop_wal(part)
             connection.execute("SET TimeZone = 'UTC'")
-            if _attached_copy(connection, target, part, made_of):
-                given = []
-            else:
-                part.write_bytes(_over_no_rows(*_shape_of(files)))
+            if not _attached_copy(connection, target, part):
+                part.write_bytes(_over_no_rows(_shape_of(files)))
                 connection.execute(f"ATTACH {sql_literal(str(part))} AS warehouse")
             connection.execute("USE warehouse; BEGIN")
-            for statement in [*named_files(data, files, made_of), *given]:
+            _bring_to(connection, parts, files)
+            for statement in (*named_files(data, files), _made_by_sql()):
                 connection.execute(statement)
             connection.register("told", told_rows(data))
             connection.execute("DELETE FROM lake.alerts_told; INSERT INTO lake.alerts_told BY NAME FROM told")
@@ -123,25 +128,48 @@ def publish(
     return target
 
 
-def _shape_of(files: Mapping[str, LatestFiles]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Return which views of ``lake`` read files, and the SQL by which tables take theirs: the same, whatever files they are."""
-    return tuple(view for view, paths in _views_of(files) if paths), tuple(_over(files))
+def _bring_to(connection: duckdb.DuckDBPyConnection, parts: Parts, files: Mapping[str, LatestFiles]) -> None:
+    """Make those of the ``parts`` that the file in use has otherwise; views over one file without rows.
+
+    Over those that they will read it would take longer: DuckDB reads the footer of each when it binds a view.
+    """
+    there, now = _made_of(connection), {name: _hash(parts[name]) for name in parts}
+    changed = [name for name in parts if there.get(name) != now[name]]
+    if not changed:
+        return
+    with TemporaryDirectory(prefix="fincon-") as folder:
+        nothing = sql_literal(f"{folder}/nothing.parquet")
+        connection.execute(f"COPY (SELECT NULL::VARCHAR AS run_id WHERE false) TO {nothing}")
+        for view, paths in _views_of(files):
+            if paths:
+                connection.execute(f"CREATE OR REPLACE MACRO lake.{view}_files() AS [{nothing}]")
+        for name in changed:
+            for statement in parts[name]:
+                connection.execute(statement)
+    connection.execute(_made_of_sql({**there, **now}))
 
 
-def _over_no_rows(filled: tuple[str, ...], tables: tuple[str, ...]) -> bytes:
-    """Return a database file with all views, those of ``tables`` over one file without rows for each that is ``filled``."""
+Shape = tuple[tuple[str, bool, bool, bool], ...]
+"""Of each table, whether it has a snapshot, something since, and anything at all: its views are the same, whatever files."""
+
+
+def _shape_of(files: Mapping[str, LatestFiles]) -> Shape:
+    found = ((table.name, files[table.name]) for table in TABLES)
+    return tuple((name, bool(of.snapshot), bool(of.since), bool(of.all)) for name, of in found)
+
+
+def _over_no_rows(shape: Shape) -> bytes:
+    """Return a database file with all views, those of tables that have files over one without rows."""
     with _MAKING:  # who comes while they are made waits for them
-        return _made_over_no_rows(filled, tables)
+        return _made_over_no_rows(shape)
 
 
 @lru_cache(maxsize=16)
-def _made_over_no_rows(filled: tuple[str, ...], tables: tuple[str, ...]) -> bytes:
-    with TemporaryDirectory() as folder, duckdb.connect(config={"threads": 1}) as connection:
-        nothing, file = sql_literal(f"{folder}/nothing.parquet"), Path(folder, "views.duckdb")
-        connection.execute(f"COPY (SELECT NULL::VARCHAR AS run_id WHERE false) TO {nothing}")
-        file.write_bytes(_over_no_files())
-        macros = [f"CREATE MACRO lake.{view}_files() AS [{nothing}]" for view in filled]
-        return _with_views(connection, file, [*macros, *tables])
+def _made_over_no_rows(shape: Shape) -> bytes:
+    files = {name: LatestFiles(*([name] * is_there for is_there in there)) for name, *there in shape}
+    _over_no_files()
+    _MADE[1:] = [_file_made(lambda connection: _bring_to(connection, _tables(files), files), _MADE[-1])]
+    return _MADE[-1]
 
 
 @contextmanager
@@ -158,7 +186,7 @@ def made_meanwhile(filled: Collection[Table] = ()) -> Iterator[None]:
         with suppress(duckdb.Error, OSError, Stopped):  # whoever publishes tries again, and says why not
             _over_no_files(failed.is_set)
             if filled and not failed.is_set():
-                _over_no_rows(*_shape_of(files))
+                _over_no_rows(_shape_of(files))
         give_memory_back()  # to pages, which take as much
 
     threading.Thread(target=make, name="views").start()
@@ -178,34 +206,36 @@ def _over_no_files(is_over: Callable[[], bool] = lambda: False) -> bytes:
     Raises:
         Stopped: it ``is_over`` before all are made; none is kept.
     """
+
+    def make(connection: duckdb.DuckDBPyConnection) -> None:
+        for statement in ("CREATE SCHEMA lake", *_questions(), _made_of_sql(_of_questions())):
+            if is_over():
+                raise Stopped
+            connection.execute(statement)
+
     with _MAKING:
         if not _MADE:
-            with TemporaryDirectory() as folder, duckdb.connect(config={"threads": 1}) as connection:
-                views = _until(is_over, ["CREATE SCHEMA lake", *_questions()])
-                _MADE.append(_with_views(connection, Path(folder, "views.duckdb"), views))
+            _MADE.append(_file_made(make))
         return _MADE[0]
 
 
 _MAKING = threading.RLock()
 _MADE: list[bytes] = []
+"""The file of `_over_no_files`; and the last one with all views, of which the next one has most."""
 
 
-def _until(is_over: Callable[[], bool], statements: Iterable[str]) -> Iterator[str]:
-    for statement in statements:
-        if is_over():
-            raise Stopped
-        yield statement
-
-
-def _with_views(connection: duckdb.DuckDBPyConnection, file: Path, statements: Iterable[str]) -> bytes:
-    """Return a database file once the statements are executed in it."""
-    connection.execute(f"ATTACH {sql_literal(str(file))} AS warehouse (STORAGE_VERSION 'v1.2.0')")
-    # Nothing is asked that there would be something to make faster of.
-    connection.execute("SET TimeZone = 'UTC'; USE warehouse; BEGIN; PRAGMA disable_optimizer")
-    for statement in statements:
-        connection.execute(statement)
-    connection.execute("COMMIT; USE memory; DETACH warehouse")
-    return file.read_bytes()
+def _file_made(make: Callable[[duckdb.DuckDBPyConnection], None], of: bytes = b"") -> bytes:
+    """Return a database file, or what becomes ``of`` one, once ``make`` has made what is in it."""
+    with TemporaryDirectory() as folder, duckdb.connect(config={"threads": 1}) as connection:
+        file = Path(folder, "views.duckdb")
+        if of:
+            file.write_bytes(of)
+        connection.execute(f"ATTACH {sql_literal(str(file))} AS warehouse (STORAGE_VERSION 'v1.2.0')")
+        # Nothing is asked that there would be something to make faster of.
+        connection.execute("SET TimeZone = 'UTC'; USE warehouse; BEGIN; PRAGMA disable_optimizer")
+        make(connection)
+        connection.execute("COMMIT; USE memory; DETACH warehouse")
+        return file.read_bytes()
 
 
 def _drop_wal(file: DataPath) -> None:
@@ -223,20 +253,58 @@ def _rates_filled(data: DataPath) -> list[str]:
     return [f"-- {content}\nINSERT INTO lake.rates BY NAME FROM {read_parquet_sql([str(rates)])}"]
 
 
+def _given(rates: Sequence[str] = (), own: Sequence[Pattern] = ()) -> Parts:
+    """Return what users give, with what stands there without."""
+    return {"rates": ["DELETE FROM lake.rates", *rates], "patterns": [_patterns_sql([*OURS, *own])]}
+
+
+def _hash(statements: Iterable[str]) -> str:
+    return hashlib.sha256("\n".join(statements).encode()).hexdigest()
+
+
+@cache
+def _of_questions() -> dict[str, str]:
+    """Return of what the file of `_over_no_files` is made: part → a hash of its SQL."""
+    given = {name: _hash(statements) for name, statements in _given().items()}
+    return {QUESTIONS: _hash([fincon_version(), *_questions()]), **given}
+
+
+def _made_of_sql(hashes: Mapping[str, str]) -> str:
+    made_of = ", ".join(f"{sql_literal(name)}: {sql_literal(found)}" for name, found in hashes.items())
+    return _macro(
+        "main.made_of", f"MAP {{{made_of}}}", "Of what this file was made: part → a hash of its SQL."
+    )
+
+
+def _made_of(connection: duckdb.DuckDBPyConnection) -> dict[str, str]:
+    """Return of what the file that is attached was made; nothing of one that an older fincon made."""
+    found = connection.execute("SELECT warehouse.main.made_of()").fetchall()[0][0]
+    return found if isinstance(found, dict) else {}
+
+
+def _macro(name: str, value: str, meaning: str) -> str:
+    return f"CREATE OR REPLACE MACRO {name}() AS {value}; COMMENT ON MACRO {name} IS {sql_literal(meaning)}"
+
+
 @cache
 def made_by() -> str:
     """Return a hash of all views that this fincon makes, over whatever files: one that makes others has another."""
     anything = LatestFiles(["snapshot"], ["since"], ["all"])
-    views = statements({table.name: anything for table in TABLES})
-    return hashlib.sha256("\n".join(views).encode()).hexdigest()
+    return _hash(statements({table.name: anything for table in TABLES}))
 
 
-def _attached_copy(connection: duckdb.DuckDBPyConnection, target: DataPath, part: Path, made_of: str) -> bool:
-    """Return whether the last file has the same views: then ``part`` is a copy of it, attached as ``warehouse``."""
+def _made_by_sql() -> str:
+    return _macro(
+        "main.made_by", sql_literal(made_by()), "Which fincon made this file: a hash of all views it makes."
+    )
+
+
+def _attached_copy(connection: duckdb.DuckDBPyConnection, target: DataPath, part: Path) -> bool:
+    """Return whether the last file has the same questions: then ``part`` is a copy of it, attached as ``warehouse``."""
     try:
         part.write_bytes(target.read_bytes())
         connection.execute(f"ATTACH {sql_literal(str(part))} AS warehouse")
-        if connection.execute("SELECT warehouse.main.made_of()").fetchall() == [(made_of,)]:
+        if _made_of(connection).get(QUESTIONS) == _of_questions()[QUESTIONS]:
             return True
     except FileNotFoundError:
         return False
@@ -247,27 +315,14 @@ def _attached_copy(connection: duckdb.DuckDBPyConnection, target: DataPath, part
     return False
 
 
-def named_files(data: DataPath | str, files: Mapping[str, LatestFiles], made_of: str) -> Iterator[str]:
-    """Yield the SQL of the macros that differ from one run to the next: above all, which files each view of ``lake`` reads."""
-    macros = {
-        "main.published_in": (sql_literal(str(data)), "The data folder for which this file was made."),
-        "main.made_of": (
-            sql_literal(made_of),
-            "What the views of this file were made of: a hash of their SQL.",
-        ),
-        "main.made_by": (
-            sql_literal(made_by()),
-            "Which fincon made this file: a hash of all views it makes.",
-        ),
-    }
+def named_files(data: DataPath | str, files: Mapping[str, LatestFiles]) -> Iterator[str]:
+    """Yield the SQL of the macros that say for where the views are, and above all which files each view of ``lake`` reads."""
+    yield _macro("main.published_in", sql_literal(str(data)), "The data folder for which this file was made.")
     every = {view: f"[{sql_literals(paths)}]" for view, paths in _views_of(files)}
     for view, paths in every.items():
-        macros[f"lake.{view}_files"] = (paths, f"The Parquet files that lake.{view} reads.")
+        yield _macro(f"lake.{view}_files", paths, f"The Parquet files that lake.{view} reads.")
     pairs = ", ".join(f"{sql_literal(view)}: {paths}" for view, paths in every.items())
-    macros["lake.files_by_view"] = (f"MAP {{{pairs}}}", "View of lake → the Parquet files that it reads.")
-    for name, (value, meaning) in macros.items():
-        yield f"CREATE OR REPLACE MACRO {name}() AS {value}"
-        yield f"COMMENT ON MACRO {name} IS {sql_literal(meaning)}"
+    yield _macro("lake.files_by_view", f"MAP {{{pairs}}}", "View of lake → the Parquet files that it reads.")
 
 
 def _views_of(files: Mapping[str, LatestFiles]) -> Iterator[tuple[str, list[str]]]:
@@ -319,7 +374,8 @@ def statements(files: Mapping[str, LatestFiles]) -> Iterator[str]:
     over tables that stand in for what they read, and that make room for the views over the files.
     """
     yield from _questions()
-    yield from _over(files)
+    for part in _tables(files).values():
+        yield from part
 
 
 @cache
@@ -358,39 +414,39 @@ def _yield_questions() -> Iterator[str]:
         yield f"DROP TABLE main.{table.name}; DROP TABLE lake.{table.name}"
 
 
-def _over(files: Mapping[str, LatestFiles]) -> Iterator[str]:
-    """Yield the SQL by which tables take their files, and their comments."""
-    yield from _tables(files)
-    for table in TABLES:
-        yield from _comments(f"lake.{table.name}", table, "Its Parquet files, as they are.")
-        about = "The latest version of each." if table in OBJECT_TABLES else ""
-        yield from _comments(f"main.{table.name}", table, about)
+def _tables(files: Mapping[str, LatestFiles]) -> Parts:
+    """Return the views of each table: as it is in ``lake``, and of its latest state in ``main``."""
+    return {table.name: list(_table(table, files[table.name])) for table in TABLES}
 
 
-def _tables(files: Mapping[str, LatestFiles]) -> Iterator[str]:
-    """Yield the SQL of each table as it is in ``lake`` and of its latest state in ``main``, made or made again."""
-    for table in TABLES:
-        of = files[table.name]
-        yield _lake_view(table, table.name, filled=bool(of.all))
-        if table in OBJECT_TABLES:
-            yield from _latest(table, of)
-        else:
-            yield f"CREATE OR REPLACE VIEW main.{table.name} AS FROM lake.{table.name}"
+def _table(table: Table, files: LatestFiles) -> Iterator[str]:
+    """Yield the SQL of a table's views and of their comments."""
+    yield _lake_view(table, table.name, filled=bool(files.all))
+    if table in OBJECT_TABLES:
+        yield from _latest(table, files)
+    else:
+        yield f"CREATE OR REPLACE VIEW main.{table.name} AS FROM lake.{table.name}"
+    yield from _comments(f"lake.{table.name}", table, "Its Parquet files, as they are.")
+    about = "The latest version of each." if table in OBJECT_TABLES else ""
+    yield from _comments(f"main.{table.name}", table, about)
 
 
 def _latest(table: Table, files: LatestFiles) -> Iterator[str]:
     """Yield the SQL of the view of the latest state, over views of the snapshot and of what came since."""
-    snapshot = f"lake.{table.name}_base" if files.snapshot else ""
-    since = f"lake.{table.name}_tail" if files.since else ""
-    for view, about in (
-        (snapshot, "Its snapshot of the latest state."),
-        (since, "What came since its snapshot."),
-    ):
-        if view:
+    parts = {
+        f"lake.{table.name}_base": (files.snapshot, "Its snapshot of the latest state."),
+        f"lake.{table.name}_tail": (files.since, "What came since its snapshot."),
+    }
+    for view, (paths, about) in parts.items():
+        if paths:
             yield _lake_view(table, view.removeprefix("lake."), filled=True)
             yield from _comments(view, table, about)
+    snapshot, since = (view if paths else "" for view, (paths, _) in parts.items())
     query = latest_sql(table, snapshot, since) if snapshot or since else f"FROM lake.{table.name}"
     yield f"CREATE OR REPLACE VIEW main.{table.name} AS FROM ({query}) WHERE NOT ({blank_sql(table)})"
+    for view, (paths, _) in parts.items():
+        if not paths:
+            yield f"DROP VIEW IF EXISTS {view}; DROP MACRO IF EXISTS {view}_files"
 
 
 def _lake_view(table: Table, view: str, *, filled: bool) -> str:

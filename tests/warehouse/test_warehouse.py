@@ -172,12 +172,50 @@ def test_views_over_other_files_are_made_on_a_copy_of_the_last_and_are_those_mad
     on_a_copy = found_in(tmp_path)
     assert on_a_copy != before
 
-    publish(tmp_path, {**now, "owners": LatestFiles([], [], [])})  # another view: of no file
-    with connect(tmp_path) as reader:
-        assert reader.execute("SELECT count(*) FROM owners").fetchall() == [(0,)]
+    publish(tmp_path, {name: LatestFiles([], [], []) for name in files})
+    publish(tmp_path, now)
+    assert found_in(tmp_path) == on_a_copy
     (tmp_path / "fincon.duckdb").unlink()
     publish(tmp_path, now)
     assert found_in(tmp_path) == on_a_copy
+
+
+def test_of_views_over_files_of_another_kind_only_those_are_made_that_are_others(
+    synced: Path, tmp_path: Path
+) -> None:
+    """A first snapshot, a table's first rows, none any more, patterns and rates that come and go: as if all were made anew."""
+    files = {t.name: rows_files(synced, t.name) for t in TABLES}
+    none, some = (
+        LatestFiles([], [], []),
+        {name: LatestFiles([], found, found) for name, found in files.items()},
+    )
+    accounts = files["accounts"]
+    rates = "SELECT DATE '2026-01-01' AS day, 'usd' AS from_currency, 'jpy' AS to_currency, 150 AS rate"
+    for changed in (
+        {},
+        {"owners": none, "accounts": LatestFiles(accounts, [], accounts)},
+        {"owners": none, "accounts": LatestFiles(accounts[:1], accounts[1:], accounts)},
+        {},
+    ):
+        if changed:
+            (tmp_path / "patterns.csv").write_text("kind,language,pattern\nloan_payment,en,kredito\n")
+            duckdb.sql(rates).write_parquet(str(tmp_path / "rates.parquet"))
+        else:
+            (tmp_path / "patterns.csv").unlink(missing_ok=True)
+            (tmp_path / "rates.parquet").unlink(missing_ok=True)
+        publish(tmp_path, some | changed)
+        on_the_last = found_in(tmp_path, is_counted=False), given_in(tmp_path)
+        kept = (tmp_path / "fincon.duckdb").rename(tmp_path / "kept")
+        publish(tmp_path, some | changed)
+        assert on_the_last == (found_in(tmp_path, is_counted=False), given_in(tmp_path))
+        kept.rename(tmp_path / "fincon.duckdb")
+
+
+def given_in(data: Path) -> tuple[object, object]:
+    """The rates, and the patterns that are not fincon's own."""
+    with connect(data) as connection:
+        rates = connection.execute("FROM rates").fetchall()
+        return rates, connection.execute("FROM payment_patterns WHERE pattern = 'kredito'").fetchall()
 
 
 def found_in(data: Path, *, is_counted: bool = True) -> list[object]:
