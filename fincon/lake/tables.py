@@ -142,10 +142,13 @@ class Lake:
 
     def threads(self) -> int:
         """Return on how many threads it pays to ask: over few rows a second one costs half as much again, for nothing."""
-        if self._loads_some or (not self.is_recalled and len(self._tables) < len(TABLES)):
-            return QUERY_THREADS
-        rows = [stats.rows for table in TABLES for stats in self.file_stats(table).values()]
-        return QUERY_THREADS if None in rows or sum(filter(None, rows)) > MANY_ROWS else 1
+        are_known = self.is_recalled or len(self._tables) == len(TABLES)
+        return 1 if are_known and not self._loads_some and self.has_at_most(MANY_ROWS) else QUERY_THREADS
+
+    def has_at_most(self, rows: int) -> bool:
+        """Tell whether all tables together have no more ``rows``, by what their logs say."""
+        counts = [stats.rows for table in TABLES for stats in self.file_stats(table).values()]
+        return None not in counts and sum(filter(None, counts)) <= rows
 
     def expect(self, staged: Sequence[str]) -> None:
         """Ask on all threads from here on, if so much is to be loaded that it pays."""

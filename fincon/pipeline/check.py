@@ -30,6 +30,9 @@ PAGES_AGREE = (
 )
 """What `pages_disagree` checks, as the checks in ``sql/checks`` say theirs."""
 
+FEW_ROWS = 200_000
+"""Of so many rows two checks are asked at once, as to bind a check takes one thread longer than to ask it takes two."""
+
 SNAPSHOTS = "snapshots"
 """Among tables' files, the name of those that the snapshots of their latest state are."""
 
@@ -48,7 +51,7 @@ class Checked(msgspec.Struct, frozen=True, kw_only=True):
     """Table → names of its files."""
 
 
-def failed_checks_of_sync(data: DataPath, files: Files, threads: int = QUERY_THREADS) -> dict[str, int]:
+def failed_checks_of_sync(data: DataPath, files: Files, at_once: int = 1) -> dict[str, int]:
     """Return what `failed_checks` does, of what is in those ``files`` alone (table → all that its views read) that are new.
 
     All is checked where that is not known to be enough: files are gone or snapshots are others since, some check failed then,
@@ -60,7 +63,7 @@ def failed_checks_of_sync(data: DataPath, files: Files, threads: int = QUERY_THR
     touched = None
     if before and before.made_of == made_of and 0 <= now - before.whole_at < WHOLE_EACH_SECONDS:
         touched = _added(files, before.files)
-    failed = failed_checks(data, touched, threads)
+    failed = failed_checks(data, touched, at_once)
     if failed:
         checked.unlink(missing_ok=True)
         return failed
@@ -95,14 +98,15 @@ def _name(file: str) -> str:
     return file.rpartition("/")[2]
 
 
-def failed_checks(
-    data: DataPath, touched: Files | None = None, threads: int = QUERY_THREADS
-) -> dict[str, int]:
-    """Return check → how many rows it found wrong, for those that found any: everywhere, or in files that were ``touched``."""
-    spill = str(DataFolder(data).work / f"{SPILL}checks")
+def failed_checks(data: DataPath, touched: Files | None = None, at_once: int = 1) -> dict[str, int]:
+    """Return check → how many rows it found wrong, for those that found any: everywhere, or in files that were ``touched``.
+
+    So many are asked ``at_once``, each on its part of the threads.
+    """
+    spill, threads = str(DataFolder(data).work / f"{SPILL}checks"), QUERY_THREADS // at_once
 
     def found(memory: str) -> list[tuple[str, str, int]]:
-        return run_checks(data, touched, threads=threads, memory_limit=memory, temp_directory=spill)
+        return run_checks(data, touched, at_once, threads=threads, memory_limit=memory, temp_directory=spill)
 
     try:
         wrong = found(part_of_run_memory())

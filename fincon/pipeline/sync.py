@@ -12,14 +12,14 @@ from fincon.extract.stopping import StopSignal
 from fincon.lake import digests
 from fincon.lake.incremental import accounts_set_aside, last_pii
 from fincon.lake.snapshots import latest_files_by_table, renew_snapshots
-from fincon.lake.tables import Lake
+from fincon.lake.tables import QUERY_THREADS, Lake
 from fincon.lake.upgrade import refuse_newer
 from fincon.landing.attempts import forget
 from fincon.landing.run_folder import RunFolder
 from fincon.landing.spool import Spool
 from fincon.pipeline.announce import announce, timed
 from fincon.pipeline.attempts import OpenAttempt, publish_ended, record_ended, recorded
-from fincon.pipeline.check import SNAPSHOTS, failed_checks_of_sync
+from fincon.pipeline.check import FEW_ROWS, SNAPSHOTS, failed_checks_of_sync
 from fincon.pipeline.context import NoProgress, Progress, StepRunner, SyncContext, call_directly
 from fincon.pipeline.extract_step import Extract, ExtractResult, extract_here
 from fincon.pipeline.failures import failed_accounts, machine_errors
@@ -170,15 +170,15 @@ def publish_and_check(ctx: SyncContext) -> dict[str, int]:
     ctx.stop.check()
     advance = ctx.progress.stage("views and checks", 2)
     ctx.run_step("publish", publish, ctx.data, ctx.lake)
-    threads = ctx.lake.threads()
     # What is asked of few rows holds little, and to start DuckDB again takes as long as to ask it.
-    if threads > 1:
+    if ctx.lake.threads() > 1:
         ctx.lake.release_memory()
     advance(1)
     latest = latest_files_by_table(ctx.lake)
     files = {name: of_table.all for name, of_table in latest.items()}
     files[SNAPSHOTS] = [file for of_table in latest.values() for file in of_table.snapshot]
-    failed = ctx.run_step("check", failed_checks_of_sync, ctx.data, files, threads)
+    at_once = QUERY_THREADS if ctx.lake.has_at_most(FEW_ROWS) else 1
+    failed = ctx.run_step("check", failed_checks_of_sync, ctx.data, files, at_once)
     advance(1)
     return failed
 

@@ -11,6 +11,7 @@ last. A check that says nothing of it, one of the user's own, is asked whole.
 
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from string import Template
 from typing import Any
@@ -121,14 +122,26 @@ def _feature(table: Table) -> str:
     return (stream and stream.feature) or ""
 
 
-def run_checks(data: DataPath, touched: Files | None = None, **config: Any) -> list[tuple[str, str, int]]:
-    """Return (name, promise, how many rows it found wrong) of each of `checks`; ``config`` is DuckDB's (memory_limit, …)."""
+def run_checks(
+    data: DataPath, touched: Files | None = None, at_once: int = 1, **config: Any
+) -> list[tuple[str, str, int]]:
+    """Return (name, promise, how many rows it found wrong) of each of `checks`; ``config`` is DuckDB's (memory_limit, …).
+
+    So many are asked ``at_once``.
+    """
     with open_views(data, **config) as connection:
         filled = {name for name, files in published_files(connection).items() if files.all}
-        return [
-            (name, promise, len(rows_at_fault(connection, name, query)))
-            for name, promise, query in checks(touched, filled)
-        ]
+
+        def asked(check: tuple[str, str, str]) -> tuple[str, str, int]:
+            name, promise, query = check
+            with connection.cursor() as cursor:
+                return name, promise, len(rows_at_fault(cursor, name, query))
+
+        found = checks(touched, filled)
+        if at_once == 1:  # in this thread, where Ctrl-C ends one that takes long
+            return [asked(check) for check in found]
+        with ThreadPoolExecutor(at_once) as threads:
+            return list(threads.map(asked, found))
 
 
 @cache
