@@ -45,6 +45,6 @@ OURS = tuple(
 """Those that fincon knows. A lender adds its own."""
 
 
-def combined(patterns: Iterable[Pattern], kind: str) -> str:
-    """Return one expression that fits where any pattern of a kind does."""
-    return "|".join(f"(?:{one.pattern})" for one in patterns if one.kind == kind) or "[^\\s\\S]"
+def combined(patterns: Iterable[Pattern], *kinds: str) -> str:
+    """Return one expression that fits where any pattern of these kinds does."""
+    return "|".join(f"(?:{one.pattern})" for one in patterns if one.kind in kinds) or "[^\\s\\S]"

@@ -471,12 +471,13 @@ def _rows_sql(table: Table, source: str = "") -> str:
 
 def _patterns_sql(patterns: Sequence[Pattern]) -> str:
     """Return the SQL by which payments are known, with the patterns in it."""
-    cases = (
-        f"WHEN regexp_matches(nfc_normalize(lower(text)), {sql_literal(combined(patterns, kind))}) THEN {sql_literal(kind)}"
-        for kind in KINDS
-    )
+
+    def fits(*kinds: str) -> str:
+        return f"regexp_matches(nfc_normalize(lower(text)), {sql_literal(combined(patterns, *kinds))})"
+
+    cases = " ".join(f"WHEN {fits(kind)} THEN {sql_literal(kind)}" for kind in KINDS)
     rows = ", ".join(f"({sql_literals(one)})" for one in patterns)
-    return from_template("patterns", rows=rows, cases=" ".join(cases))
+    return from_template("patterns", rows=rows, any=fits(*KINDS), cases=cases)
 
 
 def _holder(table: Table) -> tuple[Column, ...]:
