@@ -86,6 +86,18 @@ def test_a_run_that_finds_nothing_new_imports_nothing_that_takes_as_long_as_all_
         run_in_a_process_of_its_own(code, tmp_path, sandbox.url)
 
 
+def test_a_command_runs_with_the_collector_that_its_imports_do_without(tmp_path: Path) -> None:
+    """Else what a long run drops in circles would stay until it ends."""
+    code = (
+        "import gc, os, sys\n"
+        "from fincon.cli import main\n"
+        "os._exit = lambda code: sys.exit(0 if gc.isenabled() and code == 0 else 1)\n"
+        "sys.argv = ['fincon', 'schema']\n"
+        "main()\n"
+    )
+    run_in_a_process_of_its_own(code, tmp_path, "")
+
+
 def test_sync_then_status_sql_and_check(sandbox: Sandbox, call: Call, tmp_path: Path) -> None:
     ids = sandbox.world.session_ids()[:7]
     (tmp_path / "ids.txt").write_text("\n".join([*ids, "fcsess_gone"]))
