@@ -62,8 +62,11 @@ UNUSABLE = (OSError, ValueError, pa.ArrowException, duckdb.Error)
 QUERY_THREADS = 2
 """Each needs memory of its own, some 40 MB for the widest query, however many cores there are."""
 
-KEPT_OPEN_BYTES = 250_000
-"""Over so many staged bytes, some 3,000 accounts, queries take memory that is worth giving back."""
+SOME_BYTES = 250_000
+"""Over so many staged bytes, some 3,000 accounts, it pays to ask on all threads."""
+
+KEPT_OPEN_BYTES = 4_000_000
+"""Over so many, some 30,000 accounts, queries take memory that is worth giving back."""
 
 GIVEN_BACK_BYTES = 8_000_000
 """Over so many, some 40,000 accounts, what was freed is worth giving back to the system, which has to be asked for it again."""
@@ -136,7 +139,7 @@ class Lake:
         """Give memory back after queries over much: the next ones take as much again, beside what the last ones left."""
         size = sum(Path(file).stat().st_size for file in staged)
         self._loads_much = self._loads_much or size > GIVEN_BACK_BYTES
-        # After little it is not worth the 13 ms that it takes to start DuckDB again.
+        # After little it is not worth the 25 ms that it takes to start DuckDB again.
         if size > KEPT_OPEN_BYTES:
             self.release_memory()
 
@@ -152,7 +155,7 @@ class Lake:
 
     def expect(self, staged: Sequence[str]) -> None:
         """Ask on all threads from here on, if so much is to be loaded that it pays."""
-        if sum(Path(file).stat().st_size for file in staged) > KEPT_OPEN_BYTES:
+        if sum(Path(file).stat().st_size for file in staged) > SOME_BYTES:
             self._loads_some = True
             if self._duckdb:
                 self._duckdb.execute(f"SET threads = {QUERY_THREADS}")
