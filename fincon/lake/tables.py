@@ -34,7 +34,7 @@ from fincon.storage.data_folder import (
     atomic_write,
     cut_short,
     delta_options,
-    drop_empty_checkpoint,
+    drop_cut_checkpoint,
     ensure_lock_held,
     make_folder,
     open_duckdb,
@@ -218,7 +218,7 @@ class Lake:
             if DeltaTable.is_deltatable(str(path), options):
                 if cut := cut_short(path / LOG):
                     raise ValueError(f"{cut} is empty")  # noqa: TRY301 - delta-rs takes it for a commit of nothing
-                drop_empty_checkpoint(path / LOG)
+                drop_cut_checkpoint(path / LOG)
                 return DeltaTable(str(path), storage_options=options)
         except (DeltaError, ValueError, OSError) as error:
             raise RunFailed(

@@ -188,5 +188,4 @@ def publish(data: DataPath, lake: Lake) -> None:
     before = digests.state_of(lake)
     renew_snapshots(lake)
     digests.move(lake, before)
-    with lake.query() as query:
-        views.publish(data, latest_files_by_table(lake), query)
+    views.publish(data, latest_files_by_table(lake))

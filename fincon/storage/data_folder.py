@@ -297,10 +297,10 @@ def cut_short(log: DataPath) -> str:
     return newest.name if newest and not newest.stat().st_size else ""
 
 
-def drop_empty_checkpoint(log: DataPath) -> None:
-    """Remove a table's newest checkpoint, if it is empty, as after a crash of the machine: the commits say the same."""
+def drop_cut_checkpoint(log: DataPath) -> None:
+    """Remove a table's newest checkpoint, if a crash of the machine left it empty or half: the commits say the same."""
     newest = max(log.glob("*.checkpoint.parquet"), default=None) if isinstance(log, Path) else None
-    if newest and not newest.stat().st_size:
+    if newest and not newest.read_bytes().endswith(b"PAR1"):  # with which every Parquet file ends
         newest.with_name(LAST_CHECKPOINT).unlink(missing_ok=True)
         newest.unlink()
 

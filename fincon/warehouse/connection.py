@@ -135,8 +135,8 @@ def _attach(folder: DataPath, path: DataPath, config: Mapping[str, Any]) -> duck
 def _attach_file(connection: duckdb.DuckDBPyConnection, file: Path) -> str:
     """Attach a file of views, and return for which data folder it was made. It may be removed from then on."""
     connection.execute(
-        # A question names a table at several places: each would read the footers of all its files again.
-        "SET TimeZone = 'UTC'; SET parquet_metadata_cache = true;"
+        # A question names a table at several places: each would read the footers of all its files again. Cursors have it too.
+        "SET TimeZone = 'UTC'; SET GLOBAL parquet_metadata_cache = true;"
         f" ATTACH {sql_literal(str(file))} AS fincon (READ_ONLY); USE fincon"
     )
     return str(connection.execute("SELECT published_in()").fetchall()[0][0])

@@ -7,7 +7,7 @@ one by one, so a reader sees the lake as it was when the file was made, whatever
 import hashlib
 import threading
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import contextmanager, suppress
 from functools import cache, lru_cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -90,13 +90,10 @@ Parts = Mapping[str, Sequence[str]]
 """Of what a file of views is made beside the questions: name → its SQL, which takes the place of what was there of it."""
 
 
-def publish(
-    data: DataPath, files: Mapping[str, LatestFiles], within: duckdb.DuckDBPyConnection | None = None
-) -> DataPath:
+def publish(data: DataPath, files: Mapping[str, LatestFiles]) -> DataPath:
     """Make ``fincon.duckdb`` in ``data`` over ``files`` (table → where its rows are) and swap it in.
 
-    What the last one has of the same SQL is not made again. It is made ``within`` a DuckDB that is open, if there is one: to
-    start another takes as long.
+    What the last one has of the same SQL is not made again.
 
     Raises:
         RunFailed: the file could not be written.
@@ -105,8 +102,7 @@ def publish(
     own = own_patterns(data)
     try:
         parts = {**_tables(files), **_given(_rates_filled(data), own)}
-        started = nullcontext(within) if within else open_duckdb(data, threads=1)
-        with atomic_write(target) as part, started as connection:
+        with atomic_write(target) as part, open_duckdb(data, threads=1) as connection:
             _drop_wal(part)
             connection.execute("SET TimeZone = 'UTC'")
             if not _attached_copy(connection, target, part):
@@ -475,9 +471,11 @@ def _patterns_sql(patterns: Sequence[Pattern]) -> str:
     def fits(*kinds: str) -> str:
         return f"regexp_matches(nfc_normalize(lower(text)), {sql_literal(combined(patterns, *kinds))})"
 
+    # Of patterns that somebody gives, each may be as long as can be compiled: then all together cannot.
+    any_fits = fits(*KINDS) if tuple(patterns) == OURS else "true"
     cases = " ".join(f"WHEN {fits(kind)} THEN {sql_literal(kind)}" for kind in KINDS)
     rows = ", ".join(f"({sql_literals(one)})" for one in patterns)
-    return from_template("patterns", rows=rows, any=fits(*KINDS), cases=cases)
+    return from_template("patterns", rows=rows, any=any_fits, cases=cases)
 
 
 def _holder(table: Table) -> tuple[Column, ...]:

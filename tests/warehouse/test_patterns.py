@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from fincon.errors import RunFailed
+from fincon.transforms.payment_patterns import KINDS as OF_ALL
 from fincon.warehouse.connection import connect
 from tests.warehouse.test_views import publish_rows
 
@@ -42,4 +43,22 @@ def test_a_line_that_cannot_be_taken_is_named(line: str, tmp_path: Path) -> None
     data.mkdir()
     (data / "patterns.csv").write_text(f"kind,language,pattern\n{line}\n", encoding="utf-8")
     with pytest.raises(RunFailed, match=r"patterns\.csv cannot be taken"):
+        publish_rows(data, given(), datetime.now(UTC))
+
+
+def test_patterns_are_taken_as_long_as_those_of_a_kind_can_be_asked_together(tmp_path: Path) -> None:
+    """More are told where they are given, and not by every question that asks by them."""
+    data = tmp_path / "data"
+    data.mkdir()
+
+    def give(count: int) -> None:
+        lines = (f'{kind},fi,"y{number}.{{0,200}}x"' for kind in OF_ALL for number in range(count))
+        (data / "patterns.csv").write_text("\n".join(["kind,language,pattern", *lines]), encoding="utf-8")
+
+    give(100)
+    publish_rows(data, given(), datetime.now(UTC))
+    with connect(data) as connection:
+        assert ("Overdraft fee", "overdraft_fee") in connection.execute(KINDS).fetchall()
+    give(1_000)
+    with pytest.raises(RunFailed, match=r"patterns\.csv cannot be taken: .*too large"):
         publish_rows(data, given(), datetime.now(UTC))

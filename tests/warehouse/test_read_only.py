@@ -191,6 +191,8 @@ def test_a_reader_has_frames_parameters_cursors_and_a_time_zone(synced: Path) ->
         assert views.sql("SELECT $n + 1", params={"n": 1}).fetchall() == [(2,)]
         with views.cursor() as cursor:
             assert cursor.execute("SELECT count(*) FROM accounts").fetchall()[0][0] > 0
+            cached = cursor.execute("SELECT current_setting('parquet_metadata_cache')").fetchall()
+            assert cached == [(True,)]  # as of the connection, else each question reads every footer again
         views.register("mine", pd.DataFrame({"account_id": ["fca_1"]}))
         assert views.execute("SELECT count(*) FROM mine").fetchall() == [(1,)]
         views.execute("SET TimeZone = 'Asia/Tokyo'")
