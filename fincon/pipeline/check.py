@@ -31,7 +31,7 @@ PAGES_AGREE = (
 """What `pages_disagree` checks, as the checks in ``sql/checks`` say theirs."""
 
 FEW_ROWS = 200_000
-"""Of so many rows two checks are asked at once, as to bind a check takes one thread longer than to ask it takes two."""
+"""Up to so many, two checks are asked at once: most of what one takes is then to bind it, which one thread does."""
 
 SNAPSHOTS = "snapshots"
 """Among tables' files, the name of those that the snapshots of their latest state are."""
