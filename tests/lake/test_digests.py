@@ -307,7 +307,7 @@ def test_digests_of_rows_that_were_made_otherwise_are_void(
         for name, value in (
             ("READING", digests.READING + 1),
             ("FILLED", FILLED[:2]),
-            ("version", lambda _: "0"),
+            ("fincon_version", lambda: "0"),
         ):
             sync(stripe, data)
             assert passed_over(data, one) == ["fca_1"]
