@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import cache, lru_cache
+from itertools import chain
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -286,7 +287,8 @@ def _macro(name: str, value: str, meaning: str) -> str:
 def made_by() -> str:
     """Return a hash of all views that this fincon makes, over whatever files: one that makes others has another."""
     anything = LatestFiles(["snapshot"], ["since"], ["all"])
-    return _hash(statements({table.name: anything for table in TABLES}))
+    tables = _tables({table.name: anything for table in TABLES})
+    return _hash([*_questions(), *chain.from_iterable(tables.values())])
 
 
 def _made_by_sql() -> str:
@@ -363,20 +365,13 @@ def _files_named(connection: duckdb.DuckDBPyConnection | ReadOnlyConnection) -> 
     }
 
 
-def statements(files: Mapping[str, LatestFiles]) -> Iterator[str]:
-    """Yield the SQL that makes the views, in order. It names no file: see `named_files`.
+@cache
+def _questions() -> tuple[str, ...]:
+    """Return the SQL of what is the same over whatever files: history and questions. What they read is not there yet.
 
     DuckDB binds a view through all that it stands on, down to the files, for each view and macro over it: questions are made
     over tables that stand in for what they read, and that make room for the views over the files.
     """
-    yield from _questions()
-    for part in _tables(files).values():
-        yield from part
-
-
-@cache
-def _questions() -> tuple[str, ...]:
-    """Return the SQL of what is the same over whatever files: history and questions. What they read is not there yet."""
     return tuple(_yield_questions())
 
 
