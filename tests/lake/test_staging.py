@@ -64,11 +64,11 @@ def test_staging_that_fails_after_the_last_page_ends_and_says_so(tmp_path: Path)
 def test_a_run_compared_in_many_parts_makes_the_same_lake(
     sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Parts of 40 rows, for a world of 300 accounts; in three syncs, of which the second sees half of it change."""
+    """Parts of 100 rows, for a world of 300 accounts; in three syncs, of which the second sees half of it change."""
     folders = [tmp_path / "whole", tmp_path / "parts"]
     seen = []
     for _ in range(3):
-        for data, rows_a_part in zip(folders, (10_000, 40), strict=True):
+        for data, rows_a_part in zip(folders, (10_000, 100), strict=True):
             monkeypatch.setattr("fincon.lake.version_sql.ROWS_A_PARTITION", rows_a_part)
             outcome = sync(sandbox.url, data, sandbox.world.session_ids())
             assert outcome.failed_checks == {}

@@ -95,7 +95,7 @@ from pathlib import Path
 from fincon.errors import FinconError
 from tests.conftest import sync
 
-url, folder, ids = sys.argv[1], Path(sys.argv[2]), json.loads(sys.argv[3])
+url, folder, ids, first, step = sys.argv[1], Path(sys.argv[2]), json.loads(sys.argv[3]), *map(int, sys.argv[4:])
 left = -1
 
 def refuse(event, args):
@@ -106,7 +106,7 @@ def refuse(event, args):
             raise OSError(28, "No space left on device", str(args[0]))
 
 sys.addaudithook(refuse)
-for number in range(1, 1000):
+for number in range(first, 1000, step):
     data = folder / str(number)
     faulthandler.dump_traceback_later(60, exit=True)
     left = number
@@ -118,16 +118,19 @@ for number in range(1, 1000):
         break
     sync(url, data, ids)  # there is room again
 """
-"""Sync while the first file that is opened to be written cannot be, then the second one, …, until none was refused."""
+"""Sync while one file that is opened to be written cannot be, the next time one of the ``step`` behind it, …, until none was."""
+
+STEP = 3
 
 
-@pytest.mark.slow
-def test_an_error_at_each_write_ends_the_sync_in_two_lines(served: Sandbox, tmp_path: Path) -> None:
+@pytest.mark.parametrize("first", range(1, STEP + 1))
+@pytest.mark.first(0, 1)
+def test_an_error_at_each_write_ends_the_sync_in_two_lines(first: int, tmp_path: Path) -> None:
     """Whichever file cannot be written, the run ends, says so, and the next one completes it."""
     with running(World(seed=1, clock=START, accounts=5, sessions=2)) as small:
         ids = str(small.world.session_ids()).replace("'", '"')
         done = subprocess.run(
-            [sys.executable, "-c", EACH_WRITE, small.url, str(tmp_path), ids],
+            [sys.executable, "-c", EACH_WRITE, small.url, str(tmp_path), ids, str(first), str(STEP)],
             capture_output=True,
             text=True,
             timeout=6 * BOUND_SECONDS,
@@ -137,5 +140,5 @@ def test_an_error_at_each_write_ends_the_sync_in_two_lines(served: Sandbox, tmp_
     assert done.returncode == 0
     said = [line for line in done.stdout.splitlines() if "No space left on device" not in line]
     assert said == []
-    assert len(done.stdout.splitlines()) >= 10
+    assert len(done.stdout.splitlines()) >= 12 // STEP
     assert sum(1 for _ in tmp_path.iterdir()) > len(done.stdout.splitlines())

@@ -75,8 +75,8 @@ def test_much_of_which_a_part_is_damaged_ends_no_sync(
 
 @pytest.mark.slow
 def test_many_interleavings_in_one_lake_are_what_was_observed(tmp_path: Path) -> None:
-    """Each of 199 is a Stripe account of its own, whose objects have the ids of the others'."""
-    worlds = play(7, tmp_path / "data", count=199, syncs=3)
+    """Each of 99 is a Stripe account of its own, whose objects have the ids of the others'."""
+    worlds = play(7, tmp_path / "data", count=99, syncs=3)
     assert worlds.finished
     assert worlds.cut_short
 
