@@ -78,6 +78,10 @@ class LazyGroup(click.Group):
         """Import the command; None where there is no such."""
         if cmd_name not in COMMANDS:
             return None
+        if cmd_name in SECTIONS["Fetch"] or cmd_name in SECTIONS["Ask"]:
+            from fincon.storage.duckdbs_ahead import duckdbs_ahead
+
+            ctx.with_resource(duckdbs_ahead(1))  # while all else is imported
         module = importlib.import_module(f"fincon.cli.{COMMANDS[cmd_name][0]}")
         gc.enable()
         command: click.Command = getattr(module, cmd_name)

@@ -32,11 +32,15 @@ from fincon.pipeline.revoked import note_revoked
 from fincon.pipeline.rewrite_privacy import is_stricter
 from fincon.settings import Settings
 from fincon.storage.data_folder import prepare
+from fincon.storage.duckdbs_ahead import duckdbs_ahead
 from fincon.storage.lock import retry_while_locked
 from fincon.storage.s3 import DataPath
 from fincon.transforms.accounts import FILLED
 from fincon.transforms.schemas import ATTEMPTS, RUNS
 from fincon.warehouse import views
+
+FEW_REQUESTS = 100
+"""What so few brought takes little memory, and little time: to start DuckDB is a good part of it."""
 
 
 def run_sync(  # the last four are who runs it: by itself, a flow, many machines, and who may stop it
@@ -109,16 +113,18 @@ def extract_and_load(
     before, is_first = last_pii(lake), not lake.run_ids()
     results = extract(ctx, jobs)
     revoked = note_revoked(ctx, results)
-    loaded = load(ctx, [*results, *revoked])
+    requests = sum(result.counts["requests"] for result in results)
+    with duckdbs_ahead(2 if requests <= FEW_REQUESTS else 0):  # one publishes, and one checks
+        loaded = load(ctx, [*results, *revoked])
 
-    failures |= {result.run.stripe_account: result.failure for result in results if result.failure}
-    failures |= loaded.failures
-    attempt.end_runs(results, failures)
-    if not loaded.rows and not interrupted:
-        raise failure_of(jobs, failures)
-    note_closed_sessions(ctx, [*(run for run, _ in interrupted), *(result.run for result in results)])
-    recorded_now = record_ended(ctx.data, lake)
-    failed = publish_and_check(ctx)
+        failures |= {result.run.stripe_account: result.failure for result in results if result.failure}
+        failures |= loaded.failures
+        attempt.end_runs(results, failures)
+        if not loaded.rows and not interrupted:
+            raise failure_of(jobs, failures)
+        note_closed_sessions(ctx, [*(run for run, _ in interrupted), *(result.run for result in results)])
+        recorded_now = record_ended(ctx.data, lake)
+        failed = publish_and_check(ctx)
     remove_received(ctx, results, loaded)
     forget(recorded_now)
 

@@ -43,6 +43,7 @@ import duckdb
 import msgspec
 
 from fincon.errors import RunFailed, UsageError
+from fincon.storage.duckdbs_ahead import start_duckdb
 from fincon.storage.s3 import DataPath, S3Path
 
 RUN_FILE, FETCHED_FILE, COSTS_FILE, RANGES_FILE = "run.json", "fetched.json", "costs.json", "parts.json"
@@ -316,8 +317,14 @@ def ensure_lock_held(folder: DataPath) -> None:
 
 
 def open_duckdb(folder: DataPath, **config: Any) -> duckdb.DuckDBPyConnection:
-    """Open a DuckDB that reads the files there by their names."""
-    connection = duckdb.connect(config=config)
+    """Open a DuckDB that reads the files there by their names; ``config`` is its own.
+
+    Raises:
+        duckdb.Error: it cannot be started, or not so.
+    """
+    connection = start_duckdb()
+    for name, value in config.items():
+        connection.execute(f"SET {name} = ?", [value])
     # DuckDB takes `python -c` and spawned workers for a person at a terminal, and writes a bar onto their standard output.
     # In a notebook without ipywidgets it draws none, and takes no word about it.
     if connection.execute("SELECT current_setting('enable_progress_bar')").fetchall() == [(True,)]:
