@@ -11,7 +11,7 @@ from fincon.lake.panics import panics_as_errors
 from fincon.lake.tables import COMMIT_ONCE, ROWS_A_BATCH, WRITER, Lake, single_value
 from fincon.lake.version_sql import LatestFiles as LatestFiles
 from fincon.lake.version_sql import partition_clauses, table_sql
-from fincon.storage.data_folder import UNREADABLE, atomic_write, make_folder
+from fincon.storage.data_folder import DELTA_SETTINGS, UNREADABLE, atomic_write, make_folder
 from fincon.transforms.schemas import LOGS, OBJECT_TABLES, TABLES, Table
 
 SNAPSHOT_ROWS = 20_000
@@ -139,6 +139,14 @@ def _merge(lake: Lake, table: Table, under_bytes: int | None = None) -> None:
 
 
 @panics_as_errors()
+def _set_as_new(lake: Lake, table: Table) -> None:
+    """Set of a table that an older fincon made what is set of a new one."""
+    if not DELTA_SETTINGS.items() <= lake.table(table).metadata().configuration.items():
+        with lake.committing(table) as delta:
+            delta.alter.set_table_properties(DELTA_SETTINGS, commit_properties=COMMIT_ONCE)
+
+
+@panics_as_errors()
 def compact(lake: Lake, retention: timedelta) -> dict[str, tuple[int, int]]:
     """Merge small files, and remove those that no table has needed for ``retention``; views made before read them until then.
 
@@ -146,6 +154,7 @@ def compact(lake: Lake, retention: timedelta) -> dict[str, tuple[int, int]]:
     """
     sizes = {}
     for table in TABLES:
+        _set_as_new(lake, table)
         delta = lake.table(table)
         before = len(delta.file_uris())
         if before > 1:

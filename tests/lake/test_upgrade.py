@@ -19,6 +19,7 @@ import pytest
 from deltalake import DeltaTable, write_deltalake
 
 from fincon.errors import RunFailed, UsageError
+from fincon.lake.tables import Lake
 from fincon.lake.upgrade import FORMAT, OURS
 from fincon.pipeline import compact as compacting
 from fincon.pipeline import erase as erasing
@@ -120,6 +121,21 @@ def test_any_command_may_be_the_first(command: str, old: Path, tmp_path: Path) -
     done = typed(*arguments, "--data", str(old), cwd=tmp_path)
     assert done.code == 0, done.err
     assert "bug" not in done.err
+
+
+@pytest.mark.first(1, 1)
+def test_compacted_its_tables_are_set_as_new_ones_and_it_answers_as_before(
+    old: Path, commit: str, tmp_path: Path
+) -> None:
+    """How often a log has a checkpoint is set of a table when it is made: each run opens some, commit by commit."""
+    new = Lake(tmp_path / "new")
+    for _ in range(2):
+        compacting.compact(old, retention_days=0, pages_days=0)
+        for table in TABLES:
+            delta = DeltaTable(str(old / "lake" / table.name))
+            assert delta.metadata().configuration == new.table(table).metadata().configuration
+            assert [one["operation"] for one in delta.history()].count("SET TBLPROPERTIES") <= 1
+    assert_answers_as_then(old, commit)
 
 
 @pytest.mark.first(1)
