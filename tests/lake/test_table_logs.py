@@ -68,6 +68,7 @@ def put_back(commit: Path) -> None:
     copy.replace(commit)
 
 
+@pytest.mark.first(2)
 @pytest.mark.parametrize("table", ["accounts", "runs"])
 @pytest.mark.parametrize(
     "change",
