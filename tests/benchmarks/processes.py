@@ -95,6 +95,18 @@ def run(command: Sequence[str], **env: str) -> Figures:
     return {**figures, "process s": round(time.monotonic() - start, 2)}
 
 
+def seconds_of(*arguments: str, **env: str) -> float:
+    """Return how long ``fincon`` takes with these, from its start to its end."""
+    start = time.monotonic()
+    subprocess.run(
+        [sys.executable, "-m", "fincon.cli", *arguments],
+        env=environment(**env),
+        check=True,
+        capture_output=True,
+    )
+    return time.monotonic() - start
+
+
 def peers_python() -> str:
     """The Python of an environment with the peers, made where it is not there yet."""
     mark = PEERS / ".installed"
