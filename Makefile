@@ -10,10 +10,10 @@ export PYTHONDONTWRITEBYTECODE =
 
 install: .venv/.installed
 
+# What is imported is compiled then: to compile all of it here takes a third of the time, and most of it nobody imports.
 .venv/.installed: requirements.lock tests/duckdb-1.2.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "fincon needs Python 3.11 or later; this is " + sys.version.split()[0] + ". Name another: make PYTHON=python3.12")'
 	$(PYTHON) -m venv .venv
-	# What is imported is compiled then: to compile all of it here takes a third of the time, and most of it nobody imports.
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-compile --require-hashes --requirement requirements.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes --only-binary :all: \
