@@ -138,12 +138,12 @@ def _merge(lake: Lake, table: Table, under_bytes: int | None = None) -> None:
         )
 
 
-@panics_as_errors()
 def _set_as_new(lake: Lake, table: Table) -> None:
-    """Set of a table that an older fincon made what is set of a new one."""
-    if not DELTA_SETTINGS.items() <= lake.table(table).metadata().configuration.items():
+    """Set of a table what is set of a new one, and was not when an older fincon made it; what somebody has set stays."""
+    there = lake.table(table).metadata().configuration
+    if lacking := {name: value for name, value in DELTA_SETTINGS.items() if name not in there}:
         with lake.committing(table) as delta:
-            delta.alter.set_table_properties(DELTA_SETTINGS, commit_properties=COMMIT_ONCE)
+            delta.alter.set_table_properties(lacking, commit_properties=COMMIT_ONCE)
 
 
 @panics_as_errors()

@@ -39,8 +39,8 @@ from fincon.transforms.accounts import FILLED
 from fincon.transforms.schemas import ATTEMPTS, RUNS
 from fincon.warehouse import views
 
-FEW_REQUESTS = 100
-"""What so few brought takes little memory, and little time: to start DuckDB is a good part of it."""
+FEW_PAGES = 100
+"""What is on so few takes little memory, and little time: to start DuckDB is a good part of it."""
 
 
 def run_sync(  # the last four are who runs it: by itself, a flow, many machines, and who may stop it
@@ -113,8 +113,8 @@ def extract_and_load(
     before, is_first = last_pii(lake), not lake.run_ids()
     results = extract(ctx, jobs)
     revoked = note_revoked(ctx, results)
-    requests = sum(result.counts["requests"] for result in results)
-    with duckdbs_ahead(2 if requests <= FEW_REQUESTS else 0):  # one publishes, and one checks
+    pages = sum(result.resumed_pages + result.counts["requests"] for result in results)
+    with duckdbs_ahead(2 if pages <= FEW_PAGES else 0):  # one publishes, and one checks
         loaded = load(ctx, [*results, *revoked])
 
         failures |= {result.run.stripe_account: result.failure for result in results if result.failure}

@@ -2,7 +2,6 @@
 
 import statistics
 import tempfile
-import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -86,9 +85,8 @@ def quiet_in_a_bucket(*, full: bool) -> Iterator[Row]:
             measure("sync", "", **env)
             for name, more in (("", 3), (f", after {runs} runs", runs)):
                 measure("quiet", "", more, **env)
-                before, start = _requests(s3.url), time.monotonic()
-                measure("sync", "", "", "events", **env)
-                seconds = round(time.monotonic() - start, 2)
+                before = _requests(s3.url)
+                seconds = round(seconds_of("events", **env), 2)
                 asked = _requests(s3.url) - before
                 figures: Figures = {
                     "requests": asked.total(),

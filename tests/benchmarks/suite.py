@@ -1,17 +1,23 @@
 """The benchmarks by name: each yields rows of figures, with the bars that are set for them."""
 
 import statistics
-import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
 from tests.benchmarks.goals import due, each_page, questions, quiet, quiet_in_a_bucket, stripe_accounts
-from tests.benchmarks.processes import Figures, Server, environment, measure, peers_python, run, served
+from tests.benchmarks.processes import (
+    Figures,
+    Server,
+    measure,
+    peers_python,
+    run,
+    seconds_of,
+    served,
+)
 from tests.benchmarks.suite_rows import START, Row
 
 NEXT_DAY = "2026-06-02T13:00+00:00"
@@ -288,7 +294,6 @@ def prefect(*, full: bool) -> Iterator[Row]:
     from tests.prefect_server import ask, of_run
     from tests.prefect_server import served as prefect_served
 
-    command = [str(Path(sys.executable).with_name("fincon")), "--quiet", "sync"]
     took: dict[str, list[float]] = {"in process": [], "flow run": []}
     accounts = 100_000 if full else 10_000
     with tempfile.TemporaryDirectory() as home, prefect_served(Path(home)) as api:
@@ -296,10 +301,8 @@ def prefect(*, full: bool) -> Iterator[Row]:
             for _ in range(5):
                 for name, env in (("in process", {}), ("flow run", api)):
                     with tempfile.TemporaryDirectory() as folder:
-                        found = environment(**server.reached(), **env, FINCON_DATA=folder)
-                        began = time.monotonic()
-                        subprocess.run(command, env=found, check=True)
-                        took[name].append(time.monotonic() - began)
+                        found = {**server.reached(), **env, "FINCON_DATA": folder}
+                        took[name].append(seconds_of("--quiet", "sync", **found))
         tasks = max(len(of_run(api, "task_runs", run)) for run in ask(api, "flow_runs"))
     walls = {f"{name} s": round(statistics.median(seconds), 2) for name, seconds in took.items()}
     more = round(walls["flow run s"] - walls["in process s"], 2)

@@ -1,13 +1,18 @@
 """DuckDBs that are started before they are asked for."""
 
+import gc
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import duckdb
 import pytest
 
+from fincon.sandbox.server import Sandbox
 from fincon.storage.data_folder import open_duckdb
 from fincon.storage.duckdbs_ahead import duckdbs_ahead, start_duckdb
+from tests.conftest import sync
+from tests.typed import typed
 
 
 def is_open(connection: duckdb.DuckDBPyConnection) -> bool:
@@ -74,6 +79,28 @@ def test_it_is_set_as_one_that_is_started_so(tmp_path: Path) -> None:
         asked = [one.execute(f"SELECT {names}").fetchall() for one in (plain, ahead, other)]
         assert asked == [asked[0]] * 3
         assert asked[0][0][0] == 1
+
+
+def test_what_commands_and_runs_open_is_started_on_another_thread(
+    sandbox: Sandbox, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a question opens, and what publishes and checks; the lake's own, where no command has begun, is started then."""
+    sync(sandbox.url, data, accounts=False, session_ids=sandbox.world.session_ids()[:2])
+    connect, threads = duckdb.connect, list[str]()
+
+    def noted() -> duckdb.DuckDBPyConnection:
+        threads.append(threading.current_thread().name.partition("_")[0])
+        return connect()
+
+    monkeypatch.setattr(duckdb, "connect", noted)
+    assert typed("sql", "FROM runs", "--data", str(data), cwd=data.parent).code == 0
+    assert threads == ["duckdb"]
+    threads.clear()
+    sync(sandbox.url, data, accounts=False, session_ids=sandbox.world.session_ids()[:2])
+    assert sorted(threads) == ["MainThread", "duckdb", "duckdb"]
+    assert (
+        gc.get_freeze_count() == 0
+    )  # a command that somebody calls in a process of theirs leaves their collector alone
 
 
 def test_whoever_asks_for_it_hears_why_it_cannot_be_started(monkeypatch: pytest.MonkeyPatch) -> None:
